@@ -1,0 +1,1 @@
+"""Trains Wukong from flags: `python -m trainer.main --flagfile=...`."""

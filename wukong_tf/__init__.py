@@ -1,0 +1,36 @@
+"""Wukong (arXiv 2403.02545) for Keras 3 and TensorFlow.
+
+`wukong_tf.layers` has the blocks, `wukong_tf.Wukong` the model and
+`wukong_tf.load_run` a trained one. Each is imported when first asked for,
+so that the layers need nothing but Keras.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CategoricalFeature": "wukong_tf.config",
+    "FeatureSpec": "wukong_tf.config",
+    "LogisticRegression": "wukong_tf.models",
+    "LogisticRegressionConfig": "wukong_tf.config",
+    "NumericFeature": "wukong_tf.config",
+    "RowwiseAdagrad": "wukong_tf.optimizers",
+    "Task": "wukong_tf.config",
+    "VectorFeature": "wukong_tf.config",
+    "Wukong": "wukong_tf.models",
+    "WukongConfig": "wukong_tf.config",
+    "load_run": "wukong_tf.runs",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wukong_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,1 @@
+"""From ids and numbers to embeddings: fused tables and small MLPs."""

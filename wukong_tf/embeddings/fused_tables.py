@@ -1,0 +1,54 @@
+"""A Keras layer that owns one fused table and looks ids up in it."""
+
+import keras
+from keras import ops
+
+from wukong_tf.embeddings.lookup import make_lookup
+from wukong_tf.embeddings.plan import FusedTable
+
+
+class FusedEmbedding(keras.layers.Layer):
+    """All tables of one width, as one variable.
+
+    Each feature's ids are shifted by its table's offset, so that one lookup
+    reads the rows of every feature, and one scatter updates them. The table
+    is float32 under every dtype policy.
+
+    Args:
+        table: the plan of the fused table.
+        lookup: "take" or "tfrs", the engine that reads the rows.
+        initializer: of the table.
+
+    Input shape:
+        [B, F], ids of the F features in the order of `table.features`, each
+        in [0, rows of its table).
+
+    Output shape:
+        [B, F, table.width].
+    """
+
+    def __init__(self, table: FusedTable, *, lookup="take", initializer):
+        super().__init__(name=table.name, dtype="float32")
+        self.plan = table
+        self.lookup = make_lookup(lookup)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        """Makes the table."""
+        del input_shape
+        self.table = self.lookup.build(
+            self,
+            self.plan.rows,
+            self.plan.width,
+            len(self.plan.features),
+            self.initializer,
+        )
+
+    def call(self, ids):
+        """[B, F] to [B, F, width]."""
+        offsets = ops.convert_to_tensor(self.plan.offsets, dtype=ids.dtype)
+        return self.lookup(self.table, ids + offsets)  # [B, F, width]
+
+    def compute_output_shape(self, input_shape):
+        """[B, F] to [B, F, width]."""
+        return (*input_shape, self.plan.width)

@@ -1,0 +1,97 @@
+"""Which tables share a variable, and where each begins in it."""
+
+import dataclasses
+
+from wukong_tf.errors import ConfigError
+from wukong_tf.feature_spec import FeatureSpec
+
+MAX_FUSED_ROWS = 2**31 - 1  # the lookup engine indexes rows in int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A named run of rows in a fused table.
+
+    Args:
+        name: the table's own name.
+        rows: number of rows, one an id.
+        offset: row of the fused table where the table's id 0 lies.
+    """
+
+    name: str
+    rows: int
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedTable:
+    """All tables of one width, one after the other in one variable.
+
+    Args:
+        width: floats in a row.
+        tables: the tables, in the order of their rows.
+        features: names of the features that read them, in spec order.
+        offsets: for each feature, the first row of its table.
+    """
+
+    width: int
+    tables: tuple[Table, ...]
+    features: tuple[str, ...]
+    offsets: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the variable's layer, such as "tables_16"."""
+        return f"tables_{self.width}"
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables together."""
+        return sum(table.rows for table in self.tables)
+
+
+def plan_tables(
+    spec: FeatureSpec, embedding_dim: int, *, own_widths: bool = True
+) -> tuple[FusedTable, ...]:
+    """The fused tables of `spec`, widest first.
+
+    Args:
+        spec: the features.
+        embedding_dim: width of tables that name none.
+        own_widths: whether features' own `embedding_dim` counts; a model
+            that needs one width for all says False. Defaults to True.
+
+    Raises:
+        ConfigError: a width's tables have more rows than int32 can index.
+    """
+    groups: dict[int, list] = {}
+    for feature in spec.categorical:
+        width = embedding_dim
+        if own_widths and feature.embedding_dim is not None:
+            width = feature.embedding_dim
+        groups.setdefault(width, []).append(feature)
+    return tuple(
+        _fuse(width, groups[width]) for width in sorted(groups, reverse=True)
+    )
+
+
+def _fuse(width, features):
+    tables: dict[str, Table] = {}
+    rows = 0
+    for feature in features:
+        if feature.table_name not in tables:
+            tables[feature.table_name] = Table(
+                feature.table_name, feature.num_ids, rows
+            )
+            rows += feature.num_ids
+    if rows > MAX_FUSED_ROWS:
+        raise ConfigError(
+            f"the tables of width {width} ({', '.join(tables)}) must have at "
+            f"most {MAX_FUSED_ROWS} rows together; they have {rows}."
+        )
+    return FusedTable(
+        width=width,
+        tables=tuple(tables.values()),
+        features=tuple(feature.name for feature in features),
+        offsets=tuple(tables[f.table_name].offset for f in features),
+    )

@@ -1,0 +1,99 @@
+"""Table lookup by TensorFlow Recommenders, with Keras owning the table.
+
+TensorFlow Recommenders needs `tf.keras` to be Keras 2, which the environment
+variable TF_USE_LEGACY_KERAS=1 chooses before `tf.keras` is first touched;
+`import keras` stays Keras 3. Nothing else in this package imports it.
+"""
+
+import os
+
+import tensorflow as tf
+from tensorflow.python.ops import resource_variable_ops
+
+
+def _import_tfrs():
+    try:
+        import tensorflow_recommenders as tfrs
+    except ImportError as error:
+        chosen = os.environ.get("TF_USE_LEGACY_KERAS")
+        raise ImportError(
+            'lookup="tfrs" needs TensorFlow Recommenders, which could not be '
+            f"imported: {error} The environment variable "
+            "TF_USE_LEGACY_KERAS=1 must be set before TensorFlow is first "
+            f"imported; here it is {chosen!r}. `trainer.main` sets it itself; "
+            'elsewhere, set it or use lookup="take".'
+        ) from error
+    return tfrs
+
+
+class TFRSLookup:
+    """Looks rows up by `tfrs.layers.embedding.TPUEmbedding`.
+
+    The engine would keep its tables to itself. Here it creates them inside a
+    variable creator that makes each one a weight of the Keras layer, so
+    optimizers, `.keras` files and checkpoints see the table.
+    """
+
+    def __init__(self):
+        self._tfrs = _import_tfrs()
+
+    def build(self, layer, rows, width, features, initializer):
+        """The table [rows, width], added to `layer` as a weight."""
+        tpu = tf.tpu.experimental.embedding
+        config = tpu.TableConfig(
+            rows,
+            width,
+            name="table",
+            # Never called: the creator below passes the Keras initializer.
+            initializer=tf.zeros_initializer(),
+        )
+        self._engine = self._tfrs.layers.embedding.TPUEmbedding(
+            {"ids": tpu.FeatureConfig(config, name="ids")}, optimizer=None
+        )
+        made = []
+        with tf.variable_creator_scope(
+            _keras_creator(layer, initializer, made)
+        ):
+            self._engine.build({"ids": (None, features)})
+        if len(made) != 1 or tuple(made[0].shape) != (rows, width):
+            raise RuntimeError(
+                "TensorFlow Recommenders was expected to create one table of "
+                f"shape {(rows, width)}; it created "
+                f"{[tuple(weight.shape) for weight in made]}."
+            )
+        return made[0]
+
+    def __call__(self, table, ids):
+        """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
+        del table  # the engine holds the same variable
+        return self._engine({"ids": tf.cast(ids, tf.int32)})["ids"]
+
+
+def _keras_creator(layer, initializer, made):
+    """A variable creator whose tables are weights of `layer`."""
+    entered = False
+
+    def creator(next_creator, **kwargs):
+        nonlocal entered
+        if entered:  # add_weight itself creates a tf.Variable
+            return next_creator(**kwargs)
+        if kwargs.get("dtype") == tf.string:
+            # A layout note of the engine: collectives cannot broadcast
+            # strings, so it must not become a distributed variable.
+            value = kwargs["initial_value"]
+            return resource_variable_ops.ResourceVariable(
+                value() if callable(value) else value,
+                trainable=False,
+                name=kwargs.get("name"),
+            )
+        entered = True
+        try:
+            weight = layer.add_weight(
+                name="table", shape=kwargs["shape"], initializer=initializer
+            )
+        finally:
+            entered = False
+        made.append(weight)
+        return weight.value
+
+    return creator

@@ -1,0 +1,25 @@
+"""Errors that a user can act on; the command line prints them bare."""
+
+
+class WukongError(Exception):
+    """Base of the errors raised for bad input, configuration or files."""
+
+
+class ConfigError(WukongError, ValueError):
+    """A configuration, feature specification or flag breaks a rule."""
+
+
+class DataError(WukongError, ValueError):
+    """A data file or a row in it breaks a rule of the feature spec."""
+
+
+class RunError(WukongError, RuntimeError):
+    """A run directory or checkpoint cannot be used as asked."""
+
+
+class TrainingError(WukongError, RuntimeError):
+    """Training cannot go on, such as after a loss that is not finite."""
+
+
+class ExportError(WukongError, RuntimeError):
+    """An exported version could not be made, proven or published."""

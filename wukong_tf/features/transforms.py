@@ -1,0 +1,101 @@
+"""TensorFlow functions from raw columns to the model's inputs.
+
+The trainer's pipeline and the exported graph call the same functions, so a
+served request is transformed as a training row was.
+"""
+
+import tensorflow as tf
+
+from wukong_tf.feature_spec import (
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+)
+
+# Reads no table: a lookup on the CPU refuses it instead of answering with
+# another feature's row.
+_NO_ROW = 2**40
+
+
+def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
+    """Specs of the raw columns that a served request holds.
+
+    Returns:
+        dict of feature name to spec: ids int64 [B], numbers float32 [B],
+        vectors float32 [B, size].
+    """
+    specs = {}
+    for categorical in spec.categorical:
+        specs[categorical.name] = tf.TensorSpec(
+            [None], tf.int64, categorical.name
+        )
+    for numeric in spec.numeric:
+        specs[numeric.name] = tf.TensorSpec([None], tf.float32, numeric.name)
+    for vector in spec.vector:
+        specs[vector.name] = tf.TensorSpec(
+            [None, vector.size], tf.float32, vector.name
+        )
+    return specs
+
+
+def encode(
+    spec: FeatureSpec, columns: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Raw columns, checked to be in range, as the model's inputs.
+
+    Args:
+        spec: the features.
+        columns: dict of column name to ids [B], numbers [B] and vectors
+            [B, size]; other columns are left out.
+
+    Returns:
+        dict of feature name to integer ids [B], float32 [B] and float32
+        [B, size].
+    """
+    inputs = {f.name: columns[f.name] for f in spec.categorical}
+    for feature in spec.numeric:
+        inputs[feature.name] = number(feature, columns[feature.name])
+    for vector in spec.vector:
+        inputs[vector.name] = tf.cast(columns[vector.name], tf.float32)
+    return inputs
+
+
+def encode_served(
+    spec: FeatureSpec, columns: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """As `encode`, for requests that nobody has checked.
+
+    An id outside its feature's range is read as the feature's `oov_id`.
+    Where it has none, the graph fails with an error that names the feature.
+    """
+    checked = dict(columns)
+    for feature in spec.categorical:
+        checked[feature.name] = served_ids(feature, columns[feature.name])
+    return encode(spec, checked)
+
+
+def number(feature: NumericFeature, values: tf.Tensor) -> tf.Tensor:
+    """Transformed and standardized numbers, float32 [B]."""
+    values = tf.cast(values, tf.float32)
+    if feature.transform == "log1p":
+        values = tf.sign(values) * tf.math.log1p(tf.abs(values))
+    return (values - feature.mean) / feature.stddev
+
+
+def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
+    """Ids [B] with those out of range replaced or refused."""
+    inside = (ids >= 0) & (ids < feature.num_ids)
+    if feature.oov_id is not None:
+        replacement = tf.constant(feature.oov_id, ids.dtype)
+        return tf.where(inside, ids, replacement)
+    # Formats that drop assertions still refuse the row that is not there.
+    check = tf.debugging.Assert(
+        tf.reduce_all(inside),
+        [
+            f"feature {feature.name!r}: ids must be in [0, "
+            f"{feature.num_ids}); received",
+            ids,
+        ],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.where(inside, ids, tf.constant(_NO_ROW, ids.dtype))

@@ -1,0 +1,138 @@
+"""Wukong's stack of interaction layers."""
+
+from collections.abc import Sequence
+
+import keras
+
+from wukong_tf.layers import arguments
+from wukong_tf.layers.wukong_layer import WukongLayer
+
+
+@keras.saving.register_keras_serializable("wukong_tf")
+class InteractionStack(keras.layers.Layer):
+    """`num_layers` WukongLayers, one after the other.
+
+    After layer i the embeddings hold interactions of orders 1 to 2^i
+    (arXiv 2403.02545, section 3.3).
+
+    Args:
+        num_layers: l, number of layers.
+        num_fmb: n_F of every layer, or one for each layer.
+        num_lcb: n_L of every layer, or one for each layer.
+        rank: k of every layer, or one for each layer.
+        mlp_units: hidden units of every layer's MLP, or a sequence of them
+            for each layer.
+        fm: "projected" or "full". Defaults to "projected".
+        dropout: rate after the MLPs' hidden layers. Defaults to 0.
+        epsilon: of the LayerNorms. Defaults to 1e-5.
+
+    Input shape:
+        [B, n, d], with n and d known.
+
+    Output shape:
+        [B, n_F + n_L of the last layer, d].
+
+    Raises:
+        ValueError: a sequence's length is not `num_layers`, and as
+            WukongLayer does.
+
+    Example:
+        >>> stack = InteractionStack(3, 8, 8, rank=8, mlp_units=(64,))
+        >>> stack(keras.ops.ones((2, 27, 16))).shape
+        (2, 16, 16)
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_fmb: int | Sequence[int],
+        num_lcb: int | Sequence[int],
+        rank: int | Sequence[int] | None,
+        mlp_units: Sequence[int] | Sequence[Sequence[int]],
+        fm: str = "projected",
+        *,
+        dropout: float = 0.0,
+        epsilon: float = 1e-5,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_layers = arguments.positive_int(
+            "InteractionStack", "num_layers", num_layers
+        )
+        self.num_fmb = num_fmb
+        self.num_lcb = num_lcb
+        self.rank = rank
+        self.mlp_units = mlp_units
+        self.fm = fm
+        self.dropout = dropout
+        self.epsilon = epsilon
+        self._sizes = list(
+            zip(
+                self._for_each_layer("num_fmb", num_fmb),
+                self._for_each_layer("num_lcb", num_lcb),
+                self._for_each_layer("rank", rank),
+                self._for_each_layer("mlp_units", mlp_units, nested=True),
+                strict=True,
+            )
+        )
+
+    def _for_each_layer(self, name, value, nested=False):
+        """`value` as a list with one entry a layer."""
+        sequence = isinstance(value, list | tuple)
+        if nested and sequence:
+            sequence = any(isinstance(item, list | tuple) for item in value)
+        if not sequence:
+            return [value] * self.num_layers
+        if len(value) != self.num_layers:
+            raise ValueError(
+                f"InteractionStack: `{name}` must be one value or one for "
+                f"each of the {self.num_layers} layers; received "
+                f"{name}={value!r}."
+            )
+        return list(value)
+
+    def build(self, input_shape):
+        """Makes the layers for inputs [B, n, d]."""
+        arguments.embeddings_shape("InteractionStack", input_shape)
+        self.layers = []
+        shape = tuple(input_shape)
+        for index, (num_fmb, num_lcb, rank, units) in enumerate(self._sizes):
+            layer = WukongLayer(
+                num_fmb,
+                num_lcb,
+                rank,
+                units,
+                self.fm,
+                dropout=self.dropout,
+                epsilon=self.epsilon,
+                dtype=self.dtype_policy,
+                name=f"layer_{index}",
+            )
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+            self.layers.append(layer)
+
+    def call(self, x, training=None):
+        """[B, n, d] to [B, rows of the last layer, d]."""
+        for layer in self.layers:
+            x = layer(x, training=training)  # [B, n_F + n_L, d]
+        return x
+
+    def compute_output_shape(self, input_shape):
+        """[B, n, d] to [B, rows of the last layer, d]."""
+        num_fmb, num_lcb, _, _ = self._sizes[-1]
+        return (input_shape[0], num_fmb + num_lcb, input_shape[2])
+
+    def get_config(self):
+        """Every constructor argument."""
+        return {
+            **super().get_config(),
+            "num_layers": self.num_layers,
+            "num_fmb": self.num_fmb,
+            "num_lcb": self.num_lcb,
+            "rank": self.rank,
+            "mlp_units": self.mlp_units,
+            "fm": self.fm,
+            "dropout": self.dropout,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,79 @@
+"""The Linear Compress Block of Wukong."""
+
+import keras
+from keras import ops
+
+from wukong_tf.layers import arguments
+
+
+@keras.saving.register_keras_serializable("wukong_tf")
+class LinearCompressBlock(keras.layers.Layer):
+    """Recombines embeddings linearly, without a bias.
+
+    LCB(X) = W X with W in R^{n_L x n} (arXiv 2403.02545, section 3.5): each
+    output embedding is a weighted sum of the n input embeddings, so the
+    orders of interaction of the input pass through unchanged.
+
+    Args:
+        num_embeddings: n_L, number of embeddings out.
+        kernel_initializer: of the kernel, stored as W^T [n, n_L] so that its
+            fan-in is n. Defaults to "lecun_normal", which keeps the
+            variance of the input.
+
+    Input shape:
+        [B, n, d], with n and d known.
+
+    Output shape:
+        [B, num_embeddings, d].
+
+    Raises:
+        ValueError: `num_embeddings` is below 1, or the input is not
+            [B, n, d].
+
+    Example:
+        >>> block = LinearCompressBlock(4)
+        >>> block(keras.ops.ones((2, 27, 16))).shape
+        (2, 4, 16)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        *,
+        kernel_initializer="lecun_normal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_embeddings = arguments.positive_int(
+            "LinearCompressBlock", "num_embeddings", num_embeddings
+        )
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        """Makes the kernel for inputs [B, n, d]."""
+        n, _ = arguments.embeddings_shape("LinearCompressBlock", input_shape)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(n, self.num_embeddings),
+            initializer=arguments.copies(self.kernel_initializer),
+        )
+
+    def call(self, x):
+        """[B, n, d] to [B, num_embeddings, d]."""
+        x = ops.swapaxes(x, 1, 2)  # [B, d, n]
+        x = ops.matmul(x, self.kernel)  # [B, d, num_embeddings]
+        return ops.swapaxes(x, 1, 2)  # [B, num_embeddings, d]
+
+    def compute_output_shape(self, input_shape):
+        """[B, n, d] to [B, num_embeddings, d]."""
+        return (input_shape[0], self.num_embeddings, input_shape[2])
+
+    def get_config(self):
+        """Every constructor argument."""
+        return {
+            **super().get_config(),
+            "num_embeddings": self.num_embeddings,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+        }

@@ -1,0 +1,122 @@
+"""A multilayer perceptron: ReLU inside, nothing on its output."""
+
+from collections.abc import Sequence
+
+import keras
+
+from wukong_tf.layers import arguments
+
+
+@keras.saving.register_keras_serializable("wukong_tf")
+class MLP(keras.layers.Layer):
+    """Dense layers with an activation after all but the last.
+
+    h_0 = x, h_j = activation(h_{j-1} W_j + b_j), output = h_{m-1} W_m + b_m.
+    There is no batch normalization and no activation on the output.
+
+    Args:
+        units: sizes of the dense layers; the last is the output's width.
+        activation: after every layer but the last. Defaults to "relu", which
+            the paper uses for all models (arXiv 2403.02545, appendix A).
+        dropout: rate after every activation, in training. Defaults to 0.
+        kernel_initializer: of the layers that the activation follows.
+            Defaults to "he_normal".
+        output_initializer: of the last layer. Defaults to "lecun_normal".
+        use_bias: whether the layers have a bias. Defaults to True.
+
+    Input shape:
+        [..., w], with w known.
+
+    Output shape:
+        [..., units[-1]].
+
+    Raises:
+        ValueError: `units` is empty or holds something else than positive
+            integers, or `dropout` is outside [0, 1).
+
+    Example:
+        >>> mlp = MLP((64, 32))
+        >>> mlp(keras.ops.ones((2, 10))).shape
+        (2, 32)
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int],
+        *,
+        activation="relu",
+        dropout: float = 0.0,
+        kernel_initializer="he_normal",
+        output_initializer="lecun_normal",
+        use_bias: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = arguments.units("MLP", "units", units)
+        if not self.units:
+            raise ValueError("MLP: `units` must not be empty; received ().")
+        self.activation = keras.activations.get(activation)
+        self.dropout = arguments.dropout_rate("MLP", "dropout", dropout)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        """Makes the dense layers for inputs [..., w]."""
+        self.dense_layers = []
+        self.dropout_layers = []
+        shape = tuple(input_shape)
+        last = len(self.units) - 1
+        for index, units in enumerate(self.units):
+            initializer = (
+                self.output_initializer
+                if index == last
+                else self.kernel_initializer
+            )
+            dense = keras.layers.Dense(
+                units,
+                activation=None if index == last else self.activation,
+                use_bias=self.use_bias,
+                kernel_initializer=arguments.copies(initializer),
+                dtype=self.dtype_policy,
+                name=f"dense_{index}",
+            )
+            dense.build(shape)
+            self.dense_layers.append(dense)
+            shape = (*shape[:-1], units)
+            if self.dropout and index != last:
+                self.dropout_layers.append(
+                    keras.layers.Dropout(
+                        self.dropout,
+                        dtype=self.dtype_policy,
+                        name=f"dropout_{index}",
+                    )
+                )
+
+    def call(self, x, training=None):
+        """[..., w] to [..., units[-1]]."""
+        for index, dense in enumerate(self.dense_layers):
+            x = dense(x)  # [..., units[index]]
+            if index < len(self.dropout_layers):
+                x = self.dropout_layers[index](x, training=training)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        """[..., w] to [..., units[-1]]."""
+        return (*input_shape[:-1], self.units[-1])
+
+    def get_config(self):
+        """Every constructor argument."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "output_initializer": keras.initializers.serialize(
+                self.output_initializer
+            ),
+            "use_bias": self.use_bias,
+        }

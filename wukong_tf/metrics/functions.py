@@ -1,0 +1,161 @@
+"""Metrics as pure NumPy functions, in float64."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The metrics of the sums that `binary_sums` makes.
+
+    Returns:
+        auc: area under the ROC curve, from the bins; ties count half.
+        logloss: mean binary cross-entropy, in nats.
+        ne: normalized entropy, LogLoss over the entropy of the base rate
+            (He et al., 2014); below 1 is better than the base rate.
+        calibration: sum of predicted over sum of observed clicks.
+        base_rate: share of positive rows.
+        rows: number of rows.
+
+        A metric that is not defined, such as the AUC of rows of one class,
+        is NaN.
+    """
+    weight, label = float(sums["weight"]), float(sums["label"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logloss = np.float64(sums["loss"]) / weight
+        rate = np.float64(label) / weight
+        entropy = _entropy(rate)
+        return {
+            "auc": auc_of_bins(sums["negative_bins"], sums["positive_bins"]),
+            "logloss": float(logloss),
+            "ne": float(logloss / entropy if entropy > 0 else np.nan),
+            "calibration": float(np.float64(sums["prediction"]) / label),
+            "base_rate": float(rate),
+            "rows": int(sums["rows"]),
+        }
+
+
+def auc_of_bins(negative: np.ndarray, positive: np.ndarray) -> float:
+    """AUC of weights binned by score, lowest bin first; NaN for one class."""
+    negative = np.asarray(negative, np.float64)
+    positive = np.asarray(positive, np.float64)
+    below = np.cumsum(negative) - negative
+    pairs = float(negative.sum()) * float(positive.sum())
+    if pairs == 0:
+        return float("nan")
+    won = float(np.sum(positive * (below + 0.5 * negative)))
+    return won / pairs
+
+
+def exact_auc(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> float:
+    """AUC by sorting; ties count half; NaN for rows of one class.
+
+    Args:
+        labels: 0 or 1, [N].
+        scores: [N], finite.
+        weights: 0 or more, [N]. Defaults to None, all 1.
+    """
+    if len(labels) == 0:
+        return float("nan")
+    labels = np.asarray(labels, np.float64)
+    weights = (
+        np.ones_like(labels)
+        if weights is None
+        else np.asarray(weights, np.float64)
+    )
+    _, place = np.unique(np.asarray(scores), return_inverse=True)
+    negative = np.bincount(place, weights * (1.0 - labels))
+    positive = np.bincount(place, weights * labels)
+    return auc_of_bins(negative, positive)
+
+
+def grouped_auc(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> float:
+    """Mean AUC of the groups that have both classes, by their weight.
+
+    Args:
+        labels: 0 or 1, [N].
+        scores: [N], finite.
+        groups: integers, [N], such as user ids.
+        weights: 0 or more, [N]. Defaults to None, all 1.
+
+    Returns:
+        The mean over groups of exact AUC, each group counted by the sum of
+        its rows' weights; NaN where no group has both classes.
+    """
+    labels = np.asarray(labels, np.float64)
+    if len(labels) == 0:
+        return float("nan")
+    weights = (
+        np.ones_like(labels)
+        if weights is None
+        else np.asarray(weights, np.float64)
+    )
+    order = np.lexsort((scores, groups))
+    groups = np.asarray(groups)[order]
+    scores = np.asarray(scores)[order]
+    positive = (weights * labels)[order]
+    negative = (weights * (1.0 - labels))[order]
+    new_group = np.append(True, groups[1:] != groups[:-1])
+    new_tie = new_group | np.append(True, scores[1:] != scores[:-1])
+    # Rows of one group and score are one bin; bins of one group are a run.
+    bins = np.flatnonzero(new_tie)
+    positive = np.add.reduceat(positive, bins)
+    negative = np.add.reduceat(negative, bins)
+    starts = np.flatnonzero(new_group[bins])
+    group = np.cumsum(new_group[bins]) - 1
+    below = np.cumsum(negative) - negative
+    below -= below[starts][group]
+    won = np.add.reduceat(positive * (below + 0.5 * negative), starts)
+    positives = np.add.reduceat(positive, starts)
+    negatives = np.add.reduceat(negative, starts)
+    both = positives * negatives > 0
+    if not both.any():
+        return float("nan")
+    auc = won[both] / (positives * negatives)[both]
+    return float(np.average(auc, weights=(positives + negatives)[both]))
+
+
+def attainable(probabilities: np.ndarray) -> dict[str, float]:
+    """The best metrics that any model can expect, from true probabilities.
+
+    With labels drawn from probabilities p, no score ranks better than p and
+    none has a lower LogLoss. AUC* is the expected number of ordered pairs
+    over the expected number of pairs, which for the ratio itself is exact
+    in the limit of many rows; LogLoss* is the mean entropy.
+
+    Args:
+        probabilities: in (0, 1), [N].
+
+    Returns:
+        auc: AUC*. logloss: LogLoss*, in nats.
+    """
+    p = np.sort(np.asarray(probabilities, np.float64))
+    values, first = np.unique(p, return_index=True)
+    positive = np.add.reduceat(p, first)
+    negative = np.add.reduceat(1.0 - p, first)
+    # A row is no pair with itself.
+    own = np.add.reduceat(p * (1.0 - p), first)
+    below = np.cumsum(negative) - negative
+    won = np.sum(positive * below + 0.5 * (positive * negative - own))
+    pairs = positive.sum() * negative.sum() - own.sum()
+    return {
+        "auc": float(won / pairs),
+        "logloss": float(np.mean(_entropy(p))),
+    }
+
+
+def _entropy(p):
+    """Entropy in nats of a coin of probability p; NaN for NaN."""
+    p = np.asarray(p, np.float64)
+    inside = np.clip(p, 1e-300, 1.0 - 1e-16)
+    value = -inside * np.log(inside) - (1.0 - inside) * np.log1p(-inside)
+    return np.where((p <= 0) | (p >= 1), np.where(np.isnan(p), p, 0.0), value)

@@ -1,0 +1,70 @@
+"""Sums over rows from which every metric follows, added in float64.
+
+A sum over replicas, workers or batches is the sum over their rows, so the
+metrics do not depend on how rows were split.
+"""
+
+import tensorflow as tf
+
+AUC_BINS = 65_536
+# Logits beyond it fall in the outer bins; a bin is 0.0005 wide, and as wide
+# for a rare click as for a frequent one.
+AUC_LOGIT_LIMIT = 16.0
+
+
+def zero_sums(bins: int = AUC_BINS) -> dict[str, tf.Tensor]:
+    """The sums over no rows."""
+    return {
+        **{name: tf.zeros([], tf.float64) for name in SCALARS},
+        "negative_bins": tf.zeros([bins], tf.float64),
+        "positive_bins": tf.zeros([bins], tf.float64),
+    }
+
+
+SCALARS = ("rows", "weight", "loss", "label", "prediction")
+
+
+def binary_sums(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    weights: tf.Tensor | None = None,
+    bins: int = AUC_BINS,
+) -> dict[str, tf.Tensor]:
+    """The sums over one batch of a binary task.
+
+    Args:
+        labels: 0 or 1, [B].
+        logits: [B].
+        weights: 0 or more, [B]. Defaults to None, all 1.
+        bins: number of bins of the logit. Defaults to 65,536.
+
+    Returns:
+        float64 scalars `rows`, `weight`, `loss` (binary cross-entropy),
+        `label` and `prediction` (probability), all but the first weighted,
+        and [bins] weights of negative and positive rows by their logit.
+    """
+    logits = tf.cast(logits, tf.float64)  # [B]
+    labels = tf.cast(labels, tf.float64)  # [B]
+    weights = (
+        tf.ones_like(labels)
+        if weights is None
+        else tf.cast(weights, tf.float64)
+    )
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)  # [B]
+    place = (logits / AUC_LOGIT_LIMIT + 1.0) * (bins / 2)
+    # A logit that is not a number has no place; the loss reports it.
+    place = tf.where(tf.math.is_finite(place), place, tf.zeros_like(place))
+    place = tf.cast(tf.clip_by_value(place, 0.0, bins - 1.0), tf.int32)
+    return {
+        "rows": tf.cast(tf.size(labels), tf.float64),
+        "weight": tf.reduce_sum(weights),
+        "loss": tf.reduce_sum(weights * loss),
+        "label": tf.reduce_sum(weights * labels),
+        "prediction": tf.reduce_sum(weights * tf.sigmoid(logits)),
+        "negative_bins": tf.math.unsorted_segment_sum(
+            weights * (1.0 - labels), place, bins
+        ),
+        "positive_bins": tf.math.unsorted_segment_sum(
+            weights * labels, place, bins
+        ),
+    }

@@ -1,0 +1,82 @@
+"""The contract that Wukong and its baselines share."""
+
+import keras
+
+from wukong_tf.config import ModelConfig, model_config_from_dict
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
+from wukong_tf.embeddings.fused_tables import FusedEmbedding
+
+
+class ClickModel(keras.Model):
+    """A model from a dict of features to a dict of logits, one a task.
+
+    Subclasses make `self.feature_embedding` in `__init__`, then call
+    `self.build()`, so that a model has its weights from the start; they
+    write `score`. `call` is `score(embed(inputs))`.
+
+    Args:
+        config: the model's configuration.
+        name: of the model. Defaults to the configuration's model name, the
+            same for every instance, so that weights' paths are too.
+        dtype: Keras dtype policy of the dense part; tables, norms and
+            logits are float32 under every policy.
+    """
+
+    feature_embedding: FeatureEmbedding
+
+    def __init__(self, config: ModelConfig, *, name=None, dtype=None):
+        # autocast would round raw numbers before they are embedded.
+        super().__init__(name=name or config.model, dtype=dtype, autocast=False)
+        self.config = config
+
+    @property
+    def tables(self) -> list[FusedEmbedding]:
+        """The layers that own the tables, one a width."""
+        return self.feature_embedding.tables
+
+    def embed(self, inputs, training=None):
+        """Features to embeddings.
+
+        Args:
+            inputs: dict of feature name to ids [B], numbers [B] or vectors
+                [B, size]; [B, 1] is taken too.
+            training: whether dropout is on.
+
+        Returns:
+            X_0, float32 [B, n, d].
+        """
+        return self.feature_embedding(inputs, training=training)
+
+    def score(self, x, training=None):
+        """Embeddings to logits.
+
+        Args:
+            x: embeddings [B, n, d], as `embed` gives them.
+            training: whether dropout is on.
+
+        Returns:
+            dict of task name to logits, float32 [B, 1].
+        """
+        raise NotImplementedError
+
+    def call(self, inputs, training=None):
+        """Features to {task: logits [B, 1]}."""
+        x = self.embed(inputs, training=training)  # [B, n, d]
+        return self.score(x, training=training)  # {task: [B, 1]}
+
+    def get_config(self):
+        """Every constructor argument; the lookup is chosen anew on loading."""
+        return {
+            "config": self.config.to_dict(),
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The model of `get_config`'s dict, with the take lookup."""
+        return cls(
+            model_config_from_dict(config["config"]),
+            name=config["name"],
+            dtype=keras.dtype_policies.deserialize(config["dtype"]),
+        )

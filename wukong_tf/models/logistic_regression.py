@@ -1,0 +1,61 @@
+"""Logistic regression, the baseline that every model must beat."""
+
+import keras
+from keras import ops
+
+from wukong_tf.config import LogisticRegressionConfig
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
+from wukong_tf.models.click_model import ClickModel
+
+
+@keras.saving.register_keras_serializable("wukong_tf")
+class LogisticRegression(ClickModel):
+    """A weight for each id, number and vector entry, and a bias.
+
+    The logit is the sum of the embeddings, which are one float wide.
+
+    Args:
+        config: features.
+        lookup: "take" or "tfrs". Defaults to "take".
+        name: of the model. Defaults to "logistic_regression".
+        dtype: Keras dtype policy; all of this model is float32.
+    """
+
+    def __init__(
+        self,
+        config: LogisticRegressionConfig,
+        *,
+        lookup="take",
+        name=None,
+        dtype=None,
+    ):
+        super().__init__(config, name=name, dtype=dtype)
+        self.feature_embedding = FeatureEmbedding(
+            config.features,
+            1,
+            initial_scale=config.table_initial_scale,
+            lookup=lookup,
+            own_widths=False,
+        )
+        self.build()
+
+    def build(self, input_shape=None):
+        """Makes every weight; the configuration knows all shapes."""
+        if self.built:
+            return
+        self.feature_embedding.build()
+        self.bias = self.add_weight(
+            name="bias",
+            shape=(len(self.config.features.tasks),),
+            initializer="zeros",
+            dtype="float32",
+        )
+        self.built = True
+
+    def score(self, x, training=None):
+        """Embeddings [B, n, 1] to {task: logits [B, 1]}."""
+        total = ops.sum(x, axis=1)  # [B, 1]
+        return {
+            task.name: total + self.bias[index]
+            for index, task in enumerate(self.config.features.tasks)
+        }

@@ -1,0 +1,8 @@
+"""Optimizers for tables and for the dense part, and who owns what."""
+
+from wukong_tf.optimizers.clipped_adam import ClippedAdam
+from wukong_tf.optimizers.groups import OptimizerGroups
+from wukong_tf.optimizers.rowwise_adagrad import RowwiseAdagrad
+from wukong_tf.optimizers.schedules import LinearWarmup
+
+__all__ = ["ClippedAdam", "LinearWarmup", "OptimizerGroups", "RowwiseAdagrad"]

@@ -1,0 +1,75 @@
+"""Which variable goes to which optimizer, each exactly once."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from wukong_tf.errors import ConfigError
+
+TABLES = r"(^|/)tables_\d+/table$"
+
+
+class OptimizerGroups:
+    """Optimizers and the variables that each one owns.
+
+    Args:
+        variables: every trainable variable of a model.
+        optimizers: dict of group name to (optimizer, pattern): the optimizer
+            owns the variables whose path the regular expression is found
+            in. The pattern None stands for what no other group claims.
+
+    Raises:
+        ConfigError: a variable is claimed by no group or by two, or two
+            groups have the pattern None; the message names it.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Any],
+        optimizers: dict[str, tuple[Any, str | None]],
+    ):
+        rest = [n for n, (_, pattern) in optimizers.items() if pattern is None]
+        if len(rest) > 1:
+            raise ConfigError(
+                f"optimizers {rest} both claim all remaining variables."
+            )
+        self.optimizers = {n: o for n, (o, _) in optimizers.items()}
+        self.variables: dict[str, list] = {name: [] for name in optimizers}
+        self._order = []
+        for variable in variables:
+            claims = [
+                name
+                for name, (_, pattern) in optimizers.items()
+                if pattern is not None and re.search(pattern, variable.path)
+            ] or rest
+            if len(claims) != 1:
+                what = f"by {claims}" if claims else "by no optimizer"
+                raise ConfigError(
+                    "each trainable variable must be claimed by exactly one "
+                    f"optimizer; {variable.path!r} is claimed {what}."
+                )
+            group = self.variables[claims[0]]
+            self._order.append((claims[0], len(group)))
+            group.append(variable)
+
+    def build(self):
+        """Makes the optimizers' state; call it under the strategy's scope."""
+        for name, optimizer in self.optimizers.items():
+            if self.variables[name]:
+                optimizer.build(self.variables[name])
+
+    def apply(self, gradients: Sequence[Any]):
+        """One step of every optimizer.
+
+        Args:
+            gradients: of the variables, in the order that the constructor
+                got them, each summed over this replica's share of the batch.
+        """
+        grouped: dict[str, list] = {
+            name: [None] * len(group) for name, group in self.variables.items()
+        }
+        for (name, index), gradient in zip(self._order, gradients, strict=True):
+            grouped[name][index] = gradient
+        for name, optimizer in self.optimizers.items():
+            if grouped[name]:
+                optimizer.apply(grouped[name], self.variables[name])

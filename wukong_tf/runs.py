@@ -1,0 +1,232 @@
+"""The run directory: its configuration, its checkpoints, a trained model.
+
+A checkpoint is a directory `checkpoints/step-N/` of NumPy files and a
+`checkpoint.json` that names each array with its SHA-256, so that a truncated
+or altered file is found before it is used. Everything is read as data;
+nothing is unpickled.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from wukong_tf import plain
+from wukong_tf.config import FeatureSpec, ModelConfig, model_config_from_dict
+from wukong_tf.errors import ConfigError, RunError
+
+CONFIG = "config.json"
+FEATURES = "features.json"
+SAMPLES = "samples.parquet"
+CHECKPOINTS = "checkpoints"
+INDEX = "checkpoint.json"
+BEST = "best.json"
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint(Mapping[str, np.ndarray]):
+    """A verified checkpoint: a mapping of canonical names to arrays.
+
+    Args:
+        path: its directory.
+        step: training steps done when it was written.
+        state: the trainer's own JSON values, such as the evaluations so far.
+        entries: dict of array name to its file, shape and checksum.
+    """
+
+    path: str
+    step: int
+    state: dict[str, Any]
+    entries: dict[str, dict[str, Any]]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        file = os.path.join(self.path, self.entries[name]["file"])
+        return np.load(file, allow_pickle=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def digest(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON content, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
+    """(step, directory) of the published checkpoints, oldest first."""
+    folder = os.path.join(run_dir, CHECKPOINTS)
+    if not os.path.isdir(folder):
+        return []
+    found = []
+    for name in os.listdir(folder):
+        prefix, _, step = name.partition("-")
+        if prefix == "step" and step.isdigit():
+            found.append((int(step), os.path.join(folder, name)))
+    return sorted(found)
+
+
+def open_checkpoint(path: str) -> Checkpoint:
+    """The checkpoint in directory `path`, every checksum verified.
+
+    Raises:
+        RunError: naming the file that is missing, truncated or altered.
+    """
+    index = os.path.join(path, INDEX)
+    try:
+        content = plain.parse_json(_read_text(index), index)
+    except ConfigError as error:
+        raise RunError(f"corrupted checkpoint: {error}") from error
+    expected = content.pop("digest", None) if isinstance(content, dict) else 0
+    if not isinstance(content, dict) or expected != digest(content):
+        raise RunError(
+            f"corrupted checkpoint: {index} does not match its own digest."
+        )
+    if content["format"] != FORMAT:
+        raise RunError(
+            f"{index}: checkpoint format {content['format']} is not {FORMAT}, "
+            "the one that this version reads."
+        )
+    for name, entry in content["arrays"].items():
+        _verify_array(os.path.join(path, entry["file"]), name, entry)
+    return Checkpoint(
+        path, content["step"], content["state"], content["arrays"]
+    )
+
+
+def best_step(run_dir: str) -> int | None:
+    """Step of the best checkpoint so far, or None before an evaluation."""
+    path = os.path.join(run_dir, CHECKPOINTS, BEST)
+    if not os.path.exists(path):
+        return None
+    content = plain.parse_json(_read_text(path), path)
+    return int(content["step"])
+
+
+def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
+    """The checkpoint of a run that `which` names.
+
+    Args:
+        run_dir: the run directory.
+        which: "best", "latest", or a step. "best" is the latest where the
+            run has made no evaluation.
+
+    Raises:
+        RunError: there is no such checkpoint, or it is corrupted.
+    """
+    paths = dict(checkpoint_paths(run_dir))
+    if not paths:
+        raise RunError(f"{run_dir}: there is no checkpoint in this run yet.")
+    step = which
+    if which == "best":
+        step = best_step(run_dir)
+        step = max(paths) if step is None else step
+    elif which == "latest":
+        step = max(paths)
+    elif isinstance(which, str) and which.isdigit():
+        step = int(which)
+    if step not in paths:
+        raise RunError(
+            f"{run_dir}: there is no checkpoint {which!r}; there are steps "
+            f"{sorted(paths)}."
+        )
+    return open_checkpoint(paths[step])
+
+
+def read_features(run_dir: str) -> FeatureSpec:
+    """The feature spec that the run was trained with."""
+    path = os.path.join(run_dir, FEATURES)
+    return FeatureSpec.from_json(_read_text(path), path)
+
+
+def read_config(run_dir: str) -> dict[str, Any]:
+    """config.json: {"format", "model", "training"}."""
+    path = os.path.join(run_dir, CONFIG)
+    content = plain.parse_json(_read_text(path), path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: expected a run configuration of format {FORMAT}."
+        )
+    return content
+
+
+def read_model_config(run_dir: str) -> ModelConfig:
+    """The model's configuration, with the run's features."""
+    model = read_config(run_dir)["model"]
+    features = read_features(run_dir)
+    return model_config_from_dict({**model, "features": features.to_dict()})
+
+
+def load_run(
+    run_dir: str,
+    checkpoint: str | int = "best",
+    *,
+    lookup: str = "take",
+    dtype: str = "float32",
+):
+    """The trained model of a run directory.
+
+    Args:
+        run_dir: as given to `trainer.main --run_dir`.
+        checkpoint: "best" on the validation rows, "latest", or a step.
+        lookup: engine that reads the tables. Defaults to "take", which
+            needs Keras alone.
+        dtype: Keras dtype policy of the dense part. Defaults to "float32",
+            whatever the run was trained in.
+
+    Returns:
+        A `wukong_tf.models.ClickModel`, such as a `Wukong`.
+
+    Raises:
+        RunError: the run directory or checkpoint is missing or corrupted.
+
+    Example:
+        >>> model = wukong_tf.load_run("runs/quickstart")  # doctest: +SKIP
+    """
+    from wukong_tf.models import build_model
+    from wukong_tf.weights import assign_slots, model_slots
+
+    config = read_model_config(run_dir)
+    found = find_checkpoint(run_dir, checkpoint)
+    model = build_model(config, lookup=lookup, dtype=dtype)
+    assign_slots(model_slots(model), found)
+    return model
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from error
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify_array(path, name, entry):
+    if os.path.basename(entry["file"]) != entry["file"]:
+        raise RunError(f"{path}: array {name!r} lies outside its checkpoint.")
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise RunError(
+            f"corrupted checkpoint: {path} (array {name!r}) cannot be read: "
+            f"{error}."
+        ) from error
+    if found != entry["sha256"]:
+        raise RunError(
+            f"corrupted checkpoint: {path} (array {name!r}) has SHA-256 "
+            f"{found}; {entry['sha256']} was written."
+        )

@@ -1,0 +1,148 @@
+"""Canonical names of a model's and its optimizers' arrays.
+
+A checkpoint knows nothing of fused tables or of distribution: every table
+lies there under its own name, whatever variable it shares, and so does its
+part of the optimizer's state.
+"""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from wukong_tf.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One canonical array: a variable, or a run of its rows.
+
+    Args:
+        name: canonical name.
+        variable: the Keras variable.
+        rows: (first, past the last) row of the variable, or None for all.
+    """
+
+    name: str
+    variable: Any
+    rows: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the canonical array."""
+        shape = tuple(self.variable.shape)
+        if self.rows is None:
+            return shape
+        return (self.rows[1] - self.rows[0], *shape[1:])
+
+
+def model_slots(model) -> list[Slot]:
+    """The arrays of a ClickModel: tables/NAME and dense/PATH."""
+    fused = {id(layer.table): layer.plan for layer in model.tables}
+    slots = []
+    for variable in model.variables:
+        plan = fused.get(id(variable))
+        if plan is None:
+            slots.append(Slot(f"dense/{_stable_path(variable)}", variable))
+        else:
+            slots += _table_slots("tables", variable, plan)
+    return _numbered(slots)
+
+
+def optimizer_slots(model, groups) -> list[Slot]:
+    """The arrays of OptimizerGroups: optimizer/GROUP/...."""
+    from wukong_tf.optimizers import RowwiseAdagrad
+
+    slots = []
+    fused = {id(layer.table): layer.plan for layer in model.tables}
+    for name, optimizer in groups.optimizers.items():
+        prefix = f"optimizer/{name}"
+        plans = {}
+        if isinstance(optimizer, RowwiseAdagrad):
+            plans = {
+                id(optimizer.accumulator(variable)): fused[id(variable)]
+                for variable in groups.variables[name]
+                if id(variable) in fused
+            }
+        for variable in optimizer.variables:
+            plan = plans.get(id(variable))
+            if plan is None:
+                slots.append(
+                    Slot(f"{prefix}/{_stable_path(variable)}", variable)
+                )
+            else:
+                slots += _table_slots(f"{prefix}/accumulator", variable, plan)
+    return _numbered(slots)
+
+
+def read_slots(slots: Iterable[Slot]) -> Iterable[tuple[str, np.ndarray]]:
+    """Each slot's name and value, one variable in memory at a time."""
+    variable, value = None, None
+    for slot in slots:
+        if slot.variable is not variable:
+            variable, value = slot.variable, np.asarray(slot.variable)
+        if slot.rows is None:
+            yield slot.name, value
+        else:
+            yield slot.name, value[slot.rows[0] : slot.rows[1]]
+
+
+def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
+    """Gives every slot's variable the array of its name.
+
+    Raises:
+        RunError: an array is missing or has another shape or dtype; nothing
+            was assigned then.
+    """
+    slots = list(slots)
+    for slot in slots:
+        if slot.name not in arrays:
+            raise RunError(f"the checkpoint has no array {slot.name!r}.")
+        array = arrays[slot.name]
+        if tuple(array.shape) != slot.shape:
+            raise RunError(
+                f"the checkpoint's array {slot.name!r} must have shape "
+                f"{slot.shape}; it has {tuple(array.shape)}."
+            )
+    by_variable: dict[int, list[Slot]] = {}
+    for slot in slots:
+        by_variable.setdefault(id(slot.variable), []).append(slot)
+    for group in by_variable.values():
+        parts = [arrays[slot.name] for slot in group]
+        value = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        group[0].variable.assign(value)
+
+
+def _table_slots(prefix, variable, plan):
+    return [
+        Slot(
+            f"{prefix}/{table.name}",
+            variable,
+            (table.offset, table.offset + table.rows),
+        )
+        for table in plan.tables
+    ]
+
+
+def _stable_path(variable):
+    """Path without the names that Keras numbers through the process.
+
+    Those are the model's or optimizer's own and the seed generators'.
+    """
+    path = variable.path.split("/", 1)[-1]
+    return re.sub(r"seed_generator_\d+/", "seed_generator/", path)
+
+
+def _numbered(slots):
+    """Slots of the same name, such as seed states, told apart by order."""
+    seen: collections.Counter[str] = collections.Counter()
+    result = []
+    for slot in slots:
+        count = seen[slot.name]
+        seen[slot.name] += 1
+        name = f"{slot.name}:{count}" if count else slot.name
+        result.append(dataclasses.replace(slot, name=name))
+    return result
