@@ -179,7 +179,7 @@ MODEL_CONFIGS: dict[str, Any] = {
 def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
     """The model configuration in `data`, whose "model" key names its kind."""
     name = data.get("model") if isinstance(data, dict) else None
-    if name not in MODEL_CONFIGS:
+    if not isinstance(name, str) or name not in MODEL_CONFIGS:
         raise ConfigError(
             f"model configuration: `model` must be one of "
             f"{sorted(MODEL_CONFIGS)}; received {name!r}."

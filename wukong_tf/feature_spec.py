@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from wukong_tf import plain
@@ -50,8 +51,17 @@ class CategoricalFeature:
                     f"{where}: `oov_id` must be below num_ids="
                     f"{self.num_ids}; received {self.oov_id}."
                 )
-        if self.vocabulary is None:
-            return
+        if self.vocabulary is not None:
+            self._check_vocabulary(where)
+
+    def _check_vocabulary(self, where):
+        object.__setattr__(self, "vocabulary", plain.frozen(self.vocabulary))
+        # A string is a sequence of strings too, but never a vocabulary.
+        if not isinstance(self.vocabulary, tuple):
+            raise ConfigError(
+                f"{where}: `vocabulary` must be a sequence of strings; "
+                f"received {self.vocabulary!r}."
+            )
         for value in self.vocabulary:
             if not isinstance(value, str):
                 raise ConfigError(
@@ -166,7 +176,13 @@ class FeatureSpec:
             ("vector", VectorFeature),
             ("tasks", Task),
         ):
-            value = tuple(getattr(self, field))
+            value = getattr(self, field)
+            if not isinstance(value, Iterable):
+                raise ConfigError(
+                    f"features: `{field}` must be a sequence of "
+                    f"{kind.__name__} objects; received {value!r}."
+                )
+            value = tuple(value)
             object.__setattr__(self, field, value)
             for item in value:
                 if not isinstance(item, kind):
@@ -222,7 +238,9 @@ class FeatureSpec:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the model's inputs: categorical, numeric, vector."""
-        features = (*self.categorical, *self.numeric, *self.vector)
+        features: tuple[
+            CategoricalFeature | NumericFeature | VectorFeature, ...
+        ] = (*self.categorical, *self.numeric, *self.vector)
         return tuple(feature.name for feature in features)
 
     @property

@@ -1,24 +1,49 @@
 """Checked dataclasses to plain JSON values and back, with named errors."""
 
+import collections
 import dataclasses
 import json
 import math
 import types
 import typing
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from wukong_tf.errors import ConfigError
 
+T = TypeVar("T")
+
 
 def parse_json(text: str, where: str) -> Any:
-    """The JSON value in `text`; `where` names its origin in errors."""
+    """The JSON value in `text`; `where` names its origin in errors.
+
+    A key that an object holds twice is an error: the standard reader would
+    keep the last and drop the rest without a word.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not valid JSON: {error}.") from error
 
 
-def to_dict(value, defaults=False):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of one JSON object as a dict, none of them lost."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        counts = collections.Counter(key for key, _ in pairs)
+        repeated = sorted(key for key in counts if counts[key] > 1)
+        raise ValueError(f"an object repeats the keys {repeated}")
+    return result
+
+
+def to_dict(value: Any, defaults: bool = False) -> Any:
+    """A dataclass as a dict and a tuple as a list, all the way down.
+
+    Args:
+        value: a checked dataclass, or a value of one of its fields.
+        defaults: whether the outermost dataclass writes the fields that
+            have their default too; those inside it never do.
+    """
     if dataclasses.is_dataclass(value):
         return {
             field.name: to_dict(getattr(value, field.name), False)
@@ -32,7 +57,25 @@ def to_dict(value, defaults=False):
     return value
 
 
-def from_dict(cls, data, where):
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """The dataclass `cls` described by `data`; unknown keys are errors.
+
+    Args:
+        cls: a dataclass that checks its fields.
+        data: what `to_dict` gave, perhaps by way of JSON.
+        where: names the origin of `data` in errors.
+
+    Raises:
+        ConfigError: `data` is no object, lacks a key, holds an unknown one
+            or is nested too deeply; and what `cls` raises.
+    """
+    try:
+        return _from_dict(cls, data, where)
+    except RecursionError as error:
+        raise ConfigError(f"{where}: nested too deeply.") from error
+
+
+def _from_dict(cls, data, where):
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected an object; received {data!r}.")
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -54,28 +97,32 @@ def from_dict(cls, data, where):
     )
 
 
-def read(hint, value, where):
+def read(hint: Any, value: Any, where: str) -> Any:
     """A JSON value as the dataclass field of type `hint` expects it."""
     if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, where)
+        return _from_dict(hint, value, where)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return frozen(value)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list; received {value!r}.")
         item = typing.get_args(hint)[0]
-        return tuple(read(item, each, where) for each in value)
+        return tuple(
+            read(item, each, f"{where}[{index}]")
+            for index, each in enumerate(value)
+        )
     return value
 
 
-def frozen(value):
+def frozen(value: Any) -> Any:
     """Lists as tuples, all the way down."""
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     return value
 
 
-def check_name(where, value):
+def check_name(where: str, value: Any) -> None:
+    """Refuses a name that is no non-empty string, or has a slash."""
     if not isinstance(value, str) or not value or "/" in value:
         raise ConfigError(
             f"{where}: a name must be a non-empty string without '/'; "
@@ -83,7 +130,8 @@ def check_name(where, value):
         )
 
 
-def check_int(where, name, value, minimum):
+def check_int(where: str, name: str, value: Any, minimum: int) -> None:
+    """Refuses what is no integer of at least `minimum`; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(
             f"{where}: `{name}` must be an integer; received {value!r}."
@@ -94,15 +142,23 @@ def check_int(where, name, value, minimum):
         )
 
 
-def check_float(where, name, value):
+def check_float(where: str, name: str, value: Any) -> None:
+    """Refuses what is no finite number; a bool is none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
+    try:
+        finite = number and math.isfinite(value)
+    except OverflowError:  # An integer that no float can hold.
+        finite = False
+    if not finite:
         raise ConfigError(
             f"{where}: `{name}` must be a finite number; received {value!r}."
         )
 
 
-def check_choice(where, name, value, choices):
+def check_choice(
+    where: str, name: str, value: Any, choices: Sequence[str]
+) -> None:
+    """Refuses what is none of `choices`."""
     if value not in choices:
         raise ConfigError(
             f"{where}: `{name}` must be one of {list(choices)}; received "
@@ -110,7 +166,8 @@ def check_choice(where, name, value, choices):
         )
 
 
-def check_units(where, name, value):
+def check_units(where: str, name: str, value: Any) -> None:
+    """Refuses what is no tuple of positive integers."""
     if not isinstance(value, tuple):
         raise ConfigError(
             f"{where}: `{name}` must be a sequence of integers; received "

@@ -1,6 +1,11 @@
 """Checks that the layers' constructors and builds share."""
 
+import math
 from collections.abc import Sequence
+
+import keras
+
+FM_KINDS = ("full", "projected")
 
 
 def positive_int(owner: str, name: str, value) -> int:
@@ -21,6 +26,25 @@ def units(owner: str, name: str, value) -> tuple[int, ...]:
             f"{name}={value!r}."
         )
     return tuple(positive_int(owner, name, item) for item in value)
+
+
+def frozen(value):
+    """Lists as tuples, all the way down."""
+    if isinstance(value, list | tuple):
+        return tuple(frozen(item) for item in value)
+    return value
+
+
+def interaction(owner: str, fm, rank) -> tuple[str, int | None]:
+    """The kind of interaction and its rank, which "full" does without."""
+    if fm not in FM_KINDS:
+        raise ValueError(
+            f"{owner}: `fm` must be one of {list(FM_KINDS)}; received "
+            f"fm={fm!r}."
+        )
+    if fm == "full" and rank is None:
+        return fm, None
+    return fm, positive_int(owner, "rank", rank)
 
 
 def embeddings_shape(owner: str, shape) -> tuple[int, int]:
@@ -46,6 +70,22 @@ def dropout_rate(owner: str, name: str, value) -> float:
             f"{owner}: `{name}` must be in [0, 1); received {name}={value!r}."
         )
     return float(value)
+
+
+def positive_float(owner: str, name: str, value) -> float:
+    """`value` if it is a finite number above 0, else a ValueError naming it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise ValueError(
+            f"{owner}: `{name}` must be a finite number above 0; received "
+            f"{name}={value!r}."
+        )
+    return float(value)
+
+
+def norm_dtype(variable_dtype: str) -> str:
+    """The dtype of a norm: the variables', but float32 at the least."""
+    return keras.backend.result_type(variable_dtype, "float32")
 
 
 def copies(initializer):

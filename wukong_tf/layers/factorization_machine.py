@@ -8,8 +8,6 @@ from keras import ops
 from wukong_tf.layers import arguments
 from wukong_tf.layers.mlp import MLP
 
-FM_KINDS = ("full", "projected")
-
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class FactorizationMachineBlock(keras.layers.Layer):
@@ -40,7 +38,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
 
     Raises:
         ValueError: a size is below 1, `rank` is above n, `fm` is unknown,
-            or the input is not [B, n, d].
+            `dropout` or `epsilon` is out of range, or the input is not
+            [B, n, d].
 
     Example:
         >>> block = FactorizationMachineBlock(4, rank=8, mlp_units=(64,))
@@ -65,19 +64,10 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.num_embeddings = arguments.positive_int(
             owner, "num_embeddings", num_embeddings
         )
-        if fm not in FM_KINDS:
-            raise ValueError(
-                f"{owner}: `fm` must be one of {list(FM_KINDS)}; received "
-                f"fm={fm!r}."
-            )
-        self.fm = fm
-        if fm == "full" and rank is None:
-            self.rank = None
-        else:
-            self.rank = arguments.positive_int(owner, "rank", rank)
+        self.fm, self.rank = arguments.interaction(owner, fm, rank)
         self.mlp_units = arguments.units(owner, "mlp_units", mlp_units)
         self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
-        self.epsilon = epsilon
+        self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
         self.projection_initializer = keras.initializers.get(
             projection_initializer
         )
@@ -87,21 +77,23 @@ class FactorizationMachineBlock(keras.layers.Layer):
         owner = "FactorizationMachineBlock"
         n, width = arguments.embeddings_shape(owner, input_shape)
         columns = n
-        if self.fm == "projected":
-            if self.rank > n:
+        if self.fm == "projected" and self.rank is not None:
+            columns = self.rank
+            if columns > n:
                 raise ValueError(
                     f"{owner}: `rank` must be between 1 and the number of "
                     f"embeddings in ({n}); received rank={self.rank}."
                 )
-            columns = self.rank
             self.projection = self.add_weight(
                 name="projection",
-                shape=(n, self.rank),
+                shape=(n, columns),
                 initializer=arguments.copies(self.projection_initializer),
             )
         flat_shape = (input_shape[0], n * columns)
         self.norm = keras.layers.LayerNormalization(
-            epsilon=self.epsilon, dtype="float32", name="norm"
+            epsilon=self.epsilon,
+            dtype=arguments.norm_dtype(self.variable_dtype),
+            name="norm",
         )
         self.norm.build(flat_shape)
         self.mlp = MLP(

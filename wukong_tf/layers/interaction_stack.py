@@ -56,31 +56,38 @@ class InteractionStack(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        owner = "InteractionStack"
         self.num_layers = arguments.positive_int(
-            "InteractionStack", "num_layers", num_layers
+            owner, "num_layers", num_layers
         )
-        self.num_fmb = num_fmb
-        self.num_lcb = num_lcb
-        self.rank = rank
-        self.mlp_units = mlp_units
+        # Tuples, so that a caller's list can change without the layer.
+        self.num_fmb = arguments.frozen(num_fmb)
+        self.num_lcb = arguments.frozen(num_lcb)
+        self.rank = arguments.frozen(rank)
+        self.mlp_units = arguments.frozen(mlp_units)
         self.fm = fm
-        self.dropout = dropout
-        self.epsilon = epsilon
+        self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
+        self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
         self._sizes = list(
             zip(
-                self._for_each_layer("num_fmb", num_fmb),
-                self._for_each_layer("num_lcb", num_lcb),
-                self._for_each_layer("rank", rank),
-                self._for_each_layer("mlp_units", mlp_units, nested=True),
+                self._for_each_layer("num_fmb", self.num_fmb),
+                self._for_each_layer("num_lcb", self.num_lcb),
+                self._for_each_layer("rank", self.rank),
+                self._for_each_layer("mlp_units", self.mlp_units, nested=True),
                 strict=True,
             )
         )
+        for fmb, lcb, columns, units in self._sizes:
+            arguments.positive_int(owner, "num_fmb", fmb)
+            arguments.positive_int(owner, "num_lcb", lcb)
+            arguments.interaction(owner, fm, columns)
+            arguments.units(owner, "mlp_units", units)
 
     def _for_each_layer(self, name, value, nested=False):
         """`value` as a list with one entry a layer."""
-        sequence = isinstance(value, list | tuple)
+        sequence = isinstance(value, tuple)
         if nested and sequence:
-            sequence = any(isinstance(item, list | tuple) for item in value)
+            sequence = any(isinstance(item, tuple) for item in value)
         if not sequence:
             return [value] * self.num_layers
         if len(value) != self.num_layers:

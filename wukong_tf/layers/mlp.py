@@ -32,7 +32,8 @@ class MLP(keras.layers.Layer):
 
     Raises:
         ValueError: `units` is empty or holds something else than positive
-            integers, or `dropout` is outside [0, 1).
+            integers, `dropout` is outside [0, 1), or the width of the input
+            is unknown.
 
     Example:
         >>> mlp = MLP((64, 32))
@@ -63,6 +64,11 @@ class MLP(keras.layers.Layer):
 
     def build(self, input_shape):
         """Makes the dense layers for inputs [..., w]."""
+        if not input_shape or input_shape[-1] is None:
+            raise ValueError(
+                "MLP: the width of the input must be known; received shape "
+                f"{input_shape}."
+            )
         self.dense_layers = []
         self.dropout_layers = []
         shape = tuple(input_shape)

@@ -61,11 +61,10 @@ class WukongLayer(keras.layers.Layer):
         owner = "WukongLayer"
         self.num_fmb = arguments.positive_int(owner, "num_fmb", num_fmb)
         self.num_lcb = arguments.positive_int(owner, "num_lcb", num_lcb)
-        self.rank = rank
+        self.fm, self.rank = arguments.interaction(owner, fm, rank)
         self.mlp_units = arguments.units(owner, "mlp_units", mlp_units)
-        self.fm = fm
-        self.dropout = dropout
-        self.epsilon = epsilon
+        self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
+        self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
 
     def build(self, input_shape):
         """Makes the two blocks, the residual and the norm."""
@@ -91,7 +90,9 @@ class WukongLayer(keras.layers.Layer):
             )
             self.residual.build(input_shape)
         self.norm = keras.layers.LayerNormalization(
-            epsilon=self.epsilon, dtype="float32", name="norm"
+            epsilon=self.epsilon,
+            dtype=arguments.norm_dtype(self.variable_dtype),
+            name="norm",
         )
         self.fmb.build(input_shape)
         self.lcb.build(input_shape)

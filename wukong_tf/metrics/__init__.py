@@ -1,7 +1,6 @@
 """Metrics of click models: additive sums and pure functions of them."""
 
 from wukong_tf.metrics.functions import (
-    attainable,
     auc_of_bins,
     exact_auc,
     grouped_auc,
@@ -11,7 +10,6 @@ from wukong_tf.metrics.sums import AUC_BINS, binary_sums, zero_sums
 
 __all__ = [
     "AUC_BINS",
-    "attainable",
     "auc_of_bins",
     "binary_sums",
     "exact_auc",

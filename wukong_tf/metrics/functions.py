@@ -124,35 +124,6 @@ def grouped_auc(
     return float(np.average(auc, weights=(positives + negatives)[both]))
 
 
-def attainable(probabilities: np.ndarray) -> dict[str, float]:
-    """The best metrics that any model can expect, from true probabilities.
-
-    With labels drawn from probabilities p, no score ranks better than p and
-    none has a lower LogLoss. AUC* is the expected number of ordered pairs
-    over the expected number of pairs, which for the ratio itself is exact
-    in the limit of many rows; LogLoss* is the mean entropy.
-
-    Args:
-        probabilities: in (0, 1), [N].
-
-    Returns:
-        auc: AUC*. logloss: LogLoss*, in nats.
-    """
-    p = np.sort(np.asarray(probabilities, np.float64))
-    values, first = np.unique(p, return_index=True)
-    positive = np.add.reduceat(p, first)
-    negative = np.add.reduceat(1.0 - p, first)
-    # A row is no pair with itself.
-    own = np.add.reduceat(p * (1.0 - p), first)
-    below = np.cumsum(negative) - negative
-    won = np.sum(positive * below + 0.5 * (positive * negative - own))
-    pairs = positive.sum() * negative.sum() - own.sum()
-    return {
-        "auc": float(won / pairs),
-        "logloss": float(np.mean(_entropy(p))),
-    }
-
-
 def _entropy(p):
     """Entropy in nats of a coin of probability p; NaN for NaN."""
     p = np.asarray(p, np.float64)

@@ -1,0 +1,279 @@
+"""What happens between the windows of steps, each a plain callable."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tqdm
+
+from trainer import checkpoints
+from trainer.data.source import Source
+from trainer.evaluation import Evaluator
+from trainer.loop import Progress, Schedule, Window
+
+METRICS = "metrics.jsonl"
+HIGHER_IS_BETTER = ("auc", "group_auc")
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events: one record, both places.
+
+    Args:
+        run_dir: the run directory.
+        step: step that the run goes on from; later records are dropped,
+            since the steps will be run again.
+    """
+
+    def __init__(self, run_dir: str, step: int):
+        self._path = os.path.join(run_dir, METRICS)
+        self._keep_until(step)
+        self._writer = tf.summary.create_file_writer(
+            os.path.join(run_dir, "tensorboard")
+        )
+
+    def _keep_until(self, step):
+        if not os.path.exists(self._path):
+            return
+        with open(self._path, encoding="utf-8") as file:
+            lines = [line for line in file if _step_of(line) <= step]
+        beside = f"{self._path}.unfinished"
+        with open(beside, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        os.replace(beside, self._path)
+
+    def write(self, kind: str, step: int, values: dict[str, Any]):
+        """Adds one record; nested values become TensorBoard tags."""
+        record = {"step": step, "kind": kind, **_json_ready(values)}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        with self._writer.as_default():
+            for tag, value in _flat(values, kind):
+                tf.summary.scalar(tag, value, step=step)
+        self._writer.flush()
+
+
+def _step_of(line):
+    """The step of a record; a torn last line counts as later than any."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _json_ready(value):
+    """NaN and infinities as null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _flat(values, prefix):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}/{key}")
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{key}", value
+
+
+class ShowProgress:
+    """A progress bar on a terminal; elsewhere a line every few seconds."""
+
+    LINE_SECONDS = 10.0
+
+    def __init__(self, schedule: Schedule, step: int):
+        self._schedule = schedule
+        self._terminal = sys.stderr.isatty()
+        self._last_line = -math.inf
+        self._bar = tqdm.tqdm(
+            total=schedule.total_steps,
+            initial=step,
+            unit="step",
+            disable=not self._terminal,
+            dynamic_ncols=True,
+        )
+
+    def __call__(self, progress: Progress, window: Window):
+        """Shows the window."""
+        text = (
+            f"loss {window.loss:.4f}, "
+            f"{window.rows / window.seconds:,.0f} examples/s, "
+            f"{100 * window.input_wait:.1f} % waiting for input"
+        )
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(window.steps)
+        now = time.monotonic()
+        last = progress.step == self._schedule.total_steps
+        late = now - self._last_line >= self.LINE_SECONDS
+        if not self._terminal and (late or last):
+            self._last_line = now
+            log(f"step {progress.step}/{self._schedule.total_steps}: {text}")
+
+    def close(self):
+        """Ends the bar."""
+        self._bar.close()
+
+
+class WriteTraining:
+    """Records every window."""
+
+    def __init__(self, metrics: MetricsLog, schedule: Schedule, rate):
+        self._metrics = metrics
+        self._schedule = schedule
+        self._rate = rate
+
+    def __call__(self, progress: Progress, window: Window):
+        """Records the window."""
+        epoch = window.first_step // self._schedule.steps_per_epoch
+        self._metrics.write(
+            "train",
+            progress.step,
+            {
+                "epoch": epoch,
+                "loss": window.loss,
+                "learning_rate": float(self._rate(progress.step)),
+                "examples_per_s": window.rows / window.seconds,
+                "input_wait": window.input_wait,
+            },
+        )
+
+
+class Evaluate:
+    """Evaluates on the valid split when it is due, and notes the best.
+
+    Args:
+        evaluator: scores the split.
+        source: the valid split.
+        schedule: when it is due.
+        metrics: where results are recorded.
+        metric: name of the metric that decides.
+        patience: evaluations in a row without a better one that end the
+            run; 0 never ends it.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        source: Source,
+        schedule: Schedule,
+        metrics: MetricsLog,
+        *,
+        metric: str,
+        patience: int,
+    ):
+        self._evaluator = evaluator
+        self._source = source
+        self._schedule = schedule
+        self._metrics = metrics
+        self._metric = metric
+        self._patience = patience
+
+    def __call__(self, progress: Progress, window: Window):
+        """Evaluates, if it is due."""
+        if not self._schedule.evaluates_at(progress.step):
+            return
+        results, _ = self._evaluator.evaluate(self._source)
+        epoch = window.first_step // self._schedule.steps_per_epoch
+        self._metrics.write("valid", progress.step, {"epoch": epoch} | results)
+        task, values = next(iter(results.items()))
+        value = values[self._metric]
+        best = is_best(progress.evaluations, self._metric, value)
+        progress.evaluations.append(
+            {
+                "step": progress.step,
+                "value": value if math.isfinite(value) else None,
+                "best": best,
+            }
+        )
+        worse = evaluations_since_best(progress.evaluations)
+        progress.stopped_early = 0 < self._patience <= worse
+        log(
+            f"step {progress.step}: valid {task} auc {values['auc']:.5f}, "
+            f"logloss {values['logloss']:.5f}, ne {values['ne']:.5f}, "
+            f"calibration {values['calibration']:.4f}"
+            + (" (best so far)" if best else "")
+            + (" - stopping early" if progress.stopped_early else "")
+        )
+
+
+def is_best(
+    evaluations: list[dict[str, Any]], metric: str, value: float
+) -> bool:
+    """Whether `value` beats all earlier evaluations; NaN beats none."""
+    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
+    if not math.isfinite(value):
+        return False
+    earlier = [e["value"] for e in evaluations if e["value"] is not None]
+    return all(sign * value > sign * other for other in earlier)
+
+
+def evaluations_since_best(evaluations: list[dict[str, Any]]) -> int:
+    """Number of evaluations after the best one."""
+    flags = [evaluation["best"] for evaluation in evaluations]
+    return flags[::-1].index(True) if True in flags else len(flags)
+
+
+class SaveCheckpoint:
+    """Saves after every evaluation and whenever the schedule says.
+
+    Args:
+        run_dir: the run directory.
+        schedule: when one is due.
+        arrays: gives canonical names and arrays of the moment.
+        keep: newest checkpoints kept beside the best.
+        metric: name of the metric that the best is best in.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        schedule: Schedule,
+        arrays: Callable,
+        *,
+        keep: int,
+        metric: str,
+    ):
+        self._run_dir = run_dir
+        self._schedule = schedule
+        self._arrays = arrays
+        self._keep = keep
+        self._metric = metric
+        self._saved: int | None = None
+
+    def __call__(self, progress: Progress, window: Window):
+        """Saves, if it is due."""
+        del window
+        evaluated = bool(progress.evaluations) and (
+            progress.evaluations[-1]["step"] == progress.step
+        )
+        last = progress.step == self._schedule.total_steps
+        if evaluated or last or self._schedule.checkpoints_at(progress.step):
+            self.save(progress)
+
+    def save(self, progress: Progress):
+        """Saves now, unless this step is saved already."""
+        if self._saved == progress.step:
+            return
+        path = checkpoints.save(
+            self._run_dir, progress.step, progress.to_dict(), self._arrays()
+        )
+        self._saved = progress.step
+        if progress.evaluations and progress.evaluations[-1]["best"]:
+            best = progress.evaluations[-1]
+            if best["step"] == progress.step:
+                checkpoints.mark_best(
+                    self._run_dir, progress.step, self._metric, best["value"]
+                )
+        checkpoints.prune(self._run_dir, self._keep)
+        log(f"saved {path}")
+
+
+def log(text: str):
+    """One line for the person who watches, clear of a progress bar."""
+    tqdm.tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,164 @@
+"""Writes checkpoints: beside, then renamed, so none is ever half there."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from wukong_tf import runs
+from wukong_tf.errors import RunError
+
+_UNFINISHED = ".unfinished-"
+
+
+def write_json(path: str, content: Any):
+    """Writes `content` to `path`, whole or not at all."""
+    beside = f"{path}.unfinished"
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def save(
+    run_dir: str,
+    step: int,
+    state: dict[str, Any],
+    arrays: Iterable[tuple[str, np.ndarray]],
+) -> str:
+    """Publishes a checkpoint and returns its directory.
+
+    Args:
+        run_dir: the run directory.
+        step: training steps done.
+        state: JSON values of the trainer's own.
+        arrays: canonical names and arrays, taken one at a time.
+
+    Raises:
+        RunError: it could not be written, such as on a full disk; earlier
+            checkpoints are as they were.
+    """
+    folder = os.path.join(run_dir, runs.CHECKPOINTS)
+    final = os.path.join(folder, f"step-{step:010d}")
+    beside = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        os.mkdir(beside)
+        entries = {
+            name: _write_array(beside, f"{index:05d}.npy", array)
+            for index, (name, array) in enumerate(arrays)
+        }
+        content = {
+            "format": runs.FORMAT,
+            "step": step,
+            "state": state,
+            "arrays": entries,
+        }
+        content["digest"] = runs.digest(content)
+        write_json(os.path.join(beside, runs.INDEX), content)
+        if os.path.isdir(final):  # passed over, or before its evaluation
+            os.rename(final, f"{beside}-old")
+        os.rename(beside, final)
+        shutil.rmtree(f"{beside}-old", ignore_errors=True)
+        _sync_directory(folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise RunError(
+            f"the checkpoint of step {step} could not be written to "
+            f"{folder}: {error}. Earlier checkpoints are whole."
+        ) from error
+    return final
+
+
+def mark_best(run_dir: str, step: int, metric: str, value: float):
+    """Notes that the checkpoint of `step` is the best so far."""
+    path = os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST)
+    write_json(path, {"step": step, "metric": metric, "value": value})
+
+
+def prune(run_dir: str, keep: int):
+    """Removes all checkpoints but the newest `keep` and the best."""
+    best = runs.best_step(run_dir)
+    for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
+        if step != best:
+            shutil.rmtree(path)
+
+
+def remove_unfinished(run_dir: str):
+    """Removes what a killed writer left behind."""
+    folder = os.path.join(run_dir, runs.CHECKPOINTS)
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            if name.startswith(_UNFINISHED):
+                shutil.rmtree(os.path.join(folder, name))
+
+
+def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
+    """The newest checkpoint whose checksums hold, or None.
+
+    Args:
+        run_dir: the run directory.
+        log: called with a line for each corrupted one that is passed over.
+
+    Raises:
+        RunError: there are checkpoints, but all are corrupted.
+    """
+    paths = runs.checkpoint_paths(run_dir)
+    for _, path in reversed(paths):
+        try:
+            found = runs.open_checkpoint(path)
+        except RunError as error:
+            log(f"{error} Falling back to the checkpoint before it.")
+            continue
+        return found
+    if paths:
+        raise RunError(
+            f"{run_dir}: all {len(paths)} checkpoints are corrupted; start "
+            "again in another --run_dir."
+        )
+    return None
+
+
+class _Hashing:
+    """A file that takes the SHA-256 of what is written to it."""
+
+    def __init__(self, file):
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data):
+        self._sha256.update(data)
+        return self._file.write(data)
+
+    def hexdigest(self):
+        return self._sha256.hexdigest()
+
+
+def _write_array(folder, name, array):
+    array = np.asarray(array)
+    with open(os.path.join(folder, name), "wb") as file:
+        hashing = _Hashing(file)
+        np.save(hashing, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return {
+        "file": name,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "sha256": hashing.hexdigest(),
+    }
+
+
+def _sync_directory(folder):
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,99 @@
+"""From a source's batches to the dataset that the step functions read."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.source import Source, steps_per_epoch
+from wukong_tf.config import FeatureSpec
+from wukong_tf.features import encode
+
+# Rows of the whole global batch, which a replica's share does not show.
+GLOBAL_ROWS = "_global_rows"
+PREFETCH_BATCHES = 4
+
+
+class Pipeline:
+    """The batches of a source from one (epoch, step) on, as a tf.data.Dataset.
+
+    Args:
+        source: the rows.
+        batch_size: rows of a global batch.
+        epoch: epoch of the first batch.
+        step: step within that epoch of the first batch.
+        epochs: number of epochs to give, counted from epoch 0; None never
+            ends.
+        labels: whether the source gives labels, weights and groups.
+
+    Attributes:
+        error: the exception that reading raised, or None. TensorFlow hides
+            it behind one of its own.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        step: int = 0,
+        epochs: int | None = 1,
+        labels: bool = True,
+    ):
+        self._source = source
+        self._batch_size = batch_size
+        self._start = (epoch, step)
+        self._epochs = epochs
+        self._labels = labels
+        self.error: Exception | None = None
+
+    def dataset(self) -> tf.data.Dataset:
+        """Dicts of column name to tensor, with the features encoded."""
+        spec = self._source.spec
+        data = tf.data.Dataset.from_generator(
+            self._batches, output_signature=batch_signature(spec, self._labels)
+        )
+        data = data.map(
+            lambda batch: {**batch, **encode(spec, batch)},
+        )
+        return data.prefetch(PREFETCH_BATCHES)
+
+    def _batches(self) -> Iterator[dict[str, np.ndarray]]:
+        epoch, step = self._start
+        try:
+            while self._epochs is None or epoch < self._epochs:
+                for batch in self._source.batches(
+                    self._batch_size, epoch=epoch, first_step=step
+                ):
+                    rows = len(next(iter(batch.values())))
+                    yield {**batch, GLOBAL_ROWS: np.float32(rows)}
+                epoch, step = epoch + 1, 0
+        except Exception as error:
+            self.error = error
+            raise
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return steps_per_epoch(self._source, self._batch_size)
+
+
+def batch_signature(
+    spec: FeatureSpec, labels: bool = True
+) -> dict[str, tf.TensorSpec]:
+    """Specs of the columns of a batch, as sources give them."""
+    specs = {f.name: tf.TensorSpec([None], tf.int32) for f in spec.categorical}
+    for numeric in spec.numeric:
+        specs[numeric.name] = tf.TensorSpec([None], tf.float32)
+    for vector in spec.vector:
+        specs[vector.name] = tf.TensorSpec([None, vector.size], tf.float32)
+    if labels:
+        for task in spec.tasks:
+            specs[task.label] = tf.TensorSpec([None], tf.float32)
+        if spec.weight:
+            specs[spec.weight] = tf.TensorSpec([None], tf.float32)
+        if spec.group and spec.group not in specs:
+            specs[spec.group] = tf.TensorSpec([None], tf.int64)
+    specs[GLOBAL_ROWS] = tf.TensorSpec([], tf.float32)
+    return specs

@@ -1,0 +1,214 @@
+"""The outer loop: runs many steps at a time, and wakes for what is due."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
+from wukong_tf.errors import TrainingError
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is; a checkpoint keeps it.
+
+    Args:
+        step: training steps done.
+        evaluations: each evaluation's step, metric value and whether it was
+            the best so far, oldest first.
+        stopped_early: whether patience ran out.
+        rows: rows trained on.
+        seconds: wall time of the steps, without evaluations.
+        input_seconds: part of it spent waiting for input.
+    """
+
+    step: int = 0
+    evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    stopped_early: bool = False
+    rows: int = 0
+    seconds: float = 0.0
+    input_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The progress as JSON values."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What the steps since the last wake-up did.
+
+    Args:
+        first_step: step that it began at.
+        steps: number of steps.
+        rows: rows trained on.
+        loss: mean loss of its rows.
+        seconds: wall time.
+        input_wait: share of that time spent waiting for input.
+    """
+
+    first_step: int
+    steps: int
+    rows: int
+    loss: float
+    seconds: float
+    input_wait: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the host must look up.
+
+    Args:
+        total_steps: the run's last step.
+        steps_per_epoch: batches in an epoch.
+        steps_per_loop: most steps between two wake-ups.
+        eval_every: steps between evaluations; 0 for once an epoch.
+        checkpoint_every: steps between checkpoints; 0 for none of its own.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    steps_per_loop: int
+    eval_every: int = 0
+    checkpoint_every: int = 0
+
+    def next_stop(self, step: int) -> int:
+        """The step after `step` at which the host looks up next."""
+        periods = (
+            self.steps_per_loop,
+            self.eval_every or self.steps_per_epoch,
+            self.checkpoint_every,
+        )
+        stops = [self.total_steps]
+        stops += [(step // every + 1) * every for every in periods if every]
+        return min(stops)
+
+    def evaluates_at(self, step: int) -> bool:
+        """Whether an evaluation is due once `step` steps are done."""
+        every = self.eval_every or self.steps_per_epoch
+        return step == self.total_steps or step % every == 0
+
+    def checkpoints_at(self, step: int) -> bool:
+        """Whether a checkpoint is due once `step` steps are done."""
+        every = self.checkpoint_every
+        return bool(every) and step % every == 0
+
+
+Action = Callable[[Progress, Window], None]
+
+
+def make_run_steps(
+    strategy: tf.distribute.Strategy, train_step: Callable
+) -> Callable:
+    """One tf.function that runs many training steps.
+
+    It takes an iterator and a number of steps, and returns the sum over
+    rows of the loss, the rows, the seconds spent waiting for input, and the
+    place, from 0, of the first step whose loss is not finite, or -1. It
+    ends after such a step.
+    """
+
+    def body(iterator, index, loss_sum, rows, waited, bad):
+        asked = tf.timestamp()
+        with tf.control_dependencies([asked]):
+            batch = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            waited += tf.timestamp() - asked
+        parts = strategy.run(train_step, args=(batch,))
+        loss = strategy.reduce("SUM", parts, axis=None)
+        count = tf.cast(_global_rows(strategy, batch), tf.float64)
+        bad = tf.where(tf.math.is_finite(loss), bad, index)
+        loss_sum += tf.cast(loss, tf.float64) * count
+        return index + 1, loss_sum, rows + count, waited, bad
+
+    @tf.function
+    def run_steps(iterator, steps):
+        zero = tf.zeros([], tf.float64)
+        _, loss_sum, rows, waited, bad = tf.while_loop(
+            lambda index, loss, rows, waited, bad: (index < steps) & (bad < 0),
+            lambda *state: body(iterator, *state),
+            (tf.constant(0), zero, zero, zero, tf.constant(-1)),
+            # One after the other, or the wait for input is not measured.
+            parallel_iterations=1,
+        )
+        return loss_sum, rows, waited, bad
+
+    return run_steps
+
+
+def _global_rows(strategy, batch):
+    return strategy.experimental_local_results(batch[GLOBAL_ROWS])[0]
+
+
+def train(
+    *,
+    strategy: tf.distribute.Strategy,
+    run_steps: Callable,
+    pipeline: Pipeline,
+    progress: Progress,
+    schedule: Schedule,
+    actions: Sequence[Action],
+    should_stop: Callable[[], bool],
+):
+    """Trains from `progress.step` until the schedule or a stop ends it.
+
+    Args:
+        strategy: where to compute.
+        run_steps: as `make_run_steps` gives it.
+        pipeline: the training rows, from the batch of `progress.step` on.
+        progress: moved on in place.
+        schedule: when to look up.
+        actions: called in order at every wake-up.
+        should_stop: asked after every wake-up; True ends the loop.
+
+    Raises:
+        TrainingError: a loss was not finite; the message names the step.
+        Exception: whatever reading the rows raised.
+    """
+    iterator = None
+    while progress.step < schedule.total_steps:
+        if progress.stopped_early or should_stop():
+            return
+        if iterator is None:  # not before it is known that a step is due
+            iterator = iter(
+                strategy.distribute_datasets_from_function(
+                    lambda context: pipeline.dataset()
+                )
+            )
+        stop = schedule.next_stop(progress.step)
+        window = _run_window(run_steps, iterator, pipeline, progress.step, stop)
+        progress.step = stop
+        progress.rows += window.rows
+        progress.seconds += window.seconds
+        progress.input_seconds += window.input_wait * window.seconds
+        for action in actions:
+            action(progress, window)
+
+
+def _run_window(run_steps, iterator, pipeline, step, stop):
+    began = time.perf_counter()
+    try:
+        results = run_steps(iterator, tf.constant(stop - step))
+    except tf.errors.OpError as error:
+        raise (pipeline.error or error) from None
+    loss_sum, rows, waited, bad = (part.numpy() for part in results)
+    seconds = time.perf_counter() - began
+    if bad >= 0:
+        raise TrainingError(
+            f"the loss of step {step + int(bad) + 1} is not finite. Nothing "
+            "was saved since the last checkpoint. A lower --learning_rate or "
+            "--table_learning_rate, --clipnorm or --warmup_steps may help."
+        )
+    return Window(
+        first_step=step,
+        steps=stop - step,
+        rows=int(rows),
+        loss=float(loss_sum / np.maximum(rows, 1)),
+        seconds=seconds,
+        input_wait=float(waited / seconds),
+    )

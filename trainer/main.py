@@ -1,0 +1,88 @@
+"""Trains, evaluates, scores or plans: `python -m trainer.main --help`.
+
+Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
+directory break a rule; 75 stopped by a signal after saving, and the same
+command goes on.
+"""
+
+import os
+import sys
+
+from absl import app
+from absl import flags as absl_flags
+
+from trainer import flags
+from wukong_tf.errors import WukongError
+
+EXIT_ERROR = 2
+EXIT_RESUME = 75  # sysexits' EX_TEMPFAIL: try again
+
+# The table lookup needs TensorFlow's own Keras to be version 2; `import
+# keras` is Keras 3 all the same. Nothing here imports TensorFlow before.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def train(values) -> int:
+    """--mode=train."""
+    from trainer.session import run_training
+
+    if run_training(values):
+        return 0
+    command = " ".join(["python -m trainer.main", *sys.argv[1:]])
+    print(f"stopped and saved; to go on, run again: {command}", file=sys.stderr)
+    return EXIT_RESUME
+
+
+def evaluate(values) -> int:
+    """--mode=eval."""
+    from trainer.scoring import run_evaluation
+
+    run_evaluation(values)
+    return 0
+
+
+def predict(values) -> int:
+    """--mode=predict."""
+    from trainer.scoring import run_prediction
+
+    run_prediction(values)
+    return 0
+
+
+def plan(values) -> int:
+    """--mode=plan."""
+    from trainer import run_config, sources
+    from trainer.plan import describe_plan
+
+    features = sources.open_features(values)
+    print(describe_plan(run_config.model_from_flags(values, features)))
+    return 0
+
+
+MODES = {"train": train, "eval": evaluate, "predict": predict, "plan": plan}
+
+
+def run(argv) -> int:
+    """Runs the mode that the flags choose; returns the exit code."""
+    from trainer.run_config import check_flags
+
+    values = absl_flags.FLAGS
+    try:
+        if len(argv) > 1:
+            raise WukongError(f"unexpected arguments: {argv[1:]}.")
+        check_flags(values)
+        return MODES[values.mode](values)
+    except WukongError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def main():
+    """Entry point of `wukong-train`."""
+    flags.define()
+    app.run(lambda argv: sys.exit(run(argv)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The figures that a run ends with."""
+
+import os
+import resource
+import sys
+from typing import Any
+
+from trainer.data.source import Source
+from trainer.evaluation import Evaluator, Scores
+from trainer.report import Predictions
+from wukong_tf import plain
+from wukong_tf.errors import RunError
+
+
+def evaluate_splits(
+    evaluator: Evaluator, splits: dict[str, Source]
+) -> tuple[dict[str, Any], dict[str, dict[str, Predictions]]]:
+    """Exact metrics and predictions of the held-out splits.
+
+    Where a split's true probabilities are known, the metrics hold what is
+    attainable, and the share of the attainable gain in AUC over a coin.
+    """
+    results: dict[str, Any] = {}
+    predictions = {}
+    for split in ("test", "valid"):
+        if split not in splits:
+            continue
+        source = splits[split]
+        metrics, scores = evaluator.evaluate(source, exact=True)
+        attainable = getattr(source, "attainable", None)
+        if attainable is not None:
+            best = attainable()
+            for values in metrics.values():
+                values["attainable_auc"] = best["auc"]
+                values["attainable_logloss"] = best["logloss"]
+                values["attained_share"] = (values["auc"] - 0.5) / (
+                    best["auc"] - 0.5
+                )
+        results[split] = metrics
+        predictions[split] = {
+            task: _predictions(rows) for task, rows in scores.items()
+        }
+    return results, predictions
+
+
+def _predictions(rows: Scores) -> Predictions:
+    return Predictions(rows.labels, rows.logits, rows.weights)
+
+
+def compared_metrics(run_dir: str) -> dict[str, Any]:
+    """The metrics of another run's report."""
+    path = os.path.join(run_dir, "report", "metrics.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = plain.parse_json(file.read(), path)
+    except OSError as error:
+        raise RunError(
+            f"--compare_runs={run_dir} has no report: {error}."
+        ) from error
+    return {
+        key: content[key]
+        for key in ("test", "valid", "run", "model")
+        if key in content
+    }
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

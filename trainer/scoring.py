@@ -1,0 +1,97 @@
+"""Evaluates and scores with a finished or running run's checkpoint."""
+
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from absl import flags
+
+from trainer import distribution, sources
+from trainer.actions import log
+from trainer.checkpoints import write_json
+from trainer.data.parquet import ParquetSource
+from trainer.evaluation import Evaluator
+from trainer.results import evaluate_splits
+from trainer.session import DTYPES
+from wukong_tf import runs
+from wukong_tf.errors import ConfigError, DataError
+
+
+def _evaluator(values: flags.FlagValues) -> Evaluator:
+    """An evaluator of the checkpoint that the flags name."""
+    if not os.path.isdir(values.run_dir):
+        raise ConfigError(f"--run_dir={values.run_dir}: there is no such run.")
+    training = runs.read_config(values.run_dir)["training"]
+    strategy = distribution.set_up(
+        seed=training["seed"],
+        deterministic=values.deterministic,
+        intra_op=values.intra_op_threads,
+        inter_op=values.inter_op_threads,
+    )
+    with strategy.scope():
+        model = runs.load_run(
+            values.run_dir,
+            values.checkpoint,
+            lookup=values.lookup,
+            dtype=DTYPES[training["precision"]],
+        )
+    return Evaluator(strategy, model, values.eval_batch_size)
+
+
+def run_evaluation(values: flags.FlagValues):
+    """`--mode=eval`: prints exact metrics as JSON; --output keeps them.
+
+    The model is the run's own, whatever sizes the flags give; the data are
+    those that the flags name, and must have the run's features.
+    """
+    features = sources.open_features(values)
+    if features != runs.read_features(values.run_dir):
+        raise ConfigError(
+            f"the feature spec of the data is not that of --run_dir="
+            f"{values.run_dir}; a run can be evaluated only on its features."
+        )
+    splits = sources.open_sources(values, features)
+    splits.pop("train", None)
+    if not splits:
+        raise ConfigError("--mode=eval needs valid or test rows.")
+    results, _ = evaluate_splits(_evaluator(values), splits)
+    print(json.dumps(results, indent=2))
+    if values.output:
+        write_json(values.output, results)
+
+
+def run_prediction(values: flags.FlagValues):
+    """`--mode=predict`: scores files, row by row, into one Parquet file."""
+    spec = runs.read_features(values.run_dir)
+    source = ParquetSource(values.predict_files, spec, labels=False)
+    evaluator = _evaluator(values)
+    beside = f"{values.output}.unfinished"
+    try:
+        writer = None
+        rows = 0
+        for logits in evaluator.score(source):
+            columns = {}
+            for task in spec.tasks:
+                logit = logits[task.name]
+                columns[f"{task.name}_logit"] = logit
+                columns[f"{task.name}_probability"] = _sigmoid(logit)
+            table = pa.table(columns)
+            if writer is None:
+                writer = pq.ParquetWriter(beside, table.schema)
+            writer.write_table(table)
+            rows += table.num_rows
+        writer.close()
+        os.replace(beside, values.output)
+    except OSError as error:
+        raise DataError(
+            f"--output={values.output} cannot be written: {error}."
+        ) from error
+    log(f"wrote {rows:,} scores to {values.output}")
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float32, without overflow."""
+    e = np.exp(-np.abs(logits.astype(np.float64)))
+    return np.where(logits >= 0, 1 / (1 + e), e / (1 + e)).astype(np.float32)

@@ -1,0 +1,283 @@
+"""Puts a run together: model, optimizers, data, and what a run ends with."""
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+from absl import flags
+
+from trainer import (
+    actions,
+    checkpoints,
+    distribution,
+    run_config,
+    run_directory,
+    sources,
+)
+from trainer.actions import log
+from trainer.data.pipeline import Pipeline
+from trainer.data.source import Source, steps_per_epoch
+from trainer.evaluation import Evaluator, Interrupted
+from trainer.loop import Progress, Schedule, Window, make_run_steps, train
+from trainer.plan import describe_model
+from trainer.report import write_report
+from trainer.results import compared_metrics, evaluate_splits, peak_bytes
+from trainer.steps import make_train_step
+from trainer.stop_signal import StopSignal
+from wukong_tf import runs
+from wukong_tf.config import ModelConfig
+from wukong_tf.errors import ConfigError
+from wukong_tf.models import ClickModel, build_model
+from wukong_tf.optimizers import (
+    ClippedAdam,
+    LinearWarmup,
+    OptimizerGroups,
+    RowwiseAdagrad,
+)
+from wukong_tf.optimizers.groups import TABLES
+from wukong_tf.weights import (
+    assign_slots,
+    model_slots,
+    optimizer_slots,
+    read_slots,
+)
+
+DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def make_optimizers(
+    model: ClickModel, training: run_config.Training
+) -> OptimizerGroups:
+    """Rowwise Adagrad for the tables, Adam for everything else."""
+    warmup = training.warmup_steps
+    return OptimizerGroups(
+        model.trainable_variables,
+        {
+            "tables": (
+                RowwiseAdagrad(
+                    LinearWarmup(training.table_learning_rate, warmup),
+                    l2=training.embedding_l2,
+                ),
+                TABLES,
+            ),
+            "dense": (
+                ClippedAdam(
+                    LinearWarmup(training.learning_rate, warmup),
+                    global_clipnorm=training.clipnorm or None,
+                ),
+                None,
+            ),
+        },
+    )
+
+
+def make_schedule(source: Source, training: run_config.Training) -> Schedule:
+    """When the host looks up, in steps."""
+    per_epoch = steps_per_epoch(source, training.batch_size)
+    total = training.epochs * per_epoch
+    return Schedule(
+        total_steps=min(total, training.max_steps or total),
+        steps_per_epoch=per_epoch,
+        steps_per_loop=training.steps_per_loop,
+        eval_every=training.eval_every_steps,
+        checkpoint_every=training.checkpoint_every_steps,
+    )
+
+
+class Session:
+    """One run in one process.
+
+    Args:
+        values: the parsed flags.
+        strategy: where to compute.
+        config: the model.
+        splits: the sources by split.
+    """
+
+    def __init__(
+        self,
+        values: flags.FlagValues,
+        strategy,
+        config: ModelConfig,
+        splits: dict[str, Source],
+    ):
+        self.values = values
+        self.run_dir = values.run_dir
+        self.training = run_config.training_from_flags(values)
+        self.strategy = strategy
+        self.splits = splits
+        self.schedule = make_schedule(splits["train"], self.training)
+        self.progress = Progress()
+        self.stop = StopSignal()
+        with strategy.scope():
+            self.model = build_model(
+                config,
+                lookup=self.training.lookup,
+                dtype=DTYPES[self.training.precision],
+            )
+            self.groups = make_optimizers(self.model, self.training)
+            self.groups.build()
+        self.slots = model_slots(self.model)
+        self.slots += optimizer_slots(self.model, self.groups)
+        self.evaluator = Evaluator(
+            strategy, self.model, self.training.eval_batch_size, self.stop
+        )
+
+    def restore(self):
+        """Goes on from the newest whole checkpoint, if there is one."""
+        found = checkpoints.newest_whole(self.run_dir, log)
+        if found is None:
+            return
+        assign_slots(self.slots, found)
+        self.progress = Progress(**found.state)
+        log(f"going on from step {found.step} ({found.path})")
+
+    def run(self) -> bool:
+        """Trains to the end or to a signal; True if it came to the end."""
+        progress, schedule, training = (
+            self.progress,
+            self.schedule,
+            self.training,
+        )
+        metrics = actions.MetricsLog(self.run_dir, progress.step)
+        show = actions.ShowProgress(schedule, progress.step)
+        save = actions.SaveCheckpoint(
+            self.run_dir,
+            schedule,
+            lambda: read_slots(self.slots),
+            keep=training.keep_checkpoints,
+            metric=training.early_stopping_metric,
+        )
+        evaluate = actions.Evaluate(
+            self.evaluator,
+            self.splits["valid"],
+            schedule,
+            metrics,
+            metric=training.early_stopping_metric,
+            patience=training.patience,
+        )
+        rate = LinearWarmup(training.learning_rate, training.warmup_steps)
+        record = actions.WriteTraining(metrics, schedule, rate)
+        epoch, step = divmod(progress.step, schedule.steps_per_epoch)
+        pipeline = Pipeline(
+            self.splits["train"],
+            training.batch_size,
+            epoch=epoch,
+            step=step,
+            epochs=None,
+        )
+        with self.stop:
+            try:
+                self._catch_up(evaluate, save)
+                train(
+                    strategy=self.strategy,
+                    run_steps=make_run_steps(
+                        self.strategy,
+                        make_train_step(self.model, self.groups),
+                    ),
+                    pipeline=pipeline,
+                    progress=progress,
+                    schedule=schedule,
+                    actions=[record, show, evaluate, save],
+                    should_stop=self.stop,
+                )
+            except Interrupted:
+                pass
+            finally:
+                show.close()
+            if self.stop.received:
+                save.save(progress)
+        return not self.stop.received
+
+    def _catch_up(self, evaluate, save):
+        """The evaluation that a stop may have cut short."""
+        progress = self.progress
+        done = [evaluation["step"] for evaluation in progress.evaluations]
+        due = self.schedule.evaluates_at(progress.step)
+        if progress.step and due and progress.step not in done:
+            window = Window(max(0, progress.step - 1), 0, 0, 0.0, 0.0, 0.0)
+            evaluate(progress, window)
+            save(progress, window)
+
+    def report(self) -> dict[str, Any]:
+        """Evaluates the best checkpoint exactly and writes report/."""
+        found = runs.find_checkpoint(self.run_dir, "best")
+        assign_slots(model_slots(self.model), found)
+        results, predictions = evaluate_splits(self.evaluator, self.splits)
+        progress = self.progress
+        results["run"] = {
+            "checkpoint_step": found.step,
+            "steps": progress.step,
+            "rows": progress.rows,
+            "seconds": progress.seconds,
+            "examples_per_s": progress.rows / max(progress.seconds, 1e-9),
+            "input_wait": progress.input_seconds / max(progress.seconds, 1e-9),
+            "peak_bytes": peak_bytes(),
+            "stopped_early": progress.stopped_early,
+        }
+        config = self.model.config.to_dict()
+        config.pop("features")
+        results["model"] = {
+            "name": config.pop("model"),
+            "parameters": self.model.count_params(),
+            **config,
+        }
+        results["model"]["training"] = dataclasses.asdict(self.training)
+        results["compared"] = {
+            os.path.basename(os.path.normpath(path)): compared_metrics(path)
+            for path in self.values.compare_runs
+        }
+        paths = write_report(
+            self.run_dir,
+            results,
+            predictions,
+            title=os.path.basename(os.path.normpath(self.run_dir)),
+        )
+        log(f"wrote {os.path.dirname(paths[0])}")
+        return results
+
+
+def run_training(values: flags.FlagValues) -> bool:
+    """`--mode=train`; True where the run came to its end."""
+    began = time.perf_counter()
+    training = run_config.training_from_flags(values)
+    strategy = distribution.set_up(
+        seed=training.seed,
+        deterministic=training.deterministic,
+        intra_op=values.intra_op_threads,
+        inter_op=values.inter_op_threads,
+    )
+    features = sources.open_features(values)
+    config = run_config.model_from_flags(values, features)
+    splits = sources.open_sources(values, features)
+    if training.early_stopping_metric == "group_auc" and not features.group:
+        raise ConfigError(
+            "--early_stopping_metric=group_auc needs a group column in the "
+            "feature spec; there is none."
+        )
+    for path in values.compare_runs:
+        compared_metrics(path)  # a wrong path must not wait for the end
+    model = config.to_dict()
+    del model["features"]
+    content = {
+        "format": runs.FORMAT,
+        "model": model,
+        "training": dataclasses.asdict(training),
+        "data": {split: s.num_rows for split, s in splits.items()},
+    }
+    with run_directory.locked(values.run_dir):
+        run_directory.claim(values.run_dir, content, features)
+        held_out = splits.get("test", splits["valid"])
+        run_directory.write_samples(values.run_dir, held_out)
+        session = Session(values, strategy, config, splits)
+        log(describe_model(session.model))
+        log(distribution.describe(strategy))
+        for split, source in splits.items():
+            log(f"{split}: {source.num_rows:,} rows")
+        session.restore()
+        finished = session.run()
+        if finished:
+            session.report()
+    log(f"{time.perf_counter() - began:.1f} s in all")
+    return finished
