@@ -223,7 +223,7 @@ class Session:
             "parameters": self.model.count_params(),
             **config,
         }
-        results["model"]["training"] = dataclasses.asdict(self.training)
+        results["training"] = dataclasses.asdict(self.training)
         results["compared"] = {
             os.path.basename(os.path.normpath(path)): compared_metrics(path)
             for path in self.values.compare_runs

@@ -1,0 +1,250 @@
+"""The report's files: what they hold, and that they appear whole."""
+
+import builtins
+import html.parser
+import json
+import math
+import os
+import re
+import stat
+import sys
+
+import numpy as np
+import pytest
+
+from trainer import report_plots
+from trainer.report import Predictions, write_report
+from wukong_tf.errors import RunError
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def some_metrics():
+    values = {
+        "auc": 0.8125,
+        "logloss": 0.4375,
+        "ne": 0.75,
+        "calibration": 1.0625,
+        "rows": 123456,
+        "base_rate": 0.25,
+    }
+    attained = {
+        "attainable_auc": 0.875,
+        "attainable_logloss": 0.375,
+        "attained_share": 0.8333,
+    }
+    return {
+        "valid": {"click": {**values, "auc": 0.8203125}},
+        "test": {"click": {**values, **attained}},
+        "run": {"checkpoint_step": 200, "seconds": 95.0, "peak_bytes": 3 << 29},
+        "model": {"name": "wukong", "parameters": 1234567, "rank": 8},
+    }
+
+
+def some_predictions(rows=300):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-1, 1.5, rows)
+    labels = rng.random(rows) < 1 / (1 + np.exp(-logits))
+    rows = Predictions(labels.astype("float32"), logits.astype("float32"))
+    return {"valid": {"click": rows}, "test": {"click": rows}}
+
+
+def write_log(run_dir):
+    with open(os.path.join(run_dir, "metrics.jsonl"), "w") as file:
+        for step in range(10, 310, 10):
+            record = {"step": step, "kind": "train", "loss": 1 / step}
+            file.write(json.dumps(record) + "\n")
+            if step % 100 == 0:
+                scores = {"auc": step / 400, "logloss": 0.5}
+                record = {"step": step, "kind": "valid", "click": scores}
+                file.write(json.dumps(record) + "\n")
+        file.write('{"step": 310, "kind": "tra')
+
+
+class PageReader(html.parser.HTMLParser):
+    """Collects tags, attributes and text; checks that tags nest."""
+
+    VOID = ("meta", "img", "source")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        links = ("src", "srcset", "href")
+        self.links += [value for key, value in attrs if key in links]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style" and data.strip():
+            self.texts.append(data.strip())
+
+
+def test_report_holds_its_files_and_their_paths(tmp_path):
+    write_log(tmp_path)
+    paths = write_report(
+        str(tmp_path), some_metrics(), some_predictions(), title="A run"
+    )
+    names = {os.path.relpath(path, tmp_path / "report") for path in paths}
+    assert names == set(os.listdir(tmp_path / "report"))
+    plots = ("learning", "roc", "calibration", "scores")
+    pngs = {f"{plot}_click.png" for plot in plots}
+    assert names == {"metrics.json", "index.html", *pngs}
+    for name in pngs:
+        data = (tmp_path / "report" / name).read_bytes()
+        assert data.startswith(PNG_MAGIC) and len(data) > 5000
+    written = json.loads((tmp_path / "report/metrics.json").read_text())
+    assert written == some_metrics()
+    assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "report"]
+
+
+def test_page_is_self_contained_and_leads_with_the_headline(tmp_path):
+    write_log(tmp_path)
+    write_report(
+        str(tmp_path), some_metrics(), some_predictions(), title="A run"
+    )
+    text = (tmp_path / "report/index.html").read_text()
+    page = PageReader(text)
+    assert len(page.links) == 8  # four pictures, light and dark
+    assert all(each.startswith("data:image/png;base64,") for each in page.links)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"https?:|@import|url\(", text)
+    assert "prefers-color-scheme: dark" in text
+    assert page.texts.index("0.81250") < page.texts.index("Metrics")
+    for expected in (
+        "83.33%", "0.87500 is attainable", "0.82031", "123,456", "1.50 GiB",
+        "1 min 35 s", "1,234,567",
+    ):  # fmt: skip
+        assert expected in page.texts
+
+
+def test_floats_that_are_not_finite_are_null_and_na(tmp_path):
+    metrics = some_metrics()
+    metrics["test"]["click"]["ne"] = math.nan
+    metrics["run"]["rate"] = np.float32(np.inf)
+    metrics["run"]["list"] = (np.int64(3), -math.inf)
+    write_report(str(tmp_path), metrics, {}, title="A run")
+    text = (tmp_path / "report/metrics.json").read_text()
+    assert not re.search("nan|infinity", text, re.IGNORECASE)
+    written = json.loads(text)
+    assert written["test"]["click"]["ne"] is None
+    assert written["run"]["rate"] is None
+    assert written["run"]["list"] == [3, None]
+    page = PageReader((tmp_path / "report/index.html").read_text())
+    ne = page.texts.index("NE")
+    assert page.texts[ne + 1] == "n/a"
+
+
+def test_without_matplotlib_only_metrics_are_written(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/old.png").write_text("of the run before")
+    for name in list(sys.modules):
+        if name.split(".")[0] == "matplotlib":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    paths = write_report(
+        str(tmp_path), some_metrics(), some_predictions(), title="A run"
+    )
+    assert paths == [str(tmp_path / "report" / "metrics.json")]
+    assert os.listdir(tmp_path / "report") == ["metrics.json"]
+    out = capsys.readouterr().out
+    assert "pip install 'wukong_tf[report]'" in out
+    assert out.count("\n") == 1
+
+
+def test_drawing_needs_no_pyplot(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    paths = write_report(
+        str(tmp_path), some_metrics(), some_predictions(), title="A run"
+    )
+    assert len(paths) == 6
+
+
+def test_a_new_report_replaces_the_old_one_whole(tmp_path):
+    write_report(str(tmp_path), some_metrics(), some_predictions(), title="1")
+    (tmp_path / "report/stale.png").write_text("old")
+    write_report(str(tmp_path), some_metrics(), {}, title="2")
+    assert sorted(os.listdir(tmp_path)) == ["report"]
+    names = set(os.listdir(tmp_path / "report"))
+    assert names == {"metrics.json", "index.html", "learning_click.png"}
+    assert "<h1>2</h1>" in (tmp_path / "report/index.html").read_text()
+
+
+def test_a_write_that_fails_leaves_the_old_report(tmp_path, monkeypatch):
+    write_report(str(tmp_path), some_metrics(), {}, title="1")
+    before = (tmp_path / "report/metrics.json").read_bytes()
+    real_open = builtins.open
+
+    def full_disk(path, *args, **kwargs):
+        if str(path).endswith("index.html"):
+            raise OSError(28, "No space left on device")
+        return real_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", full_disk)
+    with pytest.raises(RunError, match="report cannot be written.*No space"):
+        write_report(str(tmp_path), {"test": {}}, {}, title="2")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["report"]
+    assert (tmp_path / "report/metrics.json").read_bytes() == before
+
+
+def test_a_rename_that_fails_brings_the_old_report_back(tmp_path, monkeypatch):
+    write_report(str(tmp_path), some_metrics(), {}, title="1")
+    real_rename = os.rename
+
+    def rename(source, target):
+        if "report.tmp-" in str(source):
+            raise OSError(5, "Input/output error")
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(RunError, match="Input/output"):
+        write_report(str(tmp_path), some_metrics(), {}, title="2")
+    assert os.listdir(tmp_path) == ["report"]
+    assert "<h1>1</h1>" in (tmp_path / "report/index.html").read_text()
+
+
+def test_a_picture_that_fails_does_not_cost_the_metrics(tmp_path, monkeypatch):
+    def broken(plot, theme):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(report_plots, "render", broken)
+    with pytest.raises(ZeroDivisionError):
+        write_report(str(tmp_path), some_metrics(), {}, title="A run")
+    assert os.listdir(tmp_path / "report") == ["metrics.json"]
+
+
+def test_a_run_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RunError, match="absent"):
+        write_report(str(tmp_path / "absent"), {}, {}, title="A run")
+
+
+def test_report_can_be_read_by_whom_the_umask_lets(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        write_report(str(tmp_path), {}, {}, title="A run")
+    finally:
+        os.umask(umask)
+    mode = stat.S_IMODE(os.stat(tmp_path / "report").st_mode)
+    assert mode == 0o777 & ~0o022
+
+
+def test_task_names_make_safe_file_names(tmp_path):
+    rows = some_predictions()["test"]["click"]
+    paths = write_report(
+        str(tmp_path), {}, {"test": {"buy <now>": rows}}, title="A run"
+    )
+    names = sorted(os.path.basename(path) for path in paths)
+    assert "roc_buy%20%3Cnow%3E.png" in names

@@ -1,0 +1,80 @@
+"""The page's words: escaping, units, and runs side by side."""
+
+import html
+import math
+import re
+
+import pytest
+
+from trainer import report_page
+
+
+def texts_of(page):
+    """The page's texts as a reader sees them, tags cut at."""
+    body = page[page.index("</style>") :]
+    return [html.unescape(text) for text in re.split("<[^>]*>", body)]
+
+
+def test_page_escapes_all_text():
+    bad = "<b>\"&'"
+    values = {"auc": 0.5, bad: bad}
+    metrics = {
+        bad: {bad: values},
+        "compared": {bad: {bad: {bad: values}}},
+        "run": {bad: bad, "nested": {bad: [bad]}},
+        "model": {"name": bad},
+        "training": {"learning_rate": 0.001},
+    }
+    picture = report_page.Picture(bad, bad, bad, b"", b"")
+    text = report_page.build(bad, metrics, [picture])
+    assert "<b>" not in text
+    shown = "\n".join(texts_of(text))
+    assert shown.count(bad) >= 9
+    assert "learning rate\n\n0.001" in shown
+
+
+def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
+    mine = {"auc": 0.8125, "logloss": 0.4375, "ne": 0.75}
+    mine |= {"calibration": 1.0625, "attained_share": 0.8333}
+    metrics = {"test": {"click": mine}, "model": {"name": "wukong"}}
+    other = {"auc": 0.75, "logloss": 0.5, "ne": 0.875, "calibration": 1.03125}
+    metrics["compared"] = {"logistic": {"test": {"click": other}}, "gone": {}}
+    text = report_page.build("A run", metrics, [])
+    table = text[text.index("Compared with") :]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", table)[:3]
+    cells = [re.findall(r'<td(?: class="(.*?)")?>(.*?)</td>', r) for r in rows]
+    assert [row[0][1] for row in cells] == [
+        "wukong (this run)", "logistic", "gone",
+    ]  # fmt: skip
+    assert cells[0][1:] == [
+        ("best", "0.81250"), ("best", "0.43750"), ("best", "0.75000"),
+        ("", "1.06250"), ("", "83.33%"),
+    ]  # fmt: skip
+    assert cells[1][1:] == [
+        ("", "0.75000"), ("", "0.50000"), ("", "0.87500"),
+        ("best", "1.03125"), ("", "n/a"),
+    ]  # fmt: skip
+    assert cells[2][1:] == [("", "n/a")] * 5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("auc", 0.5, "0.50000"),
+        ("auc", math.nan, "n/a"),
+        ("peak_bytes", 0, "0 B"),
+        ("peak_bytes", 1023, "1023 B"),
+        ("peak_bytes", 1 << 10, "1.00 KiB"),
+        ("peak_bytes", 5 << 40, "5.00 TiB"),
+        ("peak_bytes", 5 << 50, "5,120.00 TiB"),
+        ("seconds", 59.04, "59 s"),
+        ("seconds", 3 * 3600 + 59, "3 h 0 min"),
+        ("examples_per_s", 21234.4, "21,234"),
+        ("input_wait", 0.0123, "1.23%"),
+        ("embedding_dim", 1024, "1024"),
+        ("deterministic", True, "true"),
+        ("units", [1, 2], "[1, 2]"),
+    ],
+)
+def test_values_are_shown_in_their_units(key, value, expected):
+    assert report_page.text_of(key, value) == expected

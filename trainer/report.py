@@ -1,0 +1,156 @@
+"""The report of a run: metrics.json, pictures, and a page that shows them."""
+
+import importlib
+import json
+import os
+import shutil
+import urllib.parse
+import uuid
+
+import numpy as np
+
+from trainer import (
+    report_curves,
+    report_page,
+    report_plots,
+    report_style,
+)
+from trainer.report_curves import Predictions
+from wukong_tf.errors import RunError
+
+__all__ = ["Predictions", "write_report"]
+
+
+def write_report(
+    run_dir: str,
+    metrics: dict,
+    predictions: dict[str, dict[str, Predictions]],
+    *,
+    title: str,
+) -> list[str]:
+    """Writes RUN_DIR/report/ anew, visible only once it is whole.
+
+    metrics.json is always written. The pictures and index.html need
+    matplotlib; where it cannot be imported, a printed line says so.
+
+    Args:
+        run_dir: the run directory; its metrics.jsonl gives the learning
+            curves.
+        metrics: by split and task, beside the keys "run", "model",
+            "training" and "compared". Floats that are not finite are
+            written as null.
+        predictions: what the pictures show, by split and task. "test" is
+            drawn, or the first split where there is none.
+        title: heading of the page.
+
+    Returns:
+        The paths of the files written.
+
+    Raises:
+        RunError: if the report cannot be written in `run_dir`.
+    """
+    metrics = _plain(metrics)
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    files = {"metrics.json": text.encode()}
+    try:
+        if _can_draw():
+            files |= _drawn(run_dir, metrics, predictions, title)
+    finally:
+        # A picture that fails to draw must not cost the run its metrics.
+        paths = _publish(run_dir, files)
+    return paths
+
+
+def _plain(value):
+    """`value` with JSON's own types alone, not finite floats as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _can_draw():
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        print(
+            "report: only metrics.json is written, as matplotlib cannot be "
+            f"imported ({error}); pip install 'wukong_tf[report]' adds the "
+            "pictures and the page."
+        )
+        return False
+    return True
+
+
+def _drawn(run_dir, metrics, predictions, title):
+    """The page and its pictures, as bytes by file name."""
+    log = report_curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
+    splits = sorted(predictions, key=lambda split: split != "test")
+    drawn = predictions[splits[0]] if splits else {}
+    tasks = dict.fromkeys(
+        task
+        for values in [
+            *(metrics[split] for split in report_page.splits_of(metrics)),
+            drawn,
+        ]
+        for task in values
+    )
+    files, pictures = {}, []
+    for task in tasks:
+        best_step = (metrics.get("run") or {}).get("checkpoint_step")
+        plots = [report_plots.learning_curves(log, task, best_step)]
+        if task in drawn:
+            split, rows = splits[0], drawn[task]
+            values = (metrics.get(split) or {}).get(task) or {}
+            plots += [
+                report_plots.roc(rows, task, split, values.get("auc")),
+                report_plots.calibration(rows, task, split),
+                report_plots.histogram(rows, task, split),
+            ]
+        for plot in plots:
+            light, dark = (
+                report_plots.render(plot, theme)
+                for theme in (report_style.LIGHT, report_style.DARK)
+            )
+            file_task = urllib.parse.quote(task, safe="")
+            files[f"{plot.name}_{file_task}.png"] = light
+            pictures.append(
+                report_page.Picture(task, plot.title, plot.caption, light, dark)
+            )
+    files["index.html"] = report_page.build(title, metrics, pictures).encode()
+    return files
+
+
+def _publish(run_dir, files):
+    """Makes `files` the whole content of RUN_DIR/report/ by one rename."""
+    report = os.path.join(run_dir, "report")
+    mark = uuid.uuid4().hex[:8]
+    made = os.path.join(run_dir, f"report.tmp-{mark}")
+    old = os.path.join(run_dir, f"report.old-{mark}")
+    try:
+        os.mkdir(made)
+        for name, content in files.items():
+            with open(os.path.join(made, name), "wb") as file:
+                file.write(content)
+        moved = os.path.lexists(report)
+        if moved:
+            os.rename(report, old)
+        try:
+            os.rename(made, report)
+        except OSError:
+            if moved:
+                os.rename(old, report)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written to {report}: {error}."
+        ) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return [os.path.join(report, name) for name in files]

@@ -1,0 +1,85 @@
+"""The look of the report's pictures: colors, axes, ticks and legends."""
+
+import dataclasses
+
+import numpy as np
+
+PROBABILITY_TICKS = (0.5, 0.1, 0.9, 0.01, 0.99, 1e-4, 0.9999, 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Theme:
+    """Colors of a picture."""
+
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+    first: str
+    second: str
+
+
+LIGHT = Theme("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d9570b")
+DARK = Theme("#171c26", "#e5e7eb", "#9ca3af", "#333b4a", "#6ea8fe", "#fb9a4b")
+
+
+def log_axes(axes, span):
+    """Log axes with plain numbers; `span` is the ratio of their ends."""
+    from matplotlib import ticker
+
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        subs = (1.0,) if span > 30 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def probability_axis(axes, theme, low, high):
+    """An upper axis that gives the probabilities of logits."""
+    ticks: dict[float, str] = {}
+    for probability in PROBABILITY_TICKS:
+        at = np.log(probability / (1 - probability))
+        apart = all(abs(at - other) > 0.09 * (high - low) for other in ticks)
+        if low < at < high and apart:
+            ticks[at] = f"{probability:g}"
+    upper = axes.twiny()
+    style_axes(upper, theme, "", "")
+    upper.grid(False)
+    upper.spines["top"].set_visible(True)
+    upper.set_xlim(low, high)
+    upper.set_xticks(list(ticks), list(ticks.values()))
+
+
+def style_axes(axes, theme, x_label, y_label):
+    """Labels, ticks, grid and spines in the theme's colors."""
+    axes.set_facecolor(theme.paper)
+    axes.set_xlabel(x_label, color=theme.ink, fontsize=11)
+    axes.set_ylabel(y_label, color=theme.ink, fontsize=11)
+    axes.tick_params(colors=theme.muted, labelsize=10, which="both")
+    axes.grid(color=theme.grid, lw=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_color(theme.muted)
+        spine.set_visible(side in ("left", "bottom"))
+
+
+def add_legend(axes, theme, **options):
+    """A legend that neither the grid nor a line runs through."""
+    legend = axes.legend(
+        facecolor=theme.paper, edgecolor="none", fontsize=10, **options
+    )
+    legend.get_title().set_color(theme.ink)
+    for text in legend.get_texts():
+        text.set_color(theme.ink)
+        text.set_parse_math(False)
+
+
+def say(figure, theme, text):
+    """A sentence in place of a picture that has nothing to show."""
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(
+        0.5, 0.5, text, color=theme.muted, ha="center", va="center",
+        wrap=True, fontsize=12,
+    )  # fmt: skip
