@@ -1,0 +1,300 @@
+"""A click log made from a seed, whose true probabilities are known.
+
+The logit of a row is a sum of products of latents, each the value that a
+row's column stands for:
+
+    logit = bias + sum over TERMS of weight * product of latents
+
+Products of one, two, three and four columns are planted. A column's latent
+has mean 0 and variance 1 under the column's own distribution, and the
+columns of a product are independent, so a product is uncorrelated with every
+function of fewer of its columns: models of a lower order cannot explain it.
+One latent serves all products of its column: low orders help to learn high.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from trainer.data.source import Batch
+from wukong_tf import config, plain
+from wukong_tf.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+PROBABILITY = "probability"  # beside the columns of a kept block
+
+# Rows of one random generator: part of the log's definition.
+BLOCK_ROWS = 8192
+
+# Number of ids and exponent s of the Zipf law p(id) ~ (id + 1)^-s. The
+# exponents leave little mass on ids that are too rare to be learned.
+IDS = {
+    "user": (60_000, 1.15),
+    "item": (40_000, 1.15),
+    "query": (5_000, 1.05),
+    "site": (1_000, 1.0),
+    "category": (200, 0.9),
+    "region": (50, 0.8),
+    "hour": (24, 0.5),
+    "device": (8, 0.7),
+}
+
+# Transform, and the mean and stddev of what it gives. `price` is exp(g) - 1
+# with g from a gamma distribution, so its own tail is that of a power law.
+NUMBERS = {"price": ("log1p", 3.0, 1.5), "recency": ("none", 10.0, 3.0)}
+PRICE_SHAPE = 4.0  # (mean / stddev)^2
+# An item's mean content has variance 1 in every entry; rows add noise.
+CONTENT_SIZE, CONTENT_NOISE = 8, 0.5
+
+BIAS = -1.7
+# Weight, then the columns whose latents are multiplied.
+TERMS: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.45, ("user",)),
+    (0.45, ("item",)),
+    (0.35, ("query",)),
+    (0.35, ("site",)),
+    (0.35, ("category",)),
+    (0.25, ("region",)),
+    (0.15, ("hour",)),
+    (0.25, ("device",)),
+    (0.25, ("price",)),
+    (0.25, ("recency",)),
+    (0.25, ("content",)),
+    (0.85, ("user", "item")),
+    (0.60, ("query", "category")),
+    (0.55, ("site", "device")),
+    (0.35, ("user", "price")),
+    (0.35, ("query", "content")),
+    (0.25, ("region", "hour")),
+    (0.95, ("user", "item", "site")),
+    (0.80, ("query", "category", "device")),
+    (1.00, ("user", "item", "query", "category")),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticLog:
+    """Rows of a click log, addressed by split and row number.
+
+    Args:
+        seed: makes the latents and every row. Defaults to 0.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self):
+        plain.check_int("synthetic log", "seed", self.seed, 0)
+
+    @property
+    def spec(self) -> config.FeatureSpec:
+        """The log's columns."""
+        return config.FeatureSpec(
+            categorical=tuple(
+                config.CategoricalFeature(name, num_ids)
+                for name, (num_ids, _) in IDS.items()
+            ),
+            numeric=tuple(
+                config.NumericFeature(name, *scale)
+                for name, scale in NUMBERS.items()
+            ),
+            vector=(config.VectorFeature("content", CONTENT_SIZE),),
+            group="user",
+        )
+
+    def rows(
+        self, split: str, start: int, count: int
+    ) -> tuple[Batch, np.ndarray]:
+        """Rows [start, start + count) of a split's endless stream.
+
+        Args:
+            split: "train", "valid" or "test"; independent of each other.
+            start: number of the first row, 0 or more.
+            count: number of rows, 0 or more.
+
+        Returns:
+            Columns, and true click probabilities, float64 [count].
+
+        Raises:
+            ConfigError: `split`, `start` or `count` is out of its range.
+        """
+        plain.check_choice("synthetic log", "split", split, SPLITS)
+        plain.check_int("synthetic log", "start", start, 0)
+        plain.check_int("synthetic log", "count", count, 0)
+        parts, stop = [], start + count
+        last = max(start, stop - 1) // BLOCK_ROWS
+        for index in range(start // BLOCK_ROWS, last + 1):
+            first = index * BLOCK_ROWS
+            kept = slice(max(start - first, 0), stop - first)
+            block = _block(self, split, index).items()
+            parts.append({name: column[kept] for name, column in block})
+        # Copied, so that no caller writes to a kept block.
+        batch = {
+            name: np.concatenate([part[name] for part in parts])
+            for name in parts[0]
+        }
+        return batch, batch.pop(PROBABILITY)
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        """True logits, float64 [B], of any rows, drawn by `rows` or not."""
+        latents = {
+            name: latent[batch[name]]
+            for name, (_, latent) in self._columns.items()
+        }
+        for name, (transform, mean, stddev) in NUMBERS.items():
+            value = batch[name].astype(np.float64)
+            value = np.log1p(value) if transform == "log1p" else value
+            latents[name] = (value - mean) / stddev
+        latents["content"] = batch["content"] @ self._content[1]  # [B]
+        total = np.full(len(latents["content"]), BIAS)
+        for weight, names in TERMS:
+            product = weight * latents[names[0]]
+            for name in names[1:]:
+                product *= latents[name]
+            total += product
+        return total
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each id column, the cumulated law and every id's latent."""
+        columns = {}
+        for number, (name, (num_ids, exponent)) in enumerate(IDS.items()):
+            law = zipf(num_ids, exponent)
+            generator = _generator(self.seed, len(SPLITS), number)
+            # Bounded, so that products of several keep light tails.
+            angle = generator.uniform(0, 2 * np.pi, num_ids)
+            total = np.cumsum(law)
+            latent = _standardized(np.cos(angle), law)
+            columns[name] = (total / total[-1], latent)
+        return columns
+
+    @functools.cached_property
+    def _content(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each item's mean content, and the direction that matters."""
+        law = zipf(*IDS["item"])
+        generator = _generator(self.seed, len(SPLITS), len(IDS))
+        size = (len(law), CONTENT_SIZE)
+        mean = _standardized(generator.standard_normal(size), law)
+        direction = generator.standard_normal(CONTENT_SIZE)
+        variance = np.square(mean @ direction) @ law
+        variance += CONTENT_NOISE**2 * (direction @ direction)
+        return mean.astype(np.float32), direction / variance**0.5
+
+
+class SyntheticSource:
+    """A split of a synthetic log as the trainer reads it.
+
+    Args:
+        log: the log.
+        split: "train", "valid" or "test". Every epoch of "train" has rows
+            of its own, so nothing is ever repeated; the others have the
+            same rows in every epoch.
+        num_rows: rows in an epoch, 1 or more.
+    """
+
+    def __init__(self, log: SyntheticLog, split: str, num_rows: int):
+        plain.check_choice("synthetic source", "split", split, SPLITS)
+        plain.check_int("synthetic source", "num_rows", num_rows, 1)
+        self.log = log
+        self.split = split
+        self.num_rows = num_rows
+        self.spec = log.spec
+
+    def batches(
+        self, batch_size: int, *, epoch: int = 0, first_step: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of one epoch; see `Source.batches`."""
+        plain.check_int("synthetic source", "batch_size", batch_size, 1)
+        plain.check_int("synthetic source", "epoch", epoch, 0)
+        plain.check_int("synthetic source", "first_step", first_step, 0)
+        base = epoch * self.num_rows if self.split == "train" else 0
+        stop = base + self.num_rows
+        starts = range(base + first_step * batch_size, stop, batch_size)
+        return (
+            self.log.rows(self.split, start, min(batch_size, stop - start))[0]
+            for start in starts
+        )
+
+    def attainable(self) -> dict[str, float]:
+        """Scores of the true probabilities themselves on epoch 0.
+
+        Expectations over draws of the labels, in closed form over the rows:
+        "auc" and "logloss". Better scores on new rows are luck.
+
+        Raises:
+            DataError: the source has one row, on which no AUC is defined.
+        """
+        if self.num_rows < 2:
+            raise DataError(
+                "synthetic source: attainable scores need at least 2 rows; "
+                f"received num_rows={self.num_rows}."
+            )
+        _, p = self.log.rows(self.split, 0, self.num_rows)
+        return {"auc": expected_auc(p), "logloss": expected_logloss(p)}
+
+
+def expected_auc(probability: np.ndarray) -> float:
+    """AUC of `probability` [B] as a score for labels drawn from it.
+
+    The expected number of pairs in the right order over that of all pairs:
+
+        sum p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2) / sum p_i (1 - p_j)
+
+    over i != j, which is the mean AUC but for terms of order 1 / B.
+    """
+    values, which = np.unique(probability, return_inverse=True)
+    clicks = np.bincount(which, probability, len(values))
+    others = np.bincount(which, 1 - probability, len(values))
+    below = np.cumsum(others) - others
+    # A row is no pair with itself.
+    own = probability @ (1 - probability)
+    right = clicks @ (below + others / 2) - own / 2
+    return float(right / (clicks.sum() * others.sum() - own))
+
+
+def expected_logloss(probability: np.ndarray) -> float:
+    """LogLoss, in nats, of `probability` for labels drawn from it."""
+    odds = probability / (1 - probability)
+    return -float(np.mean(np.log1p(-probability) + probability * np.log(odds)))
+
+
+def zipf(num_ids: int, exponent: float) -> np.ndarray:
+    """Zipf's law: probabilities ~ (id + 1)^-exponent, float64 [num_ids]."""
+    mass = np.arange(1, num_ids + 1, dtype=np.float64) ** -exponent
+    return mass / mass.sum()
+
+
+def _standardized(values, law):
+    """Values [n, ...] with mean 0 and variance 1 under `law` [n]."""
+    values = values - law @ values
+    return values / (law @ np.square(values)) ** 0.5
+
+
+def _generator(*words):
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+@functools.lru_cache(maxsize=8)
+def _block(log, split, index):
+    """One block of rows; the last few are kept for the next batch."""
+    generator = _generator(log.seed, SPLITS.index(split), index)
+    batch: Batch = {}
+    for name, (law, _) in log._columns.items():
+        ids = np.searchsorted(law, generator.random(BLOCK_ROWS), "right")
+        batch[name] = ids.astype(np.int32)
+    gamma = generator.standard_gamma(PRICE_SHAPE, BLOCK_ROWS)
+    gamma *= NUMBERS["price"][1] / PRICE_SHAPE
+    batch["price"] = np.expm1(gamma).astype(np.float32)
+    _, mean, stddev = NUMBERS["recency"]
+    normal = generator.standard_normal(BLOCK_ROWS, dtype=np.float32)
+    batch["recency"] = mean + stddev * normal
+    size = (BLOCK_ROWS, CONTENT_SIZE)
+    noise = generator.standard_normal(size, dtype=np.float32)
+    item_content, _ = log._content
+    batch["content"] = item_content[batch["item"]] + CONTENT_NOISE * noise
+    probability = 1 / (1 + np.exp(-log.logits(batch)))
+    label = generator.random(BLOCK_ROWS) < probability
+    batch["label"] = label.astype(np.float32)
+    batch[PROBABILITY] = probability
+    return batch
