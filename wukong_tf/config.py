@@ -53,7 +53,8 @@ class WukongConfig:
         rank: k, columns of Y; one int or one for each layer. Defaults to 8.
         mlp_units: hidden units of the blocks' MLP, or a sequence of them
             for each layer. Defaults to (128,).
-        fm: "projected" (X X^T Y) or "full" (X X^T).
+        fm: "projected" (X X^T Y) or "full" (X X^T). Defaults to
+            "projected".
         bottom_mlp_units: hidden units of the MLPs that embed numeric and
             vector features. Defaults to (64,).
         head_units: hidden units of the MLP from the last layer to the

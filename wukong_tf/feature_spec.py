@@ -89,7 +89,8 @@ class NumericFeature:
 
     Args:
         name: column name.
-        transform: "none", or "log1p" for sign(x) log(1 + |x|).
+        transform: "none", or "log1p" for sign(x) log(1 + |x|). Defaults to
+            "none".
         mean: subtracted after the transform. Defaults to 0.
         stddev: divided by afterwards, above 0. Defaults to 1.
     """

@@ -45,8 +45,14 @@ class Checkpoint(Mapping[str, np.ndarray]):
     entries: dict[str, dict[str, Any]]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        file = os.path.join(self.path, self.entries[name]["file"])
-        return np.load(file, allow_pickle=False)
+        path = os.path.join(self.path, self.entries[name]["file"])
+        try:
+            with open(path, "rb") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"corrupted checkpoint: {path} (array {name!r}): {error}."
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -90,16 +96,26 @@ def open_checkpoint(path: str) -> Checkpoint:
         raise RunError(
             f"corrupted checkpoint: {index} does not match its own digest."
         )
-    if content["format"] != FORMAT:
+    if (found_format := content.get("format")) != FORMAT:
         raise RunError(
-            f"{index}: checkpoint format {content['format']} is not {FORMAT}, "
-            "the one that this version reads."
+            f"{index}: checkpoint format {found_format} is not {FORMAT}, the "
+            "one that this version reads."
         )
-    for name, entry in content["arrays"].items():
-        _verify_array(os.path.join(path, entry["file"]), name, entry)
-    return Checkpoint(
-        path, content["step"], content["state"], content["arrays"]
-    )
+    try:
+        found = Checkpoint(
+            path, content["step"], content["state"], dict(content["arrays"])
+        )
+        files = {
+            name: (str(entry["file"]), str(entry["sha256"]))
+            for name, entry in found.entries.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"corrupted checkpoint: {index} lacks or distorts a key: {error}."
+        ) from error
+    for name, (file, sha256) in files.items():
+        _verify_array(path, name, file, sha256)
+    return found
 
 
 def best_step(run_dir: str) -> int | None:
@@ -107,8 +123,10 @@ def best_step(run_dir: str) -> int | None:
     path = os.path.join(run_dir, CHECKPOINTS, BEST)
     if not os.path.exists(path):
         return None
-    content = plain.parse_json(_read_text(path), path)
-    return int(content["step"])
+    try:
+        return int(plain.parse_json(_read_text(path), path)["step"])
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: names no step: {error}.") from error
 
 
 def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
@@ -155,6 +173,8 @@ def read_config(run_dir: str) -> dict[str, Any]:
         raise RunError(
             f"{path}: expected a run configuration of format {FORMAT}."
         )
+    if not isinstance(content.get("model"), dict):
+        raise RunError(f"{path}: key 'model' must hold an object.")
     return content
 
 
@@ -215,18 +235,19 @@ def file_sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify_array(path, name, entry):
-    if os.path.basename(entry["file"]) != entry["file"]:
+def _verify_array(folder, name, file, sha256):
+    path = os.path.join(folder, file)
+    if os.path.basename(file) != file:
         raise RunError(f"{path}: array {name!r} lies outside its checkpoint.")
     try:
         found = file_sha256(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) cannot be read: "
             f"{error}."
         ) from error
-    if found != entry["sha256"]:
+    if found != sha256:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) has SHA-256 "
-            f"{found}; {entry['sha256']} was written."
+            f"{found}; {sha256} was written."
         )

@@ -94,18 +94,21 @@ def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
     """Gives every slot's variable the array of its name.
 
     Raises:
-        RunError: an array is missing or has another shape or dtype; nothing
-            was assigned then.
+        RunError: an array is missing, has another shape, or holds no
+            floats or no integers where the variable does; nothing was
+            assigned then.
     """
     slots = list(slots)
     for slot in slots:
         if slot.name not in arrays:
             raise RunError(f"the checkpoint has no array {slot.name!r}.")
         array = arrays[slot.name]
-        if tuple(array.shape) != slot.shape:
+        kind = _kind(slot.variable.dtype)
+        if tuple(array.shape) != slot.shape or _kind(array.dtype) != kind:
             raise RunError(
-                f"the checkpoint's array {slot.name!r} must have shape "
-                f"{slot.shape}; it has {tuple(array.shape)}."
+                f"the checkpoint's array {slot.name!r} must hold {kind} of "
+                f"shape {slot.shape}; it holds {array.dtype} of shape "
+                f"{tuple(array.shape)}."
             )
     by_variable: dict[int, list[Slot]] = {}
     for slot in slots:
@@ -114,6 +117,12 @@ def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
         parts = [arrays[slot.name] for slot in group]
         value = parts[0] if len(parts) == 1 else np.concatenate(parts)
         group[0].variable.assign(value)
+
+
+def _kind(dtype):
+    """Of numbers: a seed's state has other integers on other backends."""
+    name = str(dtype)
+    return next((kind for kind in ("float", "int") if kind in name), name)
 
 
 def _table_slots(prefix, variable, plan):

@@ -1,5 +1,6 @@
 """From a batch of features to X_0, the embeddings that Wukong interacts."""
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -92,7 +93,7 @@ class FeatureEmbedding(keras.layers.Layer):
                     use_bias=False,
                     kernel_initializer="lecun_normal",
                     dtype="float32",
-                    name=f"projection_{feature}",
+                    name=scope_name(f"projection_{feature}"),
                 )
                 projection.build((None, width))
                 self.projections[feature] = projection
@@ -103,7 +104,8 @@ class FeatureEmbedding(keras.layers.Layer):
             self.numeric_mlp.build((None, len(self.spec.numeric)))
         self.vector_mlps = []
         for feature in self.spec.vector:
-            mlp = MLP(units, dtype="float32", name=f"vector_{feature.name}")
+            name = scope_name(f"vector_{feature.name}")
+            mlp = MLP(units, dtype="float32", name=name)
             mlp.build((None, feature.size))
             self.vector_mlps.append(mlp)
 
@@ -142,6 +144,11 @@ class FeatureEmbedding(keras.layers.Layer):
         """The shape [B, n, d]."""
         del input_shape
         return (None, self.num_embeddings, self.embedding_dim)
+
+
+def scope_name(name: str) -> str:
+    """A name for a layer, with "_" for what TensorFlow takes in no scope."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def stack_columns(inputs, features):

@@ -33,7 +33,9 @@ class TakeLookup:
 
     def __call__(self, table, ids):
         """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
-        return ops.take(table, ids, axis=0)
+        # TensorFlow reads a keras.Variable whole before it takes rows of it,
+        # but not the variable inside.
+        return ops.take(table.value, ids, axis=0)
 
 
 def make_lookup(name: str) -> Lookup:

@@ -94,7 +94,7 @@ def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
         [
             f"feature {feature.name!r}: ids must be in [0, "
             f"{feature.num_ids}); received",
-            ids,
+            tf.boolean_mask(ids, tf.logical_not(inside)),
         ],
     )
     with tf.control_dependencies([check] if check is not None else []):

@@ -49,17 +49,20 @@ def interaction(owner: str, fm, rank) -> tuple[str, int | None]:
 
 def embeddings_shape(owner: str, shape) -> tuple[int, int]:
     """(n, d) of an input shape [B, n, d], or an error that gives it."""
-    if not isinstance(shape, list | tuple) or len(shape) != 3:
+    sizes = tuple(shape)  # A backend's own shape type is no tuple.
+    known = all(isinstance(size, int | None) for size in sizes)
+    if not known or len(sizes) != 3:
         raise ValueError(
             f"{owner}: the input must have shape [batch, embeddings, width]; "
             f"received {shape}."
         )
-    if shape[1] is None or shape[2] is None:
+    _, n, width = sizes
+    if n is None or width is None:
         raise ValueError(
             f"{owner}: the number of embeddings and their width must be "
             f"known; received shape {shape}."
         )
-    return shape[1], shape[2]
+    return n, width
 
 
 def dropout_rate(owner: str, name: str, value) -> float:

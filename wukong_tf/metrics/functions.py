@@ -29,7 +29,7 @@ def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
             "auc": auc_of_bins(sums["negative_bins"], sums["positive_bins"]),
             "logloss": float(logloss),
             "ne": float(logloss / entropy if entropy > 0 else np.nan),
-            "calibration": float(np.float64(sums["prediction"]) / label),
+            "calibration": float(sums["prediction"]) / (label or np.nan),
             "base_rate": float(rate),
             "rows": int(sums["rows"]),
         }

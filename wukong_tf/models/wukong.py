@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from wukong_tf.config import WukongConfig
-from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding, scope_name
 from wukong_tf.layers import MLP, InteractionStack
 from wukong_tf.models.click_model import ClickModel
 
@@ -74,7 +74,7 @@ class Wukong(ClickModel):
                 (*config.head_units, 1),
                 dropout=config.dropout,
                 dtype=self.dtype_policy,
-                name=f"head_{task.name}",
+                name=scope_name(f"head_{task.name}"),
             )
             for task in config.features.tasks
         ]

@@ -96,6 +96,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         """Moves the rows of `variable` that `gradient` touches."""
         state = self.accumulator(variable)
+        learning_rate = ops.cast(learning_rate, variable.dtype)
         if _is_sparse(gradient):
             self._update_sparse(gradient, variable, state, learning_rate)
         else:

@@ -1,0 +1,226 @@
+"""InteractionStack: one WukongLayer after the other, of any sizes."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from tests.layers import harness
+from tests.oracles import blocks
+from wukong_tf.layers import InteractionStack, WukongLayer
+
+CASES = (
+    harness.Case(
+        "one_size",
+        InteractionStack,
+        {
+            "num_layers": 2,
+            "num_fmb": 2,
+            "num_lcb": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+        },
+        (3, 5, 8),
+        blocks.interaction_stack,
+    ),
+    harness.Case(
+        "pyramid",
+        InteractionStack,
+        {
+            "num_layers": 3,
+            "num_fmb": (3, 2, 1),
+            "num_lcb": [2, 1, 1],
+            "rank": (4, 3, 2),
+            "mlp_units": [(6, 5), [4], ()],
+        },
+        (3, 6, 8),
+        blocks.interaction_stack,
+    ),
+    harness.Case(
+        "every_argument",
+        InteractionStack,
+        {
+            "num_layers": 2,
+            "num_fmb": 2,
+            "num_lcb": (3, 1),
+            "rank": None,
+            "mlp_units": (6,),
+            "fm": "full",
+            "dropout": 0.25,
+            "epsilon": 0.5,
+        },
+        (3, 5, 8),
+        functools.partial(blocks.interaction_stack, epsilon=0.5),
+    ),
+)
+
+
+@pytest.mark.parametrize("check", harness.CHECKS, ids=harness.name_of)
+@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
+def test_holds_what_every_layer_must(case, check, tmp_path):
+    check(case, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", harness.POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
+def test_value_and_gradient_are_the_oracles(case, dtype):
+    harness.check_value(case, dtype)
+    harness.check_gradient(case, dtype)
+
+
+def test_every_argument_is_tried():
+    harness.assert_all_tried(InteractionStack, CASES)
+
+
+def test_the_docstring_gives_every_default():
+    harness.assert_defaults_documented(InteractionStack)
+
+
+def test_a_pyramid_is_its_layers_one_after_the_other():
+    stack = InteractionStack(
+        3, (4, 3, 1), (4, 2, 1), (6, 5, 2), ((8, 7), (6,), ())
+    )
+    x = harness.random_input(4, 9, 5)
+    y = stack(x)
+    assert y.shape == (4, 2, 5)
+    weights = stack.get_weights()
+    sizes = ((4, 4, 6, (8, 7)), (3, 2, 5, (6,)), (1, 1, 2, ()))
+    for num_fmb, num_lcb, rank, units in sizes:
+        layer = WukongLayer(num_fmb, num_lcb, rank, units)
+        layer.build(x.shape)
+        own = len(layer.weights)
+        layer.set_weights(weights[:own])
+        weights = weights[own:]
+        x = layer(x)
+    assert not weights
+    np.testing.assert_array_equal(y, x)
+
+
+def test_one_value_is_the_same_as_one_for_each_layer():
+    short = InteractionStack(2, 3, 2, 4, (6, 5))
+    long = InteractionStack(2, [3, 3], (2, 2), [4, 4], [[6, 5], (6, 5)])
+    x = harness.random_input(2, 6, 4)
+    short.build(x.shape)
+    long.build(x.shape)
+    assert harness.shapes(short) == harness.shapes(long)
+    long.set_weights(short.get_weights())
+    np.testing.assert_array_equal(short(x), long(x))
+
+
+def test_only_the_layers_that_change_the_rows_have_a_residual():
+    stack = InteractionStack(3, (2, 2, 1), (3, 3, 1), 2, (4,))
+    stack.build((None, 7, 4))
+    present = [layer.residual is not None for layer in stack.layers]
+    assert present == [True, False, True]
+
+
+def test_a_list_that_changes_later_leaves_the_stack_as_it_is():
+    rows, units = [3, 2], [[6], [5]]
+    stack = InteractionStack(2, rows, rows, 2, units)
+    rows[1] = 9
+    units[1][0] = 9
+    stack.build((None, 6, 4))
+    assert stack.compute_output_shape((None, 6, 4)) == (None, 4, 4)
+    assert stack.get_config()["num_fmb"] == (3, 2)
+    assert stack.get_config()["mlp_units"] == ((6,), (5,))
+
+
+def test_every_layer_draws_its_own_weights():
+    stack = InteractionStack(2, 2, 3, 2, (6,))
+    stack.build((None, 5, 4))
+    first, second = stack.layers
+    for one, other in zip(first.weights, second.weights, strict=True):
+        assert one.shape == other.shape
+        if len(one.shape) == 2:
+            assert not np.allclose(one, other), one.path
+
+
+def test_no_batch_normalization():
+    """A row's output in training does not hang on the rows beside it."""
+    stack = InteractionStack(2, 2, 3, 2, (6,))
+    x = harness.random_input(6, 5, 4)
+    alone = stack(x[:1], training=True)
+    np.testing.assert_allclose(
+        stack(x, training=True)[:1], alone, rtol=1e-3, atol=1e-4
+    )
+    assert not stack.non_trainable_weights
+
+
+def test_dropout_is_for_training_alone():
+    x = harness.random_input(4, 5, 4)
+    stack = InteractionStack(2, 2, 3, 2, (64,), dropout=0.5)
+    np.testing.assert_array_equal(stack(x, training=False), stack(x))
+    assert not np.allclose(stack(x, training=True), stack(x), atol=1e-3)
+
+
+ARGUMENTS = {
+    "num_layers": 2,
+    "num_fmb": 2,
+    "num_lcb": 1,
+    "rank": 2,
+    "mlp_units": (6,),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"num_layers": 0}, "num_layers=0"),
+        ({"num_layers": 2.0}, "num_layers=2.0"),
+        ({"num_fmb": 0}, "num_fmb=0"),
+        ({"num_fmb": (2, 0)}, "num_fmb=0"),
+        ({"num_lcb": (1, "1")}, "num_lcb='1'"),
+        ({"num_lcb": None}, "num_lcb=None"),
+        ({"rank": (2, -2)}, "rank=-2"),
+        ({"rank": None}, "rank=None"),
+        ({"mlp_units": 6}, "mlp_units=6"),
+        ({"mlp_units": (6, (6,))}, "mlp_units=6"),
+        ({"mlp_units": ((6,), (0,))}, "mlp_units=0"),
+        ({"fm": "attentive"}, "fm='attentive'"),
+        ({"dropout": -1}, "dropout=-1"),
+        ({"epsilon": 0.0}, "epsilon=0.0"),
+    ],
+)
+def test_refuses_bad_arguments(changes, expected):
+    InteractionStack(**ARGUMENTS)
+    with pytest.raises(ValueError) as error:
+        InteractionStack(**{**ARGUMENTS, **changes})
+    assert expected in str(error.value)
+    assert str(error.value).startswith("InteractionStack: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_fmb", (2, 2, 2)),
+        ("num_lcb", (1,)),
+        ("rank", ()),
+        ("mlp_units", ((6,), (6,), (6,))),
+    ],
+)
+def test_refuses_a_sequence_of_another_length(name, value):
+    with pytest.raises(ValueError) as error:
+        InteractionStack(**{**ARGUMENTS, name: value})
+    assert f"`{name}` must be one value or one for" in str(error.value)
+    assert f"the 2 layers; received {name}={value!r}" in str(error.value)
+
+
+def test_refuses_a_rank_above_the_rows_of_a_later_layer():
+    stack = InteractionStack(2, 2, 1, 4, (6,))
+    with pytest.raises(ValueError) as error:
+        stack.build((None, 5, 4))
+    assert "number of embeddings in (3); received rank=4" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4, 5), (None, 4), (4, None)])
+def test_refuses_a_bad_input_shape(shape):
+    with pytest.raises(ValueError) as error:
+        InteractionStack(**ARGUMENTS)(keras.Input(shape))
+    assert str((None, *shape)) in str(error.value)
+    assert "InteractionStack" in str(error.value)
+
+
+def test_arguments_after_fm_are_keyword_only():
+    with pytest.raises(TypeError):
+        InteractionStack(2, 2, 1, 2, (6,), "full", 0.1)

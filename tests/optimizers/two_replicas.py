@@ -1,0 +1,103 @@
+"""Optimizer steps on one device and on two mirrored ones, in a process.
+
+TensorFlow must be told of the second device before anything else runs.
+python -m tests.optimizers.two_replicas OUT writes the results to OUT.npz.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wukong_tf.optimizers import ClippedAdam, RowwiseAdagrad
+
+ROWS, WIDTH, STEPS, BATCH = 9, 3, 6, 8
+CLIPNORM = 0.5
+ADAGRAD = {"learning_rate": 0.1, "initial_accumulator_value": 0.2, "l2": 0.3}
+# Rows of the first replica's share of each global batch: even and uneven
+# ones, and shares without a row.
+SPLITS = (4, 4, 5, 1, 8, 0)
+
+
+def batches():
+    """(ids [B, 2], table gradients [B, 2, d], dense gradients [B, 4])."""
+    random = np.random.default_rng(0)
+    for _ in range(STEPS):
+        yield (
+            random.integers(0, ROWS - 2, (BATCH, 2)).astype(np.int32),
+            random.normal(size=(BATCH, 2, WIDTH)).astype(np.float32),
+            random.normal(size=(BATCH, 4)).astype(np.float32),
+        )
+
+
+def start():
+    """The table and the dense variable before the first step."""
+    random = np.random.default_rng(1)
+    table = random.normal(size=(ROWS, WIDTH)).astype(np.float32)
+    return table, random.normal(size=4).astype(np.float32)
+
+
+def _train(strategy, splits):
+    with strategy.scope():
+        table, dense = (keras.Variable(value) for value in start())
+        rowwise = RowwiseAdagrad(**ADAGRAD)
+        rowwise.build([table])
+        adam = ClippedAdam(0.05, global_clipnorm=CLIPNORM)
+        adam.build([dense])
+
+    def step(ids, table_gradients, dense_gradients):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(dense_gradients @ dense.value[:, None])
+            for index in range(2):  # two lookups of one table
+                rows = tf.gather(table.value, ids[:, index])
+                loss += tf.reduce_sum(rows * table_gradients[:, index])
+        by_table, by_dense = tape.gradient(loss, [table.value, dense.value])
+        rowwise.apply([by_table], [table])
+        adam.apply([by_dense], [dense])
+
+    @tf.function(reduce_retracing=True)
+    def run(*parts):
+        strategy.run(step, args=parts)
+
+    replicas = strategy.num_replicas_in_sync
+    for batch, first in zip(batches(), splits, strict=True):
+        parts = [
+            strategy.experimental_distribute_values_from_function(
+                lambda context, array=array, first=first: tf.constant(
+                    [array[:first], array[first:]][
+                        context.replica_id_in_sync_group
+                    ]
+                    if replicas == 2
+                    else array
+                )
+            )
+            for array in batch
+        ]
+        run(*parts)
+    return {
+        name: [part.numpy() for part in strategy.experimental_local_results(v)]
+        for name, v in {
+            "table": table.value,
+            "state": rowwise.accumulator(table.value).value,
+            "dense": dense.value,
+        }.items()
+    }
+
+
+def main():
+    """Trains on one device and on two, and writes both results."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    one = _train(tf.distribute.get_strategy(), SPLITS)
+    two = _train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), SPLITS)
+    results = {f"one/{name}": value[0] for name, value in one.items()}
+    for name, value in two.items():
+        results[f"first/{name}"], results[f"second/{name}"] = value
+    np.savez(sys.argv[1], **results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Wukong's blocks in float64 NumPy, written from the paper's equations.
+
+Every block is a pure function of its input and of a dict from the end of a
+weight's Keras path, such as "fmb/mlp/dense_0/kernel", to its value. A block
+that the dict has no weight for is one that the layer lacks: no projection is
+the full interaction, no residual the identity.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Weights = dict[str, np.ndarray]
+Block = Callable[[np.ndarray, Weights], np.ndarray]
+
+EPSILON = 1e-5
+
+
+def inside(weights: Weights, prefix: str) -> Weights:
+    """The weights below `prefix`, with their paths from there."""
+    start = prefix + "/"
+    return {
+        path[len(start) :]: value
+        for path, value in weights.items()
+        if path.startswith(start)
+    }
+
+
+def layer_norm(
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+) -> np.ndarray:
+    """Zero mean and unit variance over the last axis, scaled and shifted."""
+    centered = x - x.mean(axis=-1, keepdims=True)
+    variance = (centered * centered).mean(axis=-1, keepdims=True)
+    unit = centered / np.sqrt(variance + epsilon)
+    return unit * weights["gamma"] + weights["beta"]
+
+
+def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
+    """max(0, h W + b) again and again, and h W + b at the end."""
+    depth = len({path.split("/")[0] for path in weights})
+    for index in range(depth):
+        dense = inside(weights, f"dense_{index}")
+        x = np.einsum("...i,ij->...j", x, dense["kernel"])
+        if "bias" in dense:
+            x = x + dense["bias"]
+        if index < depth - 1:
+            x = np.maximum(x, 0.0)
+    return x
+
+
+def linear_compress(x: np.ndarray, weights: Weights) -> np.ndarray:
+    """W X, where the kernel holds the transpose of W."""
+    return np.einsum("nm,bnd->bmd", weights["kernel"], x)
+
+
+def factorization_machine(
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+) -> np.ndarray:
+    """reshape(MLP(LN(flatten(X X^T Y)))), all dot products made first."""
+    batch, _, width = x.shape
+    dots = np.einsum("bid,bjd->bij", x, x)
+    if "projection" in weights:
+        dots = np.einsum("bij,jk->bik", dots, weights["projection"])
+    flat = dots.reshape(batch, dots.shape[1] * dots.shape[2])
+    flat = layer_norm(flat, inside(weights, "norm"), epsilon)
+    return mlp(flat, inside(weights, "mlp")).reshape(batch, -1, width)
+
+
+def wukong_layer(
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+) -> np.ndarray:
+    """LN over d of concat(FMB, LCB) plus the residual."""
+    interactions = factorization_machine(x, inside(weights, "fmb"), epsilon)
+    linear = linear_compress(x, inside(weights, "lcb"))
+    residual = inside(weights, "residual")
+    skip = linear_compress(x, residual) if residual else x
+    rows = np.concatenate([interactions, linear], axis=1)
+    return layer_norm(rows + skip, inside(weights, "norm"), epsilon)
+
+
+def interaction_stack(
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+) -> np.ndarray:
+    """One layer after the other."""
+    depth = len({path.split("/")[0] for path in weights})
+    for index in range(depth):
+        x = wukong_layer(x, inside(weights, f"layer_{index}"), epsilon)
+    return x
+
+
+def gradients(
+    block: Block,
+    x: np.ndarray,
+    weights: Weights,
+    output_gradient: np.ndarray,
+    step: float = 1e-5,
+) -> tuple[np.ndarray, Weights]:
+    """Of sum(block(x) * output_gradient), by central differences.
+
+    Every element is moved by `step` both ways, so the error is of order
+    step squared and rounding over step: about 1e-10 of values near 1.
+
+    Returns:
+        The gradient for `x`, and a dict of those for the weights.
+    """
+    x = np.array(x, np.float64)
+    weights = {path: np.array(w, np.float64) for path, w in weights.items()}
+
+    def of(variable: np.ndarray) -> np.ndarray:
+        result = np.empty_like(variable)
+        for index in np.ndindex(variable.shape):
+            value = variable[index]
+            variable[index] = value + step
+            above = block(x, weights)
+            variable[index] = value - step
+            below = block(x, weights)
+            variable[index] = value
+            change = (above - below) * output_gradient
+            result[index] = change.sum() / (2.0 * step)
+        return result
+
+    return of(x), {path: of(value) for path, value in weights.items()}

@@ -1,0 +1,120 @@
+"""A small spec with every kind of feature, its batches, models and runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tests.oracles import blocks
+from wukong_tf import runs
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    ModelConfig,
+    NumericFeature,
+    VectorFeature,
+    WukongConfig,
+)
+from wukong_tf.models import ClickModel, build_model
+from wukong_tf.weights import assign_slots, model_slots, read_slots
+
+# Two widths, two features on one table, and tables of one width that do not
+# follow each other.
+SPEC = FeatureSpec(
+    categorical=(
+        CategoricalFeature("user", 13),
+        CategoricalFeature("item", 11, embedding_dim=4),
+        CategoricalFeature("city", 5),
+        CategoricalFeature("last_item", 11, embedding_dim=4, table="item"),
+        CategoricalFeature("shop", 7, embedding_dim=4),
+    ),
+    numeric=(NumericFeature("price", "log1p"), NumericFeature("age")),
+    vector=(VectorFeature("content", 3), VectorFeature("image", 2)),
+)
+CONFIG = WukongConfig(
+    SPEC,
+    embedding_dim=6,
+    num_layers=2,
+    num_fmb=3,
+    num_lcb=2,
+    rank=3,
+    mlp_units=(7,),
+    bottom_mlp_units=(5,),
+    head_units=(8,),
+)
+TABLES = {"tables_6": ("user", "city"), "tables_4": ("item", "shop")}
+
+
+def inputs(
+    rows: int, seed: int = 0, spec: FeatureSpec = SPEC
+) -> dict[str, np.ndarray]:
+    """A batch of the model's inputs: ids, numbers and vectors."""
+    random = np.random.default_rng(seed)
+    batch = {
+        feature.name: random.integers(0, feature.num_ids, rows, np.int32)
+        for feature in spec.categorical
+    }
+    for numeric in spec.numeric:
+        batch[numeric.name] = random.normal(size=rows).astype(np.float32)
+    for vector in spec.vector:
+        batch[vector.name] = random.normal(size=(rows, vector.size)).astype(
+            np.float32
+        )
+    return batch
+
+
+def labels(rows: int, seed: int = 0) -> np.ndarray:
+    """Zeros and ones, float32."""
+    return np.random.default_rng(seed).integers(0, 2, rows).astype(np.float32)
+
+
+def random_weights(model: ClickModel, seed: int = 0) -> blocks.Weights:
+    """Weights none of which is at a default, by canonical name."""
+    random = np.random.default_rng(seed)
+    weights = {}
+    for slot in model_slots(model):
+        value = random.normal(size=slot.shape) * 0.5
+        if "seed_generator" in slot.name:
+            weights[slot.name] = np.array([1, 0])
+            continue
+        if slot.name.endswith("gamma"):
+            value += 1.0
+        weights[slot.name] = value.astype(np.float32)
+    return weights
+
+
+def make(config=CONFIG, seed: int = 0, **kwargs) -> ClickModel:
+    """A model whose weights are `random_weights`."""
+    model = build_model(config, **kwargs)
+    assign_slots(model_slots(model), random_weights(model, seed))
+    return model
+
+
+def numpy(tensor) -> np.ndarray:
+    """A tensor or a variable as an array."""
+    return np.asarray(tensor)
+
+
+def write_run(
+    run_dir: Path, config: ModelConfig, models: dict[int, ClickModel]
+) -> None:
+    """A run directory with a checkpoint of each model, by step."""
+    # Not at the top: a process without the trainer imports this module.
+    from trainer import checkpoints
+
+    model = config.to_dict()
+    del model["features"]
+    content = {"format": runs.FORMAT, "model": model}
+    (run_dir / runs.CONFIG).write_text(json.dumps(content))
+    (run_dir / runs.FEATURES).write_text(config.features.to_json())
+    for step, each in models.items():
+        arrays = read_slots(model_slots(each))
+        checkpoints.save(str(run_dir), step, {"of": step}, arrays)
+
+
+def float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same numbers, float64; integers as they are."""
+    return {
+        name: value.astype(np.float64) if value.dtype.kind == "f" else value
+        for name, value in arrays.items()
+    }
