@@ -1,0 +1,1 @@
+"""From a run directory to versions that servers load."""

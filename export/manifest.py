@@ -1,0 +1,115 @@
+"""manifest.json: what a version is, what made it, and how it was proven."""
+
+import datetime
+import json
+import os
+import platform
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+import wukong_tf
+from export import signatures
+from wukong_tf import runs
+
+FILE = "manifest.json"
+FORMAT = 1
+
+
+def describe(served, checkpoint, report, formats) -> dict[str, Any]:
+    """All of the manifest but what the draft directory tells.
+
+    Args:
+        served: the ServedModel.
+        checkpoint: the Checkpoint that its weights came from.
+        report: parity's Report.
+        formats: dict of format name to its module.
+    """
+    model = served.model.config.to_dict()
+    features = model.pop("features")
+    versions = {
+        "python": platform.python_version(),
+        "wukong_tf": wukong_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+    }
+    for module in formats.values():
+        versions.update(module.versions())
+    return {
+        "format": FORMAT,
+        "formats": list(formats),
+        "checkpoint": {
+            "step": checkpoint.step,
+            "digest": runs.digest(checkpoint.entries),
+        },
+        "precision": "float32",
+        "model": model,
+        "features": _features(features),
+        "signature": {
+            "name": signatures.SIGNATURE,
+            "inputs": _specs(served.inputs),
+            "outputs": _specs(served.outputs),
+        },
+        "parity": report.to_dict(),
+        "versions": versions,
+    }
+
+
+def write(content: dict[str, Any], run_dir: str, draft):
+    """Writes the manifest, last, into a draft.
+
+    Args:
+        content: as `describe` gives it.
+        run_dir: the run; only its own name is noted, as the rest of the
+            path means nothing elsewhere.
+        draft: the publish.Draft.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    content = {
+        "created": now.isoformat(timespec="seconds"),
+        "version": draft.version,
+        "run": os.path.basename(os.path.realpath(run_dir)),
+        **content,
+        "files": _files(draft.path),
+    }
+    with open(os.path.join(draft.path, FILE), "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+def _features(features):
+    """The spec's digest, and its columns without their vocabularies.
+
+    A vocabulary can be larger than the model, and no request needs it.
+    """
+    columns = dict(features)
+    columns["categorical"] = [
+        {key: value for key, value in each.items() if key != "vocabulary"}
+        for each in features.get("categorical", ())
+    ]
+    return {"digest": runs.digest(features), "columns": columns}
+
+
+def _specs(specs):
+    return {
+        name: {"dtype": dtype, "shape": list(shape)}
+        for name, (dtype, shape) in signatures.plain_specs(specs).items()
+    }
+
+
+def _files(folder):
+    """Bytes and SHA-256 of every file, by its path in the version."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            found[os.path.relpath(path, folder)] = {
+                "bytes": os.path.getsize(path),
+                "sha256": runs.file_sha256(path),
+            }
+    return dict(sorted(found.items()))

@@ -1,0 +1,39 @@
+"""One run directory and one published version for all tests of a room."""
+
+import contextlib
+import io
+import os
+
+import pytest
+from absl import flags
+
+from export import main
+from tests.export.run_directories import make_run
+
+
+def run_main(*args):
+    """(exit code, standard output, standard error) of the command line."""
+    values = flags.FlagValues()
+    main.define_flags(values)
+    rest = values(["export", *args])
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main.run(rest, values)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory):
+    return make_run(str(tmp_path_factory.mktemp("runs") / "small"))
+
+
+@pytest.fixture(scope="session")
+def published(run_dir, tmp_path_factory):
+    """Directory of version 7, in both formats."""
+    output = str(tmp_path_factory.mktemp("exports") / "a" / "model")
+    code, out, err = run_main(
+        f"--run_dir={run_dir}", f"--output={output}", "--version=7"
+    )
+    assert code == 0, err
+    assert f"published {output}/7" in out
+    return os.path.join(output, "7")

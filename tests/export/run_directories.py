@@ -1,0 +1,123 @@
+"""Small trained runs, written without the trainer's command line."""
+
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import checkpoints
+from wukong_tf import runs
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    LogisticRegressionConfig,
+    NumericFeature,
+    VectorFeature,
+    WukongConfig,
+)
+from wukong_tf.models import build_model
+from wukong_tf.weights import model_slots, read_slots
+
+ROWS = 40
+SPEC = FeatureSpec(
+    categorical=(
+        CategoricalFeature("user", 11, oov_id=2, vocabulary=tuple("abcdefgh")),
+        CategoricalFeature("item", 20, table="things"),
+        CategoricalFeature("other", 20, table="things"),
+        CategoricalFeature("site", 7, embedding_dim=6, oov_id=0),
+    ),
+    numeric=(
+        NumericFeature("price", "log1p", mean=1.0, stddev=2.0),
+        NumericFeature("age", mean=30.0, stddev=10.0),
+    ),
+    vector=(VectorFeature("content", 3),),
+)
+CONFIG = WukongConfig(
+    SPEC,
+    embedding_dim=4,
+    num_layers=2,
+    num_fmb=3,
+    num_lcb=2,
+    rank=2,
+    mlp_units=(8,),
+    bottom_mlp_units=(5,),
+    head_units=(6,),
+    dropout=0.1,
+)
+LOGISTIC = LogisticRegressionConfig(SPEC)
+
+
+def random_model(config=CONFIG, dtype="float32", seed=7):
+    """A model whose weights are all away from zero."""
+    model = build_model(config, dtype=dtype)
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(random.normal(0.1, 0.5, weight.shape))
+    return model
+
+
+def columns(spec=SPEC, rows=ROWS, seed=3):
+    """Raw columns in range, as the trainer's readers give them."""
+    random = np.random.default_rng(seed)
+    result = {
+        f.name: random.integers(0, f.num_ids, rows, np.int32)
+        for f in spec.categorical
+    }
+    for numeric in spec.numeric:
+        result[numeric.name] = random.normal(5, 20, rows).astype(np.float32)
+    for vector in spec.vector:
+        shape = (rows, vector.size)
+        result[vector.name] = random.normal(size=shape).astype(np.float32)
+    for task in spec.tasks:
+        result[task.label] = random.integers(0, 2, rows).astype(np.float32)
+    return result
+
+
+def request(raw, spec=SPEC):
+    """Raw columns as a served request holds them."""
+    ids = [f.name for f in spec.categorical]
+    return {
+        name: raw[name].astype(np.int64) if name in ids else raw[name]
+        for name in spec.feature_names
+    }
+
+
+def write_samples(run_dir, raw):
+    pq.write_table(
+        pa.table(
+            {
+                name: pa.array(list(value)) if value.ndim > 1 else value
+                for name, value in raw.items()
+            }
+        ),
+        os.path.join(run_dir, runs.SAMPLES),
+    )
+
+
+def write_json(path, content):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def make_run(run_dir, config=CONFIG, precision="float32"):
+    """A run directory with checkpoints of steps 10 (the best) and 20."""
+    os.makedirs(run_dir)
+    model_config = config.to_dict()
+    features = model_config.pop("features")
+    write_json(os.path.join(run_dir, runs.FEATURES), features)
+    content = {
+        "format": runs.FORMAT,
+        "model": model_config,
+        "training": {"precision": precision},
+        "data": {},
+    }
+    write_json(os.path.join(run_dir, runs.CONFIG), content)
+    write_samples(run_dir, columns(config.features))
+    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    for step in (10, 20):
+        model = random_model(config, dtype, seed=step)
+        checkpoints.save(run_dir, step, {}, read_slots(model_slots(model)))
+    checkpoints.mark_best(run_dir, 10, "logloss", 0.5)
+    return str(run_dir)

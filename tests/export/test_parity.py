@@ -1,0 +1,179 @@
+"""Parity's figures, and what it refuses."""
+
+import math
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from export import parity, signatures
+from tests.export.run_directories import (
+    ROWS,
+    SPEC,
+    columns,
+    random_model,
+    request,
+    write_samples,
+)
+from wukong_tf.errors import ExportError
+
+
+class Refused(Exception):
+    """What the fake artifacts raise."""
+
+
+@pytest.fixture(scope="module")
+def served():
+    return signatures.ServedModel(random_model())
+
+
+def artifact(served, shift=0.0, refuse=True, batches=None):
+    """An artifact that is `shift` off, through the served function."""
+
+    def score(raw):
+        for feature in SPEC.categorical:
+            ids = raw[feature.name]
+            inside = (ids >= 0) & (ids < feature.num_ids)
+            if feature.oov_id is None and not inside.all():
+                if refuse:
+                    raise Refused(feature.name)
+                raw = {**raw, feature.name: np.where(inside, ids, 0)}
+        outputs = {k: v.numpy() for k, v in served.serve(raw).items()}
+        if batches is not None:
+            batches.append(len(outputs["logit"]))
+        return {**outputs, "logit": outputs["logit"] + np.float32(shift)}
+
+    return parity.Artifact("fake", score, Refused)
+
+
+def test_the_figures_are_the_largest_differences(served):
+    batches = []
+    fake = artifact(served, 0.25, batches=batches)
+    report = parity.compare(served, request(columns()), [fake])
+    assert report.logit["fake"] == pytest.approx(0.25, abs=1e-5)
+    assert report.probability["fake"] < 1e-6
+    assert (report.rows, report.single_rows) == (ROWS, parity.SINGLE_ROWS)
+    # All rows, single rows, all rows with ids out of range.
+    assert batches == [ROWS, *[1] * parity.SINGLE_ROWS, ROWS]
+    assert report.replaced == ("user", "site")
+    assert report.refused == ("item", "other")
+    with pytest.raises(ExportError, match=r"fake +logit 2\.5e-01"):
+        report.check()
+
+
+def test_a_wrong_single_row_counts(served):
+    right = artifact(served)
+
+    def score(raw):
+        outputs = right.score(raw)
+        if len(outputs["logit"]) == 1:
+            outputs["logit"] = outputs["logit"] + np.float32(0.5)
+        return outputs
+
+    fake = parity.Artifact("fake", score, Refused)
+    report = parity.compare(served, request(columns()), [fake])
+    assert report.logit["fake"] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_faithful_artifact_passes(served):
+    report = parity.compare(served, request(columns()), [artifact(served)])
+    report.check()
+    assert report.logit["fake"] < 1e-5
+    assert "logit" in report.describe()
+
+
+def test_an_artifact_that_answers_bad_ids_fails(served):
+    fake = artifact(served, refuse=False)
+    report = parity.compare(served, request(columns()), [fake])
+    assert report.logit["fake"] < 1e-5
+    assert len(report.faults) == 2 * 4  # features without oov_id, bad ids
+    with pytest.raises(ExportError, match=r"fake answers .*'item' is -1;"):
+        report.check()
+
+
+def test_an_artifact_that_refuses_good_requests_fails(served):
+    def score(raw):
+        raise Refused("no such row")
+
+    fake = parity.Artifact("fake", score, Refused)
+    report = parity.compare(served, request(columns()), [fake])
+    assert report.logit["fake"] == math.inf
+    with pytest.raises(ExportError, match="fake refuses .* no such row"):
+        report.check()
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, 1.1e-4])
+def test_a_figure_over_the_tolerance_fails(figure):
+    def report(value):
+        return parity.Report(5, 5, (), (), {"onnx": value}, {"onnx": 0.0}, ())
+
+    report(parity.TOLERANCE).check()
+    with pytest.raises(ExportError, match="nothing is published"):
+        report(figure).check()
+
+
+def test_nan_from_an_artifact_is_seen(served):
+    fake = artifact(served, shift=math.nan)
+    report = parity.compare(served, request(columns()), [fake])
+    assert math.isnan(report.logit["fake"])
+
+
+def test_outputs_of_another_shape_fail(served):
+    right = artifact(served)
+    fake = parity.Artifact(
+        "fake",
+        lambda raw: {k: v[:, None] for k, v in right.score(raw).items()},
+        Refused,
+    )
+    report = parity.compare(served, request(columns()), [fake])
+    assert report.logit["fake"] == math.inf
+
+
+def test_samples_come_back_as_requests(tmp_path):
+    raw = columns()
+    write_samples(tmp_path, raw)
+    got = parity.read_samples(str(tmp_path), SPEC)
+    want = request(raw)
+    assert list(got) == list(want)
+    for name, value in want.items():
+        assert got[name].dtype == value.dtype
+        assert np.array_equal(got[name], value)
+
+
+def test_missing_samples_are_an_error(tmp_path):
+    with pytest.raises(ExportError, match="samples.parquet"):
+        parity.read_samples(str(tmp_path), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        ("item", None, "column 'item' is missing"),
+        ("item", pa.array([0.5] * ROWS), "'item' is no int64"),
+        ("item", pa.array([None] + [1] * (ROWS - 1)), "'item' is no int64"),
+        ("price", pa.array(["x"] * ROWS), "'price' is no float32"),
+        ("content", pa.array([[1.0, 2.0]] * ROWS), "'content' must have"),
+        (
+            "content",
+            pa.array([[1.0]] + [[1.0, 2.0, 3.0]] * (ROWS - 1)),
+            "'content' is no float32",
+        ),
+    ],
+)
+def test_samples_of_another_form_are_an_error(tmp_path, column, value, match):
+    write_samples(tmp_path, columns())
+    path = os.path.join(tmp_path, "samples.parquet")
+    table = pq.read_table(path).drop_columns([column])
+    if value is not None:
+        table = table.append_column(column, value)
+    pq.write_table(table, path)
+    with pytest.raises(ExportError, match=match):
+        parity.read_samples(str(tmp_path), SPEC)
+
+
+def test_no_rows_are_an_error(tmp_path):
+    write_samples(tmp_path, {k: v[:0] for k, v in columns().items()})
+    with pytest.raises(ExportError, match="at least one row"):
+        parity.read_samples(str(tmp_path), SPEC)

@@ -1,0 +1,123 @@
+"""The SavedModel, read by other ways than the exporter's own."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import wukong_tf
+from tests.export.run_directories import columns, request
+from wukong_tf.weights import model_slots, read_slots
+
+
+def logits_of(run_dir, raw, **kwargs):
+    """The run's logits by the Keras model and the training transforms."""
+    from wukong_tf.features import encode
+
+    model = wukong_tf.load_run(run_dir, **kwargs)
+    inputs = encode(model.config.features, raw)
+    return np.asarray(model(inputs)["click"])[:, 0]
+
+
+def served(published):
+    loaded = tf.saved_model.load(published)
+
+    def score(raw):
+        outputs = loaded.signatures["serving_default"](
+            **{name: tf.constant(value) for name, value in raw.items()}
+        )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return score
+
+
+def test_equals_the_trainer_s_lookup(run_dir, published):
+    raw = columns(seed=11)
+    want = logits_of(run_dir, raw, lookup="tfrs")
+    got = served(published)(request(raw))
+    assert np.std(want) > 0.1
+    np.testing.assert_allclose(got["logit"], want, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        got["probability"], 1 / (1 + np.exp(-want.astype(float))), atol=1e-5
+    )
+
+
+def test_v1_session_replay(run_dir, published):
+    raw = columns(rows=9, seed=12)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], published)
+        signature = meta.signature_def["serving_default"]
+        assert signature.method_name == "tensorflow/serving/predict"
+        feed = {
+            signature.inputs[name].name: value
+            for name, value in request(raw).items()
+        }
+        fetch = {name: out.name for name, out in signature.outputs.items()}
+        got = session.run(fetch, feed)
+    assert set(got) == {"probability", "logit"}
+    np.testing.assert_allclose(
+        got["logit"], logits_of(run_dir, raw), rtol=0, atol=1e-5
+    )
+
+
+def test_every_canonical_array_is_in_the_variables(run_dir, published):
+    prefix = os.path.join(published, "variables", "variables")
+    stored = [
+        tf.train.load_variable(prefix, name)
+        for name, _ in tf.train.list_variables(prefix)
+        if name.endswith("VARIABLE_VALUE")
+    ]
+    model = wukong_tf.load_run(run_dir)
+    weights = {id(weight) for weight in model.weights}
+    slots = [s for s in model_slots(model) if id(s.variable) in weights]
+    assert {"tables/user", "tables/things", "tables/site"} <= {
+        slot.name for slot in slots
+    }
+    for slot, (_, value) in zip(slots, read_slots(slots), strict=True):
+        first = slot.rows[0] if slot.rows else 0
+        assert any(
+            array[first:][: len(value)].shape == value.shape
+            and np.array_equal(array[first:][: len(value)], value)
+            for array in stored
+            if array.ndim == value.ndim
+        ), slot.name
+
+
+def test_nothing_of_the_trainer_s_lookup_is_inside(published):
+    with open(os.path.join(published, "saved_model.pb"), "rb") as file:
+        content = file.read()
+    assert b"serving_default" in content
+    # "output" and "input" hold no such word.
+    words = rb"(?i)(?<!ou)(?<!in)tpu|recommenders|TPUEmbedding"
+    assert re.findall(words, content) == []
+    assert re.findall(words, b"input output TPUEmbedding") == [b"TPU"]
+
+
+def test_nothing_is_compiled_by_xla(published):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    with open(os.path.join(published, "saved_model.pb"), "rb") as file:
+        proto = saved_model_pb2.SavedModel.FromString(file.read())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    assert functions
+    for function in functions:
+        assert not function.attr["_XlaMustCompile"].b
+
+
+@pytest.mark.parametrize("bad", [-1, 20, -(2**63), 2**63 - 1])
+def test_an_id_without_oov_id_is_refused_by_name(published, bad):
+    raw = request(columns(rows=3))
+    raw["other"][1] = bad
+    with pytest.raises(tf.errors.InvalidArgumentError, match="other.*20"):
+        served(published)(raw)
+
+
+def test_an_id_out_of_range_is_read_as_the_oov_id(published):
+    raw = request(columns(rows=4))
+    replaced = {**raw, "user": np.full(4, 2), "site": np.full(4, 0)}
+    raw["user"] = np.array([-1, 11, -(2**63), 2**63 - 1])
+    raw["site"] = np.array([7, -7, 2**40, -(2**40)])
+    score = served(published)
+    assert np.array_equal(score(raw)["logit"], score(replaced)["logit"])

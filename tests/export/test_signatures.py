@@ -1,0 +1,95 @@
+"""What a served request holds, in every format the same."""
+
+import json
+import os
+
+import pytest
+import tensorflow as tf
+
+from export import signatures
+from tests.export.run_directories import SPEC
+from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
+from wukong_tf.errors import ExportError
+
+INPUTS = {
+    "user": ("int64", (None,)),
+    "item": ("int64", (None,)),
+    "other": ("int64", (None,)),
+    "site": ("int64", (None,)),
+    "price": ("float32", (None,)),
+    "age": ("float32", (None,)),
+    "content": ("float32", (None, 3)),
+}
+OUTPUTS = {
+    "probability": ("float32", (None,)),
+    "logit": ("float32", (None,)),
+}
+
+
+def test_saved_model_has_the_signature(published):
+    loaded = tf.saved_model.load(published)
+    assert list(loaded.signatures) == ["serving_default"]
+    function = loaded.signatures["serving_default"]
+    args, inputs = function.structured_input_signature
+    assert args == ()
+    assert signatures.plain_specs(inputs) == INPUTS
+    assert signatures.plain_specs(function.structured_outputs) == OUTPUTS
+
+
+def test_onnx_has_the_signature(published):
+    import onnx
+
+    graph = onnx.load(os.path.join(published, "onnx", "model.onnx")).graph
+    types = {onnx.TensorProto.INT64: "int64", onnx.TensorProto.FLOAT: "float32"}
+    for values, expected in ((graph.input, INPUTS), (graph.output, OUTPUTS)):
+        found = {}
+        for value in values:
+            tensor = value.type.tensor_type
+            batch, *rest = tensor.shape.dim
+            assert batch.dim_param == "batch"
+            shape = (None, *(dim.dim_value for dim in rest))
+            found[value.name] = (types[tensor.elem_type], shape)
+        assert found == expected
+
+
+def test_manifest_has_the_signature(published):
+    with open(os.path.join(published, "manifest.json")) as file:
+        signature = json.load(file)["signature"]
+    assert signature["name"] == "serving_default"
+    for kind, expected in (("inputs", INPUTS), ("outputs", OUTPUTS)):
+        assert signature[kind] == {
+            name: {"dtype": dtype, "shape": list(shape)}
+            for name, (dtype, shape) in expected.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["user id", "user-id", "a.b", "1st", "_c0", "größe", "class", "logit"]
+    + ["probability", "self", "raw_columns"],
+)
+def test_a_name_that_no_input_can_have_is_refused(name):
+    spec = FeatureSpec(numeric=(NumericFeature(name),))
+    with pytest.raises(ExportError, match=f"feature '{name}'"):
+        signatures.check_input_names(spec)
+
+
+def test_names_that_differ_by_case_alone_are_refused():
+    spec = FeatureSpec(
+        categorical=(CategoricalFeature("c1", 3), CategoricalFeature("C1", 3))
+    )
+    with pytest.raises(ExportError, match="'c1' and 'C1'.*case"):
+        signatures.check_input_names(spec)
+
+
+def test_ordinary_names_are_taken():
+    signatures.check_input_names(SPEC)
+    names = ("C1", "I1", "x", "x_1", "a__b", "args", "name", "inputs")
+    signatures.check_input_names(
+        FeatureSpec(numeric=tuple(NumericFeature(name) for name in names))
+    )
+
+
+def test_an_artifact_of_another_signature_is_refused():
+    with pytest.raises(ExportError, match="onnx: inputs must be .*'user'"):
+        signatures.check_written("onnx", "inputs", INPUTS, {"user": ()})
