@@ -68,7 +68,7 @@ def random_spec(seed):
         numeric,
         [VectorFeature("v", draw.randint(1, 64))],
         (Task(draw.choice(["click", "buy"]), draw.choice(["label", "y"])),),
-        draw.choice([None, "weight", "v"]),
+        draw.choice([None, "weight", "importance"]),
         draw.choice([None, "user"]),
     )
 
@@ -200,11 +200,11 @@ def test_names_and_columns():
         (NumericFeature("price"),),
         (VectorFeature("image", 4),),
         (Task("buy", "bought"),),
-        weight="price",
+        weight="importance",
         group="user",
     )
     assert spec.feature_names == ("ad", "ad2", "price", "image")
-    assert spec.columns == (*spec.feature_names, "bought", "user")
+    assert spec.columns == (*spec.feature_names, "bought", "importance", "user")
     assert [f.table_name for f in spec.categorical] == ["ad", "ad"]
 
 

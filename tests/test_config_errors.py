@@ -258,6 +258,19 @@ def test_refuses_contradictory_columns():
             lambda c=change: FeatureSpec((AD,), **c),
             f"`{field}` column 'label' is also a label",
         )
+    numbers = (NumericFeature("price"),)
+    vectors = (VectorFeature("image", 4),)
+    for weight in ("ad", "price", "image"):
+        assert_refused(
+            lambda w=weight: FeatureSpec((AD,), numbers, vectors, weight=w),
+            f"`weight` column {weight!r} is also a feature",
+        )
+    for group in ("price", "image"):
+        assert_refused(
+            lambda g=group: FeatureSpec((AD,), numbers, vectors, group=g),
+            f"`group` column {group!r} must hold integers",
+        )
+    assert FeatureSpec((AD,), group="ad").columns == ("ad", "label")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,10 @@ def _run():
         'Checkpoint for eval and predict: "best", "latest" or a step.',
     )
     flags.DEFINE_string(
-        "output", None, "Parquet file that predict writes scores to."
+        "output",
+        None,
+        "File that predict writes scores to, as Parquet, and eval its metrics, "
+        "as JSON.",
     )
 
 
@@ -96,7 +99,9 @@ def _data():
             f"Rows of the synthetic {split} split (an epoch of it).",
             lower_bound=1,
         )
-    flags.DEFINE_integer("synthetic_seed", 0, "Seed of the synthetic log.")
+    flags.DEFINE_integer(
+        "synthetic_seed", 0, "Seed of the synthetic log.", lower_bound=0
+    )
 
 
 def _model():
@@ -198,7 +203,11 @@ def _training():
         "Largest global norm of the dense part's gradient; 0 clips nothing.",
     )
     flags.DEFINE_integer(
-        "seed", 0, "Seed of weights, dropout and the order of rows."
+        "seed",
+        0,
+        "Seed of weights, dropout and the order of rows.",
+        lower_bound=0,
+        upper_bound=2**32 - 1,
     )
     flags.DEFINE_integer(
         "steps_per_loop",

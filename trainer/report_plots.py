@@ -94,9 +94,9 @@ def learning_curves(
     return Plot(
         "learning",
         f"Learning curves of {task}",
-        "Loss per training step (a running mean over the pale line; it "
-        "includes any penalty) against LogLoss and AUC on the validation "
-        "rows; the dashed line is the best checkpoint, the one evaluated.",
+        "Loss per training step (a running mean over the pale line) against "
+        "LogLoss and AUC on the validation rows; the dashed line is the best "
+        "checkpoint, the one evaluated.",
         draw,
     )
 
@@ -185,8 +185,9 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
     labels, logits, weights = report_curves.drawable(predictions)
     if len(logits):
         low, high = np.quantile(logits, (0.0005, 0.9995))
-        if high - low < 1e-6:
-            low, high = low - 0.5, high + 0.5
+        apart = 1e-6 * (1 + abs(low))
+        if high - low < apart:
+            low, high = low - 1e5 * apart, high + 1e5 * apart
         # Rice's rule for the rarer label, so that few rows are not a comb.
         rarer = min(n for n in (labels.sum(), (1 - labels).sum()) if n > 0)
         num_bins = int(np.clip(2 * rarer ** (1 / 3), 12, 60))

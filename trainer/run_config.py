@@ -121,14 +121,18 @@ def check_flags(values: flags.FlagValues):
         )
     if not values.synthetic:
         _refuse(values, "--synthetic is not set", "synthetic_")
-    if values.mode != "predict":
-        for name in ("predict_files", "output"):
-            if values[name].present:
-                raise ConfigError(
-                    f"--{name} contradicts --mode={values.mode}; it belongs "
-                    "to --mode=predict."
-                )
-    elif not values.predict_files or not values.output:
+    for name, modes in (
+        ("predict_files", ("predict",)),
+        ("output", ("eval", "predict")),
+    ):
+        if values[name].present and values.mode not in modes:
+            raise ConfigError(
+                f"--{name} contradicts --mode={values.mode}; it belongs to "
+                f"--mode={' or '.join(modes)}."
+            )
+    if values.mode == "predict" and not (
+        values.predict_files and values.output
+    ):
         raise ConfigError("--mode=predict needs --predict_files and --output.")
     if values.model != "wukong":
         for name in MODEL[:-1]:

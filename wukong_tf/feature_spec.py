@@ -221,6 +221,15 @@ class FeatureSpec:
                 raise ConfigError(
                     f"features: `{field}` column {column!r} is also a label."
                 )
+        if self.weight in names:
+            raise ConfigError(
+                f"features: `weight` column {self.weight!r} is also a feature."
+            )
+        if self.group in [f.name for f in (*self.numeric, *self.vector)]:
+            raise ConfigError(
+                f"features: `group` column {self.group!r} must hold integers, "
+                "but is a feature that holds floats."
+            )
 
     def _check_tables(self):
         first: dict[str, CategoricalFeature] = {}

@@ -1,0 +1,105 @@
+"""Flags that contradict each other, and data that are not there."""
+
+import json
+
+import pytest
+
+from tests.trainer.cli import arguments, run
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({}, ["--mode=train needs --run_dir"]),
+        ({"run_dir": "r"}, ["no data", "--data_dir", "--synthetic"]),
+        (
+            {"run_dir": "r", "synthetic": True, "data_dir": "d"},
+            ["--synthetic contradicts --data_dir"],
+        ),
+        (
+            {"run_dir": "r", "data_dir": "d", "synthetic_seed": 1},
+            ["--synthetic_seed", "--synthetic is not set"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "output": "o"},
+            ["--output contradicts --mode=train"],
+        ),
+        ({"run_dir": "r", "mode": "predict"}, ["--predict_files", "--output"]),
+        (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "model": "logistic_regression",
+                "rank": 3,
+            },
+            ["--rank contradicts --model=logistic_regression"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "mlp_units": "64,big"},
+            ["--mlp_units must hold integers", "64,big"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "fm": "attentive"},
+            ["`fm`", "projected", "attentive"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "num_fmb": "8,8"},
+            ["`num_fmb`", "3 layers"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "learning_rate": 0},
+            ["--learning_rate must be above 0"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "embedding_l2": -1},
+            ["--embedding_l2 must be at least 0"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "compare_runs": "nowhere"},
+            ["--compare_runs=nowhere has no report"],
+        ),
+        (
+            {"run_dir": "r", "data_dir": "nowhere"},
+            ["nowhere/features.json", "No such file"],
+        ),
+    ],
+)
+def test_refused(options, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments(**options)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "Traceback" not in said
+    for word in words:
+        assert word in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_group_auc_needs_a_group(capsys, tmp_path):
+    from tests.trainer import clicks
+
+    folder = clicks.write_log(str(tmp_path / "log"))
+    spec = clicks.SPEC.to_dict()
+    del spec["group"]
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps(spec))
+    options = {
+        "run_dir": str(tmp_path / "run"),
+        "data_dir": folder,
+        "features": str(path),
+        "early_stopping_metric": "group_auc",
+    }
+    assert run(*arguments(**options)) == 2
+    assert "group_auc needs a group column" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_split(capsys, tmp_path):
+    import os
+
+    from tests.trainer import clicks
+
+    folder = clicks.write_log(str(tmp_path / "log"))
+    os.remove(os.path.join(folder, "valid.parquet"))
+    options = {"run_dir": str(tmp_path / "run"), "data_dir": folder}
+    assert run(*arguments(**options)) == 2
+    assert "needs valid rows" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""Checkpoints are written whole, kept, and passed over where spoilt."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests import small_runs
+from tests.small_runs import STEPS, folder
+from trainer import checkpoints
+from wukong_tf import runs
+from wukong_tf.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A run of three checkpoints; no test changes it."""
+    return small_runs.write(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def run_dir(pristine, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(pristine, tmp_path / "run")
+
+
+def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):
+    saved = {
+        "a/b": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "step": np.int64(7),
+        "none": np.zeros((0, 4), np.float16),
+        "../odd name:1": np.array([True, False]),
+    }
+    path = checkpoints.save(str(tmp_path), 12, {"k": [1, None]}, saved.items())
+    assert os.path.dirname(path) == str(tmp_path / runs.CHECKPOINTS)
+    found = runs.open_checkpoint(path)
+    assert (found.step, found.state, len(found)) == (12, {"k": [1, None]}, 4)
+    assert list(found) == list(saved)
+    for name, value in saved.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+    entries = json.loads((tmp_path / path / runs.INDEX).read_text())["arrays"]
+    for name, entry in entries.items():
+        assert entry["shape"] == list(saved[name].shape)
+        assert entry["dtype"] == str(saved[name].dtype)
+        raw = open(os.path.join(path, entry["file"]), "rb").read()
+        assert entry["sha256"] == hashlib.sha256(raw).hexdigest()
+
+
+def test_a_step_is_saved_again_in_place_of_itself(run_dir):
+    checkpoints.save(str(run_dir), 2, {"again": 1}, [("x", np.ones(2))])
+    found = runs.open_checkpoint(folder(run_dir, 2))
+    assert (list(found), found.state) == (["x"], {"again": 1})
+    names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
+    assert names == [f"step-{step:010d}" for step in STEPS]
+
+
+def test_arrays_are_taken_one_at_a_time(tmp_path):
+    def arrays():
+        for index in range(3):
+            yield f"a{index}", np.full(2, index)
+            beside = [p for p in tmp_path.rglob("*.npy")]
+            assert len(beside) == index + 1
+
+    checkpoints.save(str(tmp_path), 1, {}, arrays())
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_others(run_dir):
+    def arrays():
+        yield "x", np.ones(3)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="step 11 .*No space left"):
+        checkpoints.save(str(run_dir), 11, {}, arrays())
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)
+    names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
+    assert names == [f"step-{step:010d}" for step in STEPS]
+    for _, path in runs.checkpoint_paths(run_dir):
+        runs.open_checkpoint(path)
+
+
+def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunError, match="could not be written"):
+        checkpoints.save(str(tmp_path / "run"), 1, {}, [])
+
+
+def test_what_a_killed_writer_left_is_not_seen(run_dir):
+    left = run_dir / runs.CHECKPOINTS / ".unfinished-0000000099"
+    left.mkdir()
+    (left / runs.INDEX).write_text("{}")
+    (run_dir / runs.CHECKPOINTS / "step-new").mkdir()
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)
+    checkpoints.remove_unfinished(str(run_dir))
+    assert not left.exists()
+    assert folder(run_dir).exists()
+
+
+def test_the_newest_whole_is_the_newest(pristine, tmp_path):
+    lines = []
+    assert checkpoints.newest_whole(pristine, lines.append).step == 10
+    assert checkpoints.newest_whole(tmp_path, lines.append) is None
+    assert lines == []
+
+
+def test_all_corrupted_is_an_error(run_dir):
+    lines = []
+    for step in STEPS:
+        (folder(run_dir, step) / runs.INDEX).unlink()
+    with pytest.raises(RunError, match="all 3 checkpoints are corrupted"):
+        checkpoints.newest_whole(run_dir, lines.append)
+    assert [re.findall(r"step-0+(\d+)", line)[0] for line in lines] == [
+        "10",
+        "2",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("best", "keep", "left"),
+    [(1, 1, [1, 10]), (2, 2, [2, 10]), (None, 2, [2, 10]), (1, 9, [1, 2, 10])],
+)
+def test_prune_keeps_the_newest_and_the_best(run_dir, best, keep, left):
+    if best:
+        checkpoints.mark_best(run_dir, best, "auc", 0.7)
+    checkpoints.prune(run_dir, keep)
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == left

@@ -1,0 +1,357 @@
+"""Whole runs of the trainer in this process, on a small Parquet log."""
+
+import json
+import os
+import shutil
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import wukong_tf
+from tests.trainer import clicks
+from tests.trainer.cli import arguments, run
+from wukong_tf import runs
+from wukong_tf.features import encode
+
+SMALL = {
+    "embedding_dim": 8,
+    "num_layers": 2,
+    "num_fmb": 4,
+    "num_lcb": 4,
+    "rank": 4,
+    "mlp_units": 16,
+    "head_units": 16,
+    "bottom_mlp_units": 8,
+    "dropout": 0.1,
+    "batch_size": 128,
+    "eval_batch_size": 300,
+    "epochs": 2,
+    "steps_per_loop": 5,
+    "shuffle_rows": 600,
+    "warmup_steps": 3,
+    "clipnorm": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory):
+    return clicks.write_log(str(tmp_path_factory.mktemp("log")))
+
+
+@pytest.fixture(scope="module")
+def flags_of(log_dir):
+    """Arguments for a small run in a directory, with changes."""
+
+    def of(run_dir, **changes):
+        options = {"data_dir": log_dir, "run_dir": run_dir, **SMALL, **changes}
+        return arguments(**options)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, flags_of):
+    """A finished run's directory; do not change it."""
+    run_dir = str(tmp_path_factory.mktemp("runs") / "whole")
+    assert run(*flags_of(run_dir)) == 0
+    return run_dir
+
+
+def arrays(run_dir, which="latest"):
+    return dict(runs.find_checkpoint(run_dir, which))
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def test_run_directory(finished):
+    for name in ("config.json", "features.json", "metrics.jsonl", "lock"):
+        assert os.path.exists(os.path.join(finished, name)), name
+    assert os.listdir(os.path.join(finished, "tensorboard"))
+    samples = pq.read_table(os.path.join(finished, "samples.parquet"))
+    held_out = clicks.columns(500, 2)
+    assert samples.num_rows == 500
+    np.testing.assert_array_equal(samples["user"], held_out["user"])
+    np.testing.assert_allclose(samples["price"], held_out["price"], rtol=1e-6)
+
+
+def test_report_is_what_the_loaded_model_scores(finished):
+    model = wukong_tf.load_run(finished)
+    raw = clicks.columns(500, 2)
+    logits = keras.ops.convert_to_numpy(
+        model(encode(clicks.SPEC, raw))["click"]
+    )[:, 0].astype(np.float64)
+    labels, weights = raw["label"], raw["importance"].astype(np.float64)
+    loss = np.logaddexp(0, logits) - labels * logits
+    with open(os.path.join(finished, "report", "metrics.json")) as file:
+        metrics = json.load(file)
+    test = metrics["test"]["click"]
+    assert test["rows"] == 500
+    assert test["logloss"] == pytest.approx(
+        np.average(loss, weights=weights), rel=1e-5
+    )
+    better = logits[:, None] > logits
+    equal = logits[:, None] == logits
+    pairs = np.outer(weights * labels, weights * (1 - labels))
+    auc = np.sum(pairs * (better + 0.5 * equal)) / pairs.sum()
+    assert test["auc"] == pytest.approx(auc, abs=1e-6)
+    assert test["calibration"] == pytest.approx(
+        np.sum(weights / (1 + np.exp(-logits))) / np.sum(weights * labels),
+        rel=1e-5,
+    )
+    rate = np.average(labels, weights=weights)
+    entropy = -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
+    assert test["ne"] == pytest.approx(test["logloss"] / entropy, rel=1e-6)
+    assert 0 < test["group_auc"] < 1
+    assert metrics["run"]["rows"] == 2 * 1500
+    assert metrics["model"]["parameters"] == model.count_params()
+
+
+def test_every_table_and_weight_moved(finished):
+    config = runs.read_model_config(finished)
+    keras.utils.set_random_seed(0)
+    from wukong_tf.models import build_model
+    from wukong_tf.weights import model_slots, read_slots
+
+    fresh = dict(read_slots(model_slots(build_model(config))))
+    trained = arrays(finished)
+    tables = [name for name in trained if name.startswith("tables/")]
+    assert tables == ["tables/user", "tables/item"]
+    for name, array in fresh.items():
+        assert np.any(array != trained[name]), name
+
+
+def test_continued_run_equals_uninterrupted(finished, tmp_path, flags_of):
+    """Stopped in an epoch and off every loop, evaluation and window."""
+    run_dir = str(tmp_path / "parts")
+    for steps in (7, 13, 0):
+        assert run(*flags_of(run_dir, max_steps=steps)) == 0
+    assert_same(arrays(finished), arrays(run_dir))
+
+
+def test_loop_length_changes_nothing(finished, tmp_path, flags_of):
+    run_dir = str(tmp_path / "loops")
+    assert run(*flags_of(run_dir, steps_per_loop=100)) == 0
+    assert_same(arrays(finished), arrays(run_dir))
+
+
+def test_take_trains_the_same_model(finished, tmp_path, flags_of):
+    run_dir = str(tmp_path / "take")
+    assert run(*flags_of(run_dir, lookup="take")) == 0
+    one, other = arrays(finished), arrays(run_dir)
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(
+            array, other[name], rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
+def test_another_seed_is_another_run(finished, tmp_path, flags_of):
+    run_dir = str(tmp_path / "seed")
+    assert run(*flags_of(run_dir, seed=1, max_steps=2)) == 0
+    assert np.any(
+        arrays(finished)["tables/user"] != arrays(run_dir)["tables/user"]
+    )
+
+
+def test_finished_run_is_only_reported_again(finished, capsys, flags_of):
+    before = arrays(finished)
+    assert run(*flags_of(finished)) == 0
+    assert "going on from step 24" in capsys.readouterr().err
+    assert_same(before, arrays(finished))
+
+
+def test_corrupted_newest_checkpoint_falls_back(
+    finished, tmp_path, capsys, flags_of
+):
+    run_dir = str(tmp_path / "broken")
+    shutil.copytree(finished, run_dir)
+    steps = runs.checkpoint_paths(run_dir)
+    assert len(steps) >= 2
+    newest = steps[-1][1]
+    victim = os.path.join(newest, "00000.npy")
+    with open(victim, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([byte[0] ^ 1]))
+    assert run(*flags_of(run_dir)) == 0
+    said = capsys.readouterr().err
+    assert "corrupted checkpoint" in said and victim in said
+    assert f"going on from step {steps[-2][0]}" in said
+    assert_same(arrays(finished), arrays(run_dir))
+
+
+def test_another_configuration_is_refused(finished, tmp_path, capsys, flags_of):
+    before = arrays(finished)
+    assert run(*flags_of(finished, batch_size=64)) == 2
+    said = capsys.readouterr().err
+    assert "another configuration" in said
+    assert "batch_size was 128, is 64" in said
+    assert run(*flags_of(finished, num_fmb=5)) == 2
+    assert "num_fmb was 4, is 5" in capsys.readouterr().err
+    assert_same(before, arrays(finished))
+
+
+def test_second_run_on_one_directory_is_refused(finished, capsys, flags_of):
+    from trainer.run_directory import locked
+
+    with locked(finished):
+        assert run(*flags_of(finished)) == 2
+    assert "in use by another process" in capsys.readouterr().err
+
+
+def test_unwritable_run_directory(tmp_path, capsys, flags_of):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert run(*flags_of(str(file / "run"))) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_loss_that_is_not_finite_names_the_step(tmp_path, capsys, flags_of):
+    run_dir = str(tmp_path / "nan")
+    options = {"table_learning_rate": 3e38, "warmup_steps": 0, "clipnorm": 0}
+    assert run(*flags_of(run_dir, learning_rate=3e38, **options)) == 2
+    said = capsys.readouterr().err
+    assert "the loss of step" in said and "is not finite" in said
+    assert runs.checkpoint_paths(run_dir) == []
+
+
+def test_early_stopping_keeps_the_best(tmp_path, flags_of):
+    run_dir = str(tmp_path / "early")
+    options = {"epochs": 40, "eval_every_steps": 2, "patience": 2}
+    # So fast that the valid split soon gets worse.
+    assert (
+        run(
+            *flags_of(
+                run_dir,
+                learning_rate=0.03,
+                table_learning_rate=0.5,
+                keep_checkpoints=1,
+                **options,
+            )
+        )
+        == 0
+    )
+    state = runs.find_checkpoint(run_dir, "latest").state
+    assert state["stopped_early"] and state["step"] < 40 * 12
+    values = [evaluation["value"] for evaluation in state["evaluations"]]
+    best = state["evaluations"][int(np.argmin(values))]
+    assert [e["best"] for e in state["evaluations"]][-2:] == [False, False]
+    assert runs.best_step(run_dir) == best["step"]
+    assert runs.find_checkpoint(run_dir, "best").step == best["step"]
+    kept = [step for step, _ in runs.checkpoint_paths(run_dir)]
+    assert kept == [best["step"], state["step"]]
+    with open(os.path.join(run_dir, "report", "metrics.json")) as file:
+        metrics = json.load(file)
+    assert metrics["run"]["checkpoint_step"] == best["step"]
+    assert metrics["valid"]["click"]["logloss"] == pytest.approx(
+        best["value"], rel=1e-6
+    )
+
+
+def test_bfloat16_trains(tmp_path, flags_of):
+    run_dir = str(tmp_path / "half")
+    assert run(*flags_of(run_dir, precision="bfloat16", max_steps=4)) == 0
+    assert arrays(run_dir)["tables/user"].dtype == np.float32
+
+
+def test_logistic_regression_beside_wukong(finished, tmp_path, log_dir):
+    run_dir = str(tmp_path / "linear")
+    options = {
+        "data_dir": log_dir,
+        "run_dir": run_dir,
+        "model": "logistic_regression",
+        "batch_size": 128,
+        "learning_rate": 0.05,
+        "compare_runs": finished,
+    }
+    assert run(*arguments(**options)) == 0
+    with open(os.path.join(run_dir, "report", "metrics.json")) as file:
+        metrics = json.load(file)
+    with open(os.path.join(finished, "report", "metrics.json")) as file:
+        other = json.load(file)
+    assert metrics["compared"]["whole"]["test"] == other["test"]
+    assert metrics["test"]["click"]["auc"] > 0.55
+
+
+def test_metrics_log_keeps_one_record_a_window(finished):
+    with open(os.path.join(finished, "metrics.jsonl")) as file:
+        records = [json.loads(line) for line in file]
+    steps = [r["step"] for r in records if r["kind"] == "train"]
+    assert steps == [5, 10, 12, 15, 20, 24]
+    assert [r["step"] for r in records if r["kind"] == "valid"] == [12, 24]
+    rates = {r["step"]: r["learning_rate"] for r in records if "loss" in r}
+    assert rates[5] == pytest.approx(1e-3)
+
+
+def test_records_after_the_checkpoint_are_dropped(tmp_path, flags_of):
+    run_dir = str(tmp_path / "log")
+    assert run(*flags_of(run_dir, max_steps=6)) == 0
+    path = os.path.join(run_dir, "metrics.jsonl")
+    with open(path, "a") as file:
+        file.write('{"step": 99, "kind": "train", "loss": 1.0}\n{"step": 7, "k')
+    assert run(*flags_of(run_dir, max_steps=8)) == 0
+    with open(path) as file:
+        steps = [json.loads(line)["step"] for line in file]
+    assert 99 not in steps and max(steps) == 8
+
+
+def test_eval_gives_the_report_s_figures(finished, tmp_path, capsys, log_dir):
+    output = str(tmp_path / "eval.json")
+    options = {"data_dir": log_dir, "run_dir": finished, "output": output}
+    assert run(*arguments(mode="eval", **options)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    with open(os.path.join(finished, "report", "metrics.json")) as file:
+        report = json.load(file)
+    with open(output) as file:
+        assert json.load(file) == printed
+    for split in ("valid", "test"):
+        for name, value in report[split]["click"].items():
+            assert printed[split]["click"][name] == pytest.approx(
+                value, rel=1e-6
+            ), name
+
+
+def test_predict_scores_rows_in_order_without_labels(finished, tmp_path):
+    raw = clicks.columns(700, 5)
+    inputs = {k: v for k, v in raw.items() if k in clicks.SPEC.feature_names}
+    path, output = str(tmp_path / "rows.parquet"), str(tmp_path / "out.parquet")
+    clicks.write(path, inputs)
+    options = {"run_dir": finished, "predict_files": path, "output": output}
+    assert run(*arguments(mode="predict", eval_batch_size=256, **options)) == 0
+    table = pq.read_table(output)
+    model = wukong_tf.load_run(finished)
+    logits = keras.ops.convert_to_numpy(
+        model(encode(clicks.SPEC, inputs))["click"]
+    )[:, 0]
+    np.testing.assert_allclose(
+        table["click_logit"].to_numpy(), logits, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        table["click_probability"].to_numpy(),
+        1 / (1 + np.exp(-logits.astype(np.float64))),
+        atol=1e-6,
+    )
+
+
+def test_plan_allocates_no_table(tmp_path, capsys):
+    rows = 2_000_000_000  # 128 GB at width 16
+    spec = {
+        "categorical": [
+            {"name": "user", "num_ids": rows},
+            {"name": "item", "num_ids": 1000},
+        ]
+    }
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps(spec))
+    options = {"mode": "plan", "features": str(path), "rank": 2}
+    assert run(*arguments(**options)) == 0
+    said = capsys.readouterr().out
+    assert f"{rows * 16 * 4:,}" in said and f"{rows * 4:,}" in said
+    assert f"{(rows + 1000) * 16:,} of them in tables" in said

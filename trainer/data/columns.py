@@ -1,0 +1,239 @@
+"""What each column of a click log must hold, and its Arrow array as NumPy."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """The rule of one column in one role.
+
+    Args:
+        name: of the column.
+        types: what its Arrow type must be, in words.
+        has_type: whether an Arrow type is one of those.
+        dtype: NumPy dtype of what is read.
+        rule: what its values must be, in words.
+        holds: from values [N], or vectors [N, size], to bool [N].
+        size: floats in a vector; None for a column of single values.
+    """
+
+    name: str
+    types: str
+    has_type: Callable[[pa.DataType], bool]
+    dtype: type
+    rule: str
+    holds: Callable[[np.ndarray], np.ndarray]
+    size: int | None = None
+
+
+def checks(spec: FeatureSpec, *, labels: bool = True) -> list[Check]:
+    """The rule of every column of `spec`, features first.
+
+    Args:
+        spec: the columns.
+        labels: whether label, weight and group columns are among them.
+    """
+    result = [_ids(f.name, f.num_ids) for f in spec.categorical]
+    result += [_numbers(f.name) for f in spec.numeric]
+    result += [_vectors(f.name, f.size) for f in spec.vector]
+    if not labels:
+        return result
+    result += [_labels(task.label) for task in spec.tasks]
+    if spec.weight:
+        result.append(_weights(spec.weight))
+    if spec.group:
+        result.append(_groups(spec.group))
+    return result
+
+
+def check_type(where: str, schema: pa.Schema, check: Check):
+    """Refuses a schema whose column is missing, repeated or mistyped.
+
+    Raises:
+        DataError: naming file and column.
+    """
+    found = schema.names.count(check.name)
+    if found != 1:
+        problem = "is missing" if found == 0 else "stands there more than once"
+        raise DataError(
+            f"{where}: column {check.name!r} {problem}; there are "
+            f"{', '.join(schema.names) or 'none'}."
+        )
+    kind = schema.field(check.name).type
+    if not check.has_type(kind):
+        raise DataError(
+            f"{where}: column {check.name!r} must be {check.types}; it is "
+            f"{kind}."
+        )
+
+
+def read(
+    where: str, first_row: int, array: pa.ChunkedArray, check: Check
+) -> np.ndarray:
+    """The column as [N], or [N, size], of the check's dtype.
+
+    Args:
+        where: names the file in errors.
+        first_row: number, in that file, of the array's first row.
+        array: the column.
+        check: its rule.
+
+    Raises:
+        DataError: a row has no value, or one that breaks the rule; the
+            message names file, row, column, rule and value.
+    """
+    whole = array.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # by some versions of pyarrow
+        whole = pa.concat_arrays(whole.chunks)
+    if whole.null_count:
+        row = int(np.argmax(_null(whole)))
+        _refuse(where, first_row + row, check, "no value")
+    if check.size is None:
+        raw = whole.to_numpy(zero_copy_only=False)
+        values = _cast(raw, check.dtype)
+    else:
+        raw = values = _rows_of_vectors(where, first_row, whole, check)
+    # On the values as they came: a cast may have wrapped them into range.
+    good = check.holds(raw) & check.holds(values)
+    if not good.all():
+        row = int(np.argmin(good))
+        _refuse(where, first_row + row, check, raw[row])
+    return values
+
+
+def _rows_of_vectors(where, first_row, array, check):
+    """A list array as float32 [N, size]."""
+    if pa.types.is_fixed_size_list(array.type):
+        lengths = np.full(len(array), array.type.list_size)
+    else:
+        lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    wrong = lengths != check.size
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        _refuse(where, first_row + row, check, f"{lengths[row]} numbers")
+    flat = array.flatten()
+    if flat.null_count:
+        row = int(np.argmax(_null(flat))) // check.size
+        _refuse(where, first_row + row, check, "a vector with a gap")
+    flat = flat.to_numpy(zero_copy_only=False)
+    return _cast(flat, check.dtype).reshape(-1, check.size)
+
+
+def _cast(values, dtype):
+    # What float32 cannot hold becomes infinite, and is refused as that.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(dtype)
+
+
+def _null(array):
+    return pc.is_null(array).to_numpy(zero_copy_only=False)
+
+
+def _refuse(where, row, check, value):
+    raise DataError(
+        f"{where}: row {row} (from 0), column {check.name!r}: must be "
+        f"{check.rule}; received {_text(value)}."
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return np.array2string(value, threshold=16, max_line_width=10_000)
+    return str(value)
+
+
+def _is_number(kind):
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_vector(kind):
+    is_list = (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    )
+    return is_list and _is_number(kind.value_type)
+
+
+def _is_flag(kind):
+    return pa.types.is_boolean(kind) or _is_number(kind)
+
+
+def _finite(values):
+    return np.isfinite(values)
+
+
+def _ids(name, num_ids):
+    return Check(
+        name,
+        "integers",
+        pa.types.is_integer,
+        np.int32,
+        f"an id of at least 0 and below {num_ids}",
+        lambda values: (values >= 0) & (values < num_ids),
+    )
+
+
+def _numbers(name):
+    return Check(
+        name,
+        "numbers",
+        _is_number,
+        np.float32,
+        "a finite float32",
+        _finite,
+    )
+
+
+def _vectors(name, size):
+    return Check(
+        name,
+        "lists of numbers",
+        _is_vector,
+        np.float32,
+        f"a vector of {size} finite float32",
+        lambda values: np.isfinite(values).all(axis=1),
+        size,
+    )
+
+
+def _labels(name):
+    return Check(
+        name,
+        "numbers or booleans",
+        _is_flag,
+        np.float32,
+        "a label of 0 or 1",
+        lambda values: (values == 0) | (values == 1),
+    )
+
+
+def _weights(name):
+    return Check(
+        name,
+        "numbers",
+        _is_number,
+        np.float32,
+        "a finite weight of at least 0",
+        lambda values: np.isfinite(values) & (values >= 0),
+    )
+
+
+def _groups(name):
+    return Check(
+        name,
+        "integers",
+        pa.types.is_integer,
+        np.int64,
+        "an integer that int64 can hold",
+        lambda values: values <= np.iinfo(np.int64).max,
+    )
