@@ -1,0 +1,56 @@
+# Every target sets up what it needs in .venv; nothing else must be installed
+# than Python 3.11, 3.12 or 3.13 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: help quickstart test test-fast test-full lint clean
+
+help:
+	@echo "make quickstart  train on a synthetic log, report, publish a version"
+	@echo "make test        lint, types and tests, processes included"
+	@echo "make test-fast   the tests of one process"
+	@echo "make test-full   all tests, the long ones too"
+	@echo "make lint        ruff and mypy"
+	@echo "make clean       remove $(VENV), and nothing that was trained"
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	sys.exit(not (3, 11) <= v <= (3, 13) and "error: Python 3.11 to 3.13 \
+	is needed; $(PYTHON) is %d.%d. Give another: make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python setup.py
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[report]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.run
+	$(BIN)/python -m trainer.main \
+	  --flagfile=configs/quickstart_logistic_regression.flags
+	$(BIN)/python -m trainer.main --flagfile=configs/quickstart.flags
+	$(BIN)/python -m export.main --run_dir=runs/quickstart \
+	  --output=exports/quickstart --format=saved_model,onnx
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy wukong_tf trainer export tests
+
+test: lint
+	$(PYTEST) -m "not full"
+
+test-fast: $(VENV)/.dev
+	$(PYTEST) -m "not slow and not full"
+
+test-full: lint
+	$(PYTEST)
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,70 @@
+"""Packaging of wukong_tf."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The version that `wukong_tf/__init__.py` names, read as text."""
+    text = (HERE / "wukong_tf" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.M)
+    if found is None:
+        raise RuntimeError("wukong_tf/__init__.py names no __version__.")
+    return found.group(1)
+
+
+REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
+DEV = [
+    "mypy>=2.4.1,<2.5",
+    "pytest>=9.2.0",
+    "pytest-xdist>=3.8.0",
+    "ruff>=0.17.6,<0.18",
+]
+
+setup(
+    name="wukong_tf",
+    version=version(),
+    description="Wukong (arXiv 2403.02545) for Keras 3 and TensorFlow",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(
+        include=["wukong_tf*", "trainer*", "export*"],
+    ),
+    # Lower bounds are the versions that the tests run with.
+    install_requires=[
+        "absl-py>=2.5.1",
+        "keras>=3.15.1",
+        "numpy>=2.4.6",
+        "onnx>=1.23.2",
+        "onnxruntime>=1.32.0",
+        "pyarrow>=26.0.1",
+        "tensorflow>=2.21.0",
+        # On macOS it asks for tensorflow-macos, which has no such release;
+        # --lookup=take trains there.
+        'tensorflow-recommenders>=0.7.7; sys_platform != "darwin"',
+        'tf-keras>=2.21.0; sys_platform != "darwin"',
+        "tf2onnx>=1.17.0",
+        "tqdm>=4.70.0",
+    ],
+    extras_require={
+        "gpu": ['tensorflow[and-cuda]>=2.21.0; sys_platform == "linux"'],
+        "serving": ["tensorflow-serving-api>=2.21.0"],
+        "report": REPORT,
+        # The one baseline, logistic regression, needs nothing more.
+        "baselines": [],
+        "dev": [*DEV, *REPORT],
+    },
+    entry_points={
+        "console_scripts": [
+            "wukong-train=trainer.main:main",
+            "wukong-export=export.main:main",
+        ]
+    },
+)
