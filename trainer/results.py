@@ -21,7 +21,7 @@ def evaluate_splits(
     attainable, and the share of the attainable gain in AUC over a coin.
     """
     results: dict[str, Any] = {}
-    predictions = {}
+    predictions: dict[str, dict[str, Predictions]] = {}
     for split in ("test", "valid"):
         if split not in splits:
             continue

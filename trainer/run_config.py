@@ -101,7 +101,8 @@ class Training:
 
 def training_from_flags(values: flags.FlagValues) -> Training:
     """The training part of the flags."""
-    return Training(**{name: values[name].value for name in TRAINING})
+    settings: dict[str, Any] = {name: values[name].value for name in TRAINING}
+    return Training(**settings)
 
 
 def check_flags(values: flags.FlagValues):

@@ -1,7 +1,9 @@
 """Evaluates and scores with a finished or running run's checkpoint."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +61,8 @@ def run_evaluation(values: flags.FlagValues):
     results, _ = evaluate_splits(_evaluator(values), splits)
     print(json.dumps(results, indent=2))
     if values.output:
-        write_json(values.output, results)
+        with _written(values.output) as beside:
+            write_json(beside, results)
 
 
 def run_prediction(values: flags.FlagValues):
@@ -67,28 +70,41 @@ def run_prediction(values: flags.FlagValues):
     spec = runs.read_features(values.run_dir)
     source = ParquetSource(values.predict_files, spec, labels=False)
     evaluator = _evaluator(values)
-    beside = f"{values.output}.unfinished"
-    try:
-        writer = None
-        rows = 0
+    names = [
+        f"{task.name}_{what}"
+        for task in spec.tasks
+        for what in ("logit", "probability")
+    ]
+    schema = pa.schema([(name, pa.float32()) for name in names])
+    rows = 0
+    with (
+        _written(values.output) as beside,
+        pq.ParquetWriter(beside, schema) as writer,
+    ):
         for logits in evaluator.score(source):
             columns = {}
-            for task in spec.tasks:
-                logit = logits[task.name]
-                columns[f"{task.name}_logit"] = logit
-                columns[f"{task.name}_probability"] = _sigmoid(logit)
-            table = pa.table(columns)
-            if writer is None:
-                writer = pq.ParquetWriter(beside, table.schema)
-            writer.write_table(table)
-            rows += table.num_rows
-        writer.close()
-        os.replace(beside, values.output)
+            for task, logit in logits.items():
+                columns[f"{task}_logit"] = logit
+                columns[f"{task}_probability"] = _sigmoid(logit)
+            writer.write_table(pa.table(columns, schema))
+            rows += len(columns[names[0]])
+    log(f"wrote {rows:,} scores to {values.output}")
+
+
+@contextlib.contextmanager
+def _written(output: str) -> Iterator[str]:
+    """A path beside --output, which becomes it once the block has ended."""
+    beside = f"{output}.unfinished"
+    try:
+        yield beside
+        os.replace(beside, output)
     except OSError as error:
         raise DataError(
-            f"--output={values.output} cannot be written: {error}."
+            f"--output={output} cannot be written: {error}."
         ) from error
-    log(f"wrote {rows:,} scores to {values.output}")
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(beside)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def open_sources(
         log = SyntheticLog(seed=values.synthetic_seed)
         return {
             split: SyntheticSource(
-                log, split, values[f"synthetic_{split}_rows"].value
+                log, split, int(values[f"synthetic_{split}_rows"].value or 0)
             )
             for split in SPLITS
         }

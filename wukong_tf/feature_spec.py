@@ -225,7 +225,8 @@ class FeatureSpec:
             raise ConfigError(
                 f"features: `weight` column {self.weight!r} is also a feature."
             )
-        if self.group in [f.name for f in (*self.numeric, *self.vector)]:
+        floats = [f.name for f in self.numeric] + [f.name for f in self.vector]
+        if self.group in floats:
             raise ConfigError(
                 f"features: `group` column {self.group!r} must hold integers, "
                 "but is a feature that holds floats."

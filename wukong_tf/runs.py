@@ -143,7 +143,7 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
     paths = dict(checkpoint_paths(run_dir))
     if not paths:
         raise RunError(f"{run_dir}: there is no checkpoint in this run yet.")
-    step = which
+    step: str | int | None = which
     if which == "best":
         step = best_step(run_dir)
         step = max(paths) if step is None else step

@@ -80,7 +80,7 @@ def optimizer_slots(model, groups) -> list[Slot]:
 
 def read_slots(slots: Iterable[Slot]) -> Iterable[tuple[str, np.ndarray]]:
     """Each slot's name and value, one variable in memory at a time."""
-    variable, value = None, None
+    variable, value = None, np.empty(0)
     for slot in slots:
         if slot.variable is not variable:
             variable, value = slot.variable, np.asarray(slot.variable)

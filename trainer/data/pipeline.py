@@ -66,8 +66,8 @@ class Pipeline:
                 for batch in self._source.batches(
                     self._batch_size, epoch=epoch, first_step=step
                 ):
-                    rows = len(next(iter(batch.values())))
-                    yield {**batch, GLOBAL_ROWS: np.float32(rows)}
+                    rows = np.array(len(next(iter(batch.values()))), "float32")
+                    yield {**batch, GLOBAL_ROWS: rows}
                 epoch, step = epoch + 1, 0
         except Exception as error:
             self.error = error

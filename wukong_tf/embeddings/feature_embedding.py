@@ -103,10 +103,10 @@ class FeatureEmbedding(keras.layers.Layer):
             self.numeric_mlp = MLP(units, dtype="float32", name="numeric")
             self.numeric_mlp.build((None, len(self.spec.numeric)))
         self.vector_mlps = []
-        for feature in self.spec.vector:
-            name = scope_name(f"vector_{feature.name}")
+        for vector in self.spec.vector:
+            name = scope_name(f"vector_{vector.name}")
             mlp = MLP(units, dtype="float32", name=name)
-            mlp.build((None, feature.size))
+            mlp.build((None, vector.size))
             self.vector_mlps.append(mlp)
 
     def call(self, inputs, training=None):

@@ -50,7 +50,7 @@ class TFRSLookup:
         self._engine = self._tfrs.layers.embedding.TPUEmbedding(
             {"ids": tpu.FeatureConfig(config, name="ids")}, optimizer=None
         )
-        made = []
+        made: list = []
         with tf.variable_creator_scope(
             _keras_creator(layer, initializer, made)
         ):

@@ -23,6 +23,7 @@ class ClickModel(keras.Model):
     """
 
     feature_embedding: FeatureEmbedding
+    built: bool
 
     def __init__(self, config: ModelConfig, *, name=None, dtype=None):
         # autocast would round raw numbers before they are embedded.
