@@ -1,0 +1,75 @@
+"""What --deterministic costs: `python -m benchmarks.deterministic`.
+
+Trains the quickstart's model with and without the flag, in turn, each run in
+a process of its own. The value is the median over pairs of the throughput
+with the flag over that without. The last line is the result, as JSON.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from absl import app, flags
+
+PAIRS = flags.DEFINE_integer("pairs", 5, "Pairs of runs.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 300, "Steps of a run.", lower_bound=1)
+
+
+def examples_per_s(run_dir: str, *more: str) -> float:
+    """Throughput of the windows after the first, which traces."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "trainer.main",
+            "--flagfile=configs/quickstart.flags",
+            "--compare_runs=",
+            f"--run_dir={run_dir}",
+            f"--max_steps={STEPS.value}",
+            "--steps_per_loop=50",
+            "--synthetic_valid_rows=8192",
+            "--synthetic_test_rows=8192",
+            *more,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    rates = [r["examples_per_s"] for r in records if r["kind"] == "train"]
+    return statistics.median(rates[1:] or rates)
+
+
+def main(argv):
+    """Runs the pairs and prints the result."""
+    del argv
+    ratios, with_flag, without = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for pair in range(PAIRS.value):
+            without.append(examples_per_s(f"{folder}/{pair}a"))
+            with_flag.append(
+                examples_per_s(f"{folder}/{pair}b", "--deterministic")
+            )
+            ratios.append(with_flag[-1] / without[-1])
+            print(f"pair {pair + 1}: {ratios[-1]:.3f}", file=sys.stderr)
+    result = {
+        "name": "deterministic",
+        "value": statistics.median(ratios),
+        "unit": "examples/s with --deterministic over examples/s without",
+        "bar": None,  # A cost to know, not one to keep below a limit.
+        "holds": None,
+        "ratios": ratios,
+        "examples_per_s_with": statistics.median(with_flag),
+        "examples_per_s_without": statistics.median(without),
+        "steps": STEPS.value,
+        "cpus": os.cpu_count(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    app.run(main)

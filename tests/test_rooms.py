@@ -1,0 +1,299 @@
+"""What each room of the product may import, here and in BUILD."""
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("wukong_tf", "trainer", "export")
+FORMS = [
+    f"wukong_tf.{x}" for x in ("config", "errors", "feature_spec", "plain")
+]
+UNNAMED = "a module that its text does not name in full"
+
+# The room of a file is that of the longest of these that its path starts with.
+PLACES = {
+    **{form.replace(".", "/") + ".py": "config" for form in FORMS},
+    "wukong_tf/layers/": "layers",
+    "wukong_tf/features/": "features",
+    "wukong_tf/embeddings/": "embeddings",
+    "wukong_tf/embeddings/tfrs_tables.py": "tfrs_tables",
+    "wukong_tf/models/": "models",
+    "wukong_tf/optimizers/": "optimizers",
+    "wukong_tf/metrics/": "metrics",
+    "wukong_tf/runs.py": "runs",
+    "wukong_tf/weights.py": "runs",
+    "wukong_tf/__init__.py": "wukong_tf",
+    "trainer/data/": "trainer_data",
+    "trainer/": "trainer",
+    "export/": "export",
+    "tests/": "test_support",
+}
+
+# What a room may import besides the standard library: first anywhere, then
+# inside functions alone. A name stands for all modules below it too.
+KERAS = ["keras", "numpy", "wukong_tf"]
+TENSORFLOW = [*KERAS, "tensorflow"]
+PROGRAM = [*TENSORFLOW, "absl", "pyarrow"]
+RULES = {
+    "config": (["numpy", *FORMS], []),
+    "layers": (KERAS, []),
+    "embeddings": (KERAS, []),
+    "models": (KERAS, []),
+    "features": (TENSORFLOW, []),
+    "metrics": (TENSORFLOW, []),
+    "runs": (TENSORFLOW, []),
+    "optimizers": (KERAS, ["tensorflow"]),
+    "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
+    "wukong_tf": ([], ["wukong_tf"]),
+    "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
+    "trainer": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
+    "export": (
+        [*PROGRAM, "export", "trainer.data"],
+        ["onnx", "onnxruntime", "tf2onnx"],
+    ),
+}
+# Only files whose paths start so may import these.
+CONFINED = {
+    "tensorflow_recommenders": "wukong_tf/embeddings/tfrs_tables.py",
+    "matplotlib": "trainer/report",
+}
+
+
+def files(*patterns: str) -> set[str]:
+    """Paths under the root that match any pattern."""
+    found = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    return {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def file_of(module: str) -> str | None:
+    """The path of a module of this repository, or None for any other."""
+    path = module.replace(".", "/")
+    both = (f"{path}.py", f"{path}/__init__.py")
+    return next((file for file in both if (ROOT / file).is_file()), None)
+
+
+def room_of(path: str) -> str | None:
+    places = [place for place in PLACES if path.startswith(place)]
+    return PLACES[max(places, key=len)] if places else None
+
+
+def under(module: str, packages: list[str]) -> bool:
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def modules_of(node: ast.AST) -> Iterator[str]:
+    """The modules that one node of a syntax tree names as imports."""
+    match node:
+        case ast.Import(names=names):
+            yield from (name.name for name in names)
+        case ast.ImportFrom(level=0, module=str(module), names=names):
+            for name in names:
+                inner = f"{module}.{name.name}"
+                yield inner if file_of(inner) else module
+        case ast.ImportFrom():
+            yield UNNAMED
+        case (
+            ast.Call(func=ast.Name("import_module" | "__import__"))
+            | ast.Call(func=ast.Attribute(attr="import_module"))
+        ):
+            match node.args:
+                case [ast.Constant(str(module)), *_]:
+                    yield module
+                # The facade's; the next case reads the table itself.
+                case [ast.Subscript(ast.Name("_HOMES"))]:
+                    pass
+                case _:
+                    yield UNNAMED
+        case ast.Assign([ast.Name("_HOMES")], ast.Dict(_, values)):
+            yield from map(ast.literal_eval, values)
+
+
+def imports_of(source: str) -> list[tuple[str, int, bool]]:
+    """Each module that a text imports, its line, and if inside a function."""
+    found = []
+
+    def visit(node, inside):
+        # A function of the facade imports the modules of its table.
+        late = inside or isinstance(node, ast.Assign)
+        found.extend((name, node.lineno, late) for name in modules_of(node))
+        inside |= isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        )
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def confined(path: str, source: str) -> list[str]:
+    """What the file at `path` imports that only others may."""
+    return [
+        f"{path}:{line} imports {module}, which only {place} may."
+        for module, line, _ in imports_of(source)
+        for package, place in CONFINED.items()
+        if under(module, [package]) and not path.startswith(place)
+    ]
+
+
+def refusals(path: str, source: str) -> list[str]:
+    """What a file of the product, with the text `source`, breaks."""
+    room = room_of(path)
+    if room not in RULES:
+        return [f"{path} is in no room that has a rule."]
+    broken = confined(path, source)
+    anywhere, in_functions = RULES[room]
+    for module, line, inside in imports_of(source):
+        said = f"{path}:{line} imports {module}"
+        if under(module, in_functions):
+            if not inside:
+                broken.append(f"{said} outside a function.")
+        elif module.partition(".")[0] not in sys.stdlib_module_names:
+            if not under(module, anywhere):
+                broken.append(f"{said}, which {room} may not.")
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(ast.Attribute(attr="fit")) if "trainer" in room:
+                broken.append(f"{path}:{node.lineno} calls .fit().")
+    return broken
+
+
+def sources(node: ast.expr) -> set[str]:
+    """The files that a `srcs` of BUILD names: a list or one glob."""
+    match node:
+        case ast.Call(ast.Name("glob"), [patterns], []):
+            return files(*ast.literal_eval(patterns))
+        case ast.Call(
+            ast.Name("glob"), [patterns], [ast.keyword("exclude", exclude)]
+        ):
+            chosen = files(*ast.literal_eval(patterns))
+            return chosen - files(*ast.literal_eval(exclude))
+    return set(ast.literal_eval(node))
+
+
+def targets(build: str) -> dict[str, tuple]:
+    """Kind, sources and deps of each Python target in BUILD's text."""
+    found = {}
+    for node in ast.walk(ast.parse(build)):
+        match node:
+            case ast.Call(ast.Name("py_library" | "py_binary" as kind)):
+                given = {word.arg: word.value for word in node.keywords}
+                name = ast.literal_eval(given["name"])
+                deps = ast.literal_eval(given.get("deps", ast.List([])))
+                found[name] = (kind, sources(given["srcs"]), set(deps))
+    return found
+
+
+def build_refusals(build: str) -> list[str]:
+    """Where BUILD's text and what the sources import differ."""
+    broken = []
+    found = targets(build)
+    for path in sorted(files(*(f"{name}/**/*.py" for name in CODE))):
+        homes = [
+            name
+            for name, (kind, srcs, _) in found.items()
+            if kind == "py_library" and path in srcs
+        ]
+        if homes != [room_of(path)]:
+            broken.append(f"BUILD: {path} is in {homes}, not {room_of(path)}.")
+    for name, (_, srcs, deps) in found.items():
+        imported = {
+            f":{room_of(file)}": f"{path}:{line} imports {module}"
+            for path in sorted(srcs)
+            for module, line, _ in imports_of(read(path))
+            if (file := file_of(module)) and room_of(file) != name
+        }
+        for label in sorted(imported.keys() - deps):
+            broken.append(f"BUILD: {name} lacks {label}: {imported[label]}.")
+        for label in sorted(deps - imported.keys()):
+            broken.append(f"BUILD: {name} imports nothing of {label}.")
+    return broken
+
+
+def test_product_keeps_to_its_rooms():
+    paths = sorted(files(*(f"{name}/**/*.py" for name in CODE)))
+    broken = [line for path in paths for line in refusals(path, read(path))]
+    assert not broken, "\n".join(broken)
+    assert {room_of(path) for path in paths} == set(RULES)
+
+
+def test_the_rest_of_the_repository_keeps_to_it_too():
+    skipped = {"tests", "build"}
+    skipped |= {path.split("/")[0] for path in files("*/pyvenv.cfg")}
+    broken = [
+        line
+        for path in sorted(files("*.py", "[!.]*/**/*.py"))
+        if path.split("/")[0] not in skipped
+        for line in confined(path, read(path))
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_build_says_what_the_sources_import():
+    broken = build_refusals(read("BUILD"))
+    assert not broken, "\n".join(broken)
+    graph = {
+        f":{n}": deps for n, (_, _, deps) in targets(read("BUILD")).items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # Raises where it has a cycle.
+
+
+INSIDE = "def f():\n    "
+
+
+@pytest.mark.parametrize(
+    "path, source, named",
+    [
+        ("wukong_tf/layers/a.py", "import tensorflow as tf", "tensorflow"),
+        ("wukong_tf/layers/a.py", "from . import mlp", UNNAMED),
+        ("wukong_tf/layers/a.py", "import_module(name)", UNNAMED),
+        ("wukong_tf/models/a.py", INSIDE + "import tensorflow.io", "io"),
+        ("wukong_tf/plain.py", "from wukong_tf import layers", "layers"),
+        ("wukong_tf/runs.py", "importlib.import_module('absl.app')", "absl"),
+        ("wukong_tf/runs.py", "import tensorflow_recommenders", "only"),
+        ("wukong_tf/optimizers/a.py", "import tensorflow", "outside"),
+        ("wukong_tf/__init__.py", "_HOMES = {'A': 'trainer.a'}", "trainer.a"),
+        ("wukong_tf/__init__.py", "import wukong_tf.layers", "outside"),
+        ("wukong_tf/new.py", "", "no room"),
+        ("trainer/a.py", INSIDE + "import export.main", "export.main"),
+        ("trainer/a.py", INSIDE + "import matplotlib", "only"),
+        ("trainer/report.py", "import matplotlib.figure", "outside"),
+        ("trainer/a.py", "model.fit(data)", "fit"),
+        ("export/a.py", "from trainer import checkpoints", "checkpoints"),
+        ("export/a.py", "class A:\n    import onnx", "outside"),
+    ],
+)
+def test_refuses(path, source, named):
+    broken = refusals(path, source)
+    assert any(named in line and path in line for line in broken), broken
+
+
+def test_accepts():
+    assert not refusals("wukong_tf/layers/a.py", "import math, keras.ops")
+    assert not refusals("wukong_tf/runs.py", INSIDE + "import tensorflow.io")
+    assert not refusals("export/a.py", "from trainer.data import source")
+    assert not refusals("export/a.py", "lambda: import_module('onnx')")
+
+
+@pytest.mark.parametrize(
+    "old, new, named",
+    [
+        ('":tfrs_tables",', "", "embeddings lacks :tfrs_tables"),
+        ('":metrics",', '":metrics", ":export",', "nothing of :export"),
+        ('"wukong_tf/plain.py",', "", "plain.py is in []"),
+        ('exclude = ["w', 'exclude = ["', "['tfrs_tables', 'embeddings']"),
+    ],
+)
+def test_refuses_a_build_file_that_differs(old, new, named):
+    assert old in read("BUILD")
+    broken = build_refusals(read("BUILD").replace(old, new))
+    assert any(named in line for line in broken), broken
