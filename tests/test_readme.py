@@ -1,0 +1,119 @@
+"""What the README and docs show runs, as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer import flags as trainer_flags
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCK = re.compile(r"```python\n(.*?)```", re.S)
+
+
+def blocks():
+    """(page, number, code) of each Python block that needs no trained run."""
+    for page in PAGES:
+        codes = BLOCK.findall(page.read_text(encoding="utf-8"))
+        for number, code in enumerate(codes):
+            if "runs/" not in code and "exports/" not in code:
+                yield pytest.param(page, number, id=f"{page.stem}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page, number", blocks())
+def test_python_blocks_run(page, number, tmp_path):
+    """In a process of their own; a page's blocks build on those before."""
+    codes = BLOCK.findall(page.read_text(encoding="utf-8"))[: number + 1]
+    code = "\n".join(
+        code for code in codes if "runs/" not in code and "exports/" not in code
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TF_USE_LEGACY_KERAS", None)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_layers_snippet_has_at_most_ten_lines():
+    codes = BLOCK.findall(PAGES[0].read_text(encoding="utf-8"))
+    (code,) = [code for code in codes if "InteractionStack" in code]
+    body = [
+        line
+        for line in code.splitlines()
+        if line and not line.startswith(("import", "from"))
+    ]
+    assert 1 <= len(body) <= 10
+    for word in (".fit(", ".save(", "load_model("):
+        assert word in code
+
+
+def test_links_and_pictures_are_there():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            if "://" not in target:
+                path = page.parent / target.partition("#")[0]
+                assert path.exists(), f"{page.name}: {target}"
+
+
+def test_flags_that_the_pages_name_exist():
+    from absl import flags
+
+    from export import main as export_main
+    from trainer import prepare
+
+    known = set()
+    for define in (export_main.define_flags, prepare.define_flags):
+        values = flags.FlagValues()
+        define(values)
+        known |= set(values)
+    if "run_dir" not in flags.FLAGS:
+        trainer_flags.define()
+    known |= set(flags.FLAGS)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"--([a-z][a-z_0-9]+)", text):
+            assert name in known, f"{page.name}: --{name}"
+
+
+def test_flagfiles_parse_and_say_what_they_expect():
+    from absl import flags
+    from absl.testing import flagsaver
+
+    from trainer.run_config import check_flags
+
+    if "run_dir" not in flags.FLAGS:
+        trainer_flags.define()
+    files = sorted((ROOT / "configs").glob("*.flags"))
+    assert len(files) >= 3
+    for path in files:
+        with flagsaver.flagsaver():
+            flags.FLAGS(["trainer.main", f"--flagfile={path}"])
+            check_flags(flags.FLAGS)
+        head = path.read_text(encoding="utf-8").partition("\n--")[0]
+        for word in ("Data:", "Expect:", "Hardware:", "Time:"):
+            assert word in head, f"{path.name} does not say {word}"
+
+
+def test_every_flag_is_documented():
+    from absl import flags
+
+    if "run_dir" not in flags.FLAGS:
+        trainer_flags.define()
+    module = trainer_flags.__name__
+    mine = flags.FLAGS.flags_by_module_dict()[module]
+    assert len(mine) > 40
+    for flag in mine:
+        assert len(flag.help) > 10, flag.name

@@ -1,0 +1,193 @@
+"""Bad files and rows: the error names file, row, column, rule and value."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.trainer import clicks
+from tests.trainer.cli import arguments, run
+from trainer.data.parquet import ParquetSource
+from wukong_tf import runs
+from wukong_tf.errors import DataError
+
+GROUP = 64  # rows of a row group; the bad row is in the third
+ROW, ROWS = 150, 200
+
+
+def spoilt(path, column, value, kind=None):
+    """A file whose `column` holds `value` in row ROW."""
+    table = {}
+    for name, values in clicks.columns(ROWS, 0).items():
+        values = values.tolist()
+        if name == column:
+            values[ROW] = value
+        table[name] = pa.array(values, kind if name == column else None)
+    pq.write_table(pa.table(table), path, row_group_size=GROUP)
+
+
+def refusal(path):
+    """The text of the error that reading the file raises."""
+    with pytest.raises(DataError) as error:
+        list(ParquetSource([str(path)], clicks.SPEC).batches(32))
+    text = str(error.value)
+    assert text.startswith(str(path)), text
+    return text
+
+
+BAD_VALUES = [
+    ("item", 30, None, "at least 0 and below 30; received 30"),
+    ("item", -1, None, "at least 0 and below 30; received -1"),
+    ("item", 2**32, pa.int64(), "below 30; received 4294967296"),
+    ("item", 2**63 + 5, pa.uint64(), f"below 30; received {2**63 + 5}"),
+    ("item", None, pa.int32(), "received no value"),
+    ("price", float("nan"), None, "a finite float32; received nan"),
+    ("price", float("-inf"), None, "a finite float32; received -inf"),
+    ("price", 1e300, pa.float64(), "a finite float32; received 1e+300"),
+    ("price", None, pa.float32(), "received no value"),
+    ("content", [1.0, 2.0], None, "vector of 3 finite float32; received 2 num"),
+    ("content", [1.0, None, 2.0], None, "received a vector with a gap"),
+    ("content", [1.0, float("nan"), 2.0], None, "received [ 1. nan  2.]"),
+    ("content", None, None, "received no value"),
+    ("label", 2, None, "a label of 0 or 1; received 2"),
+    ("label", 0.5, pa.float64(), "a label of 0 or 1; received 0.5"),
+    ("label", float("nan"), pa.float32(), "a label of 0 or 1; received nan"),
+    ("importance", -1.0, None, "weight of at least 0; received -1.0"),
+    ("importance", float("nan"), None, "weight of at least 0; received nan"),
+    ("user", None, pa.int64(), "received no value"),
+]
+
+
+@pytest.mark.parametrize("column, value, kind, words", BAD_VALUES)
+def test_a_bad_value_is_named(column, value, kind, words, tmp_path):
+    path = tmp_path / "x.parquet"
+    spoilt(path, column, value, kind)
+    text = refusal(path)
+    assert f"row {ROW} (from 0), column {column!r}: must be" in text
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    "column, values, words",
+    [
+        ("item", ["a"] * ROWS, "must be integers; it is string"),
+        ("item", [1.0] * ROWS, "must be integers; it is double"),
+        ("price", ["1"] * ROWS, "must be numbers; it is string"),
+        ("content", [1.0] * ROWS, "must be lists of numbers; it is double"),
+        ("content", [["a"]] * ROWS, "must be lists of numbers; it is list<"),
+        ("label", ["1"] * ROWS, "must be numbers or booleans; it is string"),
+        ("importance", [True] * ROWS, "must be numbers; it is bool"),
+        ("user", [1.5] * ROWS, "must be integers; it is double"),
+    ],
+)
+def test_a_wrong_type_is_named_before_any_row_is_read(
+    column, values, words, tmp_path
+):
+    table = {n: v.tolist() for n, v in clicks.columns(ROWS, 0).items()}
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({**table, column: values}), path)
+    with pytest.raises(DataError) as error:
+        ParquetSource([str(path)], clicks.SPEC)
+    assert f"{path}: column {column!r} {words}" in str(error.value)
+
+
+def test_a_missing_and_a_repeated_column(tmp_path):
+    path = tmp_path / "x.parquet"
+    data = {n: v.tolist() for n, v in clicks.columns(5, 0).items()}
+    table = pa.table(data)
+    pq.write_table(table.drop_columns(["item"]), path)
+    assert "column 'item' is missing; there are user, last_item" in refusal(
+        path
+    )
+    names = [*table.column_names, "item"]
+    twice = pa.Table.from_arrays([*table.columns, table["item"]], names)
+    pq.write_table(twice, path)
+    assert "column 'item' stands there more than once" in refusal(path)
+
+
+def test_files_that_are_no_whole_parquet(tmp_path):
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    whole = path.read_bytes()
+    for content in (
+        b"",
+        b"user,item\n1,2\n",
+        whole[:-1],
+        whole[: len(whole) // 2],
+    ):
+        path.write_bytes(content)
+        assert "cannot be read as Parquet" in refusal(path)
+
+
+def test_damage_within_a_file_is_named_by_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    with pq.ParquetFile(path) as file:
+        column = file.metadata.row_group(1).column(0)
+        start = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 24] = b"\xff" * 24
+    path.write_bytes(content)
+    assert f"rows {GROUP} to {2 * GROUP - 1} cannot be read" in refusal(path)
+
+
+def test_no_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    data = {n: pa.array(v.tolist()) for n, v in clicks.columns(5, 0).items()}
+    pq.write_table(pa.table(data).slice(0, 0), path)
+    assert "there are no rows" in refusal(path)
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory):
+    return clicks.write_log(str(tmp_path_factory.mktemp("log")))
+
+
+SMALL = {"batch_size": 50, "rank": 2, "num_layers": 1, "max_steps": 8}
+
+
+@pytest.mark.parametrize(
+    "column, value, kind, words",
+    [BAD_VALUES[index] for index in (0, 1, 5, 13)],
+)
+def test_training_ends_with_the_row_s_error(
+    column, value, kind, words, tmp_path, log_dir, capsys
+):
+    path, run_dir = tmp_path / "bad.parquet", tmp_path / "run"
+    spoilt(path, column, value, kind)
+    options = {"data_dir": log_dir, "run_dir": run_dir, "train_files": path}
+    assert run(*arguments(**options, **SMALL)) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert f"error: {path}: row {ROW} (from 0), column {column!r}" in said
+    assert words in said
+    assert runs.checkpoint_paths(str(run_dir)) == []
+
+
+def test_bad_files_end_the_command_before_a_run_is_made(
+    tmp_path, log_dir, capsys
+):
+    run_dir = tmp_path / "run"
+    data = clicks.columns(40, 0)
+    truncated, lacking = tmp_path / "t.parquet", tmp_path / "l.parquet"
+    typed, empty = tmp_path / "y.parquet", tmp_path / "e.parquet"
+    clicks.write(str(truncated), data)
+    truncated.write_bytes(truncated.read_bytes()[:-9])
+    clicks.write(str(lacking), {n: v for n, v in data.items() if n != "item"})
+    clicks.write(str(typed), {**data, "item": np.array(["a"] * 40)})
+    whole = tmp_path / "whole.parquet"
+    clicks.write(str(whole), data)
+    pq.write_table(pq.read_table(whole).slice(0, 0), empty)
+    for path, words in (
+        (tmp_path / "none.parquet", "there is no such file"),
+        (truncated, "cannot be read as Parquet"),
+        (lacking, "column 'item' is missing"),
+        (typed, "column 'item' must be integers"),
+        (empty, "there are no rows"),
+    ):
+        options = {"data_dir": log_dir, "run_dir": run_dir, "test_files": path}
+        assert run(*arguments(**options, **SMALL)) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {path}"), said
+        assert words in said and "Traceback" not in said
+        assert not run_dir.exists()
