@@ -25,7 +25,7 @@ def blocks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page, number", blocks())
+@pytest.mark.parametrize("page, number", list(blocks()))
 def test_python_blocks_run(page, number, tmp_path):
     """In a process of their own; a page's blocks build on those before."""
     codes = BLOCK.findall(page.read_text(encoding="utf-8"))[: number + 1]
@@ -74,7 +74,7 @@ def test_flags_that_the_pages_name_exist():
     from export import main as export_main
     from trainer import prepare
 
-    known = set()
+    known = {"flagfile", "help"}
     for define in (export_main.define_flags, prepare.define_flags):
         values = flags.FlagValues()
         define(values)

@@ -26,8 +26,12 @@ def set_up(
             "the trainer needs Keras on TensorFlow; KERAS_BACKEND chose "
             f"{keras.backend.backend()!r}."
         )
-    tf.config.threading.set_intra_op_parallelism_threads(intra_op)
-    tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+    for kind, threads in (("intra", intra_op), ("inter", inter_op)):
+        # Where TensorFlow is at work already, it refuses even the same value.
+        if _threads(kind) != threads:
+            getattr(tf.config.threading, f"set_{kind}_op_parallelism_threads")(
+                threads
+            )
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -41,11 +45,11 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     )
     return (
         f"{strategy.num_replicas_in_sync} replica on {devices[0].name}, "
-        f"threads: intra-op {_threads(tf.config.threading, 'intra')}, "
-        f"inter-op {_threads(tf.config.threading, 'inter')} "
+        f"threads: intra-op {_threads('intra')}, "
+        f"inter-op {_threads('inter')} "
         "(0 is TensorFlow's choice)"
     )
 
 
-def _threads(threading, kind):
-    return getattr(threading, f"get_{kind}_op_parallelism_threads")()
+def _threads(kind):
+    return getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")()

@@ -1,8 +1,8 @@
 """Trains, evaluates, scores or plans: `python -m trainer.main --help`.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory break a rule; 75 stopped by a signal after saving, and the same
-command goes on.
+directory break a rule, or a file cannot be read or written; 75 stopped by a
+signal after saving, and the same command goes on.
 """
 
 import os
@@ -73,7 +73,7 @@ def run(argv) -> int:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
         check_flags(values)
         return MODES[values.mode](values)
-    except WukongError as error:
+    except (WukongError, OSError) as error:  # an OSError names its file
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
 

@@ -97,7 +97,8 @@ def test_the_report_sets_both_models_beside_what_is_attainable(folder):
         assert test["attained_share"] == pytest.approx(gain)
         assert 0 < gain < 1
     page = (report / "index.html").read_text()
-    assert "data:image/png;base64," in page and "http-equiv" not in page
+    assert "data:image/png;base64," in page
+    assert "<script" not in page and 'src="http' not in page
     for name in ("learning", "roc", "calibration", "scores"):
         assert (report / f"{name}_click.png").stat().st_size > 5000
 

@@ -99,9 +99,9 @@ def read(
         _refuse(where, first_row + row, check, "no value")
     if check.size is None:
         raw = whole.to_numpy(zero_copy_only=False)
-        values = _cast(raw, check.dtype)
     else:
-        raw = values = _rows_of_vectors(where, first_row, whole, check)
+        raw = _rows_of_vectors(where, first_row, whole, check)
+    values = _cast(raw, check.dtype)
     # On the values as they came: a cast may have wrapped them into range.
     good = check.holds(raw) & check.holds(values)
     if not good.all():
@@ -111,7 +111,7 @@ def read(
 
 
 def _rows_of_vectors(where, first_row, array, check):
-    """A list array as float32 [N, size]."""
+    """A list array as numbers of its own type [N, size]."""
     if pa.types.is_fixed_size_list(array.type):
         lengths = np.full(len(array), array.type.list_size)
     else:
@@ -124,8 +124,7 @@ def _rows_of_vectors(where, first_row, array, check):
     if flat.null_count:
         row = int(np.argmax(_null(flat))) // check.size
         _refuse(where, first_row + row, check, "a vector with a gap")
-    flat = flat.to_numpy(zero_copy_only=False)
-    return _cast(flat, check.dtype).reshape(-1, check.size)
+    return flat.to_numpy(zero_copy_only=False).reshape(-1, check.size)
 
 
 def _cast(values, dtype):

@@ -114,6 +114,7 @@ class RawFile:
             "parse_options": csv.ParseOptions(
                 delimiter=" " if self.libfm else ",",
                 quote_char=False if self.libfm else '"',
+                ignore_empty_lines=False,
             ),
             "convert_options": csv.ConvertOptions(
                 column_types=dict.fromkeys(COLUMNS, pa.string()),

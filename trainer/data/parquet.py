@@ -82,7 +82,7 @@ class ParquetSource:
         try:
             with pq.ParquetFile(path) as file:
                 metadata, schema = file.metadata, file.schema_arrow
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeError) as error:
             raise DataError(
                 f"{path}: cannot be read as Parquet: {_one_line(error)}"
             ) from error
@@ -95,6 +95,11 @@ class ParquetSource:
             if num_rows:
                 self._groups.append(RowGroup(path, index, first_row, num_rows))
             first_row += num_rows
+        if first_row != metadata.num_rows:
+            raise DataError(
+                f"{path}: is damaged: it should have {metadata.num_rows} "
+                f"rows, but its row groups have {first_row}."
+            )
 
     def batches(
         self, batch_size: int, *, epoch: int = 0, first_step: int = 0
@@ -203,6 +208,7 @@ def expand(files: Sequence[str]) -> list[str]:
             if not found:
                 raise DataError(f"{pattern}: no file matches.")
         paths += found
+    seen = set()
     for path in paths:
         if not os.path.exists(path):
             raise DataError(f"{path}: there is no such file.")
@@ -211,8 +217,9 @@ def expand(files: Sequence[str]) -> list[str]:
                 f"{path}: is a directory; give files, such as "
                 f"{os.path.join(path, '*.parquet')}."
             )
-        if paths.count(path) > 1:
+        if os.path.realpath(path) in seen:
             raise DataError(f"{path}: is named twice; its rows would count so.")
+        seen.add(os.path.realpath(path))
     return paths
 
 

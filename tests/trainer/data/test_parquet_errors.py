@@ -1,5 +1,8 @@
 """Bad files and rows: the error names file, row, column, rule and value."""
 
+import dataclasses
+import random
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +21,8 @@ ROW, ROWS = 150, 200
 def spoilt(path, column, value, kind=None):
     """A file whose `column` holds `value` in row ROW."""
     table = {}
-    for name, values in clicks.columns(ROWS, 0).items():
+    log = clicks.columns(ROWS, 0)
+    for name, values in {**log, "session": log["user"]}.items():
         values = values.tolist()
         if name == column:
             values[ROW] = value
@@ -26,10 +30,10 @@ def spoilt(path, column, value, kind=None):
     pq.write_table(pa.table(table), path, row_group_size=GROUP)
 
 
-def refusal(path):
+def refusal(path, spec=clicks.SPEC):
     """The text of the error that reading the file raises."""
     with pytest.raises(DataError) as error:
-        list(ParquetSource([str(path)], clicks.SPEC).batches(32))
+        list(ParquetSource([str(path)], spec).batches(32))
     text = str(error.value)
     assert text.startswith(str(path)), text
     return text
@@ -54,15 +58,23 @@ BAD_VALUES = [
     ("label", float("nan"), pa.float32(), "a label of 0 or 1; received nan"),
     ("importance", -1.0, None, "weight of at least 0; received -1.0"),
     ("importance", float("nan"), None, "weight of at least 0; received nan"),
+    ("importance", float("inf"), None, "weight of at least 0; received inf"),
+    ("importance", None, pa.float32(), "received no value"),
+    ("label", None, pa.bool_(), "received no value"),
+    ("label", -1, None, "a label of 0 or 1; received -1"),
     ("user", None, pa.int64(), "received no value"),
+    ("user", 40, None, "at least 0 and below 40; received 40"),
+    ("session", 2**63, pa.uint64(), f"int64 can hold; received {2**63}"),
+    ("session", None, pa.int64(), "received no value"),
 ]
+SPEC = dataclasses.replace(clicks.SPEC, group="session")
 
 
 @pytest.mark.parametrize("column, value, kind, words", BAD_VALUES)
 def test_a_bad_value_is_named(column, value, kind, words, tmp_path):
     path = tmp_path / "x.parquet"
     spoilt(path, column, value, kind)
-    text = refusal(path)
+    text = refusal(path, SPEC)
     assert f"row {ROW} (from 0), column {column!r}: must be" in text
     assert words in text
 
@@ -131,6 +143,76 @@ def test_damage_within_a_file_is_named_by_rows(tmp_path):
     assert f"rows {GROUP} to {2 * GROUP - 1} cannot be read" in refusal(path)
 
 
+def test_rows_are_numbered_within_their_file_in_any_order(tmp_path):
+    good, bad = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    clicks.write(str(good), clicks.columns(90, 1), GROUP)
+    spoilt(bad, "item", 77)
+    for window in (0, 100, 1000):
+        found = ParquetSource(
+            [str(good), str(bad)], clicks.SPEC, shuffle_rows=window
+        )
+        with pytest.raises(DataError) as error:
+            list(found.batches(32))
+        assert f"{bad}: row {ROW} (from 0), column 'item'" in str(error.value)
+
+
+def test_rows_before_a_bad_row_group_are_given(tmp_path):
+    path = tmp_path / "x.parquet"
+    spoilt(path, "item", 77)
+    batches = ParquetSource([str(path)], clicks.SPEC).batches(GROUP // 2)
+    before = [len(next(batches)["item"]) for _ in range(4)]
+    assert sum(before) == 2 * GROUP
+    with pytest.raises(DataError):
+        next(batches)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_damage_anywhere_is_an_error_of_data_or_unseen(compression, tmp_path):
+    """Parquet has no checksum here: some damage is another good value."""
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    pq.write_table(
+        pq.read_table(path), path, row_group_size=GROUP, compression=compression
+    )
+    whole = path.read_bytes()
+    generator = random.Random(0)
+    refused = 0
+    for _ in range(200):
+        content = bytearray(whole)
+        start = generator.randrange(len(whole) - 8)
+        for place in range(start, start + 8):
+            content[place] ^= generator.randrange(1, 256)
+        path.write_bytes(content)
+        try:
+            batches = list(ParquetSource([str(path)], clicks.SPEC).batches(32))
+        except DataError as error:
+            refused += 1
+            assert str(path) in str(error)
+        else:
+            for name in clicks.SPEC.columns:
+                assert sum(len(batch[name]) for batch in batches) == ROWS
+    assert refused > 50
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(5, 0))
+    content = path.read_bytes()
+    assert b"importance" in content
+    path.write_bytes(content.replace(b"importance", b"\xff" * 10))
+    assert "cannot be read as Parquet" in refusal(path)
+
+
+def test_a_file_that_is_gone_by_the_time_its_rows_are_read(tmp_path):
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    found = ParquetSource([str(path)], clicks.SPEC)
+    path.unlink()
+    with pytest.raises(DataError, match="rows 0 to 63 cannot be read") as error:
+        next(found.batches(32))
+    assert str(path) in str(error.value)
+
+
 def test_no_rows(tmp_path):
     path = tmp_path / "x.parquet"
     data = {n: pa.array(v.tolist()) for n, v in clicks.columns(5, 0).items()}
@@ -148,7 +230,12 @@ SMALL = {"batch_size": 50, "rank": 2, "num_layers": 1, "max_steps": 8}
 
 @pytest.mark.parametrize(
     "column, value, kind, words",
-    [BAD_VALUES[index] for index in (0, 1, 5, 13)],
+    [
+        ("item", 30, None, "at least 0 and below 30; received 30"),
+        ("item", -1, None, "at least 0 and below 30; received -1"),
+        ("price", float("nan"), None, "a finite float32; received nan"),
+        ("label", 2, None, "a label of 0 or 1; received 2"),
+    ],
 )
 def test_training_ends_with_the_row_s_error(
     column, value, kind, words, tmp_path, log_dir, capsys
@@ -159,8 +246,20 @@ def test_training_ends_with_the_row_s_error(
     assert run(*arguments(**options, **SMALL)) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert f"error: {path}: row {ROW} (from 0), column {column!r}" in said
+    assert f"\nerror: {path}: row {ROW} (from 0), column {column!r}" in said
     assert words in said
+    assert said.count("error") == 1 and said.endswith(".\n")
+    assert runs.checkpoint_paths(str(run_dir)) == []
+
+
+def test_evaluation_ends_with_the_row_s_error(tmp_path, log_dir, capsys):
+    path, run_dir = tmp_path / "bad.parquet", tmp_path / "run"
+    spoilt(path, "price", float("inf"))
+    options = {"data_dir": log_dir, "run_dir": run_dir, "valid_files": path}
+    assert run(*arguments(**options, **SMALL)) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert f"error: {path}: row {ROW} (from 0), column 'price'" in said
     assert runs.checkpoint_paths(str(run_dir)) == []
 
 
