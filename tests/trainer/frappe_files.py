@@ -1,7 +1,12 @@
-"""Made-up files in the published forms of the Frappe data set."""
+"""Made-up files in the published forms of Frappe, and their preparation."""
 
+import contextlib
+import io
 from pathlib import Path
 
+from absl import flags
+
+from trainer import prepare
 from trainer.data.frappe import FEATURES
 
 HEADER = ("label", *FEATURES)
@@ -43,3 +48,15 @@ def write_libfm(folder: Path, no_click: int = -1) -> Path:
         ]
         (folder / f"frappe.{word}.libfm").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def run(source, output, *more):
+    """(exit code, standard output, standard error) of the command line."""
+    values = flags.FlagValues()
+    prepare.define_flags(values)
+    argv = ["prepare", "--dataset=frappe", f"--input={source}"]
+    rest = values([*argv, f"--output={output}", *more])
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = prepare.run(rest, values)
+    return code, out.getvalue(), err.getvalue()

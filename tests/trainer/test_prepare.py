@@ -1,33 +1,21 @@
 """Text files of a data set become Parquet and features.json, or an error."""
 
-import contextlib
 import hashlib
-import io
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from absl import flags
 
 from tests.trainer import frappe_files
-from tests.trainer.frappe_files import SPLITS, write_csv, write_libfm
+from tests.trainer.frappe_files import SPLITS, run, write_csv, write_libfm
 from trainer import prepare
 from trainer.data import frappe
 from trainer.data.parquet import ParquetSource
 from wukong_tf.config import FeatureSpec
-
-
-def run(source, output, *more):
-    """(exit code, standard output, standard error) of the command line."""
-    values = flags.FlagValues()
-    prepare.define_flags(values)
-    argv = ["prepare", "--dataset=frappe", f"--input={source}"]
-    rest = values([*argv, f"--output={output}", *more])
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = prepare.run(rest, values)
-    return code, out.getvalue(), err.getvalue()
 
 
 def prepared(source, output, *more):
@@ -143,103 +131,24 @@ def test_counts_and_encodes_in_parts_as_in_one(tmp_path):
         assert back.tolist() == [row[index] for row in rows]
 
 
-def _replace(name, old, new):
-    def change(folder):
-        path = folder / name
-        content = path.read_bytes()
-        assert old in content
-        path.write_bytes(content.replace(old, new, 1))
-
-    return change
-
-
-def _write(name, content):
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-HEADER_LINE = ",".join(frappe_files.HEADER).encode() + b"\n"
-ROW = b"1,7,22,32,41,51,61,71,81,91,102\n"
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda f: os.remove(f / "valid.csv"), "the valid split is missing"),
-        (
-            lambda f: (f / "test.csv").rename(f / "test.libfm"),
-            "the splits must have one form",
-        ),
-        (
-            _replace("train.csv", b"\n1,7,22", b"\n2,7,22"),
-            "train.csv: line 4, column 'label': must be one of 0, 1, -1; "
-            "received '2'",
-        ),
-        (
-            _replace("train.csv", b"1,7,22", b"1,x,22"),
-            "train.csv: line 4, column 'user': must be an integer of at "
-            "least 0, or empty; received 'x'",
-        ),
-        (
-            _replace("test.csv", b"1,7,21", b"1,-7,21"),
-            "test.csv: line 2, column 'user'",
-        ),
-        (
-            _replace("train.csv", b",102\n", b"\n"),
-            "train.csv: CSV parse error: Row #4: Expected 11 columns, got 10",
-        ),
-        (
-            _replace("valid.csv", b"weather", b"whether"),
-            "valid.csv: the first line must name the columns label, user",
-        ),
-        (_write("train.csv", b""), "train.csv: Empty CSV file"),
-        (_write("train.csv", HEADER_LINE), "train.csv: there are no rows"),
-        (
-            _write("train.csv", HEADER_LINE + ROW.replace(b"22", b"\xff\xfe")),
-            "train.csv: ",
-        ),
-    ],
-)
-def test_a_bad_file_is_named_and_leaves_nothing(change, words, tmp_path):
+def test_a_prepared_directory_is_as_readable_as_any_other(tmp_path):
     source = write_csv(tmp_path / "in")
-    change(source)
-    code, _, err = run(source, tmp_path / "made" / "out")
-    assert code == 2
-    assert err.startswith("error: ") and "Traceback" not in err
-    assert words in err, err
-    assert list((tmp_path / "made").glob("*")) == []
+    code, _, err = run(source, f"{tmp_path}/deep/out/")
+    assert code == 0, err
+    assert os.listdir(tmp_path / "deep") == ["out"]
+    mode = (tmp_path / "deep" / "out").stat().st_mode
+    assert mode == (tmp_path / "deep").stat().st_mode
 
 
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("1 7:1 20:1", "Expected 11 columns, got 3"),
-        ("1 7:2 20:1" + " 3:1" * 8, "line 2, column 'user': must be INDEX:1"),
-        ("1 7 20:1" + " 3:1" * 8, "received '7'"),
-        ("3 7:1 20:1" + " 3:1" * 8, "line 2, column 'label'"),
-    ],
-)
-def test_a_bad_libfm_row_is_named(line, words, tmp_path):
-    source = write_libfm(tmp_path / "in")
-    path = source / "frappe.train.libfm"
-    first, *_, last = path.read_text().splitlines()
-    path.write_text(f"{first}\n{line}\n{last}\n")
-    code, _, err = run(source, tmp_path / "out")
-    assert code == 2 and f"error: {path}: " in err and words in err, err
-
-
-def test_flags_and_places_that_are_refused(tmp_path):
+@pytest.mark.slow
+def test_the_command_exits_with_its_codes(tmp_path):
     source = write_csv(tmp_path / "in")
-    (tmp_path / "there").mkdir()
-    file = tmp_path / "file"
-    file.write_text("")
-    for folder, output, words in (
-        (source, "", "--output is needed"),
-        ("", tmp_path / "out", "--input is needed"),
-        (tmp_path / "no", tmp_path / "out", "there is no such directory"),
-        (source, tmp_path / "there", "exists; nothing is overwritten"),
-        (source, file / "out", "cannot be written"),
-    ):
-        code, _, err = run(folder, output)
-        assert code == 2 and words in err, err
-    assert list((tmp_path / "there").iterdir()) == []
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "in", "there"]
+    command = [sys.executable, "-m", "trainer.prepare", "--dataset=frappe"]
+    command += [f"--input={source}", f"--output={tmp_path / 'out'}"]
+    root = Path(prepare.__file__).parent.parent
+    for code, words in ((0, ""), (2, "exists; nothing is overwritten")):
+        ended = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == code, ended.stderr
+        assert words in ended.stderr and "Traceback" not in ended.stderr
