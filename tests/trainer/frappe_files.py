@@ -1,15 +1,20 @@
-"""Made-up files in the published forms of Frappe, and their preparation."""
+"""Made-up files in the published forms of the Frappe data set."""
 
-import contextlib
-import io
 from pathlib import Path
 
-from absl import flags
-
-from trainer import prepare
-from trainer.data.frappe import FEATURES
-
-HEADER = ("label", *FEATURES)
+HEADER = (
+    "label",
+    "user",
+    "item",
+    "daytime",
+    "weekday",
+    "isweekend",
+    "homework",
+    "cost",
+    "weather",
+    "country",
+    "city",
+)
 
 # Label and ten raw values; the first value of "user" is 7 twice, 5 once.
 TRAIN = [
@@ -48,15 +53,3 @@ def write_libfm(folder: Path, no_click: int = -1) -> Path:
         ]
         (folder / f"frappe.{word}.libfm").write_text("\n".join(lines) + "\n")
     return folder
-
-
-def run(source, output, *more):
-    """(exit code, standard output, standard error) of the command line."""
-    values = flags.FlagValues()
-    prepare.define_flags(values)
-    argv = ["prepare", "--dataset=frappe", f"--input={source}"]
-    rest = values([*argv, f"--output={output}", *more])
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = prepare.run(rest, values)
-    return code, out.getvalue(), err.getvalue()

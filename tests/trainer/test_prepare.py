@@ -1,6 +1,8 @@
 """Text files of a data set become Parquet and features.json, or an error."""
 
+import contextlib
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -9,13 +11,26 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from absl import flags
 
 from tests.trainer import frappe_files
-from tests.trainer.frappe_files import SPLITS, run, write_csv, write_libfm
+from tests.trainer.frappe_files import SPLITS, write_csv, write_libfm
 from trainer import prepare
 from trainer.data import frappe
 from trainer.data.parquet import ParquetSource
 from wukong_tf.config import FeatureSpec
+
+
+def run(source, output, *more):
+    """(exit code, standard output, standard error) of the command line."""
+    values = flags.FlagValues()
+    prepare.define_flags(values)
+    argv = ["prepare", "--dataset=frappe", f"--input={source}"]
+    rest = values([*argv, f"--output={output}", *more])
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = prepare.run(rest, values)
+    return code, out.getvalue(), err.getvalue()
 
 
 def prepared(source, output, *more):
@@ -28,7 +43,7 @@ def prepared(source, output, *more):
 def expected_ids(min_count=1):
     """Of each feature, raw value to id, by counting in plain Python."""
     result = {}
-    for index, name in enumerate(frappe.FEATURES, start=1):
+    for index, name in enumerate(frappe_files.HEADER[1:], start=1):
         seen = [row[index] for row in SPLITS["train"]]
         kept = {value for value in seen if seen.count(value) >= min_count}
         order = sorted(kept, key=lambda v: (-seen.count(v), int(v)))
@@ -43,7 +58,7 @@ def test_ids_follow_the_train_rows_counts(min_count, tmp_path):
     ids = expected_ids(min_count)
     text = (output / "features.json").read_text()
     spec = FeatureSpec.from_json(text)
-    assert [f.name for f in spec.categorical] == list(frappe.FEATURES)
+    assert [f.name for f in spec.categorical] == list(ids)
     assert spec.group == "user"
     for feature in spec.categorical:
         known = ids[feature.name]
@@ -53,7 +68,7 @@ def test_ids_follow_the_train_rows_counts(min_count, tmp_path):
     for split, rows in SPLITS.items():
         table = pq.read_table(output / f"{split}.parquet")
         assert table["label"].to_pylist() == [row[0] for row in rows]
-        for index, name in enumerate(frappe.FEATURES, start=1):
+        for index, name in enumerate(frappe_files.HEADER[1:], start=1):
             want = [ids[name].get(row[index], 2) for row in rows]
             assert table[name].to_pylist() == want, (split, name)
         found = ParquetSource([str(output / f"{split}.parquet")], spec)

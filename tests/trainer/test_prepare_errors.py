@@ -5,7 +5,8 @@ import os
 import pytest
 
 from tests.trainer import frappe_files
-from tests.trainer.frappe_files import SPLITS, run, write_csv, write_libfm
+from tests.trainer.frappe_files import SPLITS, write_csv, write_libfm
+from tests.trainer.test_prepare import run
 from trainer.data import frappe
 from wukong_tf.errors import DataError
 

@@ -1,6 +1,7 @@
 """Parquet rows: each once, in an order that seed and epoch alone decide."""
 
 import dataclasses
+import itertools
 import json
 import os
 
@@ -86,6 +87,27 @@ def test_shuffled_rows_come_once_in_an_order_of_epoch_and_seed(folder, window):
     np.testing.assert_array_equal(orders[0], order(again, size=33))
     labels = joined(again.batches(50, epoch=2))
     np.testing.assert_array_equal(labels["label"], labels["row"] % 2)
+
+
+def test_row_groups_and_the_rows_of_each_come_in_new_orders(tmp_path):
+    """A window for each of 12 row groups: each order changes by itself."""
+    rows = np.arange(768)
+    path = str(tmp_path / "x.parquet")
+    clicks.write(path, {"row": rows, "label": rows % 2}, 64)
+    of_groups, within = [rows[:12].tolist()], [[rows[:64].tolist()] * 12]
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        found = ParquetSource([path], SPEC, shuffle_rows=1, seed=seed)
+        windows = order(found, epoch).reshape(12, 64)
+        assert np.all(windows // 64 == windows[:, :1] // 64)
+        of_groups.append((windows[:, 0] // 64).tolist())
+        within.append((windows % 64).tolist())
+    for one, other in itertools.combinations(range(4), 2):
+        assert of_groups[one] != of_groups[other]
+        for left, right in zip(within[one], within[other], strict=True):
+            assert left != right
+    for windows in within[1:]:
+        for one, other in itertools.combinations(windows, 2):
+            assert one != other
 
 
 @pytest.mark.parametrize("window", [0, 100, 5000])
