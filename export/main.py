@@ -150,7 +150,12 @@ def main():
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    define_flags(absl_flags.FLAGS)
+    values = absl_flags.FLAGS
+    before = set(values)
+    define_flags(values)
+    for name in set(values) - before:
+        # --help shows those of the program that was started.
+        values.register_key_flag_for_module(sys.argv[0], values[name])
     app.run(_run_quietly)
 
 

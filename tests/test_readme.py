@@ -107,6 +107,26 @@ def test_flagfiles_parse_and_say_what_they_expect():
             assert word in head, f"{path.name} does not say {word}"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["trainer.main", "export.main"])
+def test_help_of_an_installed_command_lists_its_flags(module):
+    code = (
+        f"import sys; sys.argv = ['command', '--help']\n"
+        f"from {module} import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    for name in ("run_dir", "output", "checkpoint"):
+        assert f"  --{name}: " in result.stdout, result.stdout
+    assert "(default: 'best')" in result.stdout
+
+
 def test_every_flag_is_documented():
     from absl import flags
 

@@ -81,6 +81,10 @@ def run(argv) -> int:
 def main():
     """Entry point of `wukong-train`."""
     flags.define()
+    values = absl_flags.FLAGS
+    for flag in values.flags_by_module_dict()[flags.__name__]:
+        # --help shows those of the program that was started.
+        values.register_key_flag_for_module(sys.argv[0], flag)
     app.run(lambda argv: sys.exit(run(argv)))
 
 
