@@ -41,7 +41,7 @@ quickstart: $(VENV)/.run
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy wukong_tf trainer export tests
+	$(BIN)/mypy wukong_tf trainer export benchmarks tests
 
 test: lint
 	$(PYTEST) -m "not full"

@@ -137,7 +137,7 @@ class WriteTraining:
             {
                 "epoch": epoch,
                 "loss": window.loss,
-                "learning_rate": float(self._rate(progress.step)),
+                "learning_rate": float(self._rate(progress.step - 1)),
                 "examples_per_s": window.rows / window.seconds,
                 "input_wait": window.input_wait,
             },
@@ -191,8 +191,9 @@ class Evaluate:
                 "best": best,
             }
         )
-        worse = evaluations_since_best(progress.evaluations)
-        progress.stopped_early = 0 < self._patience <= worse
+        progress.stopped_early = patience_is_out(
+            progress.evaluations, self._patience
+        )
         log(
             f"step {progress.step}: valid {task} auc {values['auc']:.5f}, "
             f"logloss {values['logloss']:.5f}, ne {values['ne']:.5f}, "
@@ -217,6 +218,11 @@ def evaluations_since_best(evaluations: list[dict[str, Any]]) -> int:
     """Number of evaluations after the best one."""
     flags = [evaluation["best"] for evaluation in evaluations]
     return flags[::-1].index(True) if True in flags else len(flags)
+
+
+def patience_is_out(evaluations: list[dict[str, Any]], patience: int) -> bool:
+    """Whether so many evaluations since the best end the run."""
+    return 0 < patience <= evaluations_since_best(evaluations)
 
 
 class SaveCheckpoint:

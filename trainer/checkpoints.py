@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from wukong_tf import runs
-from wukong_tf.errors import RunError
+from wukong_tf.errors import RunError, TrainingError
 
 _UNFINISHED = ".unfinished-"
+_CORRUPTED = ".corrupted-"
 
 
 def write_json(path: str, content: Any):
@@ -43,6 +44,7 @@ def save(
     Raises:
         RunError: it could not be written, such as on a full disk; earlier
             checkpoints are as they were.
+        TrainingError: an array is not finite; nothing was published.
     """
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     final = os.path.join(folder, f"step-{step:010d}")
@@ -52,7 +54,7 @@ def save(
         shutil.rmtree(beside, ignore_errors=True)
         os.mkdir(beside)
         entries = {
-            name: _write_array(beside, f"{index:05d}.npy", array)
+            name: _write_array(beside, f"{index:05d}.npy", _finite(name, array))
             for index, (name, array) in enumerate(arrays)
         }
         content = {
@@ -68,6 +70,9 @@ def save(
         os.rename(beside, final)
         shutil.rmtree(f"{beside}-old", ignore_errors=True)
         _sync_directory(folder)
+    except TrainingError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise RunError(
@@ -81,6 +86,25 @@ def mark_best(run_dir: str, step: int, metric: str, value: float):
     """Notes that the checkpoint of `step` is the best so far."""
     path = os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST)
     write_json(path, {"step": step, "metric": metric, "value": value})
+
+
+def restore_best(
+    run_dir: str,
+    step: int,
+    evaluations: list[dict[str, Any]],
+    metric: str,
+):
+    """Makes the note of the best that of a run that goes on from `step`.
+
+    It may name a later checkpoint, which was passed over, or an earlier one,
+    where the run was killed before it was written.
+    """
+    best = [e for e in evaluations if e["best"]]
+    there = dict(runs.checkpoint_paths(run_dir))
+    if best and best[-1]["step"] in there:
+        mark_best(run_dir, best[-1]["step"], metric, best[-1]["value"])
+    elif (noted := runs.best_step(run_dir)) is not None and noted > step:
+        os.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
 
 
 def prune(run_dir: str, keep: int):
@@ -103,6 +127,9 @@ def remove_unfinished(run_dir: str):
 def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
     """The newest checkpoint whose checksums hold, or None.
 
+    Those passed over are renamed, so that none of them is taken for the
+    newest from then on.
+
     Args:
         run_dir: the run directory.
         log: called with a line for each corrupted one that is passed over.
@@ -111,12 +138,19 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
         RunError: there are checkpoints, but all are corrupted.
     """
     paths = runs.checkpoint_paths(run_dir)
+    corrupted = []
     for _, path in reversed(paths):
         try:
             found = runs.open_checkpoint(path)
         except RunError as error:
             log(f"{error} Falling back to the checkpoint before it.")
+            corrupted.append(path)
             continue
+        for path in corrupted:
+            folder, name = os.path.split(path)
+            aside = os.path.join(folder, f"{_CORRUPTED}{name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
         return found
     if paths:
         raise RunError(
@@ -141,8 +175,19 @@ class _Hashing:
         return self._sha256.hexdigest()
 
 
-def _write_array(folder, name, array):
+def _finite(name, array):
+    """`array`, unless it holds what no run can go on from."""
     array = np.asarray(array)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise TrainingError(
+            f"the weights {name!r} are no longer finite. The checkpoint was "
+            "not saved; those before it are whole. A lower --learning_rate or "
+            "--table_learning_rate, --clipnorm or --warmup_steps may help."
+        )
+    return array
+
+
+def _write_array(folder, name, array):
     with open(os.path.join(folder, name), "wb") as file:
         hashing = _Hashing(file)
         np.save(hashing, array, allow_pickle=False)

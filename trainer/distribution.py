@@ -1,5 +1,7 @@
 """Where a run computes: its strategy and its threads."""
 
+import os
+
 import keras
 import tensorflow as tf
 
@@ -47,7 +49,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         f"{strategy.num_replicas_in_sync} replica on {devices[0].name}, "
         f"threads: intra-op {_threads('intra')}, "
         f"inter-op {_threads('inter')} "
-        "(0 is TensorFlow's choice)"
+        f"(0 is one for each of the {os.cpu_count()} CPUs)"
     )
 
 

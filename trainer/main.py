@@ -6,6 +6,7 @@ signal after saving, and the same command goes on.
 """
 
 import os
+import shlex
 import sys
 
 from absl import app
@@ -29,7 +30,7 @@ def train(values) -> int:
 
     if run_training(values):
         return 0
-    command = " ".join(["python -m trainer.main", *sys.argv[1:]])
+    command = "python -m trainer.main " + shlex.join(sys.argv[1:])
     print(f"stopped and saved; to go on, run again: {command}", file=sys.stderr)
     return EXIT_RESUME
 

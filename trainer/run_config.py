@@ -7,7 +7,6 @@ from typing import Any
 
 from absl import flags
 
-from wukong_tf import plain
 from wukong_tf.config import (
     FeatureSpec,
     LogisticRegressionConfig,
@@ -201,7 +200,7 @@ def features_from_flags(values: flags.FlagValues) -> FeatureSpec:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"feature spec {path}: {error}.") from error
-    return FeatureSpec.from_dict(plain.parse_json(text, path))
+    return FeatureSpec.from_json(text, path)
 
 
 def files_of_split(values: flags.FlagValues, split: str) -> list[str]:

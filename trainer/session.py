@@ -131,6 +131,16 @@ class Session:
             return
         assign_slots(self.slots, found)
         self.progress = Progress(**found.state)
+        # --patience may be another one now.
+        self.progress.stopped_early = actions.patience_is_out(
+            self.progress.evaluations, self.training.patience
+        )
+        checkpoints.restore_best(
+            self.run_dir,
+            found.step,
+            self.progress.evaluations,
+            self.training.early_stopping_metric,
+        )
         log(f"going on from step {found.step} ({found.path})")
 
     def run(self) -> bool:
@@ -204,7 +214,8 @@ class Session:
         """Evaluates the best checkpoint exactly and writes report/."""
         found = runs.find_checkpoint(self.run_dir, "best")
         assign_slots(model_slots(self.model), found)
-        results, predictions = evaluate_splits(self.evaluator, self.splits)
+        with self.stop:
+            results, predictions = evaluate_splits(self.evaluator, self.splits)
         progress = self.progress
         results["run"] = {
             "checkpoint_step": found.step,
@@ -264,7 +275,8 @@ def run_training(values: flags.FlagValues) -> bool:
         "format": runs.FORMAT,
         "model": model,
         "training": dataclasses.asdict(training),
-        "data": {split: s.num_rows for split, s in splits.items()},
+        "data": {split: s.num_rows for split, s in splits.items()}
+        | ({"seed": values.synthetic_seed} if values.synthetic else {}),
     }
     with run_directory.locked(values.run_dir):
         run_directory.claim(values.run_dir, content, features)
@@ -278,6 +290,9 @@ def run_training(values: flags.FlagValues) -> bool:
         session.restore()
         finished = session.run()
         if finished:
-            session.report()
+            try:
+                session.report()
+            except Interrupted:
+                finished = False
     log(f"{time.perf_counter() - began:.1f} s in all")
     return finished

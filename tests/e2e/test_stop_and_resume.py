@@ -1,5 +1,6 @@
 """Real processes that are stopped or killed, and go on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -104,3 +105,16 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole):
     assert "going on from step" in said
     assert not os.path.exists(leftover)
     assert_ends_equal(run_dir, whole)
+
+
+def test_deterministic_runs_and_waits_are_measured(tmp_path):
+    run_dir = str(tmp_path / "run")
+    options = ["--deterministic", "--max_steps=12", "--eval_every_steps=12"]
+    code, said = finish(start(run_dir, *options))
+    assert code == 0, said
+    assert "% waiting for input" in said
+    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
+        records = [json.loads(line) for line in file]
+    waits = [r["input_wait"] for r in records if r["kind"] == "train"]
+    assert len(waits) == 3
+    assert all(0 < wait < 1 for wait in waits)

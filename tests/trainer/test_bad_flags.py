@@ -47,6 +47,10 @@ from tests.trainer.cli import arguments, run
             ["`num_fmb`", "3 layers"],
         ),
         (
+            {"mode": "plan", "synthetic": True, "rank": 64},
+            ["`rank` must be between 1 and the number of embeddings in (10)"],
+        ),
+        (
             {"run_dir": "r", "synthetic": True, "learning_rate": 0},
             ["--learning_rate must be above 0"],
         ),

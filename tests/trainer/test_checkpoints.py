@@ -13,7 +13,7 @@ from tests import small_runs
 from tests.small_runs import STEPS, folder
 from trainer import checkpoints
 from wukong_tf import runs
-from wukong_tf.errors import RunError
+from wukong_tf.errors import RunError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +129,30 @@ def test_prune_keeps_the_newest_and_the_best(run_dir, best, keep, left):
         checkpoints.mark_best(run_dir, best, "auc", 0.7)
     checkpoints.prune(run_dir, keep)
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == left
+
+
+def test_weights_that_are_not_finite_are_not_saved(run_dir):
+    arrays = [("a", np.ones(2)), ("tables/b", np.array([0, np.inf]))]
+    with pytest.raises(TrainingError, match="'tables/b' are no longer finite"):
+        checkpoints.save(str(run_dir), 11, {}, arrays)
+    names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
+    assert names == [f"step-{step:010d}" for step in STEPS]
+
+
+def test_what_was_passed_over_is_neither_newest_nor_best(run_dir):
+    checkpoints.mark_best(str(run_dir), 10, "auc", 0.8)
+    (folder(run_dir, 10) / runs.INDEX).unlink()
+    found = checkpoints.newest_whole(str(run_dir), lambda line: None)
+    assert found.step == 2
+    assert runs.find_checkpoint(str(run_dir), "latest").step == 2
+    evaluations = [
+        {"step": 1, "value": 0.7, "best": True},
+        {"step": 2, "value": 0.6, "best": False},
+    ]
+    checkpoints.restore_best(str(run_dir), 2, evaluations, "auc")
+    assert runs.best_step(str(run_dir)) == 1
+    checkpoints.prune(str(run_dir), 1)
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == [1, 2]
+    checkpoints.mark_best(str(run_dir), 10, "auc", 0.8)
+    checkpoints.restore_best(str(run_dir), 2, [], "auc")
+    assert runs.best_step(str(run_dir)) is None

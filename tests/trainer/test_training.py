@@ -355,3 +355,33 @@ def test_plan_allocates_no_table(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{rows * 16 * 4:,}" in said and f"{rows * 4:,}" in said
     assert f"{(rows + 1000) * 16:,} of them in tables" in said
+
+
+def test_patience_may_be_raised_when_a_run_goes_on(tmp_path, flags_of):
+    run_dir = str(tmp_path / "patient")
+    options = {
+        "epochs": 8,
+        "eval_every_steps": 2,
+        "learning_rate": 0.03,
+        "table_learning_rate": 0.5,
+        "early_stopping_metric": "auc",
+    }
+    assert run(*flags_of(run_dir, patience=1, **options)) == 0
+    state = runs.find_checkpoint(run_dir, "latest").state
+    assert state["stopped_early"] and state["step"] < 96
+    values = [evaluation["value"] for evaluation in state["evaluations"]]
+    assert values[-1] <= max(values[:-1])
+    assert runs.best_step(run_dir) == 2 * (1 + int(np.argmax(values)))
+    assert run(*flags_of(run_dir, patience=0, **options)) == 0
+    assert runs.find_checkpoint(run_dir, "latest").step == 96
+
+
+def test_another_synthetic_log_is_another_configuration(tmp_path, capsys):
+    rows = {f"synthetic_{split}_rows": 600 for split in ("valid", "test")}
+    options = {
+        **{"synthetic": True, "synthetic_train_rows": 2000, **rows},
+        **{"run_dir": str(tmp_path / "run"), "model": "logistic_regression"},
+    }
+    assert run(*arguments(**options)) == 0
+    assert run(*arguments(**options, synthetic_seed=1)) == 2
+    assert "seed was 0, is 1" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Wukong and its baselines, all under one contract."""
 
 from wukong_tf.config import ModelConfig
+from wukong_tf.errors import ConfigError
 from wukong_tf.models.click_model import ClickModel
 from wukong_tf.models.logistic_regression import LogisticRegression
 from wukong_tf.models.wukong import Wukong
@@ -16,5 +17,12 @@ def build_model(config: ModelConfig, **kwargs) -> ClickModel:
     Args:
         config: a WukongConfig or another model's configuration.
         **kwargs: `lookup`, `dtype` and `name`, as the models take them.
+
+    Raises:
+        ConfigError: the sizes do not fit together, such as a rank above the
+            number of embeddings, or the lookup engine cannot be imported.
     """
-    return _MODELS[config.model](config, **kwargs)
+    try:
+        return _MODELS[config.model](config, **kwargs)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"model {config.model}: {error}") from error
