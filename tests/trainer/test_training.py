@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 import wukong_tf
 from tests.trainer import clicks
@@ -385,3 +386,28 @@ def test_another_synthetic_log_is_another_configuration(tmp_path, capsys):
     assert run(*arguments(**options)) == 0
     assert run(*arguments(**options, synthetic_seed=1)) == 2
     assert "seed was 0, is 1" in capsys.readouterr().err
+
+
+def test_tensorboard_has_what_the_log_has(finished):
+    with open(os.path.join(finished, "metrics.jsonl")) as file:
+        records = [json.loads(line) for line in file]
+    expected = {
+        (f"train/{name}", record["step"]): record[name]
+        for record in records
+        for name in ("loss", "input_wait", "examples_per_s")
+        if record["kind"] == "train"
+    } | {
+        ("valid/click/auc", record["step"]): record["click"]["auc"]
+        for record in records
+        if record["kind"] == "valid"
+    }
+    found = {}
+    folder = os.path.join(finished, "tensorboard")
+    for name in os.listdir(folder):
+        for raw in tf.data.TFRecordDataset(os.path.join(folder, name)):
+            event = tf.compat.v1.Event.FromString(raw.numpy())
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found[value.tag, event.step] = number
+    for key, number in expected.items():
+        assert found[key] == pytest.approx(number, rel=1e-5), key
