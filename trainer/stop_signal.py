@@ -7,8 +7,8 @@ import sys
 class StopSignal:
     """A context in which SIGTERM and SIGINT only note that they came.
 
-    A second SIGINT interrupts at once. Called, it tells whether a signal
-    came.
+    Python sees a signal between two windows of steps; a second SIGINT seen
+    there interrupts without saving. Called, it tells whether a signal came.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
