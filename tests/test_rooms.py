@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("wukong_tf", "trainer", "export")
 FORMS = [
-    f"wukong_tf.{x}" for x in ("config", "errors", "feature_spec", "plain")
+    f"wukong_tf.{name}"
+    for name in ("config", "errors", "feature_kinds", "feature_spec", "plain")
 ]
 UNNAMED = "a module that its text does not name in full"
 

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CategoricalFeature": "wukong_tf.config",
+    "EmbeddingGroup": "wukong_tf.config",
     "FeatureSpec": "wukong_tf.config",
     "LogisticRegression": "wukong_tf.models",
     "LogisticRegressionConfig": "wukong_tf.config",

@@ -6,20 +6,23 @@ exported version.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from wukong_tf import plain
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_spec import (
+from wukong_tf.feature_kinds import (
     CategoricalFeature,
-    FeatureSpec,
+    EmbeddingGroup,
     NumericFeature,
     Task,
     VectorFeature,
 )
+from wukong_tf.feature_spec import FeatureSpec
 
 __all__ = [
     "CategoricalFeature",
+    "EmbeddingGroup",
+    "EmbeddingModelConfig",
     "FeatureSpec",
     "LogisticRegressionConfig",
     "ModelConfig",
@@ -30,62 +33,168 @@ __all__ = [
     "model_config_from_dict",
 ]
 
-FM_KINDS = ("full", "projected")
+FM_KINDS = ("full", "projected", "attentive")
+REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 Sizes = int | tuple[int, ...]
 Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class WukongConfig:
-    """Features and sizes of one Wukong.
+class ModelConfig:
+    """What every model has: features, and a name for its kind.
 
-    The names follow the paper (arXiv 2403.02545): l, n_F, n_L, k and d.
+    Args:
+        features: the columns.
+    """
+
+    model: ClassVar[str]
+
+    features: FeatureSpec
+
+    def __post_init__(self):
+        if not isinstance(self.features, FeatureSpec):
+            raise ConfigError(
+                f"{self._where}: `features` must be a FeatureSpec; received "
+                f"{self.features!r}."
+            )
+
+    @property
+    def _where(self):
+        return f"model {self.model}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values, with its model's name."""
+        return {"model": self.model, **plain.to_dict(self, defaults=True)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The configuration described by `data`; unknown keys are errors."""
+        if not isinstance(data, dict):
+            raise ConfigError(
+                f"model {cls.model}: expected an object; received {data!r}."
+            )
+        if data.get("model", cls.model) != cls.model:
+            raise ConfigError(
+                f"model {cls.model}: received the configuration of model "
+                f"{data['model']!r}."
+            )
+        fields = {key: value for key, value in data.items() if key != "model"}
+        return plain.from_dict(cls, fields, f"model {cls.model}")
+
+    def _check_scale(self, value):
+        plain.check_float(self._where, "table_initial_scale", value)
+        if value < 0:
+            raise ConfigError(
+                f"{self._where}: `table_initial_scale` must be at least 0; "
+                f"received {value}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingModelConfig(ModelConfig):
+    """What all models share that embed features as rows of one width d.
 
     Args:
         features: the columns.
         embedding_dim: d, the width of every embedding. Defaults to 16.
-        num_layers: l, the number of interaction layers. Defaults to 3.
-        num_fmb: n_F, embeddings out of each factorization machine block;
-            one int or one for each layer. Defaults to 8.
-        num_lcb: n_L, embeddings out of each linear compress block; one int
-            or one for each layer. Defaults to 8.
-        rank: k, columns of Y; one int or one for each layer. Defaults to 8.
-        mlp_units: hidden units of the blocks' MLP, or a sequence of them
-            for each layer. Defaults to (128,).
-        fm: "projected" (X X^T Y) or "full" (X X^T). Defaults to
-            "projected".
         bottom_mlp_units: hidden units of the MLPs that embed numeric and
             vector features. Defaults to (64,).
-        head_units: hidden units of the MLP from the last layer to the
-            logit. Defaults to (128,).
-        dropout: rate after every hidden layer of the blocks' MLP and the
-            head. Defaults to 0.
+        numeric_embeddings: rows of X_0 that the numeric features together
+            give. Defaults to 1.
+        dropout: rate after hidden layers. Defaults to 0.
         embedding_dropout: rate on X_0, the embeddings. Defaults to 0.
         table_initial_scale: tables start uniform in [-scale, scale].
             Defaults to 0.05.
     """
 
+    embedding_dim: int = 16
+    bottom_mlp_units: tuple[int, ...] = (64,)
+    numeric_embeddings: int = 1
+    dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    table_initial_scale: float = 0.05
+
+    def __post_init__(self):
+        super().__post_init__()
+        plain.check_int(self._where, "embedding_dim", self.embedding_dim, 1)
+        self._check_units("bottom_mlp_units")
+        plain.check_int(
+            self._where, "numeric_embeddings", self.numeric_embeddings, 1
+        )
+        for field in ("dropout", "embedding_dropout"):
+            plain.check_rate(self._where, field, getattr(self, field))
+        self._check_scale(self.table_initial_scale)
+
+    @property
+    def num_embeddings(self) -> int:
+        """n, the number of rows of X_0.
+
+        Categorical features come first, one row a unit, then embedding
+        groups, numeric features and vector features.
+        """
+        spec = self.features
+        rows = sum(f.units for f in spec.categorical if not f.embedding_group)
+        rows += sum(group.num_embeddings for group in spec.embedding_groups)
+        rows += self.numeric_embeddings if spec.numeric else 0
+        return rows + sum(vector.num_embeddings for vector in spec.vector)
+
+    def _check_units(self, field):
+        """Freezes and checks a field of hidden units."""
+        object.__setattr__(self, field, plain.frozen(getattr(self, field)))
+        plain.check_units(self._where, field, getattr(self, field))
+
+
+@dataclasses.dataclass(frozen=True)
+class WukongConfig(EmbeddingModelConfig):
+    """Features and sizes of one Wukong.
+
+    The names follow the paper (arXiv 2403.02545): l, n_F, n_L, k and d.
+    `EmbeddingModelConfig` describes the fields that all models share;
+    `dropout` is the rate after every hidden layer of the blocks' MLP and of
+    the head.
+
+    Args:
+        num_layers: l, the number of interaction layers. Defaults to 3.
+        num_fmb: n_F, embeddings out of each factorization machine block;
+            one int or one for each layer. Defaults to 8.
+        num_lcb: n_L, embeddings out of each linear compress block; one int
+            or one for each layer. Defaults to 8.
+        rank: k, columns of Y; one int or one for each layer, at most the
+            number of embeddings that enter it. Not used with fm="full".
+            Defaults to 8.
+        mlp_units: hidden units of the blocks' MLP, or a sequence of them
+            for each layer. Defaults to (128,).
+        fm: "projected" (X X^T Y), "full" (X X^T) or "attentive" (X X^T Y
+            with a Y made from X). Defaults to "projected".
+        head_units: hidden units of the MLP from the last layer to the
+            logit, for each task. Defaults to (128,).
+        attention_embeddings: rows that X is compressed to before
+            fm="attentive" makes Y of it. Defaults to 8.
+        attention_units: hidden units of the MLP that makes Y. Defaults to
+            (32,).
+        remove: parts to leave out of every layer, for ablations: "fmb" and
+            "lcb" give zeros, "residual" is not added. "linear_path" is both
+            "lcb" and "residual", which are refused together unless called
+            so. Defaults to none.
+    """
+
     model: ClassVar[str] = "wukong"
 
-    features: FeatureSpec
-    embedding_dim: int = 16
     num_layers: int = 3
     num_fmb: Sizes = 8
     num_lcb: Sizes = 8
     rank: Sizes = 8
     mlp_units: Units = (128,)
     fm: str = "projected"
-    bottom_mlp_units: tuple[int, ...] = (64,)
     head_units: tuple[int, ...] = (128,)
-    dropout: float = 0.0
-    embedding_dropout: float = 0.0
-    table_initial_scale: float = 0.05
+    attention_embeddings: int = 8
+    attention_units: tuple[int, ...] = (32,)
+    remove: tuple[str, ...] = ()
 
     def __post_init__(self):
-        where = "model wukong"
-        _check_features(where, self.features)
-        plain.check_int(where, "embedding_dim", self.embedding_dim, 1)
+        super().__post_init__()
+        where = self._where
         plain.check_int(where, "num_layers", self.num_layers, 1)
         for field in ("num_fmb", "num_lcb", "rank"):
             value = plain.frozen(getattr(self, field))
@@ -93,18 +202,13 @@ class WukongConfig:
             self._check_sizes(where, field, value)
         object.__setattr__(self, "mlp_units", plain.frozen(self.mlp_units))
         self._check_mlp_units(where)
-        for field in ("bottom_mlp_units", "head_units"):
-            object.__setattr__(self, field, plain.frozen(getattr(self, field)))
-            plain.check_units(where, field, getattr(self, field))
+        self._check_units("head_units")
         plain.check_choice(where, "fm", self.fm, FM_KINDS)
-        for field in ("dropout", "embedding_dropout"):
-            plain.check_float(where, field, getattr(self, field))
-            if not 0 <= getattr(self, field) < 1:
-                raise ConfigError(
-                    f"{where}: `{field}` must be in [0, 1); received "
-                    f"{getattr(self, field)}."
-                )
-        _check_scale(where, self.table_initial_scale)
+        plain.check_int(
+            where, "attention_embeddings", self.attention_embeddings, 1
+        )
+        self._check_units("attention_units")
+        self._check_remove(where)
 
     def _check_sizes(self, where, field, value):
         values = value if isinstance(value, tuple) else (value,)
@@ -129,50 +233,78 @@ class WukongConfig:
                 f"the {self.num_layers} layers; received {value}."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values, with its model's name."""
-        return {"model": self.model, **plain.to_dict(self, defaults=True)}
+    def _check_remove(self, where):
+        object.__setattr__(self, "remove", plain.frozen(self.remove))
+        if not isinstance(self.remove, tuple):
+            raise ConfigError(
+                f"{where}: `remove` must be a sequence of names; received "
+                f"{self.remove!r}."
+            )
+        for part in self.remove:
+            plain.check_choice(where, "remove", part, REMOVABLE)
+        if {"lcb", "residual"} <= set(self.remove):
+            raise ConfigError(
+                f"{where}: `remove` must not name both 'lcb' and 'residual', "
+                "which would leave no linear path; name 'linear_path' if "
+                f"that is meant. Received {list(self.remove)}."
+            )
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "WukongConfig":
-        """The configuration described by `data`; unknown keys are errors."""
-        return plain.from_dict(cls, _without_model(cls, data), "model wukong")
+    def check_ranks(self):
+        """Refuses a rank above the number of embeddings that enter its layer.
+
+        Not a rule of the configuration alone, so that one with defaults can
+        be made for any features and changed afterwards; the model and its
+        cost ask for it before they make anything.
+
+        Raises:
+            ConfigError: naming the layer and both numbers.
+        """
+        if self.fm == "full":
+            return
+        rows = self.num_embeddings
+        for index, (fmb, lcb, rank, _) in enumerate(self.layer_sizes):
+            if rank > rows:
+                raise ConfigError(
+                    f"{self._where}: `rank` of layer {index} must be between "
+                    f"1 and the number of embeddings in ({rows}); received "
+                    f"rank={rank}."
+                )
+            rows = fmb + lcb
+
+    @property
+    def layer_sizes(self) -> tuple[tuple[int, int, int, tuple[int, ...]], ...]:
+        """(num_fmb, num_lcb, rank, mlp_units) of each layer."""
+        units: Any = self.mlp_units
+        if not any(isinstance(item, tuple) for item in units):
+            units = (units,) * self.num_layers
+        columns = [
+            value if isinstance(value, tuple) else (value,) * self.num_layers
+            for value in (self.num_fmb, self.num_lcb, self.rank)
+        ]
+        return tuple(zip(*columns, units, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
-class LogisticRegressionConfig:
+class LogisticRegressionConfig(ModelConfig):
     """Features of a logistic regression, the weakest baseline.
 
     Args:
-        features: the columns; tables' widths are not used, each id has one
-            weight.
+        features: the columns; tables' widths, units and groups are not
+            used, each id has one weight.
         table_initial_scale: weights of ids start uniform in
             [-scale, scale]. Defaults to 0.
     """
 
     model: ClassVar[str] = "logistic_regression"
 
-    features: FeatureSpec
     table_initial_scale: float = 0.0
 
     def __post_init__(self):
-        where = "model logistic_regression"
-        _check_features(where, self.features)
-        _check_scale(where, self.table_initial_scale)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values, with its model's name."""
-        return {"model": self.model, **plain.to_dict(self, defaults=True)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "LogisticRegressionConfig":
-        """The configuration described by `data`; unknown keys are errors."""
-        where = "model logistic_regression"
-        return plain.from_dict(cls, _without_model(cls, data), where)
+        super().__post_init__()
+        self._check_scale(self.table_initial_scale)
 
 
-ModelConfig = WukongConfig | LogisticRegressionConfig
-MODEL_CONFIGS: dict[str, Any] = {
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
     config.model: config for config in (WukongConfig, LogisticRegressionConfig)
 }
 
@@ -186,32 +318,3 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
             f"{sorted(MODEL_CONFIGS)}; received {name!r}."
         )
     return MODEL_CONFIGS[name].from_dict(data)
-
-
-def _without_model(cls, data):
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"model {cls.model}: expected an object; received {data!r}."
-        )
-    if data.get("model", cls.model) != cls.model:
-        raise ConfigError(
-            f"model {cls.model}: received the configuration of model "
-            f"{data['model']!r}."
-        )
-    return {key: value for key, value in data.items() if key != "model"}
-
-
-def _check_features(where, value):
-    if not isinstance(value, FeatureSpec):
-        raise ConfigError(
-            f"{where}: `features` must be a FeatureSpec; received {value!r}."
-        )
-
-
-def _check_scale(where, value):
-    plain.check_float(where, "table_initial_scale", value)
-    if value < 0:
-        raise ConfigError(
-            f"{where}: `table_initial_scale` must be at least 0; received "
-            f"{value}."
-        )

@@ -7,144 +7,13 @@ from typing import Any
 
 from wukong_tf import plain
 from wukong_tf.errors import ConfigError
-
-RESERVED_IDS = 3  # 0 padding, 1 missing, 2 the first out-of-vocabulary bucket
-TRANSFORMS = ("none", "log1p")
-
-
-@dataclasses.dataclass(frozen=True)
-class CategoricalFeature:
-    """A column of integer ids, looked up in an embedding table.
-
-    Args:
-        name: column name.
-        num_ids: number of ids; a row's id is in [0, num_ids).
-        embedding_dim: width of the table. Defaults to None, the model's d.
-        table: name of the table. Features that name the same table share
-            its rows. Defaults to None, a table of the feature's own.
-        oov_id: id that a served request's out-of-range id is read as.
-            Defaults to None: such a request is an error.
-        vocabulary: the raw values behind the last ids, in id order; before
-            them come 0 padding, 1 missing and the out-of-vocabulary ids
-            from 2. Defaults to None: the column already holds ids.
-    """
-
-    name: str
-    num_ids: int
-    embedding_dim: int | None = None
-    table: str | None = None
-    oov_id: int | None = None
-    vocabulary: tuple[str, ...] | None = None
-
-    def __post_init__(self):
-        where = f"categorical feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_int(where, "num_ids", self.num_ids, 1)
-        if self.embedding_dim is not None:
-            plain.check_int(where, "embedding_dim", self.embedding_dim, 1)
-        if self.table is not None:
-            plain.check_name(where + " (its `table`)", self.table)
-        if self.oov_id is not None:
-            plain.check_int(where, "oov_id", self.oov_id, 0)
-            if self.oov_id >= self.num_ids:
-                raise ConfigError(
-                    f"{where}: `oov_id` must be below num_ids="
-                    f"{self.num_ids}; received {self.oov_id}."
-                )
-        if self.vocabulary is not None:
-            self._check_vocabulary(where)
-
-    def _check_vocabulary(self, where):
-        object.__setattr__(self, "vocabulary", plain.frozen(self.vocabulary))
-        # A string is a sequence of strings too, but never a vocabulary.
-        if not isinstance(self.vocabulary, tuple):
-            raise ConfigError(
-                f"{where}: `vocabulary` must be a sequence of strings; "
-                f"received {self.vocabulary!r}."
-            )
-        for value in self.vocabulary:
-            if not isinstance(value, str):
-                raise ConfigError(
-                    f"{where}: `vocabulary` must hold strings; received "
-                    f"{value!r}."
-                )
-        if len(self.vocabulary) + RESERVED_IDS > self.num_ids:
-            raise ConfigError(
-                f"{where}: `num_ids` must be at least the vocabulary's "
-                f"{len(self.vocabulary)} values plus {RESERVED_IDS} reserved "
-                f"ids; received num_ids={self.num_ids}."
-            )
-        if len(set(self.vocabulary)) != len(self.vocabulary):
-            raise ConfigError(f"{where}: `vocabulary` repeats a value.")
-
-    @property
-    def table_name(self) -> str:
-        """Name of the table that the feature reads."""
-        return self.table or self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class NumericFeature:
-    """A column of finite floats: transformed, then standardized.
-
-    Args:
-        name: column name.
-        transform: "none", or "log1p" for sign(x) log(1 + |x|). Defaults to
-            "none".
-        mean: subtracted after the transform. Defaults to 0.
-        stddev: divided by afterwards, above 0. Defaults to 1.
-    """
-
-    name: str
-    transform: str = "none"
-    mean: float = 0.0
-    stddev: float = 1.0
-
-    def __post_init__(self):
-        where = f"numeric feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_choice(where, "transform", self.transform, TRANSFORMS)
-        plain.check_float(where, "mean", self.mean)
-        plain.check_float(where, "stddev", self.stddev)
-        if self.stddev <= 0:
-            raise ConfigError(
-                f"{where}: `stddev` must be above 0; received {self.stddev}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class VectorFeature:
-    """A column of fixed-width float vectors, such as a content embedding.
-
-    Args:
-        name: column name.
-        size: number of floats in each row's vector.
-    """
-
-    name: str
-    size: int
-
-    def __post_init__(self):
-        where = f"vector feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_int(where, "size", self.size, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One thing to predict, with its label column of zeros and ones.
-
-    Args:
-        name: names the logit, the metrics and the head. Defaults to "click".
-        label: label column. Defaults to "label".
-    """
-
-    name: str = "click"
-    label: str = "label"
-
-    def __post_init__(self):
-        plain.check_name(f"task {self.name!r}", self.name)
-        plain.check_name(f"task {self.name!r} (its `label`)", self.label)
+from wukong_tf.feature_kinds import (
+    CategoricalFeature,
+    EmbeddingGroup,
+    NumericFeature,
+    Task,
+    VectorFeature,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +22,15 @@ class FeatureSpec:
 
     Args:
         categorical: id features, in the order of their embeddings.
-        numeric: float features; together they become one embedding.
-        vector: fixed-width float vectors; each becomes one embedding.
-        tasks: what to predict; exactly one task is supported.
+        numeric: float features; together they become one embedding or, if
+            the model says so, several.
+        vector: fixed-width float vectors; each becomes its own embeddings.
+        tasks: what to predict, at least one; each has its own head. The
+            first decides where one number must, such as in early stopping.
         weight: column of sample weights (finite, 0 or more), or None.
         group: column of integer groups for AUC by group, or None.
+        embedding_groups: groups that categorical features name as their
+            `embedding_group`, in the order of their embeddings.
 
     Raises:
         ConfigError: naming the feature, the rule and what came.
@@ -169,6 +42,7 @@ class FeatureSpec:
     tasks: tuple[Task, ...] = (Task(),)
     weight: str | None = None
     group: str | None = None
+    embedding_groups: tuple[EmbeddingGroup, ...] = ()
 
     def __post_init__(self):
         for field, kind in (
@@ -176,6 +50,7 @@ class FeatureSpec:
             ("numeric", NumericFeature),
             ("vector", VectorFeature),
             ("tasks", Task),
+            ("embedding_groups", EmbeddingGroup),
         ):
             value = getattr(self, field)
             if not isinstance(value, Iterable):
@@ -192,51 +67,79 @@ class FeatureSpec:
                         f"objects; received {item!r}."
                     )
         self._check_names()
+        self._check_columns()
         self._check_tables()
+        self._check_groups()
 
     def _check_names(self):
-        names = self.feature_names
-        if not names:
+        if not (self.categorical or self.numeric or self.vector):
             raise ConfigError("features: at least one feature is needed.")
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"feature {name!r} is declared twice.")
-        if len(self.tasks) != 1:
-            raise ConfigError(
-                "features: exactly one task is supported; received "
-                f"{[task.name for task in self.tasks]}."
-            )
+        if not self.tasks:
+            raise ConfigError("features: at least one task is needed.")
+        for what, names in (
+            ("feature", [f.name for f in self._features()]),
+            ("task", [task.name for task in self.tasks]),
+            ("embedding group", [g.name for g in self.embedding_groups]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ConfigError(f"{what} {name!r} is declared twice.")
+
+    def _check_columns(self):
+        """Refuses a column with two uses that exclude each other."""
+        names = [feature.name for feature in self._features()]
+        for categorical in self.categorical:
+            if categorical.weights in names:
+                raise ConfigError(
+                    f"categorical feature {categorical.name!r}: its "
+                    f"`weights` column {categorical.weights!r} is also a "
+                    "feature."
+                )
+        labels: dict[str, Task] = {}
         for task in self.tasks:
-            if task.label in names:
+            if task.label in self.feature_names:
                 raise ConfigError(
                     f"feature {task.label!r} is also the label of task "
                     f"{task.name!r}; a label cannot be a feature."
+                )
+            other = labels.setdefault(task.label, task)
+            if other is not task:
+                raise ConfigError(
+                    f"tasks {other.name!r} and {task.name!r} have the same "
+                    f"label {task.label!r}."
                 )
         for field in ("weight", "group"):
             column = getattr(self, field)
             if column is None:
                 continue
             plain.check_name(f"features (its `{field}`)", column)
-            if column in [task.label for task in self.tasks]:
+            if column in labels:
                 raise ConfigError(
                     f"features: `{field}` column {column!r} is also a label."
                 )
-        if self.weight in names:
+        if self.weight in self.feature_names:
             raise ConfigError(
                 f"features: `weight` column {self.weight!r} is also a feature."
             )
-        floats = [f.name for f in self.numeric] + [f.name for f in self.vector]
+        floats = [feature.name for feature in self.numeric]
+        floats += [feature.name for feature in self.vector]
+        floats += [f.weights for f in self.categorical if f.weights]
         if self.group in floats:
             raise ConfigError(
                 f"features: `group` column {self.group!r} must hold integers, "
                 "but is a feature that holds floats."
+            )
+        if self.group in [f.name for f in self.categorical if f.pooling]:
+            raise ConfigError(
+                f"features: `group` column {self.group!r} must hold one "
+                "integer a row, but is a feature that holds bags."
             )
 
     def _check_tables(self):
         first: dict[str, CategoricalFeature] = {}
         for feature in self.categorical:
             other = first.setdefault(feature.table_name, feature)
-            for field in ("num_ids", "embedding_dim"):
+            for field in ("num_ids", "embedding_dim", "units", "keep_units"):
                 mine, theirs = getattr(feature, field), getattr(other, field)
                 if mine != theirs:
                     raise ConfigError(
@@ -246,17 +149,47 @@ class FeatureSpec:
                         f"{theirs} and {mine}."
                     )
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the model's inputs: categorical, numeric, vector."""
+    def _check_groups(self):
+        declared = [group.name for group in self.embedding_groups]
+        used = [f.embedding_group for f in self.categorical]
+        for feature in self.categorical:
+            name = feature.embedding_group
+            if name is not None and name not in declared:
+                raise ConfigError(
+                    f"categorical feature {feature.name!r}: "
+                    f"`embedding_group` must be one of {declared}; received "
+                    f"{name!r}."
+                )
+        for name in declared:
+            if name not in used:
+                raise ConfigError(
+                    f"embedding group {name!r} has no features; name it as "
+                    "the `embedding_group` of at least one."
+                )
+
+    def _features(self):
         features: tuple[
             CategoricalFeature | NumericFeature | VectorFeature, ...
         ] = (*self.categorical, *self.numeric, *self.vector)
-        return tuple(feature.name for feature in features)
+        return features
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the model's inputs: categorical, numeric, vector.
+
+        A column of a bag's weights follows the bag, and stands once where
+        several bags share it.
+        """
+        names = []
+        for feature in self._features():
+            names.append(feature.name)
+            if getattr(feature, "weights", None):
+                names.append(feature.weights)
+        return tuple(dict.fromkeys(names))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that training reads, each once."""
+        """Every column that training reads, each once, features first."""
         names = list(self.feature_names)
         names += [task.label for task in self.tasks]
         names += [name for name in (self.weight, self.group) if name]

@@ -155,6 +155,23 @@ def check_float(where: str, name: str, value: Any) -> None:
         )
 
 
+def check_bool(where: str, name: str, value: Any) -> None:
+    """Refuses what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"{where}: `{name}` must be true or false; received {value!r}."
+        )
+
+
+def check_rate(where: str, name: str, value: Any) -> None:
+    """Refuses what is no rate in [0, 1)."""
+    check_float(where, name, value)
+    if not 0 <= value < 1:
+        raise ConfigError(
+            f"{where}: `{name}` must be in [0, 1); received {value}."
+        )
+
+
 def check_choice(
     where: str, name: str, value: Any, choices: Sequence[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wukong_tf.config import CategoricalFeature
-from wukong_tf.feature_spec import RESERVED_IDS
+from wukong_tf.feature_kinds import RESERVED_IDS
 
 MISSING_ID = 1
 OOV_ID = 2

@@ -6,11 +6,8 @@ served request is transformed as a training row was.
 
 import tensorflow as tf
 
-from wukong_tf.feature_spec import (
-    CategoricalFeature,
-    FeatureSpec,
-    NumericFeature,
-)
+from wukong_tf.feature_kinds import CategoricalFeature, NumericFeature
+from wukong_tf.feature_spec import FeatureSpec
 
 # Reads no table: a lookup on the CPU refuses it instead of answering with
 # another feature's row.

@@ -26,7 +26,7 @@ class Wukong(ClickModel):
             "mixed_bfloat16". Defaults to Keras's global policy.
 
     Raises:
-        ValueError: a rank is above the number of embeddings that enter its
+        ConfigError: a rank is above the number of embeddings that enter its
             layer.
 
     Example:
@@ -49,6 +49,7 @@ class Wukong(ClickModel):
     def __init__(
         self, config: WukongConfig, *, lookup="take", name=None, dtype=None
     ):
+        config.check_ranks()
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
             config.features,
