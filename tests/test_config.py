@@ -11,6 +11,7 @@ import pytest
 from tests.docstrings import documented_defaults
 from wukong_tf.config import (
     CategoricalFeature,
+    EmbeddingGroup,
     FeatureSpec,
     LogisticRegressionConfig,
     NumericFeature,
@@ -25,25 +26,39 @@ AD = CategoricalFeature("ad", 100)
 SPEC = FeatureSpec(categorical=(AD,))
 
 
+def random_feature(draw, name):
+    """A valid categorical feature, drawn from `draw`."""
+    num_ids = draw.randint(8, 1000)
+    words = ("a", "b", "é", "\u0000", '"', " ")
+    pooling = draw.choice([None, "sum", "mean", "sqrtn"])
+    bag = {}
+    if pooling:
+        weights = draw.choice([None, f"{name}_weights"])
+        bag = {"max_ids": draw.randint(1, 9), "weights": weights}
+    group = draw.choice([None, None, "rare", "common"])
+    units = 1 if group else draw.randint(1, 4)
+    return CategoricalFeature(
+        name,
+        num_ids,
+        embedding_dim=draw.choice([None, 8]) if units == 1 else None,
+        table=draw.choice([None, f"table_{name}"]),
+        oov_id=draw.choice([None, 1, num_ids - 1]),
+        vocabulary=draw.choice([None, (), tuple(draw.sample(words, k=5))]),
+        units=units,
+        unit_dropout=draw.choice([0, 0.5]) if units > 1 else 0.0,
+        keep_units=draw.choice([None, 1, units]),
+        pooling=pooling,
+        embedding_group=group,
+        **bag,
+    )
+
+
 def random_spec(seed):
     """A valid spec that uses every field, drawn from `seed`."""
     draw = random.Random(seed)
-    categorical = []
-    for index in range(draw.randint(0, 4)):
-        num_ids = draw.randint(8, 1000)
-        words = ("a", "b", "é", "\u0000", '"', " ")
-        categorical.append(
-            CategoricalFeature(
-                f"c{index}",
-                num_ids,
-                embedding_dim=draw.choice([None, 8]),
-                table=draw.choice([None, f"table{index}"]),
-                oov_id=draw.choice([None, 0, num_ids - 1]),
-                vocabulary=draw.choice(
-                    [None, (), tuple(draw.sample(words, k=5))]
-                ),
-            )
-        )
+    categorical = [
+        random_feature(draw, f"c{index}") for index in range(draw.randint(0, 4))
+    ]
     if categorical and draw.random() < 0.5:  # One that shares a table.
         first = categorical[0]
         categorical.append(
@@ -52,6 +67,8 @@ def random_spec(seed):
                 first.num_ids,
                 first.embedding_dim,
                 first.table_name,
+                units=first.units,
+                keep_units=first.keep_units,
             )
         )
     numeric = [
@@ -63,13 +80,28 @@ def random_spec(seed):
         )
         for index in range(draw.randint(0, 3))
     ]
+    tasks = [
+        Task(
+            name,
+            f"label_{name}",
+            draw.choice([1, 0.5]),
+            draw.choice([False, True]),
+            draw.choice([1, 1.0, 0.01]),
+        )
+        for name in draw.sample(["click", "buy"], k=draw.randint(1, 2))
+    ]
+    groups = {f.embedding_group for f in categorical} - {None}
     return FeatureSpec(
         categorical,
         numeric,
-        [VectorFeature("v", draw.randint(1, 64))],
-        (Task(draw.choice(["click", "buy"]), draw.choice(["label", "y"])),),
+        [VectorFeature("v", draw.randint(1, 64), draw.randint(1, 3))],
+        tasks,
         draw.choice([None, "weight", "importance"]),
         draw.choice([None, "user"]),
+        [
+            EmbeddingGroup(name, draw.randint(1, 3), draw.choice([(64,), []]))
+            for name in sorted(groups)
+        ],
     )
 
 
@@ -93,7 +125,11 @@ CONFIGS: dict[str, Any] = {
         mlp_units=(8, 4),
         fm="full",
         bottom_mlp_units=(),
+        numeric_embeddings=2,
         head_units=(16, 8),
+        attention_embeddings=3,
+        attention_units=(),
+        remove=("fmb", "residual"),
         dropout=0.1,
         embedding_dropout=0.2,
         table_initial_scale=0,
@@ -130,11 +166,16 @@ def test_a_model_configuration_comes_back(name, seed):
 def test_the_cases_of_this_file_use_every_field():
     """Otherwise a field that is lost on the way would go unseen."""
     specs = [random_spec(seed) for seed in range(40)]
-    features = [f for s in specs for f in (*s.categorical, *s.numeric)]
+    features = [
+        f for s in specs for f in (*s.categorical, *s.numeric, *s.vector)
+    ]
+    groups = [group for spec in specs for group in spec.embedding_groups]
     tasks = [task for spec in specs for task in spec.tasks]
     for cls, values in (
         (CategoricalFeature, features),
         (NumericFeature, features),
+        (VectorFeature, features),
+        (EmbeddingGroup, groups),
         (Task, tasks),
         (FeatureSpec, specs),
         (WukongConfig, CONFIGS.values()),
@@ -167,7 +208,10 @@ def test_a_spec_writes_no_defaults_and_a_model_writes_them_all():
         LogisticRegressionConfig,
         CategoricalFeature,
         NumericFeature,
+        VectorFeature,
+        EmbeddingGroup,
         Task,
+        FeatureSpec,
     ],
 )
 def test_the_docstring_gives_every_default(cls):
@@ -175,8 +219,14 @@ def test_the_docstring_gives_every_default(cls):
         field.name: field.default
         for field in dataclasses.fields(cls)
         if field.default is not dataclasses.MISSING
+        and field.default != (Task(),)
     }
-    assert documented_defaults(cls) == expected
+    # A subclass describes its own fields alone.
+    documented: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            documented |= documented_defaults(base)
+    assert documented == expected
 
 
 def test_configurations_are_frozen_and_hold_no_list():

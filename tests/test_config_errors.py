@@ -173,15 +173,53 @@ def test_refuses_an_unknown_choice(value):
     )
     assert_refused(
         lambda: WukongConfig(SPEC, fm=value),
-        "`fm` must be one of ['full', 'projected']",
+        "`fm` must be one of ['full', 'projected', 'attentive']",
         repr(value),
     )
 
 
-def test_refuses_attentive_interactions_that_are_not_there():
+def test_refuses_to_remove_the_linear_path_unless_asked_by_name():
+    for remove in (("lcb", "residual"), ("residual", "fmb", "lcb")):
+        assert_refused(
+            lambda r=remove: WukongConfig(SPEC, remove=r),
+            "`remove`",
+            "'linear_path'",
+            repr(list(remove)),
+        )
+    for remove in ("lcb", 3, None, True):
+        assert_refused(
+            lambda r=remove: WukongConfig(SPEC, remove=r),
+            "`remove`",
+            repr(remove),
+        )
+    for part in ("mlp", "", None, 3):
+        assert_refused(
+            lambda p=part: WukongConfig(SPEC, remove=[p]),
+            "`remove`",
+            repr(part),
+        )
+    assert WukongConfig(SPEC, remove=["linear_path"]).remove == ("linear_path",)
+
+
+def test_refuses_a_rank_above_the_embeddings_that_enter_its_layer():
+    def check(*args, **kwargs):
+        WukongConfig(*args, **kwargs).check_ranks()
+
+    config = {"num_layers": 2, "num_fmb": 2, "num_lcb": (1, 4)}
+    check(SPEC, rank=(1, 3), **config)
     assert_refused(
-        lambda: WukongConfig(SPEC, fm="attentive"), "`fm`", "'attentive'"
+        lambda: check(SPEC, rank=(2, 3), **config),
+        "`rank` of layer 0",
+        "embeddings in (1)",
+        "rank=2",
     )
+    assert_refused(
+        lambda: check(SPEC, rank=(1, 4), **config),
+        "`rank` of layer 1",
+        "embeddings in (3)",
+        "rank=4",
+    )
+    check(SPEC, rank=9, fm="full", **config)
 
 
 def test_refuses_a_bad_oov_id():
@@ -243,11 +281,16 @@ def test_refuses_contradictory_columns():
         lambda: FeatureSpec((AD, AD)), "feature 'ad' is declared twice"
     )
     assert_refused(lambda: FeatureSpec(), "at least one feature")
+    assert_refused(lambda: FeatureSpec((AD,), tasks=()), "at least one task")
+    same_name = (Task("click", "a"), Task("click", "b"))
     assert_refused(
-        lambda: FeatureSpec((AD,), tasks=()), "exactly one task", "[]"
+        lambda: FeatureSpec((AD,), tasks=same_name),
+        "task 'click' is declared twice",
     )
-    two = (Task("click", "a"), Task("buy", "b"))
-    assert_refused(lambda: FeatureSpec((AD,), tasks=two), "['click', 'buy']")
+    same_label = (Task("click", "a"), Task("buy", "a"))
+    assert_refused(
+        lambda: FeatureSpec((AD,), tasks=same_label), "'click'", "'buy'", "'a'"
+    )
     assert_refused(
         lambda: FeatureSpec((AD,), tasks=(Task("click", "ad"),)),
         "feature 'ad' is also the label of task 'click'",

@@ -176,7 +176,7 @@ class WukongConfig(EmbeddingModelConfig):
         remove: parts to leave out of every layer, for ablations: "fmb" and
             "lcb" give zeros, "residual" is not added. "linear_path" is both
             "lcb" and "residual", which are refused together unless called
-            so. Defaults to none.
+            so. Defaults to (), nothing.
     """
 
     model: ClassVar[str] = "wukong"

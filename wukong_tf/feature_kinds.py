@@ -43,7 +43,7 @@ class CategoricalFeature:
             are zeros. Defaults to None, all of them.
         pooling: "sum", "mean" or "sqrtn" for a column of bags of ids.
             Defaults to None, a column of single ids.
-        max_ids: most ids in a bag; needed with `pooling`.
+        max_ids: most ids in a bag; needed with `pooling`. Defaults to None.
         weights: column of a bag's weights, one finite number of at least 0
             for each of its ids. Defaults to None, all 1.
         embedding_group: name of the `EmbeddingGroup` that the feature is

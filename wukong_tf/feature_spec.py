@@ -21,16 +21,22 @@ class FeatureSpec:
     """The columns of a data set and what each is used for.
 
     Args:
-        categorical: id features, in the order of their embeddings.
+        categorical: id features, in the order of their embeddings. Defaults
+            to ().
         numeric: float features; together they become one embedding or, if
-            the model says so, several.
+            the model says so, several. Defaults to ().
         vector: fixed-width float vectors; each becomes its own embeddings.
+            Defaults to ().
         tasks: what to predict, at least one; each has its own head. The
             first decides where one number must, such as in early stopping.
-        weight: column of sample weights (finite, 0 or more), or None.
-        group: column of integer groups for AUC by group, or None.
+            Default: `Task()` alone.
+        weight: column of sample weights (finite, 0 or more), if any.
+            Defaults to None.
+        group: column of integer groups for AUC by group, if any. Defaults
+            to None.
         embedding_groups: groups that categorical features name as their
-            `embedding_group`, in the order of their embeddings.
+            `embedding_group`, in the order of their embeddings. Defaults
+            to ().
 
     Raises:
         ConfigError: naming the feature, the rule and what came.

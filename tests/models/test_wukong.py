@@ -57,7 +57,16 @@ def test_logits_equal_the_oracle(config, lookup):
 
 def test_one_kind_of_feature_alone():
     spec = FeatureSpec(numeric=(NumericFeature("x"),), tasks=(Task("buy"),))
-    config = WukongConfig(spec, 4, 1, 1, 1, 1, (3,), head_units=(2,))
+    config = WukongConfig(
+        spec,
+        embedding_dim=4,
+        num_layers=1,
+        num_fmb=1,
+        num_lcb=1,
+        rank=1,
+        mlp_units=(3,),
+        head_units=(2,),
+    )
     model = small_models.make(config)
     inputs = small_models.inputs(5, spec=spec)
     weights = small_models.float64(arrays(model))
@@ -232,7 +241,7 @@ def test_the_same_seed_makes_the_same_model():
 
 def test_a_task_whose_name_is_no_identifier():
     spec = FeatureSpec(numeric=(NumericFeature("x"),), tasks=(Task("a é%"),))
-    model = Wukong(WukongConfig(spec, 4, 1, 1, 1, 1, (3,)))
+    model = Wukong(WukongConfig(spec, num_layers=1, rank=1))
     logits = tf.function(model)({"x": tf.constant([1.0, 2.0])})
     assert logits["a é%"].shape == (2, 1)
 

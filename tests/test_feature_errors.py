@@ -1,0 +1,146 @@
+"""Units, bags, groups and tasks: every rule, and its error."""
+
+import dataclasses
+import math
+
+from tests.errors import assert_refused
+from wukong_tf.config import (
+    CategoricalFeature,
+    EmbeddingGroup,
+    FeatureSpec,
+    NumericFeature,
+    Task,
+    VectorFeature,
+    WukongConfig,
+)
+
+AD = CategoricalFeature("ad", 100)
+
+
+def test_refuses_units_that_cannot_be():
+    feature = "categorical feature 'ad'"
+
+    def make(**kwargs):
+        return CategoricalFeature("ad", 9, **kwargs)
+
+    for value in (0, True, 1.0, "1", None):
+        assert_refused(
+            lambda v=value: make(units=v), feature, "`units`", repr(value)
+        )
+    assert_refused(lambda: make(units=2, embedding_dim=8), "embedding_dim=8")
+    assert_refused(
+        lambda: make(units=2, embedding_group="g"), "embedding_group='g'"
+    )
+    for value in (-0.1, 1, math.nan, "1", True):
+        assert_refused(
+            lambda v=value: make(units=2, unit_dropout=v),
+            feature,
+            "`unit_dropout`",
+            repr(value),
+        )
+    assert_refused(lambda: make(unit_dropout=0.5), "more than one unit")
+    assert_refused(lambda: make(units=3, keep_units=4), "units=3", "received 4")
+    for value in (0, True, 1.0):
+        assert_refused(
+            lambda v=value: make(units=3, keep_units=v), "`keep_units`"
+        )
+    assert make(units=3).kept_units == 3
+    assert make(units=3, keep_units=1).kept_units == 1
+
+
+def test_refuses_bags_that_cannot_be():
+    feature = "categorical feature 'ad'"
+
+    def make(**kwargs):
+        return CategoricalFeature("ad", 9, **kwargs)
+
+    for value in ("max", "", 3, True):
+        assert_refused(
+            lambda v=value: make(pooling=v, max_ids=3),
+            feature,
+            "`pooling`",
+            repr(value),
+        )
+    assert_refused(lambda: make(pooling="sum"), feature, "`max_ids`", "None")
+    assert_refused(lambda: make(max_ids=3), "`max_ids`", "pooling=None")
+    assert_refused(lambda: make(weights="w"), "`weights`", "pooling=None")
+    for value in (0, True, 1.0, "1"):
+        assert_refused(
+            lambda v=value: make(pooling="sum", max_ids=v), "`max_ids`"
+        )
+    assert_refused(
+        lambda: make(pooling="sum", max_ids=2, oov_id=0), "`oov_id`", "pads"
+    )
+    bag = make(pooling="sum", max_ids=2, weights="w")
+    spec = FeatureSpec((bag,), (NumericFeature("x"),))
+    assert spec.feature_names == ("ad", "w", "x")
+    numbers = (NumericFeature("w"),)
+    assert_refused(lambda: FeatureSpec((bag,), numbers), "'w'", "a feature")
+    for change in ({"weight": "w"}, {"tasks": (Task("click", "w"),)}):
+        assert_refused(lambda c=change: FeatureSpec((bag,), **c), "'w'")
+    for group in ("ad", "w"):
+        assert_refused(
+            lambda g=group: FeatureSpec((bag,), group=g),
+            f"`group` column {group!r}",
+        )
+
+
+def test_refuses_embedding_groups_that_do_not_match_the_features():
+    member = dataclasses.replace(AD, embedding_group="rare")
+    rare = EmbeddingGroup("rare")
+    assert_refused(
+        lambda: FeatureSpec((member,)), "'ad'", "`embedding_group`", "'rare'"
+    )
+    assert_refused(
+        lambda: FeatureSpec((AD,), embedding_groups=(rare,)),
+        "embedding group 'rare' has no features",
+    )
+    assert_refused(
+        lambda: FeatureSpec((member,), embedding_groups=(rare, rare)),
+        "embedding group 'rare' is declared twice",
+    )
+    for value in (0, True, 1.5):
+        assert_refused(
+            lambda v=value: EmbeddingGroup("rare", v),
+            "embedding group 'rare'",
+            "`num_embeddings`",
+        )
+    for value in (8, [0], None):
+        assert_refused(
+            lambda v=value: EmbeddingGroup("rare", 1, v), "`mlp_units`"
+        )
+
+
+def test_num_embeddings_counts_the_rows_of_x_0():
+    spec = FeatureSpec(
+        (
+            CategoricalFeature("a", 9, units=3, keep_units=1),
+            CategoricalFeature("b", 9, embedding_group="rare"),
+            CategoricalFeature("c", 9, embedding_group="rare"),
+            CategoricalFeature("d", 9, pooling="mean", max_ids=5),
+        ),
+        (NumericFeature("x"), NumericFeature("y")),
+        (VectorFeature("v", 3, 2), VectorFeature("w", 3)),
+        embedding_groups=(EmbeddingGroup("rare", 2),),
+    )
+    config = WukongConfig(spec, numeric_embeddings=4)
+    assert config.num_embeddings == 3 + 1 + 2 + 4 + (2 + 1)
+
+
+def test_refuses_tasks_that_cannot_be():
+    for value in (0, -1, math.nan, "1", True):
+        assert_refused(
+            lambda v=value: Task(loss_weight=v), "`loss_weight`", repr(value)
+        )
+    for value in (0, -0.5, 1.5, math.nan, "1", True):
+        assert_refused(
+            lambda v=value: Task(negative_rate=v),
+            "`negative_rate`",
+            repr(value),
+        )
+    for value in (0, 1, "yes", None):
+        assert_refused(
+            lambda v=value: Task(missing_labels=v),
+            "`missing_labels`",
+            repr(value),
+        )
