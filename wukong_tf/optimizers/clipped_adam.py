@@ -11,8 +11,34 @@ class ClippedAdam(keras.optimizers.Adam):
     the result depends on how many there are. Here the sum is clipped, and N
     replicas take the step of one.
 
+    On TensorFlow a variable's moments and value move in one operation, which
+    spares the passes over memory that Keras's own formula makes.
+
     Takes the arguments of `keras.optimizers.Adam`.
     """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Moves `variable` and its two moments."""
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        beta_1 = tf.constant(self.beta_1, variable.dtype)
+        beta_2 = tf.constant(self.beta_2, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.constant(self.epsilon, variable.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+        )
 
     def _clip_gradients(self, grads):
         if keras.backend.backend() == "tensorflow":
