@@ -17,6 +17,18 @@ import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
+def no_recording():
+    """On PyTorch, tensors that can be read as arrays; see tests.backends."""
+    if os.environ.get("KERAS_BACKEND") != "torch":
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def fixed_seeds():
     """The same random numbers for a test, whichever ran before it."""
     random.seed(1)

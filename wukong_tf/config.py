@@ -248,6 +248,11 @@ class WukongConfig(EmbeddingModelConfig):
                 "which would leave no linear path; name 'linear_path' if "
                 f"that is meant. Received {list(self.remove)}."
             )
+        if {"fmb", "linear_path"} <= set(self.remove):
+            raise ConfigError(
+                f"{where}: `remove` must leave something of each layer; "
+                f"received {list(self.remove)}."
+            )
 
     def check_ranks(self):
         """Refuses a rank above the number of embeddings that enter its layer.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import backends
 from tests.layers import harness
 from tests.oracles import blocks
 from wukong_tf.layers import FactorizationMachineBlock
@@ -46,6 +47,20 @@ CASES = (
         },
         (4, 5, 8),
         functools.partial(blocks.factorization_machine, epsilon=0.5),
+    ),
+    harness.Case(
+        "attentive",
+        FactorizationMachineBlock,
+        {
+            "num_embeddings": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+            "fm": "attentive",
+            "attention_embeddings": 2,
+            "attention_units": (4,),
+        },
+        (4, 5, 8),
+        blocks.factorization_machine,
     ),
 )
 
@@ -139,7 +154,9 @@ def test_the_projection_scales_by_the_embeddings_in(rank):
     """The fan-in is n: Y's variance is 1 / n, so X^T Y keeps that of X."""
     block = FactorizationMachineBlock(1, rank, ())
     block.build((None, 1024, 4))
-    assert np.var(block.projection) == pytest.approx(1 / 1024, rel=0.06)
+    assert np.var(backends.numpy(block.projection)) == pytest.approx(
+        1 / 1024, rel=0.06
+    )
     x = harness.random_input(64, 1024, 4)
     projected = np.einsum("bnd,nk->bkd", x, np.asarray(block.projection))
     assert np.var(projected) == pytest.approx(np.var(x), rel=0.1)
@@ -149,7 +166,7 @@ def test_the_output_starts_at_the_scale_of_one():
     """LN, then He's 2 / n before the ReLU, then 1 / n: a mean square of 1."""
     block = FactorizationMachineBlock(16, 24, (512, 512))
     y = block(harness.random_input(64, 64, 16))
-    assert np.mean(np.square(y)) == pytest.approx(1.0, rel=0.25)
+    assert np.mean(np.square(backends.numpy(y))) == pytest.approx(1.0, rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,9 @@ def test_the_output_starts_at_the_scale_of_one():
         ({"mlp_units": 6}, "mlp_units=6"),
         ({"mlp_units": "6"}, "mlp_units='6'"),
         ({"mlp_units": (6, -6)}, "mlp_units=-6"),
-        ({"fm": "attentive"}, "fm='attentive'"),
+        ({"fm": "attention"}, "fm='attention'"),
+        ({"attention_embeddings": 0}, "attention_embeddings=0"),
+        ({"attention_units": 8}, "attention_units=8"),
         ({"fm": None}, "fm=None"),
         ({"fm": ["full"]}, "fm=['full']"),
         ({"dropout": 1.0}, "dropout=1.0"),
@@ -183,10 +202,11 @@ def test_refuses_bad_arguments(changes, expected):
     assert str(error.value).startswith("FactorizationMachineBlock: ")
 
 
-def test_refuses_a_rank_above_the_embeddings_in():
-    FactorizationMachineBlock(2, 5, (6,)).build((None, 5, 4))
+@pytest.mark.parametrize("fm", ["projected", "attentive"])
+def test_refuses_a_rank_above_the_embeddings_in(fm):
+    FactorizationMachineBlock(2, 5, (6,), fm).build((None, 5, 4))
     with pytest.raises(ValueError) as error:
-        FactorizationMachineBlock(2, 6, (6,)).build((None, 5, 4))
+        FactorizationMachineBlock(2, 6, (6,), fm).build((None, 5, 4))
     assert "number of embeddings in (5); received rank=6" in str(error.value)
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import backends
 from tests.layers import harness
 from tests.oracles import blocks
 from wukong_tf.layers import InteractionStack, WukongLayer
@@ -52,6 +53,37 @@ CASES = (
         },
         (3, 5, 8),
         functools.partial(blocks.interaction_stack, epsilon=0.5),
+    ),
+    harness.Case(
+        "attentive_remat",
+        InteractionStack,
+        {
+            "num_layers": 2,
+            "num_fmb": 2,
+            "num_lcb": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+            "fm": "attentive",
+            "attention_embeddings": 2,
+            "attention_units": (4,),
+            "remat": True,
+        },
+        (3, 5, 8),
+        blocks.interaction_stack,
+    ),
+    harness.Case(
+        "without_residual",
+        InteractionStack,
+        {
+            "num_layers": 2,
+            "num_fmb": 2,
+            "num_lcb": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+            "remove": ("residual",),
+        },
+        (3, 5, 8),
+        functools.partial(blocks.interaction_stack, adds_input=False),
     ),
 )
 
@@ -177,7 +209,7 @@ ARGUMENTS = {
         ({"mlp_units": 6}, "mlp_units=6"),
         ({"mlp_units": (6, (6,))}, "mlp_units=6"),
         ({"mlp_units": ((6,), (0,))}, "mlp_units=0"),
-        ({"fm": "attentive"}, "fm='attentive'"),
+        ({"fm": "attention"}, "fm='attention'"),
         ({"dropout": -1}, "dropout=-1"),
         ({"epsilon": 0.0}, "epsilon=0.0"),
     ],
@@ -224,3 +256,29 @@ def test_refuses_a_bad_input_shape(shape):
 def test_arguments_after_fm_are_keyword_only():
     with pytest.raises(TypeError):
         InteractionStack(2, 2, 1, 2, (6,), "full", 0.1)
+
+
+def test_computing_layers_again_changes_no_gradient():
+    x = harness.random_input(6, 7, 8)
+    above = harness.random_input(6, 4, 8)
+    stacks = [
+        InteractionStack(3, 2, 2, 3, (6, 5), remat=remat)
+        for remat in (False, True)
+    ]
+    for stack in stacks:
+        stack.build(x.shape)
+        stack.set_weights(stacks[0].get_weights())
+    (kept_x, kept), (again_x, again) = (
+        backends.gradients(stack, x, above, "float32", training=True)
+        for stack in stacks
+    )
+    assert all(backends.is_nonzero([again_x, *again]))
+    for one, other in zip([kept_x, *kept], [again_x, *again], strict=True):
+        np.testing.assert_allclose(
+            backends.numpy(one), backends.numpy(other), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_refuses_to_compute_a_dropout_again():
+    with pytest.raises(ValueError, match="`remat` needs dropout=0.*=0.5"):
+        InteractionStack(2, 2, 2, 3, (6,), dropout=0.5, remat=True)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import backends
 from tests.layers import harness
 from tests.oracles import blocks
 from wukong_tf.layers import MLP
@@ -129,7 +130,9 @@ def test_the_initializers_keep_the_scale():
     """He's variance 2 / n before a ReLU, 1 / n on the output."""
     mlp = MLP((512, 256))
     mlp.build((None, 1024))
-    kernels = [np.var(layer.kernel) for layer in mlp.dense_layers]
+    kernels = [
+        np.var(backends.numpy(layer.kernel)) for layer in mlp.dense_layers
+    ]
     assert kernels == pytest.approx([2 / 1024, 1 / 512], rel=0.05)
 
 

@@ -16,10 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = """
 import sys
 
+from importlib import machinery
+
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        name = spec.name
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    def exec_module(self, module):
+        pass
 
 sys.meta_path.insert(0, Absent())
 """

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import backends
 from tests.layers import harness
 from tests.oracles import blocks
 from wukong_tf.layers import WukongLayer
@@ -39,6 +40,48 @@ CASES = (
         },
         (3, 4, 8),
         functools.partial(blocks.wukong_layer, epsilon=0.5),
+    ),
+    harness.Case(
+        "attentive",
+        WukongLayer,
+        {
+            "num_fmb": 2,
+            "num_lcb": 1,
+            "rank": 3,
+            "mlp_units": (6,),
+            "fm": "attentive",
+            "attention_embeddings": 2,
+            "attention_units": (4,),
+        },
+        (4, 5, 8),
+        blocks.wukong_layer,
+    ),
+    *(
+        harness.Case(
+            "without_" + "_and_".join(remove),
+            WukongLayer,
+            {
+                "num_fmb": 3,
+                "num_lcb": 2,
+                "rank": 3,
+                "mlp_units": (6,),
+                "remove": remove,
+            },
+            (4, n, 8),
+            functools.partial(
+                blocks.wukong_layer,
+                num_fmb=3,
+                num_lcb=2,
+                adds_input=not {"residual", "linear_path"} & set(remove),
+            ),
+        )
+        for remove, n in (
+            (("fmb",), 5),
+            (("lcb",), 6),
+            (("residual",), 6),
+            (("fmb", "lcb"), 6),
+            (("fmb", "residual"), 5),
+        )
     ),
 )
 
@@ -153,7 +196,8 @@ def test_dropout_is_for_training_alone():
     x = harness.random_input(4, 5, 4)
     layer = layer_with(2, 1, rows=5, dropout=0.5)
     np.testing.assert_array_equal(layer(x, training=False), layer(x))
-    changed = np.any(layer(x, training=True) != layer(x), axis=(0, 2))
+    trained = backends.numpy(layer(x, training=True))
+    changed = np.any(trained != backends.numpy(layer(x)), axis=(0, 2))
     assert changed.tolist() == [True, True, False]  # The FMB's rows alone.
 
 
@@ -163,7 +207,9 @@ def test_both_compressions_keep_the_variance():
     x = harness.random_input(64, 512, 16)
     layer.build(x.shape)
     for block in (layer.lcb, layer.residual):
-        assert np.var(block(x)) == pytest.approx(np.var(x), rel=0.1)
+        assert np.var(backends.numpy(block(x))) == pytest.approx(
+            np.var(x), rel=0.1
+        )
 
 
 def test_the_compressions_draw_their_own_weights():
@@ -186,7 +232,7 @@ def test_the_compressions_draw_their_own_weights():
         ({"rank": None}, "rank=None"),
         ({"mlp_units": 6}, "mlp_units=6"),
         ({"mlp_units": (0,)}, "mlp_units=0"),
-        ({"fm": "attentive"}, "fm='attentive'"),
+        ({"fm": "attention"}, "fm='attention'"),
         ({"dropout": 2}, "dropout=2"),
         ({"epsilon": -1e-5}, "epsilon=-1e-05"),
     ],
@@ -217,3 +263,31 @@ def test_refuses_a_bad_input_shape(shape):
 def test_arguments_after_fm_are_keyword_only():
     with pytest.raises(TypeError):
         WukongLayer(2, 1, 3, (6,), "full", 0.1)
+
+
+def test_without_a_linear_path_the_rows_of_the_lcb_hold_the_shift_alone():
+    layer = layer_with(3, 2, rows=5, remove=("linear_path",))
+    assert layer.lcb is None and layer.residual is None
+    assert {p.split("/")[0] for p in harness.shapes(layer)} == {"fmb", "norm"}
+    beta = harness.random_input(4)
+    layer.norm.beta.assign(beta)
+    y = backends.numpy(layer(harness.random_input(3, 5, 4)))
+    np.testing.assert_array_equal(y[:, 3:], np.broadcast_to(beta, (3, 2, 4)))
+    assert not np.allclose(y[:, :3], beta, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("remove", "expected"),
+    [
+        ("lcb", "a sequence of names; received remove='lcb'"),
+        (None, "received remove=None"),
+        (["mlp"], "received remove=['mlp']"),
+        (["lcb", "residual"], "name 'linear_path' if that is meant"),
+        (["fmb", "linear_path"], "must leave something"),
+    ],
+)
+def test_refuses_to_remove(remove, expected):
+    with pytest.raises(ValueError) as error:
+        WukongLayer(2, 2, 3, (6,), remove=remove)
+    assert expected in str(error.value)
+    assert str(error.value).startswith("WukongLayer: `remove` ")

@@ -3,7 +3,7 @@
 Every block is a pure function of its input and of a dict from the end of a
 weight's Keras path, such as "fmb/mlp/dense_0/kernel", to its value. A block
 that the dict has no weight for is one that the layer lacks: no projection is
-the full interaction, no residual the identity.
+the full interaction, no residual the identity, and no FMB or LCB is zeros.
 """
 
 from collections.abc import Callable
@@ -54,6 +54,16 @@ def linear_compress(x: np.ndarray, weights: Weights) -> np.ndarray:
     return np.einsum("nm,bnd->bmd", weights["kernel"], x)
 
 
+def attentive_projection(
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+) -> np.ndarray:
+    """reshape(MLP(LN(flatten(W X)))), one Y for each example."""
+    batch, n, _ = x.shape
+    rows = linear_compress(x, inside(weights, "compress"))
+    flat = layer_norm(rows.reshape(batch, -1), inside(weights, "norm"), epsilon)
+    return mlp(flat, inside(weights, "mlp")).reshape(batch, n, -1)
+
+
 def factorization_machine(
     x: np.ndarray, weights: Weights, epsilon: float = EPSILON
 ) -> np.ndarray:
@@ -62,30 +72,57 @@ def factorization_machine(
     dots = np.einsum("bid,bjd->bij", x, x)
     if "projection" in weights:
         dots = np.einsum("bij,jk->bik", dots, weights["projection"])
+    attention = inside(weights, "attention")
+    if attention:
+        y = attentive_projection(x, attention, epsilon)
+        dots = np.einsum("bij,bjk->bik", dots, y)
     flat = dots.reshape(batch, dots.shape[1] * dots.shape[2])
     flat = layer_norm(flat, inside(weights, "norm"), epsilon)
     return mlp(flat, inside(weights, "mlp")).reshape(batch, -1, width)
 
 
 def wukong_layer(
-    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+    x: np.ndarray,
+    weights: Weights,
+    epsilon: float = EPSILON,
+    *,
+    num_fmb: int = 0,
+    num_lcb: int = 0,
+    adds_input: bool = True,
 ) -> np.ndarray:
-    """LN over d of concat(FMB, LCB) plus the residual."""
-    interactions = factorization_machine(x, inside(weights, "fmb"), epsilon)
-    linear = linear_compress(x, inside(weights, "lcb"))
-    residual = inside(weights, "residual")
-    skip = linear_compress(x, residual) if residual else x
+    """LN over d of concat(FMB, LCB) plus the residual.
+
+    Args:
+        x: the input [B, n, d].
+        weights: by the end of their path.
+        epsilon: of the norms.
+        num_fmb: rows of zeros where there is no FMB.
+        num_lcb: rows of zeros where there is no LCB.
+        adds_input: whether there is a residual.
+    """
+    batch, _, width = x.shape
+    fmb, lcb = inside(weights, "fmb"), inside(weights, "lcb")
+    interactions = np.zeros((batch, num_fmb, width))
+    linear = np.zeros((batch, num_lcb, width))
+    if fmb:
+        interactions = factorization_machine(x, fmb, epsilon)
+    if lcb:
+        linear = linear_compress(x, lcb)
     rows = np.concatenate([interactions, linear], axis=1)
-    return layer_norm(rows + skip, inside(weights, "norm"), epsilon)
+    if adds_input:
+        residual = inside(weights, "residual")
+        rows = rows + (linear_compress(x, residual) if residual else x)
+    return layer_norm(rows, inside(weights, "norm"), epsilon)
 
 
 def interaction_stack(
-    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+    x: np.ndarray, weights: Weights, epsilon: float = EPSILON, **kwargs
 ) -> np.ndarray:
-    """One layer after the other."""
+    """One layer after the other, each with the arguments `kwargs`."""
     depth = len({path.split("/")[0] for path in weights})
     for index in range(depth):
-        x = wukong_layer(x, inside(weights, f"layer_{index}"), epsilon)
+        layer = inside(weights, f"layer_{index}")
+        x = wukong_layer(x, layer, epsilon, **kwargs)
     return x
 
 

@@ -1,5 +1,6 @@
 """Wukong's blocks as Keras layers, for any Keras backend."""
 
+from wukong_tf.layers.attentive_projection import AttentiveProjection
 from wukong_tf.layers.factorization_machine import FactorizationMachineBlock
 from wukong_tf.layers.interaction_stack import InteractionStack
 from wukong_tf.layers.linear_compress import LinearCompressBlock
@@ -8,6 +9,7 @@ from wukong_tf.layers.wukong_layer import WukongLayer
 
 __all__ = [
     "MLP",
+    "AttentiveProjection",
     "FactorizationMachineBlock",
     "InteractionStack",
     "LinearCompressBlock",

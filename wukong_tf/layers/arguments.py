@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-FM_KINDS = ("full", "projected")
+FM_KINDS = ("full", "projected", "attentive")
+REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 
 def positive_int(owner: str, name: str, value) -> int:
@@ -45,6 +46,42 @@ def interaction(owner: str, fm, rank) -> tuple[str, int | None]:
     if fm == "full" and rank is None:
         return fm, None
     return fm, positive_int(owner, "rank", rank)
+
+
+def check_rank(owner: str, rank: int, n: int) -> None:
+    """Refuses a rank above the number n of embeddings in."""
+    if rank > n:
+        raise ValueError(
+            f"{owner}: `rank` must be between 1 and the number of embeddings "
+            f"in ({n}); received rank={rank}."
+        )
+
+
+def removed(owner: str, value) -> tuple[str, ...]:
+    """The names of the parts that a layer is to leave out."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(
+            f"{owner}: `remove` must be a sequence of names; received "
+            f"remove={value!r}."
+        )
+    for part in value:
+        if part not in REMOVABLE:
+            raise ValueError(
+                f"{owner}: `remove` must hold some of {list(REMOVABLE)}; "
+                f"received remove={list(value)}."
+            )
+    if {"lcb", "residual"} <= set(value):
+        raise ValueError(
+            f"{owner}: `remove` must not name both 'lcb' and 'residual', "
+            "which would leave no linear path; name 'linear_path' if that is "
+            f"meant. Received remove={list(value)}."
+        )
+    if {"fmb", "linear_path"} <= set(value):
+        raise ValueError(
+            f"{owner}: `remove` must leave something of the layer; received "
+            f"remove={list(value)}."
+        )
+    return tuple(value)
 
 
 def embeddings_shape(owner: str, shape) -> tuple[int, int]:

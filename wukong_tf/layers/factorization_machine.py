@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from wukong_tf.layers import arguments
+from wukong_tf.layers.attentive_projection import AttentiveProjection
 from wukong_tf.layers.mlp import MLP
 
 
@@ -16,7 +17,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
     FMB(X) = reshape(MLP(LN(flatten(FM(X))))) (arXiv 2403.02545, section
     3.4), where FM(X) is X X^T for fm="full" and X X^T Y, computed as
     X (X^T Y) with a learned Y in R^{n x k}, for fm="projected" (section
-    3.6, the form of all the paper's experiments).
+    3.6, the form of all the paper's experiments). With fm="attentive" the
+    Y of X X^T Y is made from X, by `AttentiveProjection`.
 
     Args:
         num_embeddings: n_F, number of embeddings out.
@@ -24,11 +26,15 @@ class FactorizationMachineBlock(keras.layers.Layer):
             with fm="full".
         mlp_units: hidden units of the MLP; its output layer of
             num_embeddings * d units is added to them.
-        fm: "projected" or "full". Defaults to "projected".
-        dropout: rate after the MLP's hidden layers. Defaults to 0.
+        fm: "projected", "full" or "attentive". Defaults to "projected".
+        dropout: rate after the MLPs' hidden layers. Defaults to 0.
         epsilon: of the LayerNorm over the flattened interactions. Defaults
             to 1e-5, small beside the products of small embeddings.
-        projection_initializer: of Y. Defaults to "lecun_normal".
+        projection_initializer: of a learned Y. Defaults to "lecun_normal".
+        attention_embeddings: rows that X is compressed to before
+            fm="attentive" makes Y of it. Defaults to 8.
+        attention_units: hidden units of the MLP that makes Y. Defaults to
+            (32,).
 
     Input shape:
         [B, n, d], with n and d known.
@@ -57,6 +63,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
         dropout: float = 0.0,
         epsilon: float = 1e-5,
         projection_initializer="lecun_normal",
+        attention_embeddings: int = 8,
+        attention_units: Sequence[int] = (32,),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -71,24 +79,36 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.projection_initializer = keras.initializers.get(
             projection_initializer
         )
+        self.attention_embeddings = arguments.positive_int(
+            owner, "attention_embeddings", attention_embeddings
+        )
+        self.attention_units = arguments.units(
+            owner, "attention_units", attention_units
+        )
 
     def build(self, input_shape):
         """Makes Y, the norm and the MLP for inputs [B, n, d]."""
         owner = "FactorizationMachineBlock"
         n, width = arguments.embeddings_shape(owner, input_shape)
-        columns = n
-        if self.fm == "projected" and self.rank is not None:
-            columns = self.rank
-            if columns > n:
-                raise ValueError(
-                    f"{owner}: `rank` must be between 1 and the number of "
-                    f"embeddings in ({n}); received rank={self.rank}."
-                )
+        columns = n if self.rank is None or self.fm == "full" else self.rank
+        if self.fm == "projected":
+            arguments.check_rank(owner, columns, n)
             self.projection = self.add_weight(
                 name="projection",
                 shape=(n, columns),
                 initializer=arguments.copies(self.projection_initializer),
             )
+        elif self.fm == "attentive":
+            self.attention = AttentiveProjection(
+                columns,
+                self.attention_embeddings,
+                self.attention_units,
+                dropout=self.dropout,
+                epsilon=self.epsilon,
+                dtype=self.dtype_policy,
+                name="attention",
+            )
+            self.attention.build(input_shape)
         flat_shape = (input_shape[0], n * columns)
         self.norm = keras.layers.LayerNormalization(
             epsilon=self.epsilon,
@@ -107,10 +127,16 @@ class FactorizationMachineBlock(keras.layers.Layer):
     def call(self, x, training=None):
         """[B, n, d] to [B, num_embeddings, d]."""
         n, width = x.shape[1], x.shape[2]
-        transposed = ops.swapaxes(x, 1, 2)  # [B, d, n]
         if self.fm == "projected":
-            transposed = ops.matmul(transposed, self.projection)  # [B, d, k]
-        x = ops.matmul(x, transposed)  # [B, n, k], or [B, n, n]
+            # Y^T X, with Y^T the same for all of the batch: no copy of X
+            # with its axes swapped is made, neither here nor backwards.
+            right = ops.matmul(ops.transpose(self.projection), x)  # [B, k, d]
+        elif self.fm == "attentive":
+            y = self.attention(x, training=training)  # [B, n, k]
+            right = ops.matmul(ops.swapaxes(y, 1, 2), x)  # [B, k, d]
+        else:
+            right = x  # [B, n, d]
+        x = ops.matmul(x, ops.swapaxes(right, 1, 2))  # [B, n, k], or [B, n, n]
         x = ops.reshape(x, (-1, n * x.shape[2]))  # [B, n * k]
         x = self.mlp(self.norm(x), training=training)  # [B, n_F * d]
         return ops.reshape(x, (-1, self.num_embeddings, width))  # [B, n_F, d]
@@ -132,4 +158,6 @@ class FactorizationMachineBlock(keras.layers.Layer):
             "projection_initializer": keras.initializers.serialize(
                 self.projection_initializer
             ),
+            "attention_embeddings": self.attention_embeddings,
+            "attention_units": self.attention_units,
         }

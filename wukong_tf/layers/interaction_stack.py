@@ -1,5 +1,6 @@
 """Wukong's stack of interaction layers."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -22,9 +23,19 @@ class InteractionStack(keras.layers.Layer):
         rank: k of every layer, or one for each layer.
         mlp_units: hidden units of every layer's MLP, or a sequence of them
             for each layer.
-        fm: "projected" or "full". Defaults to "projected".
+        fm: "projected", "full" or "attentive". Defaults to "projected".
         dropout: rate after the MLPs' hidden layers. Defaults to 0.
         epsilon: of the LayerNorms. Defaults to 1e-5.
+        attention_embeddings: as FactorizationMachineBlock takes it. Defaults
+            to 8.
+        attention_units: as FactorizationMachineBlock takes it. Defaults to
+            (32,).
+        remove: parts to leave out of every layer, as WukongLayer takes it.
+            Defaults to ().
+        remat: whether training keeps each layer's input alone and computes
+            the layer again on the way back, which takes less memory and a
+            third more time. Needs dropout=0: a layer computed again would
+            draw another mask. Defaults to False.
 
     Input shape:
         [B, n, d], with n and d known.
@@ -33,8 +44,8 @@ class InteractionStack(keras.layers.Layer):
         [B, n_F + n_L of the last layer, d].
 
     Raises:
-        ValueError: a sequence's length is not `num_layers`, and as
-            WukongLayer does.
+        ValueError: a sequence's length is not `num_layers`, `remat` comes
+            with dropout, and as WukongLayer does.
 
     Example:
         >>> stack = InteractionStack(3, 8, 8, rank=8, mlp_units=(64,))
@@ -53,6 +64,10 @@ class InteractionStack(keras.layers.Layer):
         *,
         dropout: float = 0.0,
         epsilon: float = 1e-5,
+        attention_embeddings: int = 8,
+        attention_units: Sequence[int] = (32,),
+        remove: Sequence[str] = (),
+        remat: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -68,6 +83,19 @@ class InteractionStack(keras.layers.Layer):
         self.fm = fm
         self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
         self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
+        self.attention_embeddings = arguments.positive_int(
+            owner, "attention_embeddings", attention_embeddings
+        )
+        self.attention_units = arguments.units(
+            owner, "attention_units", attention_units
+        )
+        self.remove = arguments.removed(owner, remove)
+        self.remat = remat
+        if remat and self.dropout:
+            raise ValueError(
+                f"{owner}: `remat` needs dropout=0, as a layer computed again "
+                f"would draw another mask; received dropout={self.dropout}."
+            )
         self._sizes = list(
             zip(
                 self._for_each_layer("num_fmb", self.num_fmb),
@@ -112,6 +140,9 @@ class InteractionStack(keras.layers.Layer):
                 self.fm,
                 dropout=self.dropout,
                 epsilon=self.epsilon,
+                attention_embeddings=self.attention_embeddings,
+                attention_units=self.attention_units,
+                remove=self.remove,
                 dtype=self.dtype_policy,
                 name=f"layer_{index}",
             )
@@ -122,7 +153,11 @@ class InteractionStack(keras.layers.Layer):
     def call(self, x, training=None):
         """[B, n, d] to [B, rows of the last layer, d]."""
         for layer in self.layers:
-            x = layer(x, training=training)  # [B, n_F + n_L, d]
+            if self.remat and training is not False:
+                layer = keras.remat(functools.partial(layer, training=training))
+                x = layer(x)  # [B, n_F + n_L, d]
+            else:
+                x = layer(x, training=training)  # [B, n_F + n_L, d]
         return x
 
     def compute_output_shape(self, input_shape):
@@ -142,4 +177,8 @@ class InteractionStack(keras.layers.Layer):
             "fm": self.fm,
             "dropout": self.dropout,
             "epsilon": self.epsilon,
+            "attention_embeddings": self.attention_embeddings,
+            "attention_units": self.attention_units,
+            "remove": self.remove,
+            "remat": self.remat,
         }

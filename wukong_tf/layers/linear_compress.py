@@ -60,9 +60,7 @@ class LinearCompressBlock(keras.layers.Layer):
 
     def call(self, x):
         """[B, n, d] to [B, num_embeddings, d]."""
-        x = ops.swapaxes(x, 1, 2)  # [B, d, n]
-        x = ops.matmul(x, self.kernel)  # [B, d, num_embeddings]
-        return ops.swapaxes(x, 1, 2)  # [B, num_embeddings, d]
+        return ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
 
     def compute_output_shape(self, input_shape):
         """[B, n, d] to [B, num_embeddings, d]."""

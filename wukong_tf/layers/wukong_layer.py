@@ -26,9 +26,18 @@ class WukongLayer(keras.layers.Layer):
         num_lcb: n_L, embeddings from the linear compress block.
         rank: k of the factorization machine block.
         mlp_units: hidden units of the factorization machine block's MLP.
-        fm: "projected" or "full". Defaults to "projected".
-        dropout: rate after the MLP's hidden layers. Defaults to 0.
-        epsilon: of both LayerNorms. Defaults to 1e-5.
+        fm: "projected", "full" or "attentive". Defaults to "projected".
+        dropout: rate after the MLPs' hidden layers. Defaults to 0.
+        epsilon: of the LayerNorms. Defaults to 1e-5.
+        attention_embeddings: as FactorizationMachineBlock takes it. Defaults
+            to 8.
+        attention_units: as FactorizationMachineBlock takes it. Defaults to
+            (32,).
+        remove: parts to leave out, for ablations: "fmb" and "lcb" have no
+            weights then and give zeros, "residual" is not added.
+            "linear_path" is both "lcb" and "residual", which are refused
+            together unless called so: without either, an embedding reaches
+            the next layer through an FM and an MLP alone. Defaults to ().
 
     Input shape:
         [B, n, d], with n and d known.
@@ -55,6 +64,9 @@ class WukongLayer(keras.layers.Layer):
         *,
         dropout: float = 0.0,
         epsilon: float = 1e-5,
+        attention_embeddings: int = 8,
+        attention_units: Sequence[int] = (32,),
+        remove: Sequence[str] = (),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,26 +77,41 @@ class WukongLayer(keras.layers.Layer):
         self.mlp_units = arguments.units(owner, "mlp_units", mlp_units)
         self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
         self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
+        self.attention_embeddings = arguments.positive_int(
+            owner, "attention_embeddings", attention_embeddings
+        )
+        self.attention_units = arguments.units(
+            owner, "attention_units", attention_units
+        )
+        self.remove = arguments.removed(owner, remove)
 
     def build(self, input_shape):
         """Makes the two blocks, the residual and the norm."""
         n, width = arguments.embeddings_shape("WukongLayer", input_shape)
         rows = self.num_fmb + self.num_lcb
-        self.fmb = FactorizationMachineBlock(
-            self.num_fmb,
-            self.rank,
-            self.mlp_units,
-            self.fm,
-            dropout=self.dropout,
-            epsilon=self.epsilon,
-            dtype=self.dtype_policy,
-            name="fmb",
-        )
-        self.lcb = LinearCompressBlock(
-            self.num_lcb, dtype=self.dtype_policy, name="lcb"
-        )
-        self.residual = None
-        if n != rows:
+        linear = "linear_path" not in self.remove
+        self.fmb = self.lcb = self.residual = None
+        if "fmb" not in self.remove:
+            self.fmb = FactorizationMachineBlock(
+                self.num_fmb,
+                self.rank,
+                self.mlp_units,
+                self.fm,
+                dropout=self.dropout,
+                epsilon=self.epsilon,
+                attention_embeddings=self.attention_embeddings,
+                attention_units=self.attention_units,
+                dtype=self.dtype_policy,
+                name="fmb",
+            )
+            self.fmb.build(input_shape)
+        if linear and "lcb" not in self.remove:
+            self.lcb = LinearCompressBlock(
+                self.num_lcb, dtype=self.dtype_policy, name="lcb"
+            )
+            self.lcb.build(input_shape)
+        self.adds_input = linear and "residual" not in self.remove
+        if self.adds_input and n != rows:
             self.residual = LinearCompressBlock(
                 rows, dtype=self.dtype_policy, name="residual"
             )
@@ -94,16 +121,27 @@ class WukongLayer(keras.layers.Layer):
             dtype=arguments.norm_dtype(self.variable_dtype),
             name="norm",
         )
-        self.fmb.build(input_shape)
-        self.lcb.build(input_shape)
         self.norm.build((input_shape[0], rows, width))
 
     def call(self, x, training=None):
         """[B, n, d] to [B, num_fmb + num_lcb, d]."""
-        blocks = [self.fmb(x, training=training), self.lcb(x)]
-        residual = self.residual(x) if self.residual else x
-        x = ops.concatenate(blocks, axis=1) + residual  # [B, n_F + n_L, d]
-        return ops.cast(self.norm(x), self.compute_dtype)
+        y = self._blocks(x, training)  # [B, n_F + n_L, d]
+        if self.adds_input:
+            y = y + (self.residual(x) if self.residual else x)
+        return ops.cast(self.norm(y), self.compute_dtype)
+
+    def _blocks(self, x, training):
+        """Rows of the two blocks, zeros for one that was removed."""
+        if self.fmb is None and self.lcb is None:
+            return 0.0
+        if self.lcb is None:
+            fmb = self.fmb(x, training=training)  # [B, n_F, d]
+            return ops.pad(fmb, ((0, 0), (0, self.num_lcb), (0, 0)))
+        lcb = self.lcb(x)  # [B, n_L, d]
+        if self.fmb is None:
+            return ops.pad(lcb, ((0, 0), (self.num_fmb, 0), (0, 0)))
+        fmb = self.fmb(x, training=training)  # [B, n_F, d]
+        return ops.concatenate([fmb, lcb], axis=1)  # [B, n_F + n_L, d]
 
     def compute_output_shape(self, input_shape):
         """[B, n, d] to [B, num_fmb + num_lcb, d]."""
@@ -120,4 +158,7 @@ class WukongLayer(keras.layers.Layer):
             "fm": self.fm,
             "dropout": self.dropout,
             "epsilon": self.epsilon,
+            "attention_embeddings": self.attention_embeddings,
+            "attention_units": self.attention_units,
+            "remove": self.remove,
         }

@@ -21,6 +21,9 @@ class Wukong(ClickModel):
         lookup: "take" reads tables with keras.ops.take and runs anywhere;
             "tfrs" reads them with TensorFlow Recommenders, as the trainer
             does. The weights are the same. Defaults to "take".
+        remat: whether training computes each interaction layer again on
+            the way back instead of keeping what it made; see
+            `InteractionStack`. Defaults to False.
         name: of the model. Defaults to "wukong".
         dtype: Keras dtype policy of the dense part, such as "float32" or
             "mixed_bfloat16". Defaults to Keras's global policy.
@@ -47,7 +50,13 @@ class Wukong(ClickModel):
     """
 
     def __init__(
-        self, config: WukongConfig, *, lookup="take", name=None, dtype=None
+        self,
+        config: WukongConfig,
+        *,
+        lookup="take",
+        remat=False,
+        name=None,
+        dtype=None,
     ):
         config.check_ranks()
         super().__init__(config, name=name, dtype=dtype)
@@ -55,6 +64,7 @@ class Wukong(ClickModel):
             config.features,
             config.embedding_dim,
             config.bottom_mlp_units,
+            numeric_embeddings=config.numeric_embeddings,
             dropout=config.embedding_dropout,
             initial_scale=config.table_initial_scale,
             lookup=lookup,
@@ -67,6 +77,10 @@ class Wukong(ClickModel):
             config.mlp_units,
             config.fm,
             dropout=config.dropout,
+            attention_embeddings=config.attention_embeddings,
+            attention_units=config.attention_units,
+            remove=config.remove,
+            remat=remat,
             dtype=self.dtype_policy,
             name="stack",
         )
