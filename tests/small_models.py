@@ -9,6 +9,7 @@ from tests.oracles import blocks
 from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
+    EmbeddingGroup,
     FeatureSpec,
     ModelConfig,
     NumericFeature,
@@ -31,6 +32,39 @@ SPEC = FeatureSpec(
     numeric=(NumericFeature("price", "log1p"), NumericFeature("age")),
     vector=(VectorFeature("content", 3), VectorFeature("image", 2)),
 )
+# Everything else that features can be: units, bags with and without weights,
+# groups, tables shared between kinds, and several rows of numbers.
+RICH = FeatureSpec(
+    categorical=(
+        CategoricalFeature("user", 13, units=3, unit_dropout=0.5),
+        CategoricalFeature("item", 11),
+        CategoricalFeature("seen", 11, table="item", pooling="mean", max_ids=4),
+        CategoricalFeature(
+            "tags",
+            9,
+            embedding_dim=4,
+            pooling="sqrtn",
+            max_ids=3,
+            weights="tag_weights",
+        ),
+        CategoricalFeature("city", 5, embedding_dim=2, embedding_group="rare"),
+        CategoricalFeature(
+            "words",
+            9,
+            embedding_dim=4,
+            table="tags",
+            pooling="sum",
+            max_ids=2,
+            embedding_group="rare",
+        ),
+        CategoricalFeature(
+            "friends", 13, table="user", units=3, pooling="sum", max_ids=3
+        ),
+    ),
+    numeric=(NumericFeature("price", "log1p"), NumericFeature("age")),
+    vector=(VectorFeature("content", 3, 2),),
+    embedding_groups=(EmbeddingGroup("rare", 2, (5,)),),
+)
 CONFIG = WukongConfig(
     SPEC,
     embedding_dim=6,
@@ -48,12 +82,20 @@ TABLES = {"tables_6": ("user", "city"), "tables_4": ("item", "shop")}
 def inputs(
     rows: int, seed: int = 0, spec: FeatureSpec = SPEC
 ) -> dict[str, np.ndarray]:
-    """A batch of the model's inputs: ids, numbers and vectors."""
+    """A batch of the model's inputs: ids, bags, numbers and vectors."""
     random = np.random.default_rng(seed)
-    batch = {
-        feature.name: random.integers(0, feature.num_ids, rows, np.int32)
-        for feature in spec.categorical
-    }
+    batch = {}
+    for feature in spec.categorical:
+        shape = (rows, feature.max_ids) if feature.pooling else (rows,)
+        ids = random.integers(0, feature.num_ids, shape, np.int32)
+        if feature.pooling:
+            lengths = random.integers(0, feature.max_ids + 1, (rows, 1))
+            ids = np.maximum(ids, 1)
+            ids *= np.arange(feature.max_ids) < lengths
+        batch[feature.name] = ids
+        if feature.weights:
+            weights = random.integers(0, 3, shape)
+            batch[feature.weights] = weights.astype(np.float32)
     for numeric in spec.numeric:
         batch[numeric.name] = random.normal(size=rows).astype(np.float32)
     for vector in spec.vector:

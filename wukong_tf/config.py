@@ -128,16 +128,8 @@ class EmbeddingModelConfig(ModelConfig):
 
     @property
     def num_embeddings(self) -> int:
-        """n, the number of rows of X_0.
-
-        Categorical features come first, one row a unit, then embedding
-        groups, numeric features and vector features.
-        """
-        spec = self.features
-        rows = sum(f.units for f in spec.categorical if not f.embedding_group)
-        rows += sum(group.num_embeddings for group in spec.embedding_groups)
-        rows += self.numeric_embeddings if spec.numeric else 0
-        return rows + sum(vector.num_embeddings for vector in spec.vector)
+        """n, the number of rows of X_0."""
+        return self.features.num_embeddings(self.numeric_embeddings)
 
     def _check_units(self, field):
         """Freezes and checks a field of hidden units."""

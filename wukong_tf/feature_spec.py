@@ -94,7 +94,18 @@ class FeatureSpec:
     def _check_columns(self):
         """Refuses a column with two uses that exclude each other."""
         names = [feature.name for feature in self._features()]
+        bags: dict[str, CategoricalFeature] = {}
         for categorical in self.categorical:
+            if categorical.weights is None:
+                continue
+            first = bags.setdefault(categorical.weights, categorical)
+            if first.max_ids != categorical.max_ids:
+                raise ConfigError(
+                    f"categorical features {first.name!r} and "
+                    f"{categorical.name!r} share the `weights` column "
+                    f"{categorical.weights!r} but differ in `max_ids`: "
+                    f"{first.max_ids} and {categorical.max_ids}."
+                )
             if categorical.weights in names:
                 raise ConfigError(
                     f"categorical feature {categorical.name!r}: its "
@@ -192,6 +203,20 @@ class FeatureSpec:
             if getattr(feature, "weights", None):
                 names.append(feature.weights)
         return tuple(dict.fromkeys(names))
+
+    def num_embeddings(self, numeric_embeddings: int = 1) -> int:
+        """n, the number of rows of X_0.
+
+        Categorical features come first, a row for each unit, then embedding
+        groups, numeric features and vector features.
+
+        Args:
+            numeric_embeddings: rows that the numeric features together give.
+        """
+        rows = sum(f.units for f in self.categorical if not f.embedding_group)
+        rows += sum(group.num_embeddings for group in self.embedding_groups)
+        rows += numeric_embeddings if self.numeric else 0
+        return rows + sum(vector.num_embeddings for vector in self.vector)
 
     @property
     def columns(self) -> tuple[str, ...]:

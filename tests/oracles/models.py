@@ -7,41 +7,87 @@ Weights are a dict of a checkpoint's canonical names to arrays, such as
 import numpy as np
 
 from tests.oracles import blocks
-from wukong_tf.config import FeatureSpec, WukongConfig
+from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 
 Inputs = dict[str, np.ndarray]
 
 
-def embed(
-    spec: FeatureSpec, inputs: Inputs, weights: blocks.Weights
+def lookup(
+    feature: CategoricalFeature, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
-    """X_0: a row for each id, one for the numbers, one for each vector."""
+    """The row of each id, or of each bag one id at a time: [B, width]."""
+    table = weights["tables/" + (feature.table or feature.name)]
+    ids = inputs[feature.name]
+    if feature.pooling is None:
+        return np.stack([table[i] for i in ids.ravel()])
+    pooled = np.zeros((len(ids), table.shape[1]))
+    for row, bag in enumerate(ids):
+        given = np.ones(len(bag))
+        if feature.weights:
+            given = inputs[feature.weights][row]
+        pairs = [(table[i], w) for i, w in zip(bag, given, strict=True) if i]
+        total = sum(w * e for e, w in pairs)
+        divisor = {
+            "sum": 1.0,
+            "mean": sum(w for _, w in pairs),
+            "sqrtn": np.sqrt(sum(w * w for _, w in pairs)),
+        }[feature.pooling]
+        if divisor > 0:
+            pooled[row] = total / divisor
+    return pooled
+
+
+def embed(
+    spec: FeatureSpec, inputs: Inputs, weights: blocks.Weights, width: int = 0
+) -> np.ndarray:
+    """X_0: rows of ids and bags, of groups, of the numbers, of vectors.
+
+    Args:
+        spec: the features.
+        inputs: arrays by feature name.
+        weights: by canonical name.
+        width: d; needed where no feature gives one row of it.
+    """
     dense = blocks.inside(weights, "dense/feature_embedding")
-    rows = []
+    parts = []
+    read = {f.name: lookup(f, inputs, weights) for f in spec.categorical}
     for categorical in spec.categorical:
-        table = weights["tables/" + (categorical.table or categorical.name)]
-        row = np.stack([table[i] for i in inputs[categorical.name].ravel()])
+        row = read[categorical.name]
+        if categorical.embedding_group:
+            continue
         projection = dense.get(f"projection_{categorical.name}/kernel")
-        rows.append(row if projection is None else row @ projection)
+        row = row if projection is None else row @ projection
+        width = row.shape[1] // categorical.kept_units
+        rows = np.zeros((len(row), categorical.units, width))
+        rows[:, : categorical.kept_units] = row.reshape(len(row), -1, width)
+        parts.append(rows)
+    flats = []
+    for group in spec.embedding_groups:
+        members = [
+            read[f.name]
+            for f in spec.categorical
+            if f.embedding_group == group.name
+        ]
+        flats.append((np.concatenate(members, 1), f"group_{group.name}"))
     if spec.numeric:
-        numbers = np.stack(
-            [inputs[feature.name].ravel() for feature in spec.numeric], 1
-        )
-        rows.append(blocks.mlp(numbers, blocks.inside(dense, "numeric")))
+        numbers = [inputs[feature.name].ravel() for feature in spec.numeric]
+        flats.append((np.stack(numbers, 1), "numeric"))
     for vector in spec.vector:
-        within = blocks.inside(dense, f"vector_{vector.name}")
-        rows.append(blocks.mlp(inputs[vector.name], within))
-    return np.stack(rows, 1)
+        flats.append((inputs[vector.name], f"vector_{vector.name}"))
+    for flat, name in flats:
+        flat = blocks.mlp(flat, blocks.inside(dense, name))
+        parts.append(flat.reshape(len(flat), -1, width or flat.shape[1]))
+    return np.concatenate(parts, 1)
 
 
 def wukong(
     config: WukongConfig, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
-    """The logits [B, 1] of the only task."""
-    x = embed(config.features, inputs, weights)
+    """The logits [B, 1] of the first task."""
+    x = embed(config.features, inputs, weights, config.embedding_dim)
     dense = blocks.inside(weights, "dense")
     x = blocks.interaction_stack(x, blocks.inside(dense, "stack"))
-    (task,) = config.features.tasks
+    task = config.features.tasks[0]
     flat = x.reshape(len(x), -1)
     return blocks.mlp(flat, blocks.inside(dense, f"head_{task.name}"))
 

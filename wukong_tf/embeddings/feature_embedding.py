@@ -1,13 +1,17 @@
 """From a batch of features to X_0, the embeddings that Wukong interacts."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from wukong_tf.embeddings import bags
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.embeddings.plan import plan_tables
+from wukong_tf.embeddings.unit_dropout import UnitDropout
+from wukong_tf.feature_kinds import CategoricalFeature, EmbeddingGroup
 from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.layers import MLP
 
@@ -15,30 +19,37 @@ from wukong_tf.layers import MLP
 class FeatureEmbedding(keras.layers.Layer):
     """Embeds every feature as one or more rows of width d.
 
-    A categorical feature gives one row, read from its table and, where the
-    table's width is not d, projected to d without a bias. All numeric
-    features together give one row, through an MLP; each vector feature gives
-    one, through an MLP of its own (arXiv 2403.02545, section 3.2).
+    A categorical feature gives a row for each of its units, read from its
+    table and, where the table's width is not d, projected to d without a
+    bias; the embeddings of a bag are pooled first. The features of an
+    embedding group are concatenated, and an MLP maps them to the group's
+    rows. All numeric features together go through an MLP to one row or
+    more, and each vector feature through an MLP of its own (arXiv
+    2403.02545, section 3.2).
 
     Args:
         spec: the features.
         embedding_dim: d.
         bottom_mlp_units: hidden units of the MLPs for numbers and vectors.
+        numeric_embeddings: rows that the numeric features give. Defaults
+            to 1.
         dropout: rate on the result. Defaults to 0.
         initial_scale: tables start uniform in [-scale, scale].
         lookup: "take" or "tfrs". Defaults to "take".
-        own_widths: whether features' own `embedding_dim` counts. Defaults
-            to True.
+        own_widths: whether features' own `embedding_dim`, units and groups
+            count; otherwise each feature gives one row. Defaults to True.
 
     All of it is float32: tables and raw numbers lose too much in bfloat16.
 
     Input:
-        a dict of feature name to ids [B] or [B, 1], numbers [B] or [B, 1]
-        and vectors [B, size]; other keys are not looked at.
+        a dict of feature name to ids [B] or [B, 1], bags of ids and their
+        weights [B, max_ids], numbers [B] or [B, 1] and vectors [B, size];
+        other keys are not looked at.
 
     Output shape:
-        [B, n, d]; n counts categorical features, one for the numeric ones
-        together if there are any, and vector features, in this order.
+        [B, n, d]; n counts the rows of categorical features that are in no
+        group, of groups, of the numeric features and of vector features, in
+        this order.
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class FeatureEmbedding(keras.layers.Layer):
         embedding_dim: int,
         bottom_mlp_units: Sequence[int] = (),
         *,
+        numeric_embeddings: int = 1,
         dropout: float = 0.0,
         initial_scale: float = 0.05,
         lookup: str = "take",
@@ -54,12 +66,15 @@ class FeatureEmbedding(keras.layers.Layer):
         name: str = "feature_embedding",
     ):
         super().__init__(name=name, dtype="float32")
-        self.spec = spec
+        self.spec = spec if own_widths else _one_row_each(spec)
         self.embedding_dim = embedding_dim
         self.bottom_mlp_units = tuple(bottom_mlp_units)
+        self.numeric_embeddings = numeric_embeddings
         self.dropout = keras.layers.Dropout(
             dropout, dtype="float32", name="dropout"
         )
+        dropped = [f for f in self.spec.categorical if f.unit_dropout]
+        self.unit_dropout = UnitDropout(dropped) if dropped else None
         self.tables = [
             FusedEmbedding(
                 table,
@@ -70,80 +85,181 @@ class FeatureEmbedding(keras.layers.Layer):
                 if initial_scale
                 else "zeros",
             )
-            for table in plan_tables(spec, embedding_dim, own_widths=own_widths)
+            for table in plan_tables(
+                self.spec, embedding_dim, own_widths=own_widths
+            )
         ]
 
     @property
     def num_embeddings(self) -> int:
         """n, the number of rows of X_0."""
-        spec = self.spec
-        return len(spec.categorical) + bool(spec.numeric) + len(spec.vector)
+        return self.spec.num_embeddings(self.numeric_embeddings)
 
     def build(self, input_shape=None):
         """Makes tables, projections and MLPs; shapes come from the spec."""
+        self._features = {f.name: f for f in self.spec.categorical}
         self.projections = {}
+        widths = {}
         for embedding in self.tables:
-            embedding.build((None, len(embedding.plan.features)))
-            width = embedding.plan.width
-            if width == self.embedding_dim:
-                continue
-            for feature in embedding.plan.features:
-                projection = keras.layers.Dense(
-                    self.embedding_dim,
-                    use_bias=False,
-                    kernel_initializer="lecun_normal",
-                    dtype="float32",
-                    name=scope_name(f"projection_{feature}"),
-                )
-                projection.build((None, width))
-                self.projections[feature] = projection
-        units = (*self.bottom_mlp_units, self.embedding_dim)
+            embedding.build((None, sum(embedding.plan.columns)))
+            for name in embedding.plan.features:
+                widths[name] = embedding.plan.width
+                if self._is_projected(self._features[name], widths[name]):
+                    self.projections[name] = self._projection(
+                        name, widths[name]
+                    )
+        self.group_mlps = []
+        for group in self.spec.embedding_groups:
+            mlp = self._mlp(f"group_{group.name}", group, group.mlp_units)
+            members = self._members(group)
+            mlp.build((None, sum(widths[feature.name] for feature in members)))
+            self.group_mlps.append(mlp)
         self.numeric_mlp = None
         if self.spec.numeric:
-            self.numeric_mlp = MLP(units, dtype="float32", name="numeric")
+            self.numeric_mlp = self._mlp("numeric", None, self.bottom_mlp_units)
             self.numeric_mlp.build((None, len(self.spec.numeric)))
         self.vector_mlps = []
         for vector in self.spec.vector:
-            name = scope_name(f"vector_{vector.name}")
-            mlp = MLP(units, dtype="float32", name=name)
+            name = f"vector_{vector.name}"
+            mlp = self._mlp(name, vector, self.bottom_mlp_units)
             mlp.build((None, vector.size))
             self.vector_mlps.append(mlp)
 
+    def _is_projected(self, feature, width):
+        units = self.embedding_dim * feature.kept_units
+        return not feature.embedding_group and width != units
+
+    def _projection(self, feature, width):
+        projection = keras.layers.Dense(
+            self.embedding_dim,
+            use_bias=False,
+            kernel_initializer="lecun_normal",
+            dtype="float32",
+            name=scope_name(f"projection_{feature}"),
+        )
+        projection.build((None, width))
+        return projection
+
+    def _mlp(self, name, owner, units):
+        """The MLP to the rows of a vector, a group or, None, the numbers."""
+        rows = owner.num_embeddings if owner else self.numeric_embeddings
+        return MLP(
+            (*units, rows * self.embedding_dim),
+            dtype="float32",
+            name=scope_name(name),
+        )
+
+    def _members(self, group: EmbeddingGroup) -> list[CategoricalFeature]:
+        """The features of a group, in spec order."""
+        features = self.spec.categorical
+        return [f for f in features if f.embedding_group == group.name]
+
     def call(self, inputs, training=None):
         """Dict of features to [B, n, d]."""
-        parts = self._categorical(inputs)
+        parts = self._categorical(inputs, training)
         if self.numeric_mlp is not None:
             numbers = stack_columns(inputs, self.spec.numeric)  # [B, F]
-            parts.append(self.numeric_mlp(numbers)[:, None])  # [B, 1, d]
+            parts.append(self._rows(self.numeric_mlp(numbers)))
         for feature, mlp in zip(
             self.spec.vector, self.vector_mlps, strict=True
         ):
-            parts.append(mlp(inputs[feature.name])[:, None])  # [B, 1, d]
+            parts.append(self._rows(mlp(inputs[feature.name])))
         x = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
         return self.dropout(x, training=training)  # [B, n, d]
 
-    def _categorical(self, inputs):
-        """Embeddings of the categorical features, in spec order."""
-        if len(self.tables) == 1 and not self.projections:
+    def _rows(self, flat):
+        """[B, rows * d] to [B, rows, d]."""
+        rows = flat.shape[-1] // self.embedding_dim
+        return ops.reshape(flat, (-1, rows, self.embedding_dim))
+
+    def _categorical(self, inputs, training):
+        """Rows of the categorical features and of the groups, in order."""
+        if len(self.tables) == 1 and self._plain(self.tables[0]):
             return [
                 self.tables[0](stack_columns(inputs, self.spec.categorical))
             ]
-        rows = {}
+        read = {}
         for embedding in self.tables:
-            by_name = {f.name: f for f in self.spec.categorical}
-            features = [by_name[name] for name in embedding.plan.features]
-            read = embedding(stack_columns(inputs, features))  # [B, F, width]
-            for index, feature in enumerate(features):
-                row = read[:, index]  # [B, width]
-                if feature.name in self.projections:
-                    row = self.projections[feature.name](row)  # [B, d]
-                rows[feature.name] = row[:, None]  # [B, 1, d]
-        return [rows[feature.name] for feature in self.spec.categorical]
+            read |= self._read(embedding, inputs)  # {name: [B, 1, width]}
+        kept = None
+        if training and self.unit_dropout is not None:
+            kept = self.unit_dropout.draw()
+        parts = [
+            self._units(feature, read[feature.name], kept)
+            for feature in self.spec.categorical
+            if not feature.embedding_group
+        ]
+        for group, mlp in zip(
+            self.spec.embedding_groups, self.group_mlps, strict=True
+        ):
+            rows = [read[feature.name] for feature in self._members(group)]
+            flat = rows[0] if len(rows) == 1 else ops.concatenate(rows, -1)
+            parts.append(self._rows(mlp(flat[:, 0])))  # [B, rows, d]
+        return parts
+
+    def _plain(self, embedding):
+        """Whether what is read needs nothing more done to it."""
+        return embedding.plan.width == self.embedding_dim and not any(
+            feature.pooling or feature.embedding_group or feature.units > 1
+            for feature in self._features.values()
+        )
+
+    def _read(self, embedding, inputs):
+        """{feature: [B, 1, width]} of one fused table, bags pooled."""
+        plan = embedding.plan
+        features = [self._features[name] for name in plan.features]
+        read = embedding(stack_columns(inputs, features))  # [B, C, width]
+        # Taken apart in one operation, whose gradient is one too.
+        ends = [sum(plan.columns[:index]) for index in range(1, len(features))]
+        parts = ops.split(read, ends, axis=1) if ends else [read]
+        rows = {}
+        for feature, part in zip(features, parts, strict=True):
+            if feature.pooling:
+                weights = feature.weights and inputs[feature.weights]
+                part = bags.pool(feature, part, inputs[feature.name], weights)
+            rows[feature.name] = part
+        return rows
+
+    def _units(self, feature, row, kept):
+        """[B, 1, width] to the feature's rows [B, units, d]."""
+        if feature.name in self.projections:
+            return self.projections[feature.name](row)  # [B, 1, d]
+        if feature.units == 1:
+            return row
+        shape = (-1, feature.kept_units, self.embedding_dim)
+        rows = ops.reshape(row, shape)  # [B, kept units, d]
+        if kept is not None:
+            rows = self.unit_dropout(rows, feature=feature.name, kept=kept)
+        cut = feature.units - feature.kept_units
+        return ops.pad(rows, ((0, 0), (0, cut), (0, 0))) if cut else rows
 
     def compute_output_shape(self, input_shape):
         """The shape [B, n, d]."""
         del input_shape
         return (None, self.num_embeddings, self.embedding_dim)
+
+
+def _one_row_each(spec: FeatureSpec) -> FeatureSpec:
+    """The spec with one row of X_0 for each feature, bags pooled."""
+    return dataclasses.replace(
+        spec,
+        categorical=tuple(
+            dataclasses.replace(
+                feature,
+                units=1,
+                unit_dropout=0.0,
+                keep_units=None,
+                embedding_group=None,
+                embedding_dim=None,
+            )
+            for feature in spec.categorical
+        ),
+        vector=tuple(
+            dataclasses.replace(vector, num_embeddings=1)
+            for vector in spec.vector
+        ),
+        embedding_groups=(),
+    )
 
 
 def scope_name(name: str) -> str:
@@ -152,6 +268,9 @@ def scope_name(name: str) -> str:
 
 
 def stack_columns(inputs, features):
-    """Columns [B] or [B, 1] of `features` as one tensor [B, F]."""
-    columns = [ops.reshape(inputs[f.name], (-1, 1)) for f in features]
+    """Columns [B] or [B, 1], and bags [B, max_ids], as one tensor [B, C]."""
+    columns = [
+        ops.reshape(inputs[f.name], (-1, getattr(f, "max_ids", None) or 1))
+        for f in features
+    ]
     return columns[0] if len(columns) == 1 else ops.concatenate(columns, 1)

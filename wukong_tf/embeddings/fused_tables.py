@@ -20,11 +20,12 @@ class FusedEmbedding(keras.layers.Layer):
         initializer: of the table.
 
     Input shape:
-        [B, F], ids of the F features in the order of `table.features`, each
-        in [0, rows of its table).
+        [B, C], ids of the features in the order of `table.features`, as many
+        columns of each as `table.columns` says, each id in [0, rows of its
+        table).
 
     Output shape:
-        [B, F, table.width].
+        [B, C, table.width].
     """
 
     def __init__(self, table: FusedTable, *, lookup="take", initializer):
@@ -40,15 +41,22 @@ class FusedEmbedding(keras.layers.Layer):
             self,
             self.plan.rows,
             self.plan.width,
-            len(self.plan.features),
+            sum(self.plan.columns),
             self.initializer,
         )
 
     def call(self, ids):
-        """[B, F] to [B, F, width]."""
-        offsets = ops.convert_to_tensor(self.plan.offsets, dtype=ids.dtype)
-        return self.lookup(self.table, ids + offsets)  # [B, F, width]
+        """[B, C] to [B, C, width]."""
+        offsets = [
+            offset
+            for offset, columns in zip(
+                self.plan.offsets, self.plan.columns, strict=True
+            )
+            for _ in range(columns)
+        ]
+        offsets = ops.convert_to_tensor(offsets, dtype=ids.dtype)
+        return self.lookup(self.table, ids + offsets)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
-        """[B, F] to [B, F, width]."""
+        """[B, C] to [B, C, width]."""
         return (*input_shape, self.plan.width)

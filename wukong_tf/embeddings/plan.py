@@ -32,12 +32,15 @@ class FusedTable:
         tables: the tables, in the order of their rows.
         features: names of the features that read them, in spec order.
         offsets: for each feature, the first row of its table.
+        columns: for each feature, how many ids a row holds: 1, or the most
+            in a bag.
     """
 
     width: int
     tables: tuple[Table, ...]
     features: tuple[str, ...]
     offsets: tuple[int, ...]
+    columns: tuple[int, ...]
 
     @property
     def name(self) -> str:
@@ -58,8 +61,9 @@ def plan_tables(
     Args:
         spec: the features.
         embedding_dim: width of tables that name none.
-        own_widths: whether features' own `embedding_dim` counts; a model
-            that needs one width for all says False. Defaults to True.
+        own_widths: whether features' own `embedding_dim` and `units` count;
+            a model that needs one width for all says False. Defaults to
+            True.
 
     Raises:
         ConfigError: a width's tables have more rows than int32 can index.
@@ -67,8 +71,8 @@ def plan_tables(
     groups: dict[int, list] = {}
     for feature in spec.categorical:
         width = embedding_dim
-        if own_widths and feature.embedding_dim is not None:
-            width = feature.embedding_dim
+        if own_widths:
+            width = (feature.embedding_dim or width) * feature.kept_units
         groups.setdefault(width, []).append(feature)
     return tuple(
         _fuse(width, groups[width]) for width in sorted(groups, reverse=True)
@@ -94,4 +98,5 @@ def _fuse(width, features):
         tables=tuple(tables.values()),
         features=tuple(feature.name for feature in features),
         offsets=tuple(tables[f.table_name].offset for f in features),
+        columns=tuple(f.max_ids or 1 for f in features),
     )

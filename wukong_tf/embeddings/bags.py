@@ -1,0 +1,37 @@
+"""Pooling of bags of ids: rows of a table to one row."""
+
+from keras import ops
+
+from wukong_tf.feature_kinds import CategoricalFeature
+
+PADDING_ID = 0
+
+
+def pool(feature: CategoricalFeature, rows, ids, weights=None):
+    """The pooled embeddings of a batch of bags.
+
+    Args:
+        feature: a feature with `pooling`.
+        rows: its table's rows for `ids`, float32 [B, L, W].
+        ids: [B, L]; id 0 is padding and counts for nothing.
+        weights: [B, L], or None where each id weighs 1.
+
+    Returns:
+        float32 [B, 1, W]; zeros for an empty bag, and for one whose weights
+        are all 0.
+    """
+    real = ops.cast(ops.not_equal(ids, PADDING_ID), "float32")  # [B, L]
+    if weights is not None:
+        real = real * ops.cast(weights, "float32")
+    if feature.pooling == "mean":
+        real = real * _inverse(ops.sum(real, axis=1, keepdims=True))
+    elif feature.pooling == "sqrtn":
+        squares = ops.sum(ops.square(real), axis=1, keepdims=True)
+        real = real * ops.sqrt(_inverse(squares))
+    return ops.matmul(real[:, None], rows)  # [B, 1, W]
+
+
+def _inverse(x):
+    """1 / x, and 0 where x is 0."""
+    positive = ops.greater(x, 0.0)
+    return ops.where(positive, 1.0 / ops.where(positive, x, 1.0), 0.0)
