@@ -88,7 +88,10 @@ def _differences(old, new, prefix):
 
 
 def write_samples(run_dir: str, source: Source):
-    """Writes the first rows of a held-out split, raw, as samples.parquet."""
+    """Writes the first rows of a held-out split, raw, as samples.parquet.
+
+    Bags stay padded, as a request would hold them.
+    """
     path = os.path.join(run_dir, runs.SAMPLES)
     if os.path.exists(path):
         return

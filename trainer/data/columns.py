@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.data import bags
+from trainer.data.source import Batch
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 
@@ -24,6 +26,9 @@ class Check:
         rule: what its values must be, in words.
         holds: from values [N], or vectors [N, size], to bool [N].
         size: floats in a vector; None for a column of single values.
+        max_size: most numbers in a list; None for other columns.
+        padding: what stands after a list's last number.
+        may_be_null: whether a row may have no value, which becomes NaN.
     """
 
     name: str
@@ -33,6 +38,9 @@ class Check:
     rule: str
     holds: Callable[[np.ndarray], np.ndarray]
     size: int | None = None
+    max_size: int | None = None
+    padding: float = 0.0
+    may_be_null: bool = False
 
 
 def checks(spec: FeatureSpec, *, labels: bool = True) -> list[Check]:
@@ -42,12 +50,19 @@ def checks(spec: FeatureSpec, *, labels: bool = True) -> list[Check]:
         spec: the columns.
         labels: whether label, weight and group columns are among them.
     """
-    result = [_ids(f.name, f.num_ids) for f in spec.categorical]
+    result = []
+    for feature in spec.categorical:
+        if feature.max_ids is None:
+            result.append(_ids(feature.name, feature.num_ids))
+            continue
+        result.append(_bags(feature.name, feature.num_ids, feature.max_ids))
+        if feature.weights:
+            result.append(_bag_weights(feature.weights, feature.max_ids))
     result += [_numbers(f.name) for f in spec.numeric]
     result += [_vectors(f.name, f.size) for f in spec.vector]
     if not labels:
         return result
-    result += [_labels(task.label) for task in spec.tasks]
+    result += [_labels(t.label, t.missing_labels) for t in spec.tasks]
     if spec.weight:
         result.append(_weights(spec.weight))
     if spec.group:
@@ -94,7 +109,13 @@ def read(
     whole = array.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # by some versions of pyarrow
         whole = pa.concat_arrays(whole.chunks)
-    if whole.null_count:
+    if check.max_size is not None:
+        return _read_lists(where, first_row, whole, check)
+    if check.may_be_null:
+        if pa.types.is_boolean(whole.type):
+            whole = whole.cast(pa.int8())
+        whole = whole.cast(pa.float64(), safe=False)
+    elif whole.null_count:
         row = int(np.argmax(_null(whole)))
         _refuse(where, first_row + row, check, "no value")
     if check.size is None:
@@ -108,6 +129,37 @@ def read(
         row = int(np.argmin(good))
         _refuse(where, first_row + row, check, raw[row])
     return values
+
+
+def _read_lists(where, first_row, array, check):
+    """Lists of numbers as [N, max_size], padded."""
+
+    def refuse(row, value):
+        _refuse(where, first_row + row, check, value)
+
+    raw, given = bags.padded(array, check.max_size, check.padding, refuse)
+    values = _cast(raw, check.dtype)
+    good = ((check.holds(raw) & check.holds(values)) | ~given).all(axis=1)
+    if not good.all():
+        row = int(np.argmin(good))
+        refuse(row, raw[row][given[row]])
+    return values
+
+
+def match_weights(where: str, first_row: int, spec: FeatureSpec, batch: Batch):
+    """Holds the weights in `batch` to their bags; see `bags.match_weights`.
+
+    Raises:
+        DataError: naming file, row, column, rule and what came.
+    """
+
+    def refuse(row, name, value):
+        raise DataError(
+            f"{where}: row {first_row + row} (from 0), column {name!r}: must "
+            f"be one weight for each id of its bag; received {value}."
+        )
+
+    bags.match_weights(spec, batch, refuse)
 
 
 def _rows_of_vectors(where, first_row, array, check):
@@ -154,13 +206,16 @@ def _is_number(kind):
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
-def _is_vector(kind):
-    is_list = (
+def _is_list(kind):
+    return (
         pa.types.is_list(kind)
         or pa.types.is_large_list(kind)
         or pa.types.is_fixed_size_list(kind)
     )
-    return is_list and _is_number(kind.value_type)
+
+
+def _is_vector(kind):
+    return _is_list(kind) and _is_number(kind.value_type)
 
 
 def _is_flag(kind):
@@ -179,6 +234,31 @@ def _ids(name, num_ids):
         np.int32,
         f"an id of at least 0 and below {num_ids}",
         lambda values: (values >= 0) & (values < num_ids),
+    )
+
+
+def _bags(name, num_ids, max_ids):
+    return Check(
+        name,
+        "lists of integers",
+        lambda kind: _is_list(kind) and pa.types.is_integer(kind.value_type),
+        np.int32,
+        f"a list of at most {max_ids} ids, each at least 1 and below {num_ids}",
+        lambda values: (values >= 1) & (values < num_ids),
+        max_size=max_ids,
+    )
+
+
+def _bag_weights(name, max_ids):
+    return Check(
+        name,
+        "lists of numbers",
+        _is_vector,
+        np.float32,
+        f"a list of at most {max_ids} finite weights of at least 0",
+        lambda values: np.isfinite(values) & (values >= 0),
+        max_size=max_ids,
+        padding=float("nan"),
     )
 
 
@@ -205,14 +285,19 @@ def _vectors(name, size):
     )
 
 
-def _labels(name):
+def _labels(name, may_be_missing):
+    def holds(values):
+        good = (values == 0) | (values == 1)
+        return good | np.isnan(values) if may_be_missing else good
+
     return Check(
         name,
         "numbers or booleans",
         _is_flag,
         np.float32,
-        "a label of 0 or 1",
-        lambda values: (values == 0) | (values == 1),
+        "a label of 0 or 1" + (", or none" if may_be_missing else ""),
+        holds,
+        may_be_null=may_be_missing,
     )
 
 

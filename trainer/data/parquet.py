@@ -179,13 +179,15 @@ class ParquetSource:
                 f"{group.first_row + group.num_rows - 1} cannot be read: "
                 f"{_one_line(error)}"
             ) from error
-        return {
+        batch = {
             check.name: columns.read(
                 group.path, group.first_row, table[check.name], check
             )
             # A column with two roles is kept as the first, a feature.
             for check in reversed(self._checks)
         }
+        columns.match_weights(group.path, group.first_row, self.spec, batch)
+        return batch
 
     def _generator(self, *words):
         words = (self._seed, *words)

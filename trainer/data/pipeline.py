@@ -83,7 +83,13 @@ def batch_signature(
     spec: FeatureSpec, labels: bool = True
 ) -> dict[str, tf.TensorSpec]:
     """Specs of the columns of a batch, as sources give them."""
-    specs = {f.name: tf.TensorSpec([None], tf.int32) for f in spec.categorical}
+    specs = {}
+    for feature in spec.categorical:
+        # A bag's shape is [B, max_ids].
+        shape = [None, feature.max_ids] if feature.max_ids else [None]
+        specs[feature.name] = tf.TensorSpec(shape, tf.int32)
+        if feature.weights:
+            specs[feature.weights] = tf.TensorSpec(shape, tf.float32)
     for numeric in spec.numeric:
         specs[numeric.name] = tf.TensorSpec([None], tf.float32)
     for vector in spec.vector:

@@ -7,8 +7,10 @@ import numpy as np
 
 from wukong_tf.config import FeatureSpec
 
-# Column name to rows: ids int32 [B], numbers float32 [B], vectors float32
-# [B, size], labels and weights float32 [B], groups int64 [B].
+# Column name to rows: ids int32 [B], bags int32 [B, max_ids] padded with 0 and
+# their weights float32 [B, max_ids], numbers float32 [B], vectors float32
+# [B, size], labels float32 [B] (NaN where a row has none) and weights float32
+# [B], groups int64 [B].
 Batch = dict[str, np.ndarray]
 
 

@@ -18,14 +18,18 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
     """Specs of the raw columns that a served request holds.
 
     Returns:
-        dict of feature name to spec: ids int64 [B], numbers float32 [B],
-        vectors float32 [B, size].
+        dict of feature name to spec: ids int64 [B], bags of ids int64
+        [B, max_ids], padded with 0, and their weights float32 [B, max_ids],
+        numbers float32 [B], vectors float32 [B, size].
     """
     specs = {}
-    for categorical in spec.categorical:
-        specs[categorical.name] = tf.TensorSpec(
-            [None], tf.int64, categorical.name
-        )
+    for feature in spec.categorical:
+        shape = [None, feature.max_ids] if feature.max_ids else [None]
+        specs[feature.name] = tf.TensorSpec(shape, tf.int64, feature.name)
+        if feature.weights:
+            specs[feature.weights] = tf.TensorSpec(
+                shape, tf.float32, feature.weights
+            )
     for numeric in spec.numeric:
         specs[numeric.name] = tf.TensorSpec([None], tf.float32, numeric.name)
     for vector in spec.vector:
@@ -42,14 +46,20 @@ def encode(
 
     Args:
         spec: the features.
-        columns: dict of column name to ids [B], numbers [B] and vectors
-            [B, size]; other columns are left out.
+        columns: dict of column name to ids [B], bags and their weights
+            [B, max_ids], numbers [B] and vectors [B, size]; other columns
+            are left out.
 
     Returns:
-        dict of feature name to integer ids [B], float32 [B] and float32
-        [B, size].
+        dict of feature name to integer ids [B] or [B, max_ids], float32 [B]
+        and float32 [B, size] or [B, max_ids].
     """
-    inputs = {f.name: columns[f.name] for f in spec.categorical}
+    inputs = {}
+    for categorical in spec.categorical:
+        inputs[categorical.name] = columns[categorical.name]
+        if categorical.weights:
+            weights = columns[categorical.weights]
+            inputs[categorical.weights] = tf.cast(weights, tf.float32)
     for feature in spec.numeric:
         inputs[feature.name] = number(feature, columns[feature.name])
     for vector in spec.vector:
@@ -80,7 +90,10 @@ def number(feature: NumericFeature, values: tf.Tensor) -> tf.Tensor:
 
 
 def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
-    """Ids [B] with those out of range replaced or refused."""
+    """Ids [B] or [B, max_ids] with those out of range replaced or refused.
+
+    A 0 in a bag is padding, which is in range.
+    """
     inside = (ids >= 0) & (ids < feature.num_ids)
     if feature.oov_id is not None:
         replacement = tf.constant(feature.oov_id, ids.dtype)
