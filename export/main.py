@@ -45,6 +45,14 @@ def define_flags(values: absl_flags.FlagValues):
         'Checkpoint to export: "best", "latest" or a step.',
         flag_values=values,
     )
+    absl_flags.DEFINE_list(
+        "keep_units",
+        [],
+        "Units to keep of features that have several: one number for all of "
+        "them, or FEATURE:NUMBER,... The columns of the others are not in "
+        "what is published. Default: all units.",
+        flag_values=values,
+    )
     absl_flags.DEFINE_integer(
         "version",
         None,
@@ -110,7 +118,11 @@ def load(values):
 
     checkpoint = runs.find_checkpoint(values.run_dir, values.checkpoint)
     # By its step: "latest" may have become another one meanwhile.
-    model = wukong_tf.load_run(values.run_dir, checkpoint.step)
+    model = wukong_tf.load_run(
+        values.run_dir,
+        checkpoint.step,
+        keep_units=runs.parse_keep_units(values.keep_units),
+    )
     print(
         f"{values.run_dir}: checkpoint {values.checkpoint!r} is step "
         f"{checkpoint.step}; {model.count_params():,} parameters"

@@ -203,9 +203,14 @@ def _reference(served, columns):
 def _requests(
     spec: FeatureSpec, samples: Columns
 ) -> Iterator[tuple[Columns, Columns]]:
-    """(request, what it must be read as): all rows, single rows, bad ids."""
+    """(request, what it must be read as): all rows, single rows, edge rows."""
     yield samples, samples
     rows = len(samples[spec.feature_names[0]])
+    bags = [feature for feature in spec.categorical if feature.pooling]
+    if bags:
+        for ids in (_no_ids, _full_of_ids):
+            edge = {f.name: ids(samples[f.name], f.num_ids) for f in bags}
+            yield {**samples, **edge}, {**samples, **edge}
     for row in range(min(rows, SINGLE_ROWS)):
         one = {name: value[row : row + 1] for name, value in samples.items()}
         yield one, one
@@ -214,10 +219,25 @@ def _requests(
         return
     raw, clean = dict(samples), dict(samples)
     for feature in replaced:
-        bad = np.resize(out_of_range(feature), rows)
-        raw[feature.name] = bad
-        clean[feature.name] = np.full(rows, feature.oov_id, np.int64)
+        bad = np.resize(out_of_range(feature), samples[feature.name].shape)
+        good = np.full(bad.shape, feature.oov_id, np.int64)
+        if feature.pooling and feature.max_ids > 1:
+            bad[:, -1] = good[:, -1] = 0  # padding stays padding
+        raw[feature.name], clean[feature.name] = bad, good
     yield raw, clean
+
+
+def _no_ids(ids, num_ids):
+    """Bags like `ids`, all empty."""
+    del num_ids
+    return np.zeros_like(ids)
+
+
+def _full_of_ids(ids, num_ids):
+    """Bags like `ids`, all as full as they can be."""
+    if num_ids < 2:
+        return np.zeros_like(ids)
+    return np.resize(np.arange(1, num_ids, dtype=ids.dtype), ids.shape)
 
 
 def _unrefused(spec, samples, artifact):

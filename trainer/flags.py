@@ -42,6 +42,12 @@ def _run():
         "best",
         'Checkpoint for eval and predict: "best", "latest" or a step.',
     )
+    flags.DEFINE_list(
+        "keep_units",
+        [],
+        "For eval and predict: units to keep of features that have several, "
+        "one number for all of them or FEATURE:NUMBER,... Default: all.",
+    )
     flags.DEFINE_string(
         "output",
         None,
@@ -81,6 +87,20 @@ def _data():
         "Training rows shuffled together, in rows; 0 reads in file order. "
         "About two such windows are in memory at a time.",
         lower_bound=0,
+    )
+    flags.DEFINE_list(
+        "units",
+        [],
+        "Units of categorical features, FEATURE:NUMBER,..., over what the "
+        "feature spec says. An important feature may own several embeddings, "
+        "each a row of X_0.",
+    )
+    flags.DEFINE_float(
+        "unit_dropout",
+        None,
+        "Share of training steps in which a feature with several units keeps "
+        "only some first ones, for all such features, over what the feature "
+        "spec says. What is trained so can be cut by --keep_units.",
     )
     flags.DEFINE_bool(
         "synthetic",

@@ -124,6 +124,7 @@ def check_flags(values: flags.FlagValues):
     for name, modes in (
         ("predict_files", ("predict",)),
         ("output", ("eval", "predict")),
+        ("keep_units", ("eval", "predict")),
     ):
         if values[name].present and values.mode not in modes:
             raise ConfigError(

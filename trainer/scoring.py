@@ -38,6 +38,7 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
             values.checkpoint,
             lookup=values.lookup,
             dtype=DTYPES[training["precision"]],
+            keep_units=runs.parse_keep_units(values.keep_units),
         )
     return Evaluator(strategy, model, values.eval_batch_size)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wukong_tf import plain
@@ -217,6 +217,41 @@ class FeatureSpec:
         rows += sum(group.num_embeddings for group in self.embedding_groups)
         rows += numeric_embeddings if self.numeric else 0
         return rows + sum(vector.num_embeddings for vector in self.vector)
+
+    def cut(self, keep_units: int | Mapping[str, int]) -> "FeatureSpec":
+        """The spec whose features have only their first units left.
+
+        Args:
+            keep_units: units to keep, by feature; or one number, for every
+                feature that has more. Features on one table keep the same.
+
+        Raises:
+            ConfigError: there is no such feature, it has no more than one
+                unit, or so many are not there.
+        """
+        many = {f.name: f for f in self.categorical if f.units > 1}
+        if not isinstance(keep_units, Mapping):
+            plain.check_int("features", "keep_units", keep_units, 1)
+            keep_units = {
+                name: min(keep_units, feature.units)
+                for name, feature in many.items()
+            }
+        for name in keep_units:
+            if name not in many:
+                raise ConfigError(
+                    "features: `keep_units` must name features with several "
+                    f"units, of which there are {sorted(many)}; received "
+                    f"{name!r}."
+                )
+        return dataclasses.replace(
+            self,
+            categorical=tuple(
+                dataclasses.replace(f, keep_units=keep_units[f.name])
+                if f.name in keep_units
+                else f
+                for f in self.categorical
+            ),
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
