@@ -18,7 +18,9 @@ def version() -> str:
 
 
 REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
+BASELINES = ["keras-rs>=0.4.0"]
 DEV = [
+    "jax>=0.10.2",
     "mypy>=2.4.1,<2.5",
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
@@ -57,9 +59,10 @@ setup(
         "gpu": ['tensorflow[and-cuda]>=2.21.0; sys_platform == "linux"'],
         "serving": ["tensorflow-serving-api>=2.21.0"],
         "report": REPORT,
-        # The one baseline, logistic regression, needs nothing more.
-        "baselines": [],
-        "dev": [*DEV, *REPORT],
+        # DLRM and DCN-V2; the other baselines need nothing more.
+        "baselines": BASELINES,
+        "dev": [*DEV, *REPORT, *BASELINES],
+        "torch": ["torch>=2.13.0"],
     },
     entry_points={
         "console_scripts": [

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export.signatures import output_names
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
@@ -169,9 +170,10 @@ def compare(served, samples: Columns, artifacts: list[Artifact]) -> Report:
                 faults.append(f"{artifact.name} refuses a request: {error}")
                 worst = dict.fromkeys(worst, math.inf)
                 break
-            for name in worst:
-                gap = _difference(got[name], want[name])
-                worst[name] = float(np.maximum(worst[name], gap))
+            for name, value in want.items():
+                kind = "logit" if name.endswith("logit") else "probability"
+                gap = _difference(got[name], value)
+                worst[kind] = float(np.maximum(worst[kind], gap))
         logit[artifact.name] = worst["logit"]
         probability[artifact.name] = worst["probability"]
         faults += _unrefused(spec, samples, artifact)
@@ -195,9 +197,14 @@ def _difference(got, want):
 def _reference(served, columns):
     """The checkpoint's scores of columns whose ids are in range."""
     inputs = encode(served.spec, columns)
-    (logits,) = served.model(inputs, training=False).values()  # [B, 1]
-    logit = np.asarray(logits, np.float64)[:, 0]
-    return {"logit": logit, "probability": 0.5 * (1 + np.tanh(logit / 2))}
+    logits = served.model(inputs, training=False)  # {task: [B, 1]}
+    logits = served.model.served_logits(logits)
+    scores = {}
+    for task, (probability, logit) in output_names(served.spec).items():
+        value = np.asarray(logits[task], np.float64)[:, 0]
+        scores[logit] = value
+        scores[probability] = 0.5 * (1 + np.tanh(value / 2))
+    return scores
 
 
 def _requests(
@@ -221,7 +228,7 @@ def _requests(
     for feature in replaced:
         bad = np.resize(out_of_range(feature), samples[feature.name].shape)
         good = np.full(bad.shape, feature.oov_id, np.int64)
-        if feature.pooling and feature.max_ids > 1:
+        if feature.pooling and feature.ids_per_row > 1:
             bad[:, -1] = good[:, -1] = 0  # padding stays padding
         raw[feature.name], clean[feature.name] = bad, good
     yield raw, clean

@@ -12,12 +12,28 @@ from wukong_tf.features import encode_served, signature
 
 PROBABILITY = "probability"
 LOGIT = "logit"
+OUTPUTS = (PROBABILITY, LOGIT)
 SIGNATURE = "serving_default"
 
 # TensorFlow renames an input, without an error, that is called otherwise.
 _INPUT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
-# Taken by the outputs, and by the names of the served function's arguments.
-_TAKEN = (PROBABILITY, LOGIT, "self", "raw_columns")
+# Taken by the names of the served function's arguments.
+_TAKEN = ("self", "raw_columns")
+
+
+def output_names(spec: FeatureSpec) -> dict[str, tuple[str, str]]:
+    """Names of each task's probability and logit among the outputs.
+
+    Returns:
+        dict of task name to ("probability", "logit"), with "TASK_" before
+        both where there are several tasks.
+    """
+    if len(spec.tasks) == 1:
+        return {spec.tasks[0].name: OUTPUTS}
+    return {
+        task.name: (f"{task.name}_{PROBABILITY}", f"{task.name}_{LOGIT}")
+        for task in spec.tasks
+    }
 
 
 class ServedModel(tf.Module):
@@ -31,10 +47,14 @@ class ServedModel(tf.Module):
 
     Attributes:
         serve: the function, from a dict of columns, as `inputs` describes
-            them, to {"probability": float32 [B], "logit": float32 [B]}.
+            them, to the outputs that `outputs` describes, float32 [B] each:
+            "probability" and "logit", or "TASK_probability" and
+            "TASK_logit" for each of several tasks. The logit of a task
+            whose negatives were sampled is that of the whole log.
 
     Raises:
-        ExportError: a feature's name cannot name an input.
+        ExportError: a feature's name cannot name an input, or a task's an
+            output.
     """
 
     def __init__(self, model):
@@ -65,23 +85,42 @@ class ServedModel(tf.Module):
         """Specs of the outputs, by name."""
         return {
             name: tf.TensorSpec([None], tf.float32, name)
-            for name in (PROBABILITY, LOGIT)
+            for names in output_names(self.spec).values()
+            for name in names
         }
 
     def scores(self, raw_columns):
         """What `serve` traces: a dict of columns to a dict of outputs."""
         inputs = encode_served(self.spec, raw_columns)
-        (logits,) = self.model(inputs, training=False).values()  # [B, 1]
-        logit = tf.squeeze(logits, axis=1)  # [B]
-        return {PROBABILITY: tf.sigmoid(logit), LOGIT: logit}
+        logits = self.model(inputs, training=False)  # {task: [B, 1]}
+        logits = self.model.served_logits(logits)
+        outputs: dict[str, tf.Tensor] = {}
+        for task, (probability, logit) in output_names(self.spec).items():
+            flat = tf.squeeze(logits[task], axis=1)  # [B]
+            outputs |= {probability: tf.sigmoid(flat), logit: flat}
+        return outputs
 
 
 def check_input_names(spec: FeatureSpec):
-    """Refuses features that a served request could not name.
+    """Refuses features and tasks that a served request could not name.
 
     Raises:
-        ExportError: naming the feature and the rule.
+        ExportError: naming the feature or task and the rule.
     """
+    outputs = [name for names in output_names(spec).values() for name in names]
+    for name in outputs:
+        if not _INPUT_NAME.fullmatch(name):
+            raise ExportError(
+                f"output {name!r}: the names of several tasks must be ASCII "
+                "letters, digits and underscores and begin with a letter, as "
+                "they begin the names of exported outputs."
+            )
+    if len({name.lower() for name in outputs}) < len(outputs):
+        raise ExportError(
+            f"outputs {outputs}: the names of tasks must differ by more than "
+            "case."
+        )
+    taken = (*outputs, *_TAKEN)
     seen: dict[str, str] = {}
     for name in spec.feature_names:
         if not _INPUT_NAME.fullmatch(name) or keyword.iskeyword(name):
@@ -90,10 +129,10 @@ def check_input_names(spec: FeatureSpec):
                 "ASCII letters, digits and underscores, begin with a letter "
                 "and be no Python keyword."
             )
-        if name in _TAKEN:
+        if name in taken:
             raise ExportError(
                 f"feature {name!r}: an exported input must not be named one "
-                f"of {list(_TAKEN)}."
+                f"of {list(taken)}."
             )
         other = seen.setdefault(name.lower(), name)
         if other != name:

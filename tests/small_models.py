@@ -86,15 +86,17 @@ def inputs(
     random = np.random.default_rng(seed)
     batch = {}
     for feature in spec.categorical:
-        shape = (rows, feature.max_ids) if feature.pooling else (rows,)
-        ids = random.integers(0, feature.num_ids, shape, np.int32)
-        if feature.pooling:
-            lengths = random.integers(0, feature.max_ids + 1, (rows, 1))
-            ids = np.maximum(ids, 1)
-            ids *= np.arange(feature.max_ids) < lengths
-        batch[feature.name] = ids
+        if not feature.pooling:
+            ids = random.integers(0, feature.num_ids, rows, np.int32)
+            batch[feature.name] = ids
+            continue
+        size = feature.ids_per_row
+        bags = random.integers(1, feature.num_ids, rows * size, np.int32)
+        bags = bags.reshape(rows, size)
+        lengths = random.integers(0, size + 1, rows)
+        batch[feature.name] = bags * (np.arange(size) < lengths[:, None])
         if feature.weights:
-            weights = random.integers(0, 3, shape)
+            weights = random.integers(0, 3, rows * size).reshape(rows, size)
             batch[feature.weights] = weights.astype(np.float32)
     for numeric in spec.numeric:
         batch[numeric.name] = random.normal(size=rows).astype(np.float32)

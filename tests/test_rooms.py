@@ -12,7 +12,15 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("wukong_tf", "trainer", "export")
 FORMS = [
     f"wukong_tf.{name}"
-    for name in ("config", "errors", "feature_kinds", "feature_spec", "plain")
+    for name in (
+        "baseline_configs",
+        "config",
+        "errors",
+        "feature_kinds",
+        "feature_spec",
+        "model_config",
+        "plain",
+    )
 ]
 UNNAMED = "a module that its text does not name in full"
 
@@ -26,6 +34,7 @@ PLACES = {
     "wukong_tf/models/": "models",
     "wukong_tf/optimizers/": "optimizers",
     "wukong_tf/metrics/": "metrics",
+    "wukong_tf/scaling/": "scaling",
     "wukong_tf/runs.py": "runs",
     "wukong_tf/weights.py": "runs",
     "wukong_tf/__init__.py": "wukong_tf",
@@ -42,9 +51,10 @@ TENSORFLOW = [*KERAS, "tensorflow"]
 PROGRAM = [*TENSORFLOW, "absl", "pyarrow"]
 RULES = {
     "config": (["numpy", *FORMS], []),
+    "scaling": (["numpy", "wukong_tf.scaling", *FORMS], []),
     "layers": (KERAS, []),
     "embeddings": (KERAS, []),
-    "models": (KERAS, []),
+    "models": (KERAS, ["keras_rs"]),
     "features": (TENSORFLOW, []),
     "metrics": (TENSORFLOW, []),
     "runs": (TENSORFLOW, []),
@@ -62,6 +72,7 @@ RULES = {
 CONFINED = {
     "tensorflow_recommenders": "wukong_tf/embeddings/tfrs_tables.py",
     "matplotlib": "trainer/report",
+    "keras_rs": "wukong_tf/models/",
 }
 
 

@@ -47,6 +47,7 @@ def test_names_and_versions(setup):
         "serving",
         "report",
         "baselines",
+        "torch",
         "dev",
     }
     for requirement in setup["install_requires"]:

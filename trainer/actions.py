@@ -153,6 +153,7 @@ class Evaluate:
         schedule: when it is due.
         metrics: where results are recorded.
         metric: name of the metric that decides.
+        task: name of the task whose metric it is.
         patience: evaluations in a row without a better one that end the
             run; 0 never ends it.
     """
@@ -165,6 +166,7 @@ class Evaluate:
         metrics: MetricsLog,
         *,
         metric: str,
+        task: str,
         patience: int,
     ):
         self._evaluator = evaluator
@@ -172,6 +174,7 @@ class Evaluate:
         self._schedule = schedule
         self._metrics = metrics
         self._metric = metric
+        self._task = task
         self._patience = patience
 
     def __call__(self, progress: Progress, window: Window):
@@ -181,8 +184,7 @@ class Evaluate:
         results, _ = self._evaluator.evaluate(self._source)
         epoch = window.first_step // self._schedule.steps_per_epoch
         self._metrics.write("valid", progress.step, {"epoch": epoch} | results)
-        task, values = next(iter(results.items()))
-        value = values[self._metric]
+        value = results[self._task][self._metric]
         best = is_best(progress.evaluations, self._metric, value)
         progress.evaluations.append(
             {
@@ -194,13 +196,26 @@ class Evaluate:
         progress.stopped_early = patience_is_out(
             progress.evaluations, self._patience
         )
-        log(
-            f"step {progress.step}: valid {task} auc {values['auc']:.5f}, "
-            f"logloss {values['logloss']:.5f}, ne {values['ne']:.5f}, "
-            f"calibration {values['calibration']:.4f}"
-            + (" (best so far)" if best else "")
-            + (" - stopping early" if progress.stopped_early else "")
-        )
+        for task, values in results.items():
+            decides = task == self._task
+            log(
+                f"step {progress.step}: valid {task} auc {values['auc']:.5f}, "
+                f"logloss {values['logloss']:.5f}, ne {values['ne']:.5f}, "
+                f"calibration {values['calibration']:.4f}"
+                + (" (best so far)" if decides and best else "")
+                + _undefined(values)
+            )
+        if progress.stopped_early:
+            log(f"step {progress.step}: stopping early")
+
+
+def _undefined(values) -> str:
+    """In words, why the metrics of a split have no AUC."""
+    if not math.isnan(values["auc"]):
+        return ""
+    if not values["rows"]:
+        return " - no row has a label"
+    return f" - all {values['rows']} rows have one label"
 
 
 def is_best(

@@ -42,6 +42,8 @@ class Evaluator:
         model: the model.
         batch_size: rows of an evaluation step.
         should_stop: asked before every step; True gives the evaluation up.
+        negative_rate: share of negative rows that the rows to evaluate
+            kept, for all tasks. Defaults to None, each task's own.
     """
 
     def __init__(
@@ -50,12 +52,19 @@ class Evaluator:
         model: ClickModel,
         batch_size: int,
         should_stop: Callable[[], bool] = lambda: False,
+        negative_rate: float | None = None,
     ):
         self._strategy = strategy
         self._spec = model.config.features
         self._batch_size = batch_size
         self._should_stop = should_stop
-        eval_step = make_eval_step(model)
+        self._negative_rates = {
+            task.name: task.negative_rate
+            if negative_rate is None
+            else negative_rate
+            for task in self._spec.tasks
+        }
+        eval_step = make_eval_step(model, self._negative_rates)
 
         @tf.function(reduce_retracing=True)
         def run(batch):
@@ -139,14 +148,26 @@ class Evaluator:
     def _scores(self, kept):
         columns = {name: np.concatenate(parts) for name, parts in kept.items()}
         return {
-            task.name: Scores(
-                columns[task.label],
-                columns[f"logit:{task.name}"],
-                columns.get(self._spec.weight),
-                columns.get(self._spec.group),
-            )
+            task.name: self._scores_of_task(task, columns)
             for task in self._spec.tasks
         }
+
+    def _scores_of_task(self, task, columns):
+        """The rows with a label, as they count in the metrics."""
+        found = [
+            columns[task.label],
+            columns[f"logit:{task.name}"],
+            columns.get(self._spec.weight),
+            columns.get(self._spec.group),
+        ]
+        if task.missing_labels:
+            known = np.isfinite(columns[task.label])
+            found = [each if each is None else each[known] for each in found]
+        labels, logits, weights, groups = found
+        if (rate := self._negative_rates[task.name]) < 1:
+            weights = np.ones_like(labels) if weights is None else weights
+            weights = weights * np.where(labels == 0, 1 / rate, 1.0)
+        return Scores(labels, logits, weights, groups)
 
     def _metrics(self, sums, scores, exact):
         metrics = {task: of_sums(total) for task, total in sums.items()}

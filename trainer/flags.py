@@ -1,8 +1,71 @@
 """Every flag of the trainer, in one place."""
 
+import dataclasses
+from typing import Any
+
 from absl import flags
 
+from wukong_tf.config import MODEL_CONFIGS
+
 MODES = ("train", "eval", "predict", "plan")
+
+# Kind and meaning of the flags that set a field of a model's configuration.
+SIZES = {
+    "embedding_dim": ("int", "d, width of embeddings"),
+    "num_layers": ("int", "l, number of interaction layers"),
+    "num_fmb": (
+        "list",
+        "n_F, embeddings out of each factorization machine block: one "
+        "number, or one for each layer",
+    ),
+    "num_lcb": (
+        "list",
+        "n_L, embeddings out of each linear compress block: one number, or "
+        "one for each layer",
+    ),
+    "rank": (
+        "list",
+        "k, columns of the FM's projection Y: one number, or one for each "
+        "layer",
+    ),
+    "mlp_units": (
+        "list",
+        "Hidden units of the FM blocks' MLP; with slashes between layers for "
+        "one list a layer, such as 512,512/256",
+    ),
+    "fm": (
+        "string",
+        "full (X X^T), projected (X X^T Y) or attentive (Y made from X)",
+    ),
+    "attention_embeddings": (
+        "int",
+        "Rows that X is compressed to before --fm=attentive makes Y of it",
+    ),
+    "attention_units": ("list", "Hidden units of the MLP that makes that Y"),
+    "remove": (
+        "list",
+        "Parts to leave out of every interaction layer, for ablations: fmb, "
+        "lcb, residual, or linear_path for both of the last",
+    ),
+    "bottom_mlp_units": (
+        "list",
+        "Hidden units of the MLPs that embed numeric and vector features",
+    ),
+    "numeric_embeddings": (
+        "int",
+        "Rows of X_0 that the numeric features together give",
+    ),
+    "head_units": ("list", "Hidden units of the last MLP"),
+    "num_cross_layers": ("int", "Layers of DCN-V2's cross network"),
+    "projection_dim": ("int", "Rank of DCN-V2's cross layers"),
+    "structure": ("string", "stacked or parallel, of DCN-V2"),
+    "dropout": ("float", "Rate after the hidden layers of blocks and heads"),
+    "embedding_dropout": ("float", "Rate on the embeddings"),
+    "table_initial_scale": (
+        "float",
+        "Tables start uniform in [-scale, scale]",
+    ),
+}
 
 
 def define():
@@ -119,6 +182,12 @@ def _data():
             f"Rows of the synthetic {split} split (an epoch of it).",
             lower_bound=1,
         )
+    flags.DEFINE_list(
+        "synthetic_tasks",
+        ["click"],
+        "Tasks of the synthetic log: click, or click,conversion, where only "
+        "clicked rows have a label for conversion.",
+    )
     flags.DEFINE_integer(
         "synthetic_seed", 0, "Seed of the synthetic log.", lower_bound=0
     )
@@ -128,51 +197,26 @@ def _model():
     flags.DEFINE_enum(
         "model",
         "wukong",
-        ("wukong", "logistic_regression"),
-        "Model to train. The flags of sizes below are Wukong's.",
-    )
-    flags.DEFINE_integer("embedding_dim", 16, "d, width of embeddings.")
-    flags.DEFINE_integer("num_layers", 3, "l, number of interaction layers.")
-    flags.DEFINE_list(
-        "num_fmb",
-        ["8"],
-        "n_F, embeddings out of each factorization machine block: one "
-        "number, or one for each layer.",
-    )
-    flags.DEFINE_list(
-        "num_lcb",
-        ["8"],
-        "n_L, embeddings out of each linear compress block: one number, or "
-        "one for each layer.",
-    )
-    flags.DEFINE_list(
-        "rank",
-        ["8"],
-        "k, columns of the FM's projection Y: one number, or one for each "
-        "layer.",
-    )
-    flags.DEFINE_list(
-        "mlp_units", ["128"], "Hidden units of the FM blocks' MLP."
+        tuple(MODEL_CONFIGS),
+        "Model to train. Each of the flags of sizes below belongs to the "
+        "models whose configuration has a field of its name.",
     )
     flags.DEFINE_string(
-        "fm", "projected", '"projected" (X X^T Y) or "full" (X X^T).'
-    )
-    flags.DEFINE_list(
-        "bottom_mlp_units",
-        ["64"],
-        "Hidden units of the MLPs that embed numeric and vector features.",
-    )
-    flags.DEFINE_list("head_units", ["128"], "Hidden units of the last MLP.")
-    flags.DEFINE_float(
-        "dropout", 0.0, "Rate after the hidden layers of blocks and head."
-    )
-    flags.DEFINE_float("embedding_dropout", 0.0, "Rate on the embeddings.")
-    flags.DEFINE_float(
-        "table_initial_scale",
+        "preset",
         None,
-        "Tables start uniform in [-scale, scale]. Default: 0.05, and 0 for "
-        "logistic_regression.",
+        "Sizes of a Wukong by name, such as internal_5.6gf or "
+        "criteo_l3_n16_mlp2x1024; docs/scaling.md lists them. A flag of a "
+        "size given beside it wins.",
     )
+    define: dict[str, Any] = {
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "list": flags.DEFINE_list,
+        "string": flags.DEFINE_string,
+    }
+    for name, (kind, text) in SIZES.items():
+        text = f"{text}. Default: {_defaults(name)}."
+        define[kind](name, None, text)
     flags.DEFINE_enum(
         "lookup",
         "tfrs",
@@ -186,6 +230,36 @@ def _model():
         ("float32", "bfloat16"),
         "Arithmetic of the dense part; tables, norms, logits and loss are "
         "float32 in both. float16 is not offered.",
+    )
+    flags.DEFINE_bool(
+        "remat",
+        False,
+        "Compute each interaction layer again on the way back instead of "
+        "keeping what it made: less memory for a third more time. Wukong "
+        "alone, and without dropout.",
+    )
+    flags.DEFINE_bool(
+        "jit_compile",
+        False,
+        "Compile the dense part, from X_0 to the logits and back, by XLA; "
+        "the tables' lookup and update stay outside.",
+    )
+
+
+def _defaults(name):
+    """The default of a size, with the models that have another one."""
+    found: dict[str, list[str]] = {}
+    for model, config in MODEL_CONFIGS.items():
+        for field in dataclasses.fields(config):
+            if field.name == name:
+                default = field.default
+                if isinstance(default, tuple):
+                    default = ",".join(map(str, default)) or '""'
+                found.setdefault(str(default), []).append(model)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(
+        f"{default} ({', '.join(models)})" for default, models in found.items()
     )
 
 
@@ -210,6 +284,14 @@ def _training():
         0.0,
         "Adds embedding_l2 * row to the gradient of each table row that is "
         "in the batch, once a row and step.",
+    )
+    flags.DEFINE_list(
+        "negative_rate",
+        [],
+        "Share of negative rows that the log kept: one number, or "
+        "TASK:NUMBER for each of several tasks, over what the feature spec "
+        "says. Below 1, log(share) is added to the logits that are served, "
+        "and metrics count a negative row 1 / share times.",
     )
     flags.DEFINE_integer(
         "warmup_steps",
@@ -267,6 +349,20 @@ def _evaluation():
         "Stop after this many evaluations in a row without a better one; 0 "
         "never stops early.",
         lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "eval_negative_rate",
+        None,
+        "Share of negative rows that the valid and test rows kept, where it "
+        "is not --negative_rate: 1 where they are a whole log.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_string(
+        "early_stopping_task",
+        "",
+        "Task whose metric chooses the best checkpoint. Default: the first "
+        "of the feature spec.",
     )
     flags.DEFINE_enum(
         "early_stopping_metric",

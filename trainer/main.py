@@ -57,7 +57,17 @@ def plan(values) -> int:
     from trainer.plan import describe_plan
 
     features = sources.open_features(values)
-    print(describe_plan(run_config.model_from_flags(values, features)))
+    config = run_config.model_from_flags(values, features)
+    train_rows = sources.rows_of_train(values, features)
+    print(
+        describe_plan(
+            config,
+            batch_size=values.batch_size,
+            dtype=run_config.DTYPES[values.precision],
+            remat=values.remat,
+            examples=train_rows and train_rows * values.epochs,
+        )
+    )
     return 0
 
 

@@ -1,58 +1,61 @@
-"""What a model takes, told before anything large is allocated."""
+"""What a model takes, told before anything is allocated."""
 
-import dataclasses
+from collections.abc import Sequence
 
-from wukong_tf.config import ModelConfig
+from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
-from wukong_tf.models import ClickModel, build_model
+from wukong_tf.models import ClickModel
+from wukong_tf.scaling import Cost, cost
 
 FLOAT_BYTES = 4
 
 
-def describe_plan(config: ModelConfig) -> str:
-    """Tables, rows, bytes and parameters, as a text table.
+def describe_plan(
+    config: ModelConfig,
+    *,
+    batch_size: int = 1,
+    dtype: str = "float32",
+    remat: bool = False,
+    examples: int | None = None,
+) -> str:
+    """Tables, parts and totals, as text tables.
 
-    The dense part is built with tables of one row each, so that no table is
-    allocated.
+    Args:
+        config: the model.
+        batch_size: rows of a training batch.
+        dtype: dtype policy of the dense part.
+        remat: whether interaction layers are computed again on the way back.
+        examples: training rows, all epochs together, where they are known.
     """
-    spec = config.features
-    small = dataclasses.replace(
-        spec,
-        categorical=tuple(
-            dataclasses.replace(
-                feature, num_ids=1, oov_id=None, vocabulary=None
-            )
-            for feature in spec.categorical
-        ),
+    found = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
+    # Refuses tables that no lookup could index.
+    if isinstance(config, EmbeddingModelConfig):
+        plan_tables(config.features, config.embedding_dim)
+    else:
+        plan_tables(config.features, 1, own_widths=False)
+    return "\n".join(
+        [
+            *_tables(found),
+            "",
+            *_parts(found),
+            "",
+            *_totals(config.model, found, examples),
+        ]
     )
-    model = build_model(dataclasses.replace(config, features=small))
-    tables = [
-        (table.name, table.rows, layer.plan.width)
-        for layer, fused in zip(model.tables, _fused(config), strict=True)
-        for table in fused.tables
-    ]
-    dense = sum(
-        _size(variable.shape)
-        for variable in model.trainable_variables
-        if not any(variable is layer.table for layer in model.tables)
-    )
-    return _text(config.model, tables, dense)
 
 
 def describe_model(model: ClickModel) -> str:
     """One line on a built model's size."""
     tables = sum(_size(layer.table.shape) for layer in model.tables)
     total = sum(_size(v.shape) for v in model.trainable_variables)
+    return _parameters(model.config.model, total, tables)
+
+
+def _parameters(name, total, tables):
     return (
-        f"{model.config.model}: {total:,} parameters, {tables:,} of them in "
-        f"tables, {total - tables:,} dense"
+        f"{name}: {total:,} parameters, {tables:,} of them in tables, "
+        f"{total - tables:,} dense"
     )
-
-
-def _fused(config):
-    own = config.model == "wukong"
-    width = config.embedding_dim if own else 1
-    return plan_tables(config.features, width, own_widths=own)
 
 
 def _size(shape):
@@ -62,41 +65,80 @@ def _size(shape):
     return total
 
 
-def _text(name, tables, dense):
-    rows = [("table", "rows", "width", "bytes", "optimizer state bytes")]
-    total_bytes = total_state = 0
-    for table, count, width in tables:
-        size, state = count * width * FLOAT_BYTES, count * FLOAT_BYTES
-        total_bytes += size
-        total_state += state
+def _tables(found: Cost) -> list[str]:
+    """Bytes of each table and of the dense part."""
+    rows: list[tuple[object, ...]] = [
+        ("table", "rows", "width", "bytes", "optimizer state bytes")
+    ]
+    for table in found.tables:
+        size = FLOAT_BYTES * table.rows
         rows.append(
-            (table, f"{count:,}", str(width), f"{size:,}", f"{state:,}")
+            (table.name, table.rows, table.width, size * table.width, size)
+        )
+    dense = (found.dense_bytes, found.dense_state_bytes)
+    rows.append(("dense part", "", "", *dense))
+    total = found.table_bytes + found.dense_bytes
+    state = found.table_state_bytes + found.dense_state_bytes
+    rows.append(("total", "", "", total, state))
+    return _aligned(rows)
+
+
+def _parts(found: Cost) -> list[str]:
+    """Parameters and operations of each part, forward, an example."""
+    rows: list[tuple[object, ...]] = [
+        ("part", "parameters", "multiply-adds", "elementwise", "training FLOP")
+    ]
+    for part in found.parts:
+        rows.append(
+            (
+                part.name,
+                part.parameters,
+                part.macs,
+                part.elementwise,
+                6 * part.macs,
+            )
         )
     rows.append(
         (
-            "dense part",
-            "",
-            "",
-            f"{dense * FLOAT_BYTES:,}",
-            f"{2 * dense * FLOAT_BYTES:,}",
+            "an example",
+            found.dense_parameters,
+            found.macs,
+            found.elementwise_flop,
+            found.training_flop,
         )
     )
-    total_bytes += dense * FLOAT_BYTES
-    total_state += 2 * dense * FLOAT_BYTES
-    rows.append(("total", "", "", f"{total_bytes:,}", f"{total_state:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return _aligned(rows)
+
+
+def _totals(name, found: Cost, examples) -> list[str]:
     lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(
-                zip(row, widths, strict=True)
-            )
-        ).rstrip()
+        _parameters(name, found.parameters, found.table_parameters),
+        f"training: {found.training_flop / 1e9:.4g} GFLOP an example in "
+        "matrix products (6 a multiply-add)",
+        f"activations: {found.activation_bytes:,} bytes at a batch of "
+        f"{found.batch_size:,} rows",
+        f"memory: {found.bytes:,} bytes of parameters, optimizer state and "
+        "activations",
+    ]
+    if examples:
+        lines.append(
+            f"data: {examples:,} training rows, "
+            f"{found.pf_days(examples):.3g} PF-days"
+        )
+    return lines
+
+
+def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Rows of cells as lines, numbers to the right."""
+    cells = [
+        [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
         for row in rows
     ]
-    in_tables = sum(count * width for _, count, width in tables)
-    lines.append(
-        f"{name}: {in_tables + dense:,} parameters, {in_tables:,} of them in "
-        f"tables, {dense:,} dense"
-    )
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]

@@ -29,7 +29,12 @@ METRICS = {
 }
 HEADLINE = ("attained_share", "auc", "logloss", "ne", "calibration")
 COMPARED = ("auc", "logloss", "ne", "calibration", "attained_share")
-FACTS = {"run": "Run", "model": "Model", "training": "Training"}
+FACTS = {
+    "run": "Run",
+    "model": "Model",
+    "training": "Training",
+    "cost": "Cost",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,8 +29,8 @@ def evaluate_splits(
         metrics, scores = evaluator.evaluate(source, exact=True)
         attainable = getattr(source, "attainable", None)
         if attainable is not None:
-            best = attainable()
-            for values in metrics.values():
+            for task, best in attainable().items():
+                values = metrics[task]
                 values["attainable_auc"] = best["auc"]
                 values["attainable_logloss"] = best["logloss"]
                 values["attained_share"] = (values["auc"] - 0.5) / (

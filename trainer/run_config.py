@@ -7,13 +7,10 @@ from typing import Any
 
 from absl import flags
 
-from wukong_tf.config import (
-    FeatureSpec,
-    LogisticRegressionConfig,
-    ModelConfig,
-    WukongConfig,
-)
+from trainer.flags import SIZES
+from wukong_tf.config import MODEL_CONFIGS, FeatureSpec, ModelConfig
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.scaling import preset
 
 # Flags that say how long to train or what to keep, not what is trained: a
 # run may go on under other values of them.
@@ -36,26 +33,17 @@ TRAINING = (
     "eval_batch_size",
     "eval_every_steps",
     "early_stopping_metric",
+    "early_stopping_task",
     "shuffle_rows",
     "lookup",
     "precision",
+    "remat",
+    "jit_compile",
     "deterministic",
     *FREE_ON_RESUME,
 )
-MODEL = (
-    "embedding_dim",
-    "num_layers",
-    "num_fmb",
-    "num_lcb",
-    "rank",
-    "mlp_units",
-    "fm",
-    "bottom_mlp_units",
-    "head_units",
-    "dropout",
-    "embedding_dropout",
-    "table_initial_scale",
-)
+# Keras's names of what --precision says.
+DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 SPLITS = ("train", "valid", "test")
 
 
@@ -73,9 +61,12 @@ class Training:
     eval_batch_size: int
     eval_every_steps: int
     early_stopping_metric: str
+    early_stopping_task: str
     shuffle_rows: int
     lookup: str
     precision: str
+    remat: bool
+    jit_compile: bool
     deterministic: bool
     epochs: int
     max_steps: int
@@ -135,13 +126,11 @@ def check_flags(values: flags.FlagValues):
         values.predict_files and values.output
     ):
         raise ConfigError("--mode=predict needs --predict_files and --output.")
-    if values.model != "wukong":
-        for name in MODEL[:-1]:
-            if values[name].present:
-                raise ConfigError(
-                    f"--{name} contradicts --model={values.model}; it is a "
-                    "size of Wukong."
-                )
+    if values.remat and values.model != "wukong":
+        raise ConfigError(
+            f"--remat contradicts --model={values.model}; it belongs to "
+            "Wukong's interaction layers."
+        )
 
 
 def _refuse(values, why, prefix):
@@ -153,28 +142,52 @@ def _refuse(values, why, prefix):
 def model_from_flags(
     values: flags.FlagValues, features: FeatureSpec
 ) -> ModelConfig:
-    """The model that the flags describe, over `features`."""
-    scale = {}
-    if values.table_initial_scale is not None:
-        scale["table_initial_scale"] = values.table_initial_scale
-    if values.model == "logistic_regression":
-        return LogisticRegressionConfig(features, **scale)
+    """The model that the flags describe, over `features`.
+
+    Raises:
+        ConfigError: a flag is no size of the model, or the sizes break a
+            rule.
+    """
+    cls = MODEL_CONFIGS[values.model]
+    own = {field.name for field in dataclasses.fields(cls)}
     sizes: dict[str, Any] = {}
-    for name in ("num_fmb", "num_lcb", "rank"):
-        numbers = _integers(name, values[name].value)
-        sizes[name] = numbers[0] if len(numbers) == 1 else numbers
-    for name in ("mlp_units", "bottom_mlp_units", "head_units"):
-        sizes[name] = _integers(name, values[name].value)
-    return WukongConfig(
-        features,
-        embedding_dim=values.embedding_dim,
-        num_layers=values.num_layers,
-        fm=values.fm,
-        dropout=values.dropout,
-        embedding_dropout=values.embedding_dropout,
-        **sizes,
-        **scale,
-    )
+    if values.preset is not None:
+        if values.model != "wukong":
+            raise ConfigError(
+                f"--preset={values.preset} contradicts --model="
+                f"{values.model}; presets are sizes of Wukong."
+            )
+        sizes |= preset(values.preset).sizes
+    for name in SIZES:
+        value = values[name].value
+        if value is None:
+            continue
+        if name not in own:
+            raise ConfigError(
+                f"--{name} contradicts --model={values.model}, which has no "
+                "such size."
+            )
+        sizes[name] = _size(name, value)
+    if values.remat and sizes.get("dropout"):
+        raise ConfigError(
+            "--remat needs --dropout=0, as a layer computed again would draw "
+            f"another mask; received --dropout={sizes['dropout']}."
+        )
+    return cls(features, **sizes)
+
+
+def _size(name, value):
+    """What a flag of a size says, as the configuration's field has it."""
+    if name in ("num_fmb", "num_lcb", "rank"):
+        numbers = _integers(name, value)
+        return numbers[0] if len(numbers) == 1 else numbers
+    if name == "mlp_units":
+        layers = ",".join(value).split("/")
+        units = tuple(_integers(name, layer.split(",")) for layer in layers)
+        return units[0] if len(units) == 1 else units
+    if name == "remove":
+        return tuple(value)
+    return _integers(name, value) if isinstance(value, list) else value
 
 
 def _integers(name, texts):
@@ -202,6 +215,86 @@ def features_from_flags(values: flags.FlagValues) -> FeatureSpec:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"feature spec {path}: {error}.") from error
     return FeatureSpec.from_json(text, path)
+
+
+def with_overrides(
+    values: flags.FlagValues, features: FeatureSpec
+) -> FeatureSpec:
+    """The feature spec with what --units and flags like it say instead."""
+    units = _pairs("units", values.units, int)
+    rates = _pairs("negative_rate", values.negative_rate, float, alone=True)
+    for flag, named, known in (
+        ("units", units, [f.name for f in features.categorical]),
+        ("negative_rate", rates, [task.name for task in features.tasks]),
+    ):
+        for name in named:
+            if name not in (*known, ""):
+                raise ConfigError(
+                    f"--{flag} must name some of {known}; received {name!r}."
+                )
+    categorical = []
+    for feature in features.categorical:
+        count = units.get(feature.name, feature.units)
+        dropout = feature.unit_dropout if count > 1 else 0.0
+        if values.unit_dropout is not None and count > 1:
+            dropout = values.unit_dropout
+        categorical.append(
+            dataclasses.replace(feature, units=count, unit_dropout=dropout)
+        )
+    if values.unit_dropout and not any(f.units > 1 for f in categorical):
+        raise ConfigError(
+            f"--unit_dropout={values.unit_dropout} needs a feature with "
+            "several units; there is none."
+        )
+    tasks = []
+    for task in features.tasks:
+        rate = rates.get(task.name, rates.get("", task.negative_rate))
+        tasks.append(dataclasses.replace(task, negative_rate=rate))
+    if "" in rates and len(tasks) > 1:
+        raise ConfigError(
+            "--negative_rate must be TASK:NUMBER where there are several "
+            f"tasks, {[task.name for task in tasks]}; received "
+            f"{values.negative_rate}."
+        )
+    return dataclasses.replace(
+        features, categorical=tuple(categorical), tasks=tuple(tasks)
+    )
+
+
+def _pairs(flag, texts, kind, alone=False):
+    """{"NAME": number} of NAME:NUMBER,...; {"": number} of a number alone."""
+    found = {}
+    for text in texts:
+        name, colon, number = text.rpartition(":")
+        try:
+            value = kind(number)
+        except ValueError:
+            value = None
+        if value is None or name in found or not (colon or alone):
+            form = f"NAME:{kind.__name__.upper()}"
+            raise ConfigError(
+                f"--{flag} must hold {form} for each name once; received "
+                f"{','.join(texts)!r}."
+            )
+        found[name] = value
+    return found
+
+
+def columns_of(features: FeatureSpec) -> FeatureSpec:
+    """The spec without what says how its columns are learned from."""
+    return dataclasses.replace(
+        features,
+        categorical=tuple(
+            dataclasses.replace(
+                feature, units=1, unit_dropout=0.0, keep_units=None
+            )
+            for feature in features.categorical
+        ),
+        tasks=tuple(
+            dataclasses.replace(task, negative_rate=1.0, loss_weight=1.0)
+            for task in features.tasks
+        ),
+    )
 
 
 def files_of_split(values: flags.FlagValues, split: str) -> list[str]:

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
-from trainer import distribution, sources
+from trainer import distribution, run_config, sources
 from trainer.actions import log
 from trainer.checkpoints import write_json
 from trainer.data.parquet import ParquetSource
 from trainer.evaluation import Evaluator
 from trainer.results import evaluate_splits
-from trainer.session import DTYPES
 from wukong_tf import runs
 from wukong_tf.errors import ConfigError, DataError
 
@@ -37,10 +36,15 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
             values.run_dir,
             values.checkpoint,
             lookup=values.lookup,
-            dtype=DTYPES[training["precision"]],
+            dtype=run_config.DTYPES[training["precision"]],
             keep_units=runs.parse_keep_units(values.keep_units),
         )
-    return Evaluator(strategy, model, values.eval_batch_size)
+    return Evaluator(
+        strategy,
+        model,
+        values.eval_batch_size,
+        negative_rate=values.eval_negative_rate,
+    )
 
 
 def run_evaluation(values: flags.FlagValues):
@@ -50,7 +54,8 @@ def run_evaluation(values: flags.FlagValues):
     those that the flags name, and must have the run's features.
     """
     features = sources.open_features(values)
-    if features != runs.read_features(values.run_dir):
+    own = runs.read_features(values.run_dir)
+    if run_config.columns_of(features) != run_config.columns_of(own):
         raise ConfigError(
             f"the feature spec of the data is not that of --run_dir="
             f"{values.run_dir}; a run can be evaluated only on its features."

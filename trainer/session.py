@@ -36,14 +36,13 @@ from wukong_tf.optimizers import (
     RowwiseAdagrad,
 )
 from wukong_tf.optimizers.groups import TABLES
+from wukong_tf.scaling import cost
 from wukong_tf.weights import (
     assign_slots,
     model_slots,
     optimizer_slots,
     read_slots,
 )
-
-DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def make_optimizers(
@@ -114,14 +113,19 @@ class Session:
             self.model = build_model(
                 config,
                 lookup=self.training.lookup,
-                dtype=DTYPES[self.training.precision],
+                dtype=run_config.DTYPES[self.training.precision],
+                **({"remat": True} if self.training.remat else {}),
             )
             self.groups = make_optimizers(self.model, self.training)
             self.groups.build()
         self.slots = model_slots(self.model)
         self.slots += optimizer_slots(self.model, self.groups)
         self.evaluator = Evaluator(
-            strategy, self.model, self.training.eval_batch_size, self.stop
+            strategy,
+            self.model,
+            self.training.eval_batch_size,
+            self.stop,
+            values.eval_negative_rate,
         )
 
     def restore(self):
@@ -165,6 +169,8 @@ class Session:
             schedule,
             metrics,
             metric=training.early_stopping_metric,
+            task=training.early_stopping_task
+            or self.model.config.features.tasks[0].name,
             patience=training.patience,
         )
         rate = LinearWarmup(training.learning_rate, training.warmup_steps)
@@ -184,7 +190,11 @@ class Session:
                     strategy=self.strategy,
                     run_steps=make_run_steps(
                         self.strategy,
-                        make_train_step(self.model, self.groups),
+                        make_train_step(
+                            self.model,
+                            self.groups,
+                            jit_compile=training.jit_compile,
+                        ),
                     ),
                     pipeline=pipeline,
                     progress=progress,
@@ -235,6 +245,12 @@ class Session:
             **config,
         }
         results["training"] = dataclasses.asdict(self.training)
+        results["cost"] = cost(
+            self.model.config,
+            batch_size=self.training.batch_size,
+            dtype=run_config.DTYPES[self.training.precision],
+            remat=self.training.remat,
+        ).to_dict()
         results["compared"] = {
             os.path.basename(os.path.normpath(path)): compared_metrics(path)
             for path in self.values.compare_runs
@@ -266,6 +282,12 @@ def run_training(values: flags.FlagValues) -> bool:
         raise ConfigError(
             "--early_stopping_metric=group_auc needs a group column in the "
             "feature spec; there is none."
+        )
+    tasks = [task.name for task in features.tasks]
+    if training.early_stopping_task not in ("", *tasks):
+        raise ConfigError(
+            f"--early_stopping_task must be one of {tasks}; received "
+            f"{training.early_stopping_task!r}."
         )
     for path in values.compare_runs:
         compared_metrics(path)  # a wrong path must not wait for the end

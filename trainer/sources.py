@@ -9,6 +9,7 @@ from trainer.run_config import (
     SPLITS,
     features_from_flags,
     files_of_split,
+    with_overrides,
 )
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
@@ -17,8 +18,26 @@ from wukong_tf.errors import ConfigError
 def open_features(values: flags.FlagValues) -> FeatureSpec:
     """The feature spec of the data that the flags name."""
     if values.synthetic:
-        return SyntheticLog(seed=values.synthetic_seed).spec
-    return features_from_flags(values)
+        features = _synthetic_log(values).spec
+    else:
+        features = features_from_flags(values)
+    return with_overrides(values, features)
+
+
+def rows_of_train(
+    values: flags.FlagValues, features: FeatureSpec
+) -> int | None:
+    """Rows of the train split, or None where no files are named."""
+    if values.synthetic:
+        return int(values.synthetic_train_rows)
+    files = files_of_split(values, "train")
+    return ParquetSource(files, features).num_rows if files else None
+
+
+def _synthetic_log(values):
+    return SyntheticLog(
+        seed=values.synthetic_seed, tasks=tuple(values.synthetic_tasks)
+    )
 
 
 def open_sources(
@@ -31,7 +50,7 @@ def open_sources(
         DataError: a file is missing, empty or does not fit the spec.
     """
     if values.synthetic:
-        log = SyntheticLog(seed=values.synthetic_seed)
+        log = _synthetic_log(values)
         return {
             split: SyntheticSource(
                 log, split, int(values[f"synthetic_{split}_rows"].value or 0)

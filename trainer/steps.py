@@ -19,36 +19,52 @@ def global_loss(
     """This replica's part of the mean loss over the global batch.
 
     The one place where the loss is scaled: the weighted cross-entropies of
-    the tasks, summed over this replica's rows and divided by the rows of
-    the global batch. The parts of all replicas add up to the loss.
+    the tasks, each times its `loss_weight`, summed over this replica's rows
+    and divided by the rows of the global batch. A row without a label adds
+    nothing to its task. The parts of all replicas add up to the loss.
     """
     total = tf.constant(0.0)
     for task in spec.tasks:
+        labels = batch[task.label]
+        known = tf.math.is_finite(labels)
         loss = tf.nn.sigmoid_cross_entropy_with_logits(
-            labels=batch[task.label],
+            # Chosen before the loss: a NaN there would reach the gradients.
+            labels=tf.where(known, labels, 0.0),
             logits=tf.reshape(logits[task.name], [-1]),
         )  # [B]
+        if task.missing_labels:
+            loss = tf.where(known, loss, 0.0)
         if spec.weight:
             loss *= batch[spec.weight]
-        total += tf.reduce_sum(loss)
+        total += task.loss_weight * tf.reduce_sum(loss)
     return total / batch[GLOBAL_ROWS]
 
 
 def make_train_step(
-    model: ClickModel, groups: OptimizerGroups
+    model: ClickModel, groups: OptimizerGroups, *, jit_compile: bool = False
 ) -> Callable[[Batch], tf.Tensor]:
     """A function that takes one training step on a replica's batch.
 
-    It returns the replica's part of the loss, before the step.
+    Args:
+        model: the model.
+        groups: its optimizers.
+        jit_compile: whether XLA compiles the dense part, from the embeddings
+            to the logits, and its gradient. Defaults to False.
+
+    Returns:
+        A function to the replica's part of the loss, before the step.
     """
     spec = model.config.features
     variables = [variable.value for variable in model.trainable_variables]
+    score = model.score
+    if jit_compile:
+        score = tf.function(model.score, jit_compile=True)
 
     def train_step(batch: Batch) -> tf.Tensor:
         inputs = {name: batch[name] for name in spec.feature_names}
         with tf.GradientTape() as tape:
-            logits = model(inputs, training=True)
-            loss = global_loss(spec, logits, batch)
+            x = model.embed(inputs, training=True)  # [B, n, d]
+            loss = global_loss(spec, score(x, training=True), batch)
         groups.apply(tape.gradient(loss, variables))
         return loss
 
@@ -58,36 +74,58 @@ def make_train_step(
 def make_score_step(
     model: ClickModel,
 ) -> Callable[[Batch], dict[str, tf.Tensor]]:
-    """A function from a replica's batch to {task: logits [B]}."""
+    """A function from a replica's batch to {task: logits [B]}, as served."""
     names = model.config.features.feature_names
 
     def score_step(batch: Batch) -> dict[str, tf.Tensor]:
         logits = model({name: batch[name] for name in names}, training=False)
+        logits = model.served_logits(logits)
         return {task: tf.reshape(logit, [-1]) for task, logit in logits.items()}
 
     return score_step
 
 
 def make_eval_step(
-    model: ClickModel,
+    model: ClickModel, negative_rates: dict[str, float]
 ) -> Callable[[Batch], tuple[dict, dict]]:
     """A function that scores a replica's batch and sums its metrics.
 
-    It returns, for each task, the sums of `wukong_tf.metrics.binary_sums`
-    and the logits [B].
+    Args:
+        model: the model.
+        negative_rates: by task, the share of negative rows that the rows to
+            evaluate kept; each that is left stands for so many more.
+
+    Returns:
+        A function to, for each task, the sums of
+        `wukong_tf.metrics.binary_sums` over the rows with a label, and the
+        logits [B] of all rows.
     """
     spec = model.config.features
     score_step = make_score_step(model)
 
     def eval_step(batch: Batch) -> tuple[dict, dict]:
         logits = score_step(batch)
-        weights = batch[spec.weight] if spec.weight else None
-        sums = {
-            task.name: binary_sums(
-                batch[task.label], logits[task.name], weights
-            )
-            for task in spec.tasks
-        }
+        sums = {}
+        for task in spec.tasks:
+            columns = {
+                "labels": batch[task.label],
+                "logits": logits[task.name],
+            }
+            if spec.weight:
+                columns["weights"] = batch[spec.weight]
+            if task.missing_labels:
+                known = tf.math.is_finite(columns["labels"])
+                columns = {
+                    name: tf.boolean_mask(column, known)
+                    for name, column in columns.items()
+                }
+            if (rate := negative_rates[task.name]) < 1:
+                labels = columns["labels"]
+                weights = columns.get("weights", tf.ones_like(labels))
+                columns["weights"] = weights * tf.where(
+                    labels == 0, tf.constant(1 / rate, labels.dtype), 1.0
+                )
+            sums[task.name] = binary_sums(**columns)
         return sums, logits
 
     return eval_step

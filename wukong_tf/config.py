@@ -6,9 +6,16 @@ exported version.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from wukong_tf import plain
+from wukong_tf.baseline_configs import (
+    DCNv2Config,
+    DLRMConfig,
+    FactorizationMachineConfig,
+    LogisticRegressionConfig,
+    MLPConfig,
+)
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_kinds import (
     CategoricalFeature,
@@ -18,13 +25,18 @@ from wukong_tf.feature_kinds import (
     VectorFeature,
 )
 from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.model_config import EmbeddingModelConfig, ModelConfig
 
 __all__ = [
     "CategoricalFeature",
+    "DCNv2Config",
+    "DLRMConfig",
     "EmbeddingGroup",
     "EmbeddingModelConfig",
+    "FactorizationMachineConfig",
     "FeatureSpec",
     "LogisticRegressionConfig",
+    "MLPConfig",
     "ModelConfig",
     "NumericFeature",
     "Task",
@@ -41,110 +53,11 @@ Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """What every model has: features, and a name for its kind.
-
-    Args:
-        features: the columns.
-    """
-
-    model: ClassVar[str]
-
-    features: FeatureSpec
-
-    def __post_init__(self):
-        if not isinstance(self.features, FeatureSpec):
-            raise ConfigError(
-                f"{self._where}: `features` must be a FeatureSpec; received "
-                f"{self.features!r}."
-            )
-
-    @property
-    def _where(self):
-        return f"model {self.model}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values, with its model's name."""
-        return {"model": self.model, **plain.to_dict(self, defaults=True)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The configuration described by `data`; unknown keys are errors."""
-        if not isinstance(data, dict):
-            raise ConfigError(
-                f"model {cls.model}: expected an object; received {data!r}."
-            )
-        if data.get("model", cls.model) != cls.model:
-            raise ConfigError(
-                f"model {cls.model}: received the configuration of model "
-                f"{data['model']!r}."
-            )
-        fields = {key: value for key, value in data.items() if key != "model"}
-        return plain.from_dict(cls, fields, f"model {cls.model}")
-
-    def _check_scale(self, value):
-        plain.check_float(self._where, "table_initial_scale", value)
-        if value < 0:
-            raise ConfigError(
-                f"{self._where}: `table_initial_scale` must be at least 0; "
-                f"received {value}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddingModelConfig(ModelConfig):
-    """What all models share that embed features as rows of one width d.
-
-    Args:
-        features: the columns.
-        embedding_dim: d, the width of every embedding. Defaults to 16.
-        bottom_mlp_units: hidden units of the MLPs that embed numeric and
-            vector features. Defaults to (64,).
-        numeric_embeddings: rows of X_0 that the numeric features together
-            give. Defaults to 1.
-        dropout: rate after hidden layers. Defaults to 0.
-        embedding_dropout: rate on X_0, the embeddings. Defaults to 0.
-        table_initial_scale: tables start uniform in [-scale, scale].
-            Defaults to 0.05.
-    """
-
-    embedding_dim: int = 16
-    bottom_mlp_units: tuple[int, ...] = (64,)
-    numeric_embeddings: int = 1
-    dropout: float = 0.0
-    embedding_dropout: float = 0.0
-    table_initial_scale: float = 0.05
-
-    def __post_init__(self):
-        super().__post_init__()
-        plain.check_int(self._where, "embedding_dim", self.embedding_dim, 1)
-        self._check_units("bottom_mlp_units")
-        plain.check_int(
-            self._where, "numeric_embeddings", self.numeric_embeddings, 1
-        )
-        for field in ("dropout", "embedding_dropout"):
-            plain.check_rate(self._where, field, getattr(self, field))
-        self._check_scale(self.table_initial_scale)
-
-    @property
-    def num_embeddings(self) -> int:
-        """n, the number of rows of X_0."""
-        return self.features.num_embeddings(self.numeric_embeddings)
-
-    def _check_units(self, field):
-        """Freezes and checks a field of hidden units."""
-        object.__setattr__(self, field, plain.frozen(getattr(self, field)))
-        plain.check_units(self._where, field, getattr(self, field))
-
-
-@dataclasses.dataclass(frozen=True)
 class WukongConfig(EmbeddingModelConfig):
     """Features and sizes of one Wukong.
 
     The names follow the paper (arXiv 2403.02545): l, n_F, n_L, k and d.
-    `EmbeddingModelConfig` describes the fields that all models share;
-    `dropout` is the rate after every hidden layer of the blocks' MLP and of
-    the head.
+    `EmbeddingModelConfig` describes the fields that all models share.
 
     Args:
         num_layers: l, the number of interaction layers. Defaults to 3.
@@ -161,6 +74,8 @@ class WukongConfig(EmbeddingModelConfig):
             with a Y made from X). Defaults to "projected".
         head_units: hidden units of the MLP from the last layer to the
             logit, for each task. Defaults to (128,).
+        dropout: rate after every hidden layer of the blocks' MLPs and of
+            the head. Defaults to 0.
         attention_embeddings: rows that X is compressed to before
             fm="attentive" makes Y of it. Defaults to 8.
         attention_units: hidden units of the MLP that makes Y. Defaults to
@@ -180,6 +95,7 @@ class WukongConfig(EmbeddingModelConfig):
     mlp_units: Units = (128,)
     fm: str = "projected"
     head_units: tuple[int, ...] = (128,)
+    dropout: float = 0.0
     attention_embeddings: int = 8
     attention_units: tuple[int, ...] = (32,)
     remove: tuple[str, ...] = ()
@@ -195,6 +111,7 @@ class WukongConfig(EmbeddingModelConfig):
         object.__setattr__(self, "mlp_units", plain.frozen(self.mlp_units))
         self._check_mlp_units(where)
         self._check_units("head_units")
+        plain.check_rate(where, "dropout", self.dropout)
         plain.check_choice(where, "fm", self.fm, FM_KINDS)
         plain.check_int(
             where, "attention_embeddings", self.attention_embeddings, 1
@@ -281,28 +198,16 @@ class WukongConfig(EmbeddingModelConfig):
         return tuple(zip(*columns, units, strict=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class LogisticRegressionConfig(ModelConfig):
-    """Features of a logistic regression, the weakest baseline.
-
-    Args:
-        features: the columns; tables' widths, units and groups are not
-            used, each id has one weight.
-        table_initial_scale: weights of ids start uniform in
-            [-scale, scale]. Defaults to 0.
-    """
-
-    model: ClassVar[str] = "logistic_regression"
-
-    table_initial_scale: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._check_scale(self.table_initial_scale)
-
-
 MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
-    config.model: config for config in (WukongConfig, LogisticRegressionConfig)
+    config.model: config
+    for config in (
+        WukongConfig,
+        LogisticRegressionConfig,
+        FactorizationMachineConfig,
+        MLPConfig,
+        DLRMConfig,
+        DCNv2Config,
+    )
 }
 
 

@@ -162,6 +162,11 @@ class CategoricalFeature:
         return self.table or self.name
 
     @property
+    def ids_per_row(self) -> int:
+        """Ids in the rectangle that holds a row: 1, or the most in a bag."""
+        return 1 if self.max_ids is None else self.max_ids
+
+    @property
     def kept_units(self) -> int:
         """Units that the table holds: all, or those left by a cut."""
         return self.units if self.keep_units is None else self.keep_units

@@ -39,7 +39,7 @@ from tests.trainer.cli import arguments, run
             ["--mlp_units must hold integers", "64,big"],
         ),
         (
-            {"run_dir": "r", "synthetic": True, "fm": "attentive"},
+            {"run_dir": "r", "synthetic": True, "fm": "attention"},
             ["`fm`", "projected", "attentive"],
         ),
         (
@@ -48,7 +48,82 @@ from tests.trainer.cli import arguments, run
         ),
         (
             {"mode": "plan", "synthetic": True, "rank": 64},
-            ["`rank` must be between 1 and the number of embeddings in (10)"],
+            ["`rank` of layer 0 must be between 1 and", "in (10)"],
+        ),
+        (
+            {"mode": "plan", "synthetic": True, "preset": "internal_5gf"},
+            ["preset 'internal_5gf' does not exist", "internal_5.6gf"],
+        ),
+        (
+            {
+                "mode": "plan",
+                "synthetic": True,
+                "preset": "internal_5.6gf",
+                "model": "fm",
+            },
+            ["--preset=internal_5.6gf contradicts --model=fm"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "units": "users:2"},
+            ["--units must name some of", "'user'", "received 'users'"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "units": "user"},
+            ["--units must hold NAME:INT", "'user'"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "unit_dropout": 0.5},
+            ["--unit_dropout=0.5 needs a feature with several units"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "negative_rate": 0},
+            ["`negative_rate` must be in (0, 1]", "received 0"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "negative_rate": "buy:0.5"},
+            ["--negative_rate must name some of ['click']", "'buy'"],
+        ),
+        (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "synthetic_tasks": "click,conversion",
+                "negative_rate": 0.5,
+            },
+            ["--negative_rate must be TASK:NUMBER"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "synthetic_tasks": "buy"},
+            ["`tasks` must be", "'buy'"],
+        ),
+        (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "early_stopping_task": "buy",
+            },
+            ["--early_stopping_task must be one of ['click']", "'buy'"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "keep_units": "2"},
+            ["--keep_units contradicts --mode=train"],
+        ),
+        (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "remat": True,
+                "dropout": 0.5,
+            },
+            ["--remat needs --dropout=0", "--dropout=0.5"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "remat": True, "model": "mlp"},
+            ["--remat contradicts --model=mlp"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "remove": "lcb,residual"},
+            ["`remove` must not name both", "'linear_path'"],
         ),
         (
             {"run_dir": "r", "synthetic": True, "learning_rate": 0},

@@ -61,13 +61,13 @@ def match_weights(
         refuse: called with row, weights column and what it holds where a
             row has more or fewer weights than ids; it raises.
     """
-    weighted = [f for f in spec.categorical if f.weights in batch]
-    for feature in weighted:
-        ids = (batch[feature.name] != PADDING_ID).sum(axis=1)
-        given = (~np.isnan(batch[feature.weights])).sum(axis=1)
+    weighted = {f.name: f.weights for f in spec.categorical if f.weights}
+    for bag, name in weighted.items():
+        ids = (batch[bag] != PADDING_ID).sum(axis=1)
+        given = (~np.isnan(batch[name])).sum(axis=1)
         if (ids != given).any():
             row = int(np.argmax(ids != given))
             text = f"{given[row]} weights for {ids[row]} ids"
-            refuse(row, feature.weights, text)
-    for name in {feature.weights for feature in weighted}:
+            refuse(row, name, text)
+    for name in set(weighted.values()):
         batch[name] = np.nan_to_num(batch[name], copy=False, nan=0.0)

@@ -10,6 +10,9 @@ has mean 0 and variance 1 under the column's own distribution, and the
 columns of a product are independent, so a product is uncorrelated with every
 function of fewer of its columns: models of a lower order cannot explain it.
 One latent serves all products of its column: low orders help to learn high.
+
+Conversions, where they are asked for, follow from products of the same
+latents. Only a clicked row has a label for them, as in a log of purchases.
 """
 
 import dataclasses
@@ -20,10 +23,12 @@ import numpy as np
 
 from trainer.data.source import Batch
 from wukong_tf import config, plain
-from wukong_tf.errors import DataError
+from wukong_tf.errors import ConfigError, DataError
 
 SPLITS = ("train", "valid", "test")
-PROBABILITY = "probability"  # beside the columns of a kept block
+# Beside the columns of a kept block, the true probability of each task.
+PROBABILITY = "probability:"
+LABELS = {"click": "label", "conversion": "conversion"}
 
 # Rows of one random generator: part of the log's definition.
 BLOCK_ROWS = 8192
@@ -72,6 +77,16 @@ TERMS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.80, ("query", "category", "device")),
     (1.00, ("user", "item", "query", "category")),
 )
+CONVERSION_BIAS = -1.4
+CONVERSION_TERMS: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.50, ("user",)),
+    (0.60, ("item",)),
+    (-0.60, ("price",)),
+    (0.30, ("recency",)),
+    (0.70, ("user", "item")),
+    (0.60, ("user", "price")),
+    (0.70, ("query", "category", "device")),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +95,21 @@ class SyntheticLog:
 
     Args:
         seed: makes the latents and every row. Defaults to 0.
+        tasks: ("click",), or ("click", "conversion"). The columns of a log
+            with both are those of one with clicks alone, and one more.
+            Defaults to ("click",).
     """
 
     seed: int = 0
+    tasks: tuple[str, ...] = ("click",)
 
     def __post_init__(self):
         plain.check_int("synthetic log", "seed", self.seed, 0)
+        if self.tasks not in (("click",), ("click", "conversion")):
+            raise ConfigError(
+                "synthetic log: `tasks` must be ('click',) or ('click', "
+                f"'conversion'); received {self.tasks!r}."
+            )
 
     @property
     def spec(self) -> config.FeatureSpec:
@@ -100,6 +124,12 @@ class SyntheticLog:
                 for name, scale in NUMBERS.items()
             ),
             vector=(config.VectorFeature("content", CONTENT_SIZE),),
+            tasks=tuple(
+                config.Task(
+                    task, LABELS[task], missing_labels=task == "conversion"
+                )
+                for task in self.tasks
+            ),
             group="user",
         )
 
@@ -119,6 +149,27 @@ class SyntheticLog:
         Raises:
             ConfigError: `split`, `start` or `count` is out of its range.
         """
+        batch = self._read(split, start, count)
+        true = {name: batch.pop(name) for name in self._probabilities}
+        return batch, true[PROBABILITY + "click"]
+
+    def probabilities(
+        self, split: str, start: int, count: int
+    ) -> dict[str, np.ndarray]:
+        """True probabilities of the rows that `rows` gives, by task.
+
+        That of a conversion is the probability after a click.
+        """
+        batch = self._read(split, start, count)
+        names = zip(self.tasks, self._probabilities, strict=True)
+        return {task: batch[name] for task, name in names}
+
+    @property
+    def _probabilities(self):
+        return [PROBABILITY + task for task in self.tasks]
+
+    def _read(self, split, start, count) -> Batch:
+        """Columns and probabilities, none of them a view of a kept block."""
         plain.check_choice("synthetic log", "split", split, SPLITS)
         plain.check_int("synthetic log", "start", start, 0)
         plain.check_int("synthetic log", "count", count, 0)
@@ -129,15 +180,20 @@ class SyntheticLog:
             kept = slice(max(start - first, 0), stop - first)
             block = _block(self, split, index).items()
             parts.append({name: column[kept] for name, column in block})
-        # Copied, so that no caller writes to a kept block.
-        batch = {
+        return {
             name: np.concatenate([part[name] for part in parts])
             for name in parts[0]
         }
-        return batch, batch.pop(PROBABILITY)
 
     def logits(self, batch: Batch) -> np.ndarray:
         """True logits, float64 [B], of any rows, drawn by `rows` or not."""
+        return self._logits(batch, BIAS, TERMS)
+
+    def conversion_logits(self, batch: Batch) -> np.ndarray:
+        """True logits of a conversion after a click, float64 [B]."""
+        return self._logits(batch, CONVERSION_BIAS, CONVERSION_TERMS)
+
+    def _logits(self, batch, bias, terms):
         latents = {
             name: latent[batch[name]]
             for name, (_, latent) in self._columns.items()
@@ -147,8 +203,8 @@ class SyntheticLog:
             value = np.log1p(value) if transform == "log1p" else value
             latents[name] = (value - mean) / stddev
         latents["content"] = batch["content"] @ self._content[1]  # [B]
-        total = np.full(len(latents["content"]), BIAS)
-        for weight, names in TERMS:
+        total = np.full(len(latents["content"]), bias)
+        for weight, names in terms:
             product = weight * latents[names[0]]
             for name in names[1:]:
                 product *= latents[name]
@@ -216,11 +272,12 @@ class SyntheticSource:
             for start in starts
         )
 
-    def attainable(self) -> dict[str, float]:
-        """Scores of the true probabilities themselves on epoch 0.
+    def attainable(self) -> dict[str, dict[str, float]]:
+        """Scores of the true probabilities themselves on epoch 0, by task.
 
         Expectations over draws of the labels, in closed form over the rows:
-        "auc" and "logloss". Better scores on new rows are luck.
+        "auc" and "logloss". Better scores on new rows are luck. A row counts
+        for conversions by its probability of a click.
 
         Raises:
             DataError: the source has one row, on which no AUC is defined.
@@ -230,11 +287,22 @@ class SyntheticSource:
                 "synthetic source: attainable scores need at least 2 rows; "
                 f"received num_rows={self.num_rows}."
             )
-        _, p = self.log.rows(self.split, 0, self.num_rows)
-        return {"auc": expected_auc(p), "logloss": expected_logloss(p)}
+        true = self.log.probabilities(self.split, 0, self.num_rows)
+        there = {task: np.ones(self.num_rows) for task in true}
+        if "conversion" in there:
+            there["conversion"] = true["click"]
+        return {
+            task: {
+                "auc": expected_auc(p, there[task]),
+                "logloss": expected_logloss(p, there[task]),
+            }
+            for task, p in true.items()
+        }
 
 
-def expected_auc(probability: np.ndarray) -> float:
+def expected_auc(
+    probability: np.ndarray, there: np.ndarray | None = None
+) -> float:
     """AUC of `probability` [B] as a score for labels drawn from it.
 
     The expected number of pairs in the right order over that of all pairs:
@@ -242,21 +310,36 @@ def expected_auc(probability: np.ndarray) -> float:
         sum p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2) / sum p_i (1 - p_j)
 
     over i != j, which is the mean AUC but for terms of order 1 / B.
+
+    Args:
+        probability: of a positive label.
+        there: probability [B] that a row has a label at all, by which its
+            pairs count. Defaults to None, 1 for all.
     """
+    there = np.ones_like(probability) if there is None else there
     values, which = np.unique(probability, return_inverse=True)
-    clicks = np.bincount(which, probability, len(values))
-    others = np.bincount(which, 1 - probability, len(values))
+    clicks = np.bincount(which, there * probability, len(values))
+    others = np.bincount(which, there * (1 - probability), len(values))
     below = np.cumsum(others) - others
     # A row is no pair with itself.
-    own = probability @ (1 - probability)
+    own = (there * probability) @ (there * (1 - probability))
     right = clicks @ (below + others / 2) - own / 2
     return float(right / (clicks.sum() * others.sum() - own))
 
 
-def expected_logloss(probability: np.ndarray) -> float:
-    """LogLoss, in nats, of `probability` for labels drawn from it."""
+def expected_logloss(
+    probability: np.ndarray, there: np.ndarray | None = None
+) -> float:
+    """LogLoss, in nats, of `probability` for labels drawn from it.
+
+    Args:
+        probability: of a positive label.
+        there: probability [B] that a row has a label at all, by which it
+            counts. Defaults to None, 1 for all.
+    """
     odds = probability / (1 - probability)
-    return -float(np.mean(np.log1p(-probability) + probability * np.log(odds)))
+    losses = np.log1p(-probability) + probability * np.log(odds)
+    return -float(np.average(losses, weights=there))
 
 
 def zipf(num_ids: int, exponent: float) -> np.ndarray:
@@ -296,5 +379,18 @@ def _block(log, split, index):
     probability = 1 / (1 + np.exp(-log.logits(batch)))
     label = generator.random(BLOCK_ROWS) < probability
     batch["label"] = label.astype(np.float32)
-    batch[PROBABILITY] = probability
+    batch[PROBABILITY + "click"] = probability
+    if "conversion" in log.tasks:
+        _add_conversions(log, batch, split, index)
     return batch
+
+
+def _add_conversions(log, batch, split, index):
+    """Adds their labels, drawn beside the stream of everything else."""
+    generator = _generator(log.seed, SPLITS.index(split), index, 1)
+    probability = 1 / (1 + np.exp(-log.conversion_logits(batch)))
+    label = generator.random(BLOCK_ROWS) < probability
+    batch["conversion"] = np.where(
+        batch["label"] == 1, label.astype(np.float32), np.float32(np.nan)
+    )
+    batch[PROBABILITY + "conversion"] = probability

@@ -178,7 +178,7 @@ class FeatureEmbedding(keras.layers.Layer):
             return [
                 self.tables[0](stack_columns(inputs, self.spec.categorical))
             ]
-        read = {}
+        read: dict = {}
         for embedding in self.tables:
             read |= self._read(embedding, inputs)  # {name: [B, 1, width]}
         kept = None
@@ -228,7 +228,7 @@ class FeatureEmbedding(keras.layers.Layer):
             return row
         shape = (-1, feature.kept_units, self.embedding_dim)
         rows = ops.reshape(row, shape)  # [B, kept units, d]
-        if kept is not None:
+        if kept is not None and self.unit_dropout is not None:
             rows = self.unit_dropout(rows, feature=feature.name, kept=kept)
         cut = feature.units - feature.kept_units
         return ops.pad(rows, ((0, 0), (0, cut), (0, 0))) if cut else rows
@@ -270,7 +270,7 @@ def scope_name(name: str) -> str:
 def stack_columns(inputs, features):
     """Columns [B] or [B, 1], and bags [B, max_ids], as one tensor [B, C]."""
     columns = [
-        ops.reshape(inputs[f.name], (-1, getattr(f, "max_ids", None) or 1))
+        ops.reshape(inputs[f.name], (-1, getattr(f, "ids_per_row", 1)))
         for f in features
     ]
     return columns[0] if len(columns) == 1 else ops.concatenate(columns, 1)

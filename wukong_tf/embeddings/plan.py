@@ -98,5 +98,5 @@ def _fuse(width, features):
         tables=tuple(tables.values()),
         features=tuple(feature.name for feature in features),
         offsets=tuple(tables[f.table_name].offset for f in features),
-        columns=tuple(f.max_ids or 1 for f in features),
+        columns=tuple(f.ids_per_row for f in features),
     )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -129,7 +130,7 @@ class InteractionStack(keras.layers.Layer):
     def build(self, input_shape):
         """Makes the layers for inputs [B, n, d]."""
         arguments.embeddings_shape("InteractionStack", input_shape)
-        self.layers = []
+        self.layers: list[Any] = []
         shape = tuple(input_shape)
         for index, (num_fmb, num_lcb, rank, units) in enumerate(self._sizes):
             layer = WukongLayer(
@@ -154,8 +155,8 @@ class InteractionStack(keras.layers.Layer):
         """[B, n, d] to [B, rows of the last layer, d]."""
         for layer in self.layers:
             if self.remat and training is not False:
-                layer = keras.remat(functools.partial(layer, training=training))
-                x = layer(x)  # [B, n_F + n_L, d]
+                call = functools.partial(layer, training=training)
+                x = keras.remat(call)(x)  # [B, n_F + n_L, d]
             else:
                 x = layer(x, training=training)  # [B, n_F + n_L, d]
         return x

@@ -132,9 +132,9 @@ class WukongLayer(keras.layers.Layer):
 
     def _blocks(self, x, training):
         """Rows of the two blocks, zeros for one that was removed."""
-        if self.fmb is None and self.lcb is None:
-            return 0.0
         if self.lcb is None:
+            if self.fmb is None:
+                return 0.0
             fmb = self.fmb(x, training=training)  # [B, n_F, d]
             return ops.pad(fmb, ((0, 0), (0, self.num_lcb), (0, 0)))
         lcb = self.lcb(x)  # [B, n_L, d]

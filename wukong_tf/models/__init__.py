@@ -2,13 +2,35 @@
 
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ConfigError
+from wukong_tf.models.baselines import (
+    DLRM,
+    DCNv2,
+    FactorizationMachine,
+    MLPModel,
+)
 from wukong_tf.models.click_model import ClickModel
 from wukong_tf.models.logistic_regression import LogisticRegression
 from wukong_tf.models.wukong import Wukong
 
-__all__ = ["ClickModel", "LogisticRegression", "Wukong", "build_model"]
+__all__ = [
+    "DLRM",
+    "ClickModel",
+    "DCNv2",
+    "FactorizationMachine",
+    "LogisticRegression",
+    "MLPModel",
+    "Wukong",
+    "build_model",
+]
 
-_MODELS = {"wukong": Wukong, "logistic_regression": LogisticRegression}
+_MODELS: dict[str, type[ClickModel]] = {
+    "wukong": Wukong,
+    "logistic_regression": LogisticRegression,
+    "fm": FactorizationMachine,
+    "mlp": MLPModel,
+    "dlrm": DLRM,
+    "dcn_v2": DCNv2,
+}
 
 
 def build_model(config: ModelConfig, **kwargs) -> ClickModel:
@@ -16,7 +38,8 @@ def build_model(config: ModelConfig, **kwargs) -> ClickModel:
 
     Args:
         config: a WukongConfig or another model's configuration.
-        **kwargs: `lookup`, `dtype` and `name`, as the models take them.
+        **kwargs: `lookup`, `dtype` and `name`, as the models take them, and
+            `remat` for a Wukong.
 
     Raises:
         ConfigError: the sizes do not fit together, such as a rank above the
@@ -24,5 +47,7 @@ def build_model(config: ModelConfig, **kwargs) -> ClickModel:
     """
     try:
         return _MODELS[config.model](config, **kwargs)
+    except ConfigError:
+        raise
     except (ValueError, ImportError) as error:
         raise ConfigError(f"model {config.model}: {error}") from error

@@ -1,5 +1,8 @@
 """The contract that Wukong and its baselines share."""
 
+import math
+from typing import Any
+
 import keras
 
 from wukong_tf.config import ModelConfig, model_config_from_dict
@@ -22,6 +25,7 @@ class ClickModel(keras.Model):
             logits are float32 under every policy.
     """
 
+    config: Any  # of the subclass's own kind
     feature_embedding: FeatureEmbedding
     built: bool
 
@@ -60,8 +64,28 @@ class ClickModel(keras.Model):
         """
         raise NotImplementedError
 
+    def served_logits(self, logits):
+        """The logits of the whole log, which are served and evaluated.
+
+        Where a task's log kept only a share r of its negative rows, the
+        odds of the whole log are r times those that the model learned from
+        what was kept.
+
+        Args:
+            logits: dict of task name to logits, as `call` gives them.
+
+        Returns:
+            The same with log(r) added, for tasks with `negative_rate` r.
+        """
+        return {
+            task.name: logits[task.name] + math.log(task.negative_rate)
+            if task.negative_rate < 1
+            else logits[task.name]
+            for task in self.config.features.tasks
+        }
+
     def call(self, inputs, training=None):
-        """Features to {task: logits [B, 1]}."""
+        """Features to {task: logits [B, 1]}, of the log as it was sampled."""
         x = self.embed(inputs, training=training)  # [B, n, d]
         return self.score(x, training=training)  # {task: [B, 1]}
 

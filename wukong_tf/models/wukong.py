@@ -1,16 +1,12 @@
 """Wukong, from features to logits."""
 
-import keras
-from keras import ops
-
 from wukong_tf.config import WukongConfig
-from wukong_tf.embeddings.feature_embedding import FeatureEmbedding, scope_name
-from wukong_tf.layers import MLP, InteractionStack
-from wukong_tf.models.click_model import ClickModel
+from wukong_tf.layers import InteractionStack
+from wukong_tf.models.embedding_model import EmbeddingModel, flatten, register
 
 
-@keras.saving.register_keras_serializable("wukong_tf")
-class Wukong(ClickModel):
+@register
+class Wukong(EmbeddingModel):
     """Wukong (arXiv 2403.02545): embeddings, stacked interactions, an MLP.
 
     logit = MLP(flatten(InteractionStack(X_0))) for each task, where X_0
@@ -59,16 +55,12 @@ class Wukong(ClickModel):
         dtype=None,
     ):
         config.check_ranks()
-        super().__init__(config, name=name, dtype=dtype)
-        self.feature_embedding = FeatureEmbedding(
-            config.features,
-            config.embedding_dim,
-            config.bottom_mlp_units,
-            numeric_embeddings=config.numeric_embeddings,
-            dropout=config.embedding_dropout,
-            initial_scale=config.table_initial_scale,
-            lookup=lookup,
-        )
+        self._remat = remat
+        super().__init__(config, lookup=lookup, name=name, dtype=dtype)
+
+    def build_score(self, rows, width):
+        """Makes the stack and the heads."""
+        config: WukongConfig = self.config
         self.stack = InteractionStack(
             config.num_layers,
             config.num_fmb,
@@ -80,40 +72,15 @@ class Wukong(ClickModel):
             attention_embeddings=config.attention_embeddings,
             attention_units=config.attention_units,
             remove=config.remove,
-            remat=remat,
+            remat=self._remat,
             dtype=self.dtype_policy,
             name="stack",
         )
-        self.heads = [
-            MLP(
-                (*config.head_units, 1),
-                dropout=config.dropout,
-                dtype=self.dtype_policy,
-                name=scope_name(f"head_{task.name}"),
-            )
-            for task in config.features.tasks
-        ]
-        self.build()
-
-    def build(self, input_shape=None):
-        """Makes every weight; the configuration knows all shapes."""
-        if self.built:
-            return
-        self.feature_embedding.build()
-        shape = self.feature_embedding.compute_output_shape(None)
-        self.stack.build(shape)
-        _, rows, width = self.stack.compute_output_shape(shape)
-        for head in self.heads:
-            head.build((None, rows * width))
-        self.built = True
+        self.stack.build((None, rows, width))
+        _, rows, width = self.stack.compute_output_shape((None, rows, width))
+        self.heads = self.make_heads(rows * width, config.head_units)
 
     def score(self, x, training=None):
         """Embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = self.stack(x, training=training)  # [B, n_F + n_L, d]
-        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2]))  # [B, rows * d]
-        return {
-            task.name: ops.cast(head(x, training=training), "float32")
-            for task, head in zip(
-                self.config.features.tasks, self.heads, strict=True
-            )
-        }
+        return self.logits(self.heads, flatten(x), training)

@@ -255,7 +255,7 @@ def test_attainable_scores_equal_a_sum_over_pairs():
         weight = probability[i] * (1 - probability[j])
         pairs += weight
         right += weight * (probability[i] > probability[j])
-    attainable = SyntheticSource(LOG, "test", 300).attainable()
+    attainable = SyntheticSource(LOG, "test", 300).attainable()["click"]
     assert attainable["auc"] == pytest.approx(right / pairs)
 
 
@@ -269,7 +269,7 @@ def test_attainable_scores_equal_a_mean_over_drawn_labels():
         likelihood = np.where(label == 1, probability, 1 - probability)
         scores[draw] = auc(label, probability), -np.log(likelihood).mean()
     error = scores.std(axis=0) / draws**0.5
-    attainable = SyntheticSource(LOG, "test", count).attainable()
+    attainable = SyntheticSource(LOG, "test", count).attainable()["click"]
     expected = attainable["auc"], attainable["logloss"]
     assert (np.abs(scores.mean(axis=0) - expected) < 4 * error).all()
     assert 0.85 < attainable["auc"] < 0.9

@@ -1,0 +1,145 @@
+"""The sizes of the models that Wukong is compared with."""
+
+import dataclasses
+from typing import ClassVar
+
+from wukong_tf import plain
+from wukong_tf.errors import ConfigError
+from wukong_tf.model_config import EmbeddingModelConfig, ModelConfig
+
+STRUCTURES = ("stacked", "parallel")
+
+
+@dataclasses.dataclass(frozen=True)
+class LogisticRegressionConfig(ModelConfig):
+    """Features of a logistic regression, the weakest baseline.
+
+    Args:
+        features: the columns; tables' widths, units and groups are not
+            used, each id has one weight.
+        table_initial_scale: weights of ids start uniform in
+            [-scale, scale]. Defaults to 0.
+    """
+
+    model: ClassVar[str] = "logistic_regression"
+
+    table_initial_scale: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_scale(self.table_initial_scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorizationMachineConfig(EmbeddingModelConfig):
+    """Features and sizes of a factorization machine (Rendle, ICDM 2010).
+
+    `EmbeddingModelConfig` describes the other fields.
+
+    Args:
+        bottom_mlp_units: hidden units of the MLPs that embed numeric and
+            vector features. Defaults to (), a linear map.
+    """
+
+    model: ClassVar[str] = "fm"
+
+    bottom_mlp_units: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeadConfig(EmbeddingModelConfig):
+    """A model that ends in an MLP for each task."""
+
+    head_units: tuple[int, ...] = (128,)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_units("head_units")
+        plain.check_rate(self._where, "dropout", self.dropout)
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPConfig(_HeadConfig):
+    """Features and sizes of an MLP over the embeddings, side by side.
+
+    `EmbeddingModelConfig` describes the other fields.
+
+    Args:
+        head_units: hidden units, for each task. Defaults to (256, 128).
+        dropout: rate after every hidden layer. Defaults to 0.
+    """
+
+    model: ClassVar[str] = "mlp"
+
+    head_units: tuple[int, ...] = (256, 128)
+    dropout: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DLRMConfig(_HeadConfig):
+    """Features and sizes of a DLRM (Naumov et al., arXiv 1906.00091).
+
+    `EmbeddingModelConfig` describes the other fields; `bottom_mlp_units`
+    are those of DLRM's bottom MLP.
+
+    Args:
+        head_units: hidden units of the top MLP, for each task. Defaults to
+            (256, 128).
+        dropout: rate after every hidden layer of the top MLP. Defaults
+            to 0.
+    """
+
+    model: ClassVar[str] = "dlrm"
+
+    head_units: tuple[int, ...] = (256, 128)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_embeddings < 2 and not self.features.numeric:
+            raise ConfigError(
+                f"{self._where}: dot products need at least 2 embeddings; "
+                f"the features give {self.num_embeddings}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DCNv2Config(_HeadConfig):
+    """Features and sizes of a DCN-V2 (Wang et al., arXiv 2008.13535).
+
+    `EmbeddingModelConfig` describes the other fields.
+
+    Args:
+        num_cross_layers: layers of the cross network. Defaults to 3.
+        projection_dim: rank of the cross layers' matrices, at most half the
+            width of the flattened embeddings to save anything. Defaults to
+            None, the full rank.
+        structure: "stacked", the deep network on the cross network, or
+            "parallel", beside it. Defaults to "stacked".
+        head_units: hidden units of the deep network; for each task where
+            it is stacked. Defaults to (256, 128).
+        dropout: rate after every hidden layer of the deep network. Defaults
+            to 0.
+    """
+
+    model: ClassVar[str] = "dcn_v2"
+
+    num_cross_layers: int = 3
+    projection_dim: int | None = None
+    structure: str = "stacked"
+    head_units: tuple[int, ...] = (256, 128)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        where = self._where
+        plain.check_int(where, "num_cross_layers", self.num_cross_layers, 1)
+        if self.projection_dim is not None:
+            plain.check_int(where, "projection_dim", self.projection_dim, 1)
+        plain.check_choice(where, "structure", self.structure, STRUCTURES)
+        if self.structure == "parallel" and not self.head_units:
+            raise ConfigError(
+                f"{where}: structure='parallel' needs a deep network; "
+                "received head_units=()."
+            )

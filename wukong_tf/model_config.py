@@ -1,0 +1,104 @@
+"""What the configurations of all models share."""
+
+import dataclasses
+from typing import Any, ClassVar, Self
+
+from wukong_tf import plain
+from wukong_tf.errors import ConfigError
+from wukong_tf.feature_spec import FeatureSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What every model has: features, and a name for its kind.
+
+    Args:
+        features: the columns.
+    """
+
+    model: ClassVar[str]
+
+    features: FeatureSpec
+
+    def __post_init__(self):
+        if not isinstance(self.features, FeatureSpec):
+            raise ConfigError(
+                f"{self._where}: `features` must be a FeatureSpec; received "
+                f"{self.features!r}."
+            )
+
+    @property
+    def _where(self):
+        return f"model {self.model}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values, with its model's name."""
+        return {"model": self.model, **plain.to_dict(self, defaults=True)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The configuration described by `data`; unknown keys are errors."""
+        if not isinstance(data, dict):
+            raise ConfigError(
+                f"model {cls.model}: expected an object; received {data!r}."
+            )
+        if data.get("model", cls.model) != cls.model:
+            raise ConfigError(
+                f"model {cls.model}: received the configuration of model "
+                f"{data['model']!r}."
+            )
+        fields = {key: value for key, value in data.items() if key != "model"}
+        return plain.from_dict(cls, fields, f"model {cls.model}")
+
+    def _check_scale(self, value):
+        plain.check_float(self._where, "table_initial_scale", value)
+        if value < 0:
+            raise ConfigError(
+                f"{self._where}: `table_initial_scale` must be at least 0; "
+                f"received {value}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingModelConfig(ModelConfig):
+    """What all models share that embed features as rows of one width d.
+
+    Args:
+        features: the columns.
+        embedding_dim: d, the width of every embedding. Defaults to 16.
+        bottom_mlp_units: hidden units of the MLPs that embed numeric and
+            vector features. Defaults to (64,).
+        numeric_embeddings: rows of X_0 that the numeric features together
+            give. Defaults to 1.
+        embedding_dropout: rate on X_0, the embeddings. Defaults to 0.
+        table_initial_scale: tables start uniform in [-scale, scale].
+            Defaults to 0.05.
+    """
+
+    embedding_dim: int = 16
+    bottom_mlp_units: tuple[int, ...] = (64,)
+    numeric_embeddings: int = 1
+    embedding_dropout: float = 0.0
+    table_initial_scale: float = 0.05
+
+    def __post_init__(self):
+        super().__post_init__()
+        plain.check_int(self._where, "embedding_dim", self.embedding_dim, 1)
+        self._check_units("bottom_mlp_units")
+        plain.check_int(
+            self._where, "numeric_embeddings", self.numeric_embeddings, 1
+        )
+        plain.check_rate(
+            self._where, "embedding_dropout", self.embedding_dropout
+        )
+        self._check_scale(self.table_initial_scale)
+
+    @property
+    def num_embeddings(self) -> int:
+        """n, the number of rows of X_0."""
+        return self.features.num_embeddings(self.numeric_embeddings)
+
+    def _check_units(self, field):
+        """Freezes and checks a field of hidden units."""
+        object.__setattr__(self, field, plain.frozen(getattr(self, field)))
+        plain.check_units(self._where, field, getattr(self, field))

@@ -1,0 +1,106 @@
+"""What the models share that end in an MLP for each task."""
+
+import keras
+from keras import ops
+
+from wukong_tf.config import EmbeddingModelConfig
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding, scope_name
+from wukong_tf.layers import MLP
+from wukong_tf.models.click_model import ClickModel
+
+
+class EmbeddingModel(ClickModel):
+    """A model over rows of one width, with its weights made at once.
+
+    Subclasses write `build_score` and `score`.
+
+    Args:
+        config: the model's configuration.
+        lookup: "take" or "tfrs". Defaults to "take".
+        name: of the model. Defaults to the configuration's model name.
+        dtype: Keras dtype policy of the dense part.
+        extra_width: columns of X_0 beside the configuration's
+            `embedding_dim`. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        config: EmbeddingModelConfig,
+        *,
+        lookup="take",
+        name=None,
+        dtype=None,
+        extra_width=0,
+    ):
+        super().__init__(config, name=name, dtype=dtype)
+        self.feature_embedding = FeatureEmbedding(
+            config.features,
+            config.embedding_dim + extra_width,
+            config.bottom_mlp_units,
+            numeric_embeddings=config.numeric_embeddings,
+            dropout=config.embedding_dropout,
+            initial_scale=config.table_initial_scale,
+            lookup=lookup,
+        )
+        self.build()
+
+    def build(self, input_shape=None):
+        """Makes every weight; the configuration knows all shapes."""
+        if self.built:
+            return
+        self.feature_embedding.build()
+        _, rows, width = self.feature_embedding.compute_output_shape(None)
+        self.build_score(rows, width)
+        self.built = True
+
+    def build_score(self, rows: int, width: int):
+        """Makes the weights of `score` for embeddings [B, rows, width]."""
+        raise NotImplementedError
+
+    def make_heads(self, inputs: int, units) -> list[MLP]:
+        """An MLP to the logit for each task, from `inputs` numbers."""
+        heads = [
+            MLP(
+                (*units, 1),
+                dropout=self.config.dropout,
+                dtype=self.dtype_policy,
+                name=scope_name(f"head_{task.name}"),
+            )
+            for task in self.config.features.tasks
+        ]
+        for head in heads:
+            head.build((None, inputs))
+        return heads
+
+    def logits(self, heads, x, training):
+        """{task: float32 [B, 1]} of what the heads make of x."""
+        return {
+            task.name: ops.cast(head(x, training=training), "float32")
+            for task, head in zip(
+                self.config.features.tasks, heads, strict=True
+            )
+        }
+
+
+def library():
+    """The keras_rs package.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import keras_rs
+    except ImportError as error:
+        raise ImportError(
+            "this model needs the package keras-rs: pip install "
+            f"'wukong_tf[baselines]' ({error})."
+        ) from error
+    return keras_rs
+
+
+def flatten(x):
+    """[B, n, d] to [B, n * d]."""
+    return ops.reshape(x, (-1, x.shape[1] * x.shape[2]))
+
+
+register = keras.saving.register_keras_serializable("wukong_tf")

@@ -1,0 +1,7 @@
+"""The paper's sizes by name, and what a model of any size costs."""
+
+from wukong_tf.scaling.cost import Cost, cost
+from wukong_tf.scaling.parts import Part
+from wukong_tf.scaling.presets import Preset, preset, presets
+
+__all__ = ["Cost", "Part", "Preset", "cost", "preset", "presets"]

@@ -1,0 +1,220 @@
+"""Parameters, operations and bytes of a model, before any of it is made."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from wukong_tf import plain
+from wukong_tf.errors import ConfigError
+from wukong_tf.model_config import ModelConfig
+from wukong_tf.scaling import parts
+from wukong_tf.scaling.parts import Part, Table
+
+FLOAT_BYTES = 4
+PF_DAY = 1e15 * 86_400  # floating-point operations
+
+_MODELS: dict[str, Callable[[Any], list[Part]]] = {
+    "wukong": parts.wukong,
+    "logistic_regression": parts.logistic_regression,
+    "fm": parts.fm,
+    "mlp": parts.mlp_model,
+    "dlrm": parts.dlrm,
+    "dcn_v2": parts.dcn_v2,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a model takes.
+
+    Args:
+        tables: every embedding table.
+        parts: everything else.
+        batch_size: rows of a batch on one device.
+        activation_bytes: numbers of a batch that the way back reads, in the
+            bytes that the dtype policy gives them. Lower than the peak: it
+            leaves out gradients, and buffers that one operation needs.
+    """
+
+    tables: tuple[Table, ...]
+    parts: tuple[Part, ...]
+    batch_size: int
+    activation_bytes: int
+
+    @property
+    def table_parameters(self) -> int:
+        """Trained numbers in tables."""
+        return sum(table.rows * table.width for table in self.tables)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Trained numbers outside tables."""
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def parameters(self) -> int:
+        """All trained numbers."""
+        return self.table_parameters + self.dense_parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of matrix products, forward, an example."""
+        return sum(part.macs for part in self.parts)
+
+    @property
+    def forward_flop(self) -> int:
+        """Floating-point operations of the same: two a multiply-add."""
+        return 2 * self.macs
+
+    @property
+    def training_flop(self) -> int:
+        """Of a training step, an example: six a multiply-add.
+
+        Forward, and back for the input and for the weights, each two. The
+        first products over raw numbers need no gradient for their input,
+        and it is counted all the same.
+        """
+        return 6 * self.macs
+
+    @property
+    def elementwise_flop(self) -> int:
+        """All other operations of the dense part, forward, an example."""
+        return sum(part.elementwise for part in self.parts)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables, float32."""
+        return FLOAT_BYTES * self.table_parameters
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the other parameters, float32."""
+        return FLOAT_BYTES * self.dense_parameters
+
+    @property
+    def table_state_bytes(self) -> int:
+        """Bytes of rowwise Adagrad's state: one float32 a row."""
+        return FLOAT_BYTES * sum(table.rows for table in self.tables)
+
+    @property
+    def dense_state_bytes(self) -> int:
+        """Bytes of Adam's state: two float32 a parameter."""
+        return 2 * self.dense_bytes
+
+    @property
+    def bytes(self) -> int:
+        """Parameters, optimizer state and activations together."""
+        return (
+            self.table_bytes
+            + self.dense_bytes
+            + self.table_state_bytes
+            + self.dense_state_bytes
+            + self.activation_bytes
+        )
+
+    def pf_days(self, examples: int) -> float:
+        """PF-days of training on so many examples.
+
+        Days that 10^15 operations a second take for `training_flop` an
+        example.
+        """
+        return self.training_flop * examples / PF_DAY
+
+    def to_dict(self) -> dict[str, Any]:
+        """The totals, and the parts by name."""
+        totals = {
+            name: getattr(self, name)
+            for name in (
+                "parameters",
+                "table_parameters",
+                "dense_parameters",
+                "macs",
+                "forward_flop",
+                "training_flop",
+                "elementwise_flop",
+                "table_bytes",
+                "dense_bytes",
+                "table_state_bytes",
+                "dense_state_bytes",
+                "batch_size",
+                "activation_bytes",
+            )
+        }
+        named = {
+            part.name: {
+                "parameters": part.parameters,
+                "macs": part.macs,
+                "elementwise": part.elementwise,
+            }
+            for part in self.parts
+        }
+        return {**totals, "parts": named}
+
+
+def cost(
+    config: ModelConfig,
+    *,
+    batch_size: int = 1,
+    dtype: str = "float32",
+    remat: bool = False,
+) -> Cost:
+    """What the model of `config` takes; nothing is allocated.
+
+    Args:
+        config: any model's configuration.
+        batch_size: rows of a batch on one device. Defaults to 1.
+        dtype: dtype policy of the dense part: "float32" or
+            "mixed_bfloat16", which halves the bytes of its activations but
+            for norms and embeddings. Defaults to "float32".
+        remat: whether interaction layers are computed again on the way
+            back: of their activations, the inputs and norms' outputs stay,
+            and one layer's at a time. Defaults to False.
+
+    Raises:
+        ConfigError: a size is impossible, such as a rank above the number
+            of embeddings in its layer.
+
+    Example:
+        >>> spec = FeatureSpec((CategoricalFeature("ad", 1000),))
+        >>> cost(WukongConfig(spec, rank=1)).table_parameters
+        16000
+    """
+    plain.check_int("cost", "batch_size", batch_size, 1)
+    plain.check_choice("cost", "dtype", dtype, ("float32", "mixed_bfloat16"))
+    if config.model not in _MODELS:
+        raise ConfigError(
+            f"cost: the model must be one of {sorted(_MODELS)}; received "
+            f"{config.model!r}."
+        )
+    found = _MODELS[config.model](config)
+    narrow = 2 if dtype == "mixed_bfloat16" else FLOAT_BYTES
+
+    def size(part):
+        wide = FLOAT_BYTES * part.float32
+        return wide + narrow * (part.activations - part.float32)
+
+    sizes = [(part.name, size(part)) for part in found]
+    if remat:
+        sizes = _recomputed(sizes)
+    return Cost(
+        tuple(parts.tables(config)),
+        tuple(found),
+        batch_size,
+        batch_size * sum(number for _, number in sizes),
+    )
+
+
+def _recomputed(sizes):
+    """Activations where one layer's are there at a time."""
+    layers: dict[str, int] = {}
+    kept = []
+    for name, number in sizes:
+        if name.startswith("layer "):
+            layer = " ".join(name.split()[:2])
+            if name.endswith("norm"):  # what the next layer starts from
+                kept.append((name, number))
+            else:
+                layers[layer] = layers.get(layer, 0) + number
+        else:
+            kept.append((name, number))
+    return [*kept, ("largest layer", max(layers.values(), default=0))]

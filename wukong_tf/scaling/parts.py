@@ -1,0 +1,285 @@
+"""What each part of a model takes, in closed form."""
+
+import dataclasses
+
+from wukong_tf.config import (
+    DCNv2Config,
+    DLRMConfig,
+    EmbeddingModelConfig,
+    FactorizationMachineConfig,
+    LogisticRegressionConfig,
+    MLPConfig,
+    WukongConfig,
+)
+
+# Passes over its input that a LayerNorm makes: mean, difference, square,
+# mean, product with the inverse deviation, scale, shift.
+_NORM_PASSES = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of a model.
+
+    Args:
+        name: of the part.
+        parameters: trained numbers.
+        macs: multiply-adds of its matrix products, forward, an example.
+        elementwise: other floating-point operations, forward, an example.
+        activations: numbers that it makes for an example and that the way
+            back reads: outputs of lookups, products, norms and sums.
+        float32: of those activations, how many are float32 under every
+            dtype policy.
+    """
+
+    name: str
+    parameters: int = 0
+    macs: int = 0
+    elementwise: int = 0
+    activations: int = 0
+    float32: int = 0
+
+    def __add__(self, other: "Part") -> "Part":
+        """Both together, under the first one's name."""
+        return Part(
+            self.name,
+            self.parameters + other.parameters,
+            self.macs + other.macs,
+            self.elementwise + other.elementwise,
+            self.activations + other.activations,
+            self.float32 + other.float32,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One embedding table.
+
+    Args:
+        name: of the table.
+        rows: one an id.
+        width: floats in a row.
+    """
+
+    name: str
+    rows: int
+    width: int
+
+
+def tables(config) -> list[Table]:
+    """The tables of a model, each once, in the order of its features."""
+    found = {}
+    for feature in config.features.categorical:
+        width = 1
+        if isinstance(config, EmbeddingModelConfig):
+            width = _width(config, feature)
+        found[feature.table_name] = Table(
+            feature.table_name, feature.num_ids, width
+        )
+    return list(found.values())
+
+
+def _row_width(config):
+    """Width of X_0: an FM keeps its first-order weights in one more."""
+    extra = isinstance(config, FactorizationMachineConfig)
+    return config.embedding_dim + extra
+
+
+def _width(config, feature):
+    """Width of a feature's table."""
+    width = feature.embedding_dim or _row_width(config)
+    return width * feature.kept_units
+
+
+def dense(inputs: int, outputs: int, name="", bias=True) -> Part:
+    """A matrix and, with `bias`, a shift."""
+    shift = outputs if bias else 0
+    macs = inputs * outputs
+    return Part(name, macs + shift, macs, shift, outputs)
+
+
+def mlp(inputs: int, units, name="") -> Part:
+    """Dense layers with a ReLU after all but the last."""
+    total = Part(name)
+    for index, size in enumerate(units):
+        total += dense(inputs, size)
+        if index < len(units) - 1:
+            total += Part("", elementwise=size)
+        inputs = size
+    return total
+
+
+def norm(size: int, groups: int, name="") -> Part:
+    """A LayerNorm over `size` numbers, for each of `groups`."""
+    count = size * groups
+    return Part(
+        name,
+        2 * size,
+        0,
+        _NORM_PASSES * count,
+        activations=count,
+        float32=count,
+    )
+
+
+def float32(part: Part) -> Part:
+    """A part that is float32 under every dtype policy."""
+    return dataclasses.replace(part, float32=part.activations)
+
+
+def embedding(config: EmbeddingModelConfig) -> list[Part]:
+    """Lookups, pooling, projections, groups, numbers and vectors."""
+    spec, d = config.features, _row_width(config)
+    lookups = Part("lookups and pooling")
+    projections = Part("projections to d")
+    inputs: dict[str, int] = {}
+    for feature in spec.categorical:
+        width = _width(config, feature)
+        lookups += Part("", activations=width * feature.ids_per_row)
+        if feature.pooling:
+            pooled = feature.ids_per_row * width
+            lookups += Part("", macs=pooled, activations=width)
+        group = feature.embedding_group
+        if group:
+            inputs[group] = inputs.get(group, 0) + width
+        elif width != d * feature.kept_units:
+            projections += dense(width, d, bias=False)
+    groups = Part("embedding groups")
+    for each in spec.embedding_groups:
+        units = (*each.mlp_units, each.num_embeddings * d)
+        groups += mlp(inputs[each.name], units)
+    numbers = Part("numeric features")
+    if spec.numeric:
+        units = (*config.bottom_mlp_units, config.numeric_embeddings * d)
+        numbers += mlp(len(spec.numeric), units)
+    vectors = Part("vector features")
+    for vector in spec.vector:
+        units = (*config.bottom_mlp_units, vector.num_embeddings * d)
+        vectors += mlp(vector.size, units)
+    found = [lookups, projections, groups, numbers, vectors]
+    return [float32(part) for part in found if part.activations]
+
+
+def wukong(config: WukongConfig) -> list[Part]:
+    """Embeddings, each layer by its blocks, and heads."""
+    config.check_ranks()
+    rows, d = config.num_embeddings, config.embedding_dim
+    found = embedding(config)
+    for index, sizes in enumerate(config.layer_sizes):
+        found += _layer(config, f"layer {index}", rows, *sizes)
+        rows = sizes[0] + sizes[1]
+    return found + heads(config, rows * d)
+
+
+def _layer(config, name, rows, num_fmb, num_lcb, rank, units) -> list[Part]:
+    """The parts of one interaction layer with `rows` embeddings in."""
+    d, out = config.embedding_dim, num_fmb + num_lcb
+    linear = "linear_path" not in config.remove
+    found = []
+    if "fmb" not in config.remove:
+        found += _fmb(config, name, rows, num_fmb, rank, units)
+    if linear and "lcb" not in config.remove:
+        found.append(_compress(f"{name} lcb", rows, num_lcb, d))
+    if linear and "residual" not in config.remove:
+        add = Part(f"{name} residual", elementwise=out * d)
+        if rows != out:
+            add += _compress("", rows, out, d)
+        found.append(add)
+    last = norm(d, out, f"{name} norm")
+    return [*found, last + Part("", activations=out * d)]
+
+
+def _fmb(config, name, rows, num_fmb, rank, units) -> list[Part]:
+    d = config.embedding_dim
+    columns = rows if config.fm == "full" else rank
+    found = []
+    product = Part("", macs=columns * rows * d, activations=columns * d)
+    fm = Part(f"{name} fm", macs=rows * columns * d, activations=rows * columns)
+    if config.fm == "projected":
+        fm += dataclasses.replace(product, parameters=rows * rank)
+    elif config.fm == "attentive":
+        fm += product
+        m = config.attention_embeddings
+        attention = _compress(f"{name} attention", rows, m, d)
+        attention += norm(m * d, 1)
+        attention += mlp(m * d, (*config.attention_units, rows * rank))
+        found.append(attention)
+    fm += norm(rows * columns, 1)
+    mapped = mlp(rows * columns, (*units, num_fmb * d), f"{name} mlp")
+    return [*found, fm, mapped]
+
+
+def _compress(name, rows, out, d):
+    return Part(name, rows * out, rows * out * d, activations=out * d)
+
+
+def heads(config, inputs: int, units=None) -> list[Part]:
+    """An MLP to the logit for each task."""
+    units = config.head_units if units is None else units
+    return [
+        mlp(inputs, (*units, 1), f"head {task.name}")
+        for task in config.features.tasks
+    ]
+
+
+def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
+    """A weight for each id and number, and a bias for each task."""
+    spec = config.features
+    found = Part("linear model", len(spec.tasks))
+    for feature in spec.categorical:
+        found += Part("", activations=feature.ids_per_row)
+        if feature.pooling:
+            found += Part("", macs=feature.ids_per_row)
+    if spec.numeric:
+        found += dense(len(spec.numeric), 1)
+    for vector in spec.vector:
+        found += dense(vector.size, 1)
+    rows = len(spec.categorical) + bool(spec.numeric) + len(spec.vector)
+    return [float32(found + Part("", elementwise=rows))]
+
+
+def fm(config: FactorizationMachineConfig) -> list[Part]:
+    """Embeddings with a first-order column, and sums over their rows."""
+    rows, width = config.num_embeddings, config.embedding_dim + 1
+    tasks = len(config.features.tasks)
+    own = tasks * width if tasks > 1 else 0
+    pairs = Part(
+        "pairs", tasks + own, elementwise=4 * rows * width, activations=width
+    )
+    return [*embedding(config), float32(pairs)]
+
+
+def mlp_model(config: MLPConfig) -> list[Part]:
+    """Embeddings and heads."""
+    size = config.num_embeddings * config.embedding_dim
+    return [*embedding(config), *heads(config, size)]
+
+
+def dlrm(config: DLRMConfig) -> list[Part]:
+    """Embeddings, dot products of all pairs, and heads."""
+    rows, d = config.num_embeddings, config.embedding_dim
+    numbers = config.numeric_embeddings if config.features.numeric else 0
+    inputs = rows * (rows - 1) // 2
+    dots = Part("dots", macs=rows * rows * d, activations=rows * rows + inputs)
+    if rows < 2:
+        dots = Part("dots")
+    return [*embedding(config), dots, *heads(config, inputs + numbers * d)]
+
+
+def dcn_v2(config: DCNv2Config) -> list[Part]:
+    """Embeddings, cross layers and the deep network."""
+    size = config.num_embeddings * config.embedding_dim
+    found = embedding(config)
+    for index in range(config.num_cross_layers):
+        cross = Part(f"cross {index}", elementwise=2 * size, activations=size)
+        if config.projection_dim is None:
+            cross += dense(size, size)
+        else:
+            cross += dense(size, config.projection_dim, bias=False)
+            cross += dense(config.projection_dim, size)
+        found.append(cross)
+    if config.structure == "stacked":
+        return [*found, *heads(config, size)]
+    deep = mlp(size, config.head_units, "deep")
+    deep += Part("", elementwise=config.head_units[-1])
+    return [*found, deep, *heads(config, size + config.head_units[-1], ())]

@@ -1,0 +1,131 @@
+"""Sizes of Wukong that the paper trained, by name.
+
+Source: arXiv 2403.02545 v4, table 5 for the internal data set and appendix A
+for Criteo.
+"""
+
+import dataclasses
+import difflib
+import functools
+from typing import Any
+
+from wukong_tf.config import WukongConfig
+from wukong_tf.errors import ConfigError
+from wukong_tf.feature_spec import FeatureSpec
+
+INTERNAL_ROWS = 720  # n_0, from the width of 115,200 at d = 160 in table 5
+INTERNAL_TABLES = 627_000_000_000  # parameters of all its tables
+INTERNAL_EXAMPLES = 146_000_000_000
+CRITEO_ROWS = 27  # 26 categorical features and one row of 13 numbers
+
+# GFLOP an example and parameters in billions as printed; l, n_F = n_L, k,
+# width of the three hidden layers; LogLoss in percent relative to DLRM on
+# task 1 and task 2.
+_INTERNAL: tuple[tuple[Any, ...], ...] = (
+    ("0.53", 627.74, 2, 8, 24, 2048, -0.35, -0.32),
+    ("1.25", 627.82, 4, 32, 24, 2048, -0.45, -0.43),
+    ("2.12", 627.95, 8, 32, 24, 2048, -0.53, -0.49),
+    ("5.6", 628.46, 8, 48, 48, 4096, -0.60, -0.60),
+    ("22.23", 630.96, 8, 96, 96, 8192, -0.67, -0.66),
+    ("61", 636.99, 8, 96, 96, 16384, -0.70, -0.69),
+    ("108", 644.0, 8, 192, 192, 16384, -0.76, -0.76),
+)
+_HEAD_UNITS = (512, 512)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One named set of sizes.
+
+    Args:
+        name: of the preset.
+        sizes: fields of a WukongConfig.
+        chosen: of them, those that the paper does not give.
+        printed: what the paper prints for the model; empty where nothing.
+    """
+
+    name: str
+    sizes: dict[str, Any]
+    chosen: tuple[str, ...]
+    printed: dict[str, float]
+
+    def config(self, features: FeatureSpec, **changes: Any) -> WukongConfig:
+        """The preset over `features`, some fields changed."""
+        return WukongConfig(features, **{**self.sizes, **changes})
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """Every preset by name.
+
+    "internal_GFLOPgf" are the paper's seven scale points, such as
+    "internal_5.6gf"; "criteo_lL_nN_mlpMxU" is its Criteo search space, with
+    L layers, n_F = n_L = N, and M hidden layers of U units.
+    """
+    found = [_internal(*row) for row in _INTERNAL]
+    found += [
+        _criteo(layers, rows, depth, units)
+        for layers in (1, 2, 3, 4)
+        for rows in (8, 16)
+        for depth in (1, 2, 3, 4)
+        for units in (512, 1024, 2048)
+    ]
+    return {each.name: each for each in found}
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: there is none; the message names those like it.
+    """
+    found = presets()
+    if name not in found:
+        close = difflib.get_close_matches(str(name), found, 7, 0.0)
+        raise ConfigError(
+            f"preset {name!r} does not exist; the nearest of {len(found)} "
+            f"are {', '.join(sorted(close))}."
+        )
+    return found[name]
+
+
+def _internal(gflop, billions, layers, rows, rank, units, task_1, task_2):
+    return Preset(
+        f"internal_{gflop}gf",
+        {
+            "embedding_dim": 160,
+            "num_layers": layers,
+            "num_fmb": rows,
+            "num_lcb": rows,
+            "rank": rank,
+            "mlp_units": (units,) * 3,
+            "head_units": _HEAD_UNITS,
+            "bottom_mlp_units": (512, 256),
+        },
+        ("head_units", "bottom_mlp_units"),
+        {
+            "gflop": float(gflop),
+            "parameters": billions * 1e9,
+            "task_1_logloss_percent": task_1,
+            "task_2_logloss_percent": task_2,
+        },
+    )
+
+
+def _criteo(layers, rows, depth, units):
+    return Preset(
+        f"criteo_l{layers}_n{rows}_mlp{depth}x{units}",
+        {
+            "embedding_dim": 128,
+            "num_layers": layers,
+            "num_fmb": rows,
+            "num_lcb": rows,
+            # k = 24 throughout; a layer that 16 rows enter can have no more.
+            "rank": (24, *[min(24, 2 * rows)] * (layers - 1)),
+            "mlp_units": (units,) * depth,
+            "head_units": _HEAD_UNITS,
+            "bottom_mlp_units": (512, 256),
+        },
+        ("head_units", *(("rank",) if rows == 8 and layers > 1 else ())),
+        {},
+    )
