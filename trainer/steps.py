@@ -119,7 +119,8 @@ def make_eval_step(
                     name: tf.boolean_mask(column, known)
                     for name, column in columns.items()
                 }
-            if (rate := negative_rates[task.name]) < 1:
+            rate = negative_rates[task.name]
+            if rate < 1:
                 labels = columns["labels"]
                 weights = columns.get("weights", tf.ones_like(labels))
                 columns["weights"] = weights * tf.where(

@@ -158,12 +158,13 @@ class DCNv2(EmbeddingModel):
         # The library makes these at the first call, under names that are
         # numbered through the process; a checkpoint needs names that stay.
         inner = size
-        if self.config.projection_dim is not None:
-            layer.down_proj_dense.name = "projection"
-            layer.down_proj_dense.build((None, size))
-            inner = self.config.projection_dim
-        layer.dense.name = "dense"
-        layer.dense.build((None, inner))
+        with keras.name_scope(layer.name):
+            if self.config.projection_dim is not None:
+                layer.down_proj_dense.name = "projection"
+                layer.down_proj_dense.build((None, size))
+                inner = self.config.projection_dim
+            layer.dense.name = "dense"
+            layer.dense.build((None, inner))
         return layer
 
     def score(self, x, training=None):

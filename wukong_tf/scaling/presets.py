@@ -41,7 +41,8 @@ class Preset:
         name: of the preset.
         sizes: fields of a WukongConfig.
         chosen: of them, those that the paper does not give.
-        printed: what the paper prints for the model; empty where nothing.
+        printed: what the paper prints for the model, the rank included
+            where a layer cannot have all of it.
     """
 
     name: str
@@ -97,13 +98,14 @@ def _internal(gflop, billions, layers, rows, rank, units, task_1, task_2):
             "num_layers": layers,
             "num_fmb": rows,
             "num_lcb": rows,
-            "rank": rank,
+            "rank": _ranks(rank, layers, rows),
             "mlp_units": (units,) * 3,
             "head_units": _HEAD_UNITS,
             "bottom_mlp_units": (512, 256),
         },
         ("head_units", "bottom_mlp_units"),
         {
+            "rank": rank,
             "gflop": float(gflop),
             "parameters": billions * 1e9,
             "task_1_logloss_percent": task_1,
@@ -120,12 +122,21 @@ def _criteo(layers, rows, depth, units):
             "num_layers": layers,
             "num_fmb": rows,
             "num_lcb": rows,
-            # k = 24 throughout; a layer that 16 rows enter can have no more.
-            "rank": (24, *[min(24, 2 * rows)] * (layers - 1)),
+            "rank": _ranks(24, layers, rows),
             "mlp_units": (units,) * depth,
             "head_units": _HEAD_UNITS,
             "bottom_mlp_units": (512, 256),
         },
-        ("head_units", *(("rank",) if rows == 8 and layers > 1 else ())),
-        {},
+        ("head_units",),
+        {"rank": 24},
     )
+
+
+def _ranks(rank, layers, rows):
+    """The k of each layer: as printed, but at most the rows that enter it.
+
+    The paper prints k = 24 for layers that 16 rows enter; a Y with more
+    columns than rows gives X X^T Y no more than X X^T has.
+    """
+    later = min(rank, 2 * rows)
+    return rank if later == rank else (rank, *[later] * (layers - 1))

@@ -1,0 +1,49 @@
+"""The table of docs/scaling.md: `python -m wukong_tf.scaling`."""
+
+from wukong_tf.feature_kinds import CategoricalFeature
+from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.scaling.cost import cost
+from wukong_tf.scaling.presets import (
+    INTERNAL_EXAMPLES,
+    INTERNAL_ROWS,
+    INTERNAL_TABLES,
+    presets,
+)
+
+
+def table() -> str:
+    """Each internal scale point beside what the paper prints, as Markdown."""
+    # Widths are what counts here; tables are added as the paper gives them.
+    features = FeatureSpec(
+        tuple(
+            CategoricalFeature(f"feature_{index}", 1)
+            for index in range(INTERNAL_ROWS)
+        )
+    )
+    lines = [
+        "| preset | l | n_F = n_L | k | MLP | GFLOP, ours | GFLOP, printed | "
+        "dense parameters, ours | total, ours | total, printed | PF-days |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in presets().items():
+        if not name.startswith("internal_"):
+            continue
+        config = found.config(features)
+        made = cost(config)
+        # One row of width d a feature, in place of the true tables.
+        dense = made.dense_parameters
+        total = (INTERNAL_TABLES + dense) / 1e9
+        units = found.sizes["mlp_units"]
+        lines.append(
+            f"| {name} | {config.num_layers} | {config.num_fmb} | "
+            f"{found.printed['rank']} | {len(units)} x {units[0]} | "
+            f"{made.training_flop / 1e9:.2f} | {found.printed['gflop']:g} | "
+            f"{dense / 1e9:.2f} B | {total:.2f} B | "
+            f"{found.printed['parameters'] / 1e9:.2f} B | "
+            f"{made.pf_days(INTERNAL_EXAMPLES):.3g} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
