@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# What runs on every Keras backend; the rest is TensorFlow's.
+NEUTRAL := tests/layers tests/models tests/embeddings/test_rich_features.py
 
 .PHONY: help quickstart test test-fast test-full lint clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
-	@echo "make test        lint, types and tests, processes included"
+	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
-	@echo "make test-full   all tests, the long ones too"
+	@echo "make test-full   all tests, the long ones and PyTorch's too"
 	@echo "make lint        ruff and mypy"
 	@echo "make clean       remove $(VENV), and nothing that was trained"
 
@@ -31,6 +33,10 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
+$(VENV)/.torch: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e '.[torch]'
+	@touch $@
+
 quickstart: $(VENV)/.run
 	$(BIN)/python -m trainer.main \
 	  --flagfile=configs/quickstart_logistic_regression.flags
@@ -45,11 +51,14 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(PYTEST) -m "not full"
+	KERAS_BACKEND=jax $(PYTEST) -m "not full" $(NEUTRAL)
 
 test-fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not full"
 
-test-full: lint
+test-full: lint $(VENV)/.torch
+	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)
+	KERAS_BACKEND=torch $(PYTEST) $(NEUTRAL)
 	$(PYTEST)
 
 clean:

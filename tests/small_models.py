@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests import backends
 from tests.oracles import blocks
 from wukong_tf import runs
 from wukong_tf.config import (
@@ -76,6 +78,10 @@ CONFIG = WukongConfig(
     bottom_mlp_units=(5,),
     head_units=(8,),
 )
+LOOKUPS = pytest.mark.parametrize(
+    "lookup",
+    ["take", pytest.param("tfrs", marks=backends.tensorflow_only)],
+)
 TABLES = {"tables_6": ("user", "city"), "tables_4": ("item", "shop")}
 
 
@@ -136,7 +142,7 @@ def make(config=CONFIG, seed: int = 0, **kwargs) -> ClickModel:
 
 def numpy(tensor) -> np.ndarray:
     """A tensor or a variable as an array."""
-    return np.asarray(tensor)
+    return backends.numpy(tensor)
 
 
 def write_run(

@@ -30,10 +30,7 @@ CONFIG = WukongConfig(
     head_units=(8,),
     numeric_embeddings=2,
 )
-LOOKUPS = pytest.mark.parametrize(
-    "lookup",
-    ["take", pytest.param("tfrs", marks=backends.tensorflow_only)],
-)
+LOOKUPS = small_models.LOOKUPS
 
 
 def arrays(model):
