@@ -20,7 +20,7 @@ FEATURES, IDS, WIDTH, BATCH, STEPS = 8, 50, 16, 512, 300
 
 
 class Clicks:
-    """Batches of ids, and clicks that depend on pairs of them."""
+    """Batches of ids, and clicks that depend on two of them and the pair."""
 
     def __init__(self, seed: int = 0):
         self._random = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ class Clicks:
         """Ids int32 [B, F] and clicks float32 [B]."""
         ids = self._random.integers(0, IDS, (BATCH, FEATURES), np.int32)
         latents = np.take_along_axis(self._latents, ids.T, axis=1)  # [F, B]
-        logit = 2.0 * latents[0] * latents[1] + latents[2] * latents[3]
+        logit = latents[0] + latents[1] + latents[0] * latents[1]
         click = self._random.random(BATCH) < 1 / (1 + np.exp(-logit))
         return ids, click.astype(np.float32)
 
@@ -42,9 +42,9 @@ def main():
     stack.build((None, FEATURES, WIDTH))
     head = MLP((32, 1))
     head.build((None, 8 * WIDTH))
-    optimizer = keras.optimizers.Adam(3e-3)
+    optimizer = keras.optimizers.Adam(1e-2)
     table = keras.Variable(
-        0.3 * np.random.default_rng(1).normal(size=(FEATURES, IDS, WIDTH)),
+        0.05 * np.random.default_rng(1).normal(size=(FEATURES, IDS, WIDTH)),
         name="table",
     )
     layers = (stack, head)

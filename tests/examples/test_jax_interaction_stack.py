@@ -31,4 +31,4 @@ def test_the_loss_falls_without_tensorflow():
     losses = [float(x) for x in re.findall(r"loss (\S+)", done.stdout)]
     assert len(losses) == 7
     # A coin's is 0.693.
-    assert losses[0] > 0.65 and losses[-1] < 0.55, losses
+    assert losses[0] > 0.65 and losses[-1] < 0.6, losses

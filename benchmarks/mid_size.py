@@ -1,0 +1,81 @@
+"""The model and the batches that the speed benchmarks share.
+
+39 features of width 64, three layers of n_F = n_L = 16 and k = 24, MLPs and
+head of (512, 512), batches of 2,048 rows.
+"""
+
+import itertools
+
+import numpy as np
+
+from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
+
+FEATURES, WIDTH, BATCH = 39, 64, 2048
+NAMES = tuple(f"feature_{index}" for index in range(FEATURES))
+
+
+def features(rows: int) -> FeatureSpec:
+    """The features, whose tables have about `rows` rows together."""
+    return FeatureSpec(
+        tuple(CategoricalFeature(name, rows // FEATURES) for name in NAMES)
+    )
+
+
+def config(rows: int) -> WukongConfig:
+    """The model over tables of about `rows` rows."""
+    return WukongConfig(
+        features(rows),
+        embedding_dim=WIDTH,
+        num_layers=3,
+        num_fmb=16,
+        num_lcb=16,
+        rank=24,
+        mlp_units=(512, 512),
+        head_units=(512, 512),
+    )
+
+
+def batch(spec: FeatureSpec, seed: int, rows: int = BATCH):
+    """Ids, each as likely as any other, and labels."""
+    random = np.random.default_rng(seed)
+    found = {
+        feature.name: random.integers(0, feature.num_ids, rows, np.int32)
+        for feature in spec.categorical
+    }
+    found["label"] = random.integers(0, 2, rows).astype(np.float32)
+    return found
+
+
+def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
+    """The configuration, and a function that trains on the next batch."""
+    import tensorflow as tf
+
+    from trainer.data.pipeline import GLOBAL_ROWS
+    from trainer.steps import make_train_step
+    from wukong_tf.models import build_model
+    from wukong_tf.optimizers import (
+        ClippedAdam,
+        OptimizerGroups,
+        RowwiseAdagrad,
+    )
+    from wukong_tf.optimizers.groups import TABLES
+
+    sizes = config(rows)
+    model = build_model(sizes, lookup=lookup)
+    groups = OptimizerGroups(
+        model.trainable_variables,
+        {
+            "tables": (RowwiseAdagrad(0.05), TABLES),
+            "dense": (ClippedAdam(1e-3), None),
+        },
+    )
+    groups.build()
+    step = tf.function(make_train_step(model, groups, jit_compile=jit_compile))
+    batches = []
+    for seed in range(8):
+        columns = batch(sizes.features, seed)
+        found = {name: tf.constant(value) for name, value in columns.items()}
+        found[GLOBAL_ROWS] = tf.constant(float(BATCH))
+        batches.append(found)
+    turn = itertools.cycle(batches)
+    return sizes, lambda: step(next(turn)).numpy()
