@@ -144,3 +144,36 @@ def test_refuses_tasks_that_cannot_be():
             "`missing_labels`",
             repr(value),
         )
+
+
+def test_refuses_to_cut_what_cannot_be_cut():
+    user = CategoricalFeature("user", 9, units=4)
+    friends = CategoricalFeature(
+        "friends", 9, table="user", units=4, pooling="sum", max_ids=3
+    )
+    spec = FeatureSpec((user, friends, AD))
+    assert [f.keep_units for f in spec.cut(2).categorical] == [2, 2, None]
+    assert [f.kept_units for f in spec.cut(9).categorical] == [4, 4, 1]
+    both = spec.cut({"user": 3, "friends": 3})
+    assert [f.kept_units for f in both.categorical] == [3, 3, 1]
+    for keep in (0, True, 1.5, "2"):
+        assert_refused(lambda k=keep: spec.cut(k), "`keep_units`")
+    assert_refused(
+        lambda: spec.cut({"ad": 1}), "['friends', 'user']", "received 'ad'"
+    )
+    assert_refused(lambda: spec.cut({"user": 5}), "units=4", "received 5")
+    assert_refused(
+        lambda: spec.cut({"user": 2}), "'friends'", "`keep_units`", "2 and None"
+    )
+
+
+def test_bags_that_share_weights_have_one_length():
+    bag = CategoricalFeature("a", 5, pooling="sum", max_ids=3, weights="w")
+    other = dataclasses.replace(bag, name="b", pooling="mean")
+    assert FeatureSpec((bag, other)).feature_names == ("a", "w", "b")
+    assert_refused(
+        lambda: FeatureSpec((bag, dataclasses.replace(other, max_ids=4))),
+        "'a' and 'b'",
+        "'w'",
+        "3 and 4",
+    )

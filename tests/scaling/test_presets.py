@@ -1,10 +1,13 @@
 """The paper's sizes by name."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.errors import assert_refused
 from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 from wukong_tf.scaling import cost, preset, presets
+from wukong_tf.scaling.__main__ import table
 from wukong_tf.scaling.presets import (
     CRITEO_ROWS,
     INTERNAL_ROWS,
@@ -68,3 +71,8 @@ def test_refuses_a_name_that_is_none():
         "internal_5.6gf",
     )
     assert_refused(lambda: preset(None), "preset None")
+
+
+def test_the_docs_show_the_table_as_it_is_made():
+    page = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
+    assert table() in page.read_text(encoding="utf-8")
