@@ -11,16 +11,21 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CategoricalFeature": "wukong_tf.config",
+    "DCNv2Config": "wukong_tf.config",
+    "DLRMConfig": "wukong_tf.config",
     "EmbeddingGroup": "wukong_tf.config",
+    "FactorizationMachineConfig": "wukong_tf.config",
     "FeatureSpec": "wukong_tf.config",
     "LogisticRegression": "wukong_tf.models",
     "LogisticRegressionConfig": "wukong_tf.config",
+    "MLPConfig": "wukong_tf.config",
     "NumericFeature": "wukong_tf.config",
     "RowwiseAdagrad": "wukong_tf.optimizers",
     "Task": "wukong_tf.config",
     "VectorFeature": "wukong_tf.config",
     "Wukong": "wukong_tf.models",
     "WukongConfig": "wukong_tf.config",
+    "build_model": "wukong_tf.models",
     "load_run": "wukong_tf.runs",
 }
 

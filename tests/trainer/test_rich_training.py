@@ -16,6 +16,8 @@ from trainer.data.parquet import ParquetSource
 from wukong_tf import runs
 from wukong_tf.features import encode, signature
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "embedding_dim": 6,
     "num_layers": 2,

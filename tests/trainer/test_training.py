@@ -358,6 +358,21 @@ def test_plan_allocates_no_table(tmp_path, capsys):
     assert f"{(rows + 1000) * 16:,} of them in tables" in said
 
 
+def test_plan_takes_a_preset_and_what_flags_say_instead(capsys):
+    options = {"mode": "plan", "synthetic": True, "rank": 8}
+    options["preset"] = "criteo_l2_n8_mlp1x512"
+    said = []
+    for changes in ({}, {"num_layers": 1}, {"fm": "full"}):
+        assert run(*arguments(**options, **changes)) == 0
+        said.append(capsys.readouterr().out)
+    assert "layer 1 lcb" in said[0] and "layer 2" not in said[0]
+    assert "layer 1" not in said[1]
+    for text in said:
+        assert "data: 2,000,000 training rows" in text
+        assert "GFLOP an example" in text
+    assert said[2] != said[0]
+
+
 def test_patience_may_be_raised_when_a_run_goes_on(tmp_path, flags_of):
     run_dir = str(tmp_path / "patient")
     options = {

@@ -90,7 +90,10 @@ class ClickModel(keras.Model):
         return self.score(x, training=training)  # {task: [B, 1]}
 
     def get_config(self):
-        """Every constructor argument; the lookup is chosen anew on loading."""
+        """Every constructor argument but those that say how to compute.
+
+        Those, the lookup and the like, are chosen anew on loading.
+        """
         return {
             "config": self.config.to_dict(),
             "name": self.name,
