@@ -32,7 +32,8 @@ def describe_plan(
     if isinstance(config, EmbeddingModelConfig):
         plan_tables(config.features, config.embedding_dim)
     else:
-        plan_tables(config.features, 1, own_widths=False)
+        tasks = len(config.features.tasks)
+        plan_tables(config.features, tasks, own_widths=False)
     return "\n".join(
         [
             *_tables(found),

@@ -16,7 +16,7 @@ class LogisticRegressionConfig(ModelConfig):
 
     Args:
         features: the columns; tables' widths, units and groups are not
-            used, each id has one weight.
+            used, each id has one weight for each task.
         table_initial_scale: weights of ids start uniform in
             [-scale, scale]. Defaults to 0.
     """
@@ -137,6 +137,13 @@ class DCNv2Config(_HeadConfig):
         plain.check_int(where, "num_cross_layers", self.num_cross_layers, 1)
         if self.projection_dim is not None:
             plain.check_int(where, "projection_dim", self.projection_dim, 1)
+            width = self.num_embeddings * self.embedding_dim
+            if self.projection_dim > width:
+                raise ConfigError(
+                    f"{where}: `projection_dim` must be at most the width of "
+                    f"the flattened embeddings, {width}; received "
+                    f"{self.projection_dim}."
+                )
         plain.check_choice(where, "structure", self.structure, STRUCTURES)
         if self.structure == "parallel" and not self.head_units:
             raise ConfigError(

@@ -13,6 +13,7 @@ from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
     LogisticRegressionConfig,
+    Task,
     WukongConfig,
 )
 from wukong_tf.models import build_model
@@ -62,8 +63,10 @@ def test_the_logits_equal_numpy():
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_logistic_regression_reads_one_weight_for_each_id():
-    config = LogisticRegressionConfig(RICH, 0.5)
+def test_logistic_regression_reads_one_weight_for_each_id_and_task():
+    tasks = (Task("click", "a"), Task("buy", "b"))
+    features = dataclasses.replace(RICH, tasks=tasks)
+    config = LogisticRegressionConfig(features, 0.5)
     model = small_models.make(config)
     inputs = small_models.inputs(20, spec=RICH)
     weights = arrays(model)
@@ -77,8 +80,13 @@ def test_logistic_regression_reads_one_weight_for_each_id():
         if columns:
             x = np.stack([inputs[column] for column in columns], 1)
         logit = logit + x @ weights[path + "kernel"] + weights[path + "bias"]
-    found = backends.numpy(model(backends.tensors(inputs))["click"])
-    np.testing.assert_allclose(found, logit, rtol=1e-4, atol=1e-4)
+    found = model(backends.tensors(inputs))
+    for index, task in enumerate(tasks):
+        value = backends.numpy(found[task.name])
+        assert value.shape == (20, 1)
+        np.testing.assert_allclose(
+            value[:, 0], logit[:, index], rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])

@@ -143,9 +143,13 @@ def test_refuses_what_cannot_be():
             "`num_cross_layers`",
             repr(value),
         )
-    assert_refused(
-        lambda: DCNv2Config(SPEC, projection_dim=0), "`projection_dim`"
-    )
+    width = DCNv2Config(SPEC, projection_dim=1).num_embeddings * 16
+    for value in (0, width + 1):
+        assert_refused(
+            lambda v=value: DCNv2Config(SPEC, projection_dim=v),
+            "`projection_dim`",
+            f"received {value}",
+        )
     assert_refused(lambda: DCNv2Config(SPEC, structure="crossed"), "'crossed'")
     assert_refused(
         lambda: DCNv2Config(SPEC, structure="parallel", head_units=()),

@@ -12,7 +12,8 @@ from wukong_tf.models.click_model import ClickModel
 class LogisticRegression(ClickModel):
     """A weight for each id, number and vector entry, and a bias.
 
-    The logit is the sum of the embeddings, which are one float wide.
+    The logit is the sum of the embeddings, which are one float wide for each
+    task.
 
     Args:
         config: features.
@@ -32,7 +33,7 @@ class LogisticRegression(ClickModel):
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
             config.features,
-            1,
+            len(config.features.tasks),
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             own_widths=False,
@@ -53,9 +54,9 @@ class LogisticRegression(ClickModel):
         self.built = True
 
     def score(self, x, training=None):
-        """Embeddings [B, n, 1] to {task: logits [B, 1]}."""
-        total = ops.sum(x, axis=1)  # [B, 1]
+        """Embeddings [B, n, tasks] to {task: logits [B, 1]}."""
+        total = ops.sum(x, axis=1) + self.bias  # [B, tasks]
         return {
-            task.name: total + self.bias[index]
+            task.name: total[:, index : index + 1]
             for index, task in enumerate(self.config.features.tasks)
         }

@@ -70,7 +70,7 @@ def tables(config) -> list[Table]:
     """The tables of a model, each once, in the order of its features."""
     found = {}
     for feature in config.features.categorical:
-        width = 1
+        width = len(config.features.tasks)
         if isinstance(config, EmbeddingModelConfig):
             width = _width(config, feature)
         found[feature.table_name] = Table(
@@ -223,19 +223,20 @@ def heads(config, inputs: int, units=None) -> list[Part]:
 
 
 def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
-    """A weight for each id and number, and a bias for each task."""
-    spec = config.features
-    found = Part("linear model", len(spec.tasks))
+    """A weight for each id and number, and a bias, for each task."""
+    spec, tasks = config.features, len(config.features.tasks)
+    found = Part("linear model", tasks)
     for feature in spec.categorical:
-        found += Part("", activations=feature.ids_per_row)
+        size = tasks * feature.ids_per_row
+        found += Part("", activations=size)
         if feature.pooling:
-            found += Part("", macs=feature.ids_per_row)
+            found += Part("", macs=size)
     if spec.numeric:
-        found += dense(len(spec.numeric), 1)
+        found += dense(len(spec.numeric), tasks)
     for vector in spec.vector:
-        found += dense(vector.size, 1)
+        found += dense(vector.size, tasks)
     rows = len(spec.categorical) + bool(spec.numeric) + len(spec.vector)
-    return [float32(found + Part("", elementwise=rows))]
+    return [float32(found + Part("", elementwise=rows * tasks))]
 
 
 def fm(config: FactorizationMachineConfig) -> list[Part]:
