@@ -66,12 +66,12 @@ def test_refuses_what_is_no_object(value):
 
 
 @pytest.mark.parametrize(
-    "value", [None, 3, "dlrm", "", True, [], {}, ["wukong"]]
+    "value", [None, 3, "dlrm_v3", "", True, [], {}, ["wukong"]]
 )
 def test_refuses_an_unknown_model(value):
     assert_refused(
         lambda: model_config_from_dict({"model": value}),
-        "['logistic_regression', 'wukong']",
+        "['dcn_v2', 'dlrm', 'fm', 'logistic_regression', 'mlp', 'wukong']",
         repr(value),
     )
 
