@@ -26,14 +26,14 @@ SPEC = dataclasses.replace(
     weight="importance",
 )
 BATCH = {
-    "clicked": np.float32([1, 0, 0, 1]),
-    "bought": np.float32([1, NAN, NAN, 0]),
-    "importance": np.float32([1, 2, 0, 3]),
-    GLOBAL_ROWS: np.float32(8),
+    "clicked": np.array([1, 0, 0, 1], np.float32),
+    "bought": np.array([1, NAN, NAN, 0], np.float32),
+    "importance": np.array([1, 2, 0, 3], np.float32),
+    GLOBAL_ROWS: np.array(8, np.float32),
 }
 LOGITS = {
-    "click": np.float32([[0.5], [-1.0], [7.0], [2.0]]),
-    "buy": np.float32([[1.5], [3.0], [-3.0], [-0.5]]),
+    "click": np.array([[0.5], [-1.0], [7.0], [2.0]], np.float32),
+    "buy": np.array([[1.5], [3.0], [-3.0], [-0.5]], np.float32),
 }
 
 
