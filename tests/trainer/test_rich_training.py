@@ -114,6 +114,51 @@ def test_metrics_leave_out_rows_without_a_label(finished, folder):
     assert found["logloss"] == pytest.approx(loss, rel=1e-5)
 
 
+def test_sampled_negatives_are_put_right_wherever_scores_leave(
+    folder, tmp_path
+):
+    """In the report, in what predict writes and in what is exported."""
+    run_dir = str(tmp_path / "sampled")
+    options = {"data_dir": folder, "run_dir": run_dir, "model": "fm"}
+    options |= {"negative_rate": "click:0.25", "batch_size": 128}
+    assert run(*arguments(**options)) == 0
+    model = wukong_tf.load_run(run_dir)
+    batch = read(folder)
+    inputs = encode(model.config.features, batch)
+    raw = model({name: tf.constant(v) for name, v in inputs.items()})
+    served = scores(model, batch)
+    for task, rate in (("click", 0.25), ("buy", 1.0)):
+        np.testing.assert_allclose(
+            served[task], raw[task][:, 0] + np.log(rate), rtol=1e-5, atol=1e-6
+        )
+    with open(os.path.join(run_dir, "report", "metrics.json")) as file:
+        found = json.load(file)["test"]["click"]
+    labels = batch["clicked"]
+    p = 1 / (1 + np.exp(-served["click"].astype(np.float64)))
+    weights = np.where(labels == 0, 4.0, 1.0)
+    expected = weights @ p / labels.sum()
+    assert found["calibration"] == pytest.approx(expected, rel=1e-5)
+    whole = evaluate(
+        run_dir, folder, tmp_path / "whole.json", eval_negative_rate=1
+    )
+    assert whole["test"]["click"]["calibration"] == pytest.approx(
+        p.sum() / labels.sum(), rel=1e-5
+    )
+    output = tmp_path / "exports"
+    code, _, err = run_main(
+        f"--run_dir={run_dir}", f"--output={output}", "--version=1"
+    )
+    assert code == 0, err
+    serve = tf.saved_model.load(str(output / "1")).signatures["serving_default"]
+    request = {
+        name: tf.constant(batch[name].astype(form.dtype.as_numpy_dtype))
+        for name, form in signature(rich_clicks.SPEC).items()
+    }
+    np.testing.assert_allclose(
+        serve(**request)["click_logit"], served["click"], atol=1e-5
+    )
+
+
 def evaluate(run_dir, folder, output, **more):
     options = {
         "mode": "eval",
