@@ -69,6 +69,15 @@ def learning_curves(
         if len(steps)
     ]
 
+    tasks = {
+        name
+        for each in valid
+        for name, value in each.items()
+        if isinstance(value, dict)
+    }
+    # The one loss that is trained on is the sum over tasks.
+    train_label = "train loss" + (", all tasks" if len(tasks) > 1 else "")
+
     def draw(figure, theme):
         if not panels:
             return report_style.say(
@@ -79,7 +88,7 @@ def learning_curves(
         for name, axes in zip(panels, rows[:, 0], strict=True):
             report_style.style_axes(axes, theme, "", name)
             if name == "loss":
-                _draw_loss(axes, theme, train_steps, loss)
+                _draw_loss(axes, theme, train_steps, loss, train_label)
                 if len(valid_steps):
                     line["label"] = "valid LogLoss"
                     axes.plot(valid_steps, logloss, **line)
@@ -222,12 +231,12 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
     )
 
 
-def _draw_loss(axes, theme, steps, loss):
+def _draw_loss(axes, theme, steps, loss, label):
     if not len(steps):
         return
     mean = report_curves.smooth(loss, max(1, len(loss) // 40))
     axes.plot(steps, loss, color=theme.first, alpha=0.25, lw=0.8)
-    axes.plot(steps, mean, color=theme.first, lw=1.8, label="train loss")
+    axes.plot(steps, mean, color=theme.first, lw=1.8, label=label)
 
 
 def _mark_step(axes, theme, step):
