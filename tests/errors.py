@@ -7,10 +7,15 @@ import pytest
 from wukong_tf.errors import ConfigError
 
 
+def message(kind: type[Exception], call: Callable[[], object]) -> str:
+    """The message of the error of that kind which the call raises."""
+    with pytest.raises(kind) as error:
+        call()
+    return str(error.value)
+
+
 def assert_refused(call: Callable[[], object], *expected: str) -> None:
     """The call raises a ConfigError whose message has all of `expected`."""
-    with pytest.raises(ConfigError) as error:
-        call()
-    message = str(error.value)
+    found = message(ConfigError, call)
     for text in expected:
-        assert text in message, message
+        assert text in found, found

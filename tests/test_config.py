@@ -15,6 +15,7 @@ from wukong_tf.config import (
     FeatureSpec,
     LogisticRegressionConfig,
     NumericFeature,
+    TableSettings,
     Task,
     VectorFeature,
     WukongConfig,
@@ -102,6 +103,16 @@ def random_spec(seed):
             EmbeddingGroup(name, draw.randint(1, 3), draw.choice([(64,), []]))
             for name in sorted(groups)
         ],
+        [
+            TableSettings(
+                name,
+                draw.choice([None, 0, 0.5]),
+                draw.choice([None, 0.1]),
+                draw.choice([None, 0.0, 1e-6]),
+            )
+            for name in sorted({f.table_name for f in categorical})
+            if draw.random() < 0.5
+        ],
     )
 
 
@@ -171,12 +182,14 @@ def test_the_cases_of_this_file_use_every_field():
     ]
     groups = [group for spec in specs for group in spec.embedding_groups]
     tasks = [task for spec in specs for task in spec.tasks]
+    tables = [table for spec in specs for table in spec.tables]
     for cls, values in (
         (CategoricalFeature, features),
         (NumericFeature, features),
         (VectorFeature, features),
         (EmbeddingGroup, groups),
         (Task, tasks),
+        (TableSettings, tables),
         (FeatureSpec, specs),
         (WukongConfig, CONFIGS.values()),
         (LogisticRegressionConfig, CONFIGS.values()),

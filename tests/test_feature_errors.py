@@ -9,6 +9,7 @@ from wukong_tf.config import (
     EmbeddingGroup,
     FeatureSpec,
     NumericFeature,
+    TableSettings,
     Task,
     VectorFeature,
     WukongConfig,
@@ -177,3 +178,27 @@ def test_bags_that_share_weights_have_one_length():
         "'w'",
         "3 and 4",
     )
+
+
+def test_refuses_settings_of_tables_that_are_not_there_or_break_a_rule():
+    assert_refused(
+        lambda: FeatureSpec((AD,), tables=(TableSettings("add"),)),
+        "`tables`",
+        "['ad']",
+        "received 'add'",
+    )
+    twice = (TableSettings("ad"), TableSettings("ad", 1.0))
+    assert_refused(
+        lambda: FeatureSpec((AD,), tables=twice), "'ad' is declared twice"
+    )
+    for field, value, rule in (
+        ("initial_scale", -1.0, "at least 0"),
+        ("learning_rate", 0.0, "above 0"),
+        ("l2", float("nan"), "finite"),
+    ):
+        assert_refused(
+            lambda f=field, v=value: TableSettings("ad", **{f: v}),
+            "table 'ad'",
+            f"`{field}`",
+            rule,
+        )

@@ -17,7 +17,7 @@ from wukong_tf.weights import (
     assign_slots,
     model_slots,
     optimizer_slots,
-    read_slots,
+    read_arrays,
 )
 
 
@@ -40,7 +40,7 @@ def make_groups(model, rate=0.1):
 
 
 def arrays(slots):
-    return {name: value.copy() for name, value in read_slots(slots)}
+    return read_arrays(slots)
 
 
 def values(slots):

@@ -11,6 +11,7 @@ import numpy as np
 
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
+from wukong_tf.weights import StoredRows
 
 _UNFINISHED = ".unfinished-"
 _CORRUPTED = ".corrupted-"
@@ -31,7 +32,7 @@ def save(
     run_dir: str,
     step: int,
     state: dict[str, Any],
-    arrays: Iterable[tuple[str, np.ndarray]],
+    arrays: Iterable[tuple[str, StoredRows | np.ndarray]],
 ) -> str:
     """Publishes a checkpoint and returns its directory.
 
@@ -39,7 +40,7 @@ def save(
         run_dir: the run directory.
         step: training steps done.
         state: JSON values of the trainer's own.
-        arrays: canonical names and arrays, taken one at a time.
+        arrays: canonical names and arrays, read a piece at a time.
 
     Raises:
         RunError: it could not be written, such as on a full disk; earlier
@@ -54,7 +55,7 @@ def save(
         shutil.rmtree(beside, ignore_errors=True)
         os.mkdir(beside)
         entries = {
-            name: _write_array(beside, f"{index:05d}.npy", _finite(name, array))
+            name: _write_array(beside, f"{index:05d}.npy", name, array)
             for index, (name, array) in enumerate(arrays)
         }
         content = {
@@ -177,7 +178,6 @@ class _Hashing:
 
 def _finite(name, array):
     """`array`, unless it holds what no run can go on from."""
-    array = np.asarray(array)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise TrainingError(
             f"the weights {name!r} are no longer finite. The checkpoint was "
@@ -187,14 +187,24 @@ def _finite(name, array):
     return array
 
 
-def _write_array(folder, name, array):
-    with open(os.path.join(folder, name), "wb") as file:
+def _write_array(folder, file_name, name, array):
+    with open(os.path.join(folder, file_name), "wb") as file:
         hashing = _Hashing(file)
-        np.save(hashing, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(
+            hashing,
+            {
+                "descr": np.lib.format.dtype_to_descr(array.dtype),
+                "fortran_order": False,
+                "shape": array.shape,
+            },
+        )
+        pieces = array.chunks() if isinstance(array, StoredRows) else [array]
+        for chunk in pieces:
+            hashing.write(_finite(name, chunk).tobytes())
         file.flush()
         os.fsync(file.fileno())
     return {
-        "file": name,
+        "file": file_name,
         "shape": list(array.shape),
         "dtype": str(array.dtype),
         "sha256": hashing.hexdigest(),

@@ -282,9 +282,28 @@ def _training():
     flags.DEFINE_float(
         "embedding_l2",
         0.0,
-        "Adds embedding_l2 * row to the gradient of each table row that is "
-        "in the batch, once a row and step.",
+        "Weight decay of tables: adds embedding_l2 * row to the gradient of "
+        "the rows that --embedding_l2_scope says.",
     )
+    flags.DEFINE_enum(
+        "embedding_l2_scope",
+        "touched",
+        ("touched", "all"),
+        "Rows that --embedding_l2 decays in a step. touched: those in the "
+        "batch, once each, at no cost for the others. all: every row of "
+        "every table in every step, which costs O(rows) time a step and "
+        "several times the tables' memory.",
+    )
+    for name, text in (
+        ("table_initial_scales", "Initial scale of some tables' rows"),
+        ("table_learning_rates", "Learning rate of some tables' rows"),
+        ("table_l2s", "Weight decay of some tables' rows"),
+    ):
+        flags.DEFINE_list(
+            name,
+            [],
+            f"{text}, TABLE:NUMBER,..., over what the feature spec says.",
+        )
     flags.DEFINE_list(
         "negative_rate",
         [],
@@ -392,3 +411,21 @@ def _machine():
         "Make TensorFlow refuse or replace operations whose result can "
         "differ from run to run.",
     )
+    flags.DEFINE_enum(
+        "table_device",
+        "auto",
+        ("auto", "accelerator", "cpu"),
+        "Where tables and their optimizer state lie. auto: on the "
+        "accelerator as many as it holds beside the dense part, the smallest "
+        "first, and the others in the host's memory.",
+    )
+    for place, text in (
+        ("accelerator", "the smallest accelerator, less a tenth"),
+        ("host", "the host, or of its control group"),
+    ):
+        flags.DEFINE_float(
+            f"{place}_memory_gib",
+            None,
+            f"Memory for the plan of tables, in GiB. Default: that of {text}.",
+            lower_bound=0.0,
+        )

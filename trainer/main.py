@@ -53,21 +53,32 @@ def predict(values) -> int:
 
 def plan(values) -> int:
     """--mode=plan."""
-    from trainer import run_config, sources
+    from trainer import placement, run_config, sources
     from trainer.plan import describe_plan
+    from wukong_tf.scaling import cost
 
     features = sources.open_features(values)
     config = run_config.model_from_flags(values, features)
     train_rows = sources.rows_of_train(values, features)
+    sizes = {
+        "batch_size": values.batch_size,
+        "dtype": run_config.DTYPES[values.precision],
+        "remat": values.remat,
+    }
+    placed = placement.place(
+        cost(config, **sizes),
+        placement.devices_from_flags(values),
+        values.table_device,
+    )
     print(
         describe_plan(
             config,
-            batch_size=values.batch_size,
-            dtype=run_config.DTYPES[values.precision],
-            remat=values.remat,
+            **sizes,
             examples=train_rows and train_rows * values.epochs,
+            placement=placed,
         )
     )
+    placed.check()
     return 0
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
+from trainer.placement import Placement
 from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.models import ClickModel
 from wukong_tf.scaling import Cost, cost
-
-FLOAT_BYTES = 4
 
 
 def describe_plan(
@@ -17,6 +16,7 @@ def describe_plan(
     dtype: str = "float32",
     remat: bool = False,
     examples: int | None = None,
+    placement: Placement,
 ) -> str:
     """Tables, parts and totals, as text tables.
 
@@ -26,6 +26,7 @@ def describe_plan(
         dtype: dtype policy of the dense part.
         remat: whether interaction layers are computed again on the way back.
         examples: training rows, all epochs together, where they are known.
+        placement: where the tables lie.
     """
     found = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
     # Refuses tables that no lookup could index.
@@ -36,7 +37,9 @@ def describe_plan(
         plan_tables(config.features, tasks, own_widths=False)
     return "\n".join(
         [
-            *_tables(found),
+            *_tables(found, placement),
+            "",
+            *_devices(placement),
             "",
             *_parts(found),
             "",
@@ -66,21 +69,37 @@ def _size(shape):
     return total
 
 
-def _tables(found: Cost) -> list[str]:
-    """Bytes of each table and of the dense part."""
+def _tables(found: Cost, placement: Placement) -> list[str]:
+    """Bytes and place of each table and of the dense part."""
     rows: list[tuple[object, ...]] = [
-        ("table", "rows", "width", "bytes", "optimizer state bytes")
+        ("table", "rows", "width", "bytes", "optimizer state bytes", "device")
     ]
-    for table in found.tables:
-        size = FLOAT_BYTES * table.rows
+    for table in placement.tables:
         rows.append(
-            (table.name, table.rows, table.width, size * table.width, size)
+            (
+                table.name,
+                table.rows,
+                table.width,
+                table.bytes,
+                table.state_bytes,
+                table.device,
+            )
         )
-    dense = (found.dense_bytes, found.dense_state_bytes)
+    first = placement.devices[0].name
+    dense = (found.dense_bytes, found.dense_state_bytes, first)
     rows.append(("dense part", "", "", *dense))
     total = found.table_bytes + found.dense_bytes
     state = found.table_state_bytes + found.dense_state_bytes
-    rows.append(("total", "", "", total, state))
+    rows.append(("total", "", "", total, state, ""))
+    return _aligned(rows)
+
+
+def _devices(placement: Placement) -> list[str]:
+    """What the run takes of each device against what it has."""
+    rows: list[tuple[object, ...]] = [("device", "needed bytes", "of bytes")]
+    for device in placement.devices:
+        has = "unknown" if device.bytes is None else device.bytes
+        rows.append((device.name, placement.used(device), has))
     return _aligned(rows)
 
 

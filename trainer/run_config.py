@@ -8,7 +8,12 @@ from typing import Any
 from absl import flags
 
 from trainer.flags import SIZES
-from wukong_tf.config import MODEL_CONFIGS, FeatureSpec, ModelConfig
+from wukong_tf.config import (
+    MODEL_CONFIGS,
+    FeatureSpec,
+    ModelConfig,
+    TableSettings,
+)
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.scaling import preset
 
@@ -27,6 +32,7 @@ TRAINING = (
     "learning_rate",
     "table_learning_rate",
     "embedding_l2",
+    "embedding_l2_scope",
     "warmup_steps",
     "clipnorm",
     "seed",
@@ -55,6 +61,7 @@ class Training:
     learning_rate: float
     table_learning_rate: float
     embedding_l2: float
+    embedding_l2_scope: str
     warmup_steps: int
     clipnorm: float
     seed: int
@@ -257,8 +264,32 @@ def with_overrides(
             f"{values.negative_rate}."
         )
     return dataclasses.replace(
-        features, categorical=tuple(categorical), tasks=tuple(tasks)
+        features,
+        categorical=tuple(categorical),
+        tasks=tuple(tasks),
+        tables=_table_settings(values, features),
     )
+
+
+def _table_settings(values, features):
+    """The settings of tables, with what flags say instead."""
+    found = {table.name: table for table in features.tables}
+    tables = [feature.table_name for feature in features.categorical]
+    for flag, field in (
+        ("table_initial_scales", "initial_scale"),
+        ("table_learning_rates", "learning_rate"),
+        ("table_l2s", "l2"),
+    ):
+        for name, number in _pairs(flag, values[flag].value, float).items():
+            if name not in tables:
+                raise ConfigError(
+                    f"--{flag} must name some of the tables "
+                    f"{sorted(set(tables))}; received {name!r}."
+                )
+            found[name] = dataclasses.replace(
+                found.get(name, TableSettings(name)), **{field: number}
+            )
+    return tuple(found.values())
 
 
 def _pairs(flag, texts, kind, alone=False):
@@ -294,6 +325,7 @@ def columns_of(features: FeatureSpec) -> FeatureSpec:
             dataclasses.replace(task, negative_rate=1.0, loss_weight=1.0)
             for task in features.tasks
         ),
+        tables=(),
     )
 
 

@@ -20,6 +20,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
 from trainer.evaluation import Evaluator, Interrupted
 from trainer.loop import Progress, Schedule, Window, make_run_steps, train
+from trainer.placement import Placement, devices_from_flags, place
 from trainer.plan import describe_model
 from trainer.report import write_report
 from trainer.results import compared_metrics, evaluate_splits, peak_bytes
@@ -36,7 +37,7 @@ from wukong_tf.optimizers import (
     RowwiseAdagrad,
 )
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.scaling import cost
+from wukong_tf.scaling import Cost, cost
 from wukong_tf.weights import (
     assign_slots,
     model_slots,
@@ -57,6 +58,8 @@ def make_optimizers(
                 RowwiseAdagrad(
                     LinearWarmup(training.table_learning_rate, warmup),
                     l2=training.embedding_l2,
+                    l2_scope=training.embedding_l2_scope,
+                    row_runs=_row_runs(model, training),
                 ),
                 TABLES,
             ),
@@ -68,6 +71,40 @@ def make_optimizers(
                 None,
             ),
         },
+    )
+
+
+def _row_runs(model, training):
+    """How the rows of each table learn, where they do not learn alike."""
+    spec = model.config.features
+    runs = {}
+    for layer in model.tables:
+        found = [spec.table_settings(t.name) for t in layer.plan.tables]
+        if all(t.learning_rate is None and t.l2 is None for t in found):
+            continue
+        runs[layer.table.path] = [
+            _row_run(settings, table.rows, training)
+            for settings, table in zip(found, layer.plan.tables, strict=True)
+        ]
+    return runs
+
+
+def _row_run(settings, rows, training):
+    rate, l2 = settings.learning_rate, settings.l2
+    return (
+        rows,
+        1.0 if rate is None else rate / training.table_learning_rate,
+        training.embedding_l2 if l2 is None else l2,
+    )
+
+
+def model_cost(config: ModelConfig, training: run_config.Training) -> Cost:
+    """What the model takes, trained so."""
+    return cost(
+        config,
+        batch_size=training.batch_size,
+        dtype=run_config.DTYPES[training.precision],
+        remat=training.remat,
     )
 
 
@@ -92,6 +129,7 @@ class Session:
         strategy: where to compute.
         config: the model.
         splits: the sources by split.
+        placement: where the tables lie.
     """
 
     def __init__(
@@ -100,6 +138,7 @@ class Session:
         strategy,
         config: ModelConfig,
         splits: dict[str, Source],
+        placement: Placement,
     ):
         self.values = values
         self.run_dir = values.run_dir
@@ -114,6 +153,7 @@ class Session:
                 config,
                 lookup=self.training.lookup,
                 dtype=run_config.DTYPES[self.training.precision],
+                host_tables=placement.host_tables,
                 **({"remat": True} if self.training.remat else {}),
             )
             self.groups = make_optimizers(self.model, self.training)
@@ -245,12 +285,7 @@ class Session:
             **config,
         }
         results["training"] = dataclasses.asdict(self.training)
-        results["cost"] = cost(
-            self.model.config,
-            batch_size=self.training.batch_size,
-            dtype=run_config.DTYPES[self.training.precision],
-            remat=self.training.remat,
-        ).to_dict()
+        results["cost"] = model_cost(self.model.config, self.training).to_dict()
         results["compared"] = {
             os.path.basename(os.path.normpath(path)): compared_metrics(path)
             for path in self.values.compare_runs
@@ -291,6 +326,12 @@ def run_training(values: flags.FlagValues) -> bool:
         )
     for path in values.compare_runs:
         compared_metrics(path)  # a wrong path must not wait for the end
+    placed = place(
+        model_cost(config, training),
+        devices_from_flags(values),
+        values.table_device,
+    )
+    placed.check()
     model = config.to_dict()
     del model["features"]
     content = {
@@ -304,7 +345,7 @@ def run_training(values: flags.FlagValues) -> bool:
         run_directory.claim(values.run_dir, content, features)
         held_out = splits.get("test", splits["valid"])
         run_directory.write_samples(values.run_dir, held_out)
-        session = Session(values, strategy, config, splits)
+        session = Session(values, strategy, config, splits, placed)
         log(describe_model(session.model))
         log(distribution.describe(strategy))
         for split, source in splits.items():

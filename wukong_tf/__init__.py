@@ -21,6 +21,7 @@ _HOMES = {
     "MLPConfig": "wukong_tf.config",
     "NumericFeature": "wukong_tf.config",
     "RowwiseAdagrad": "wukong_tf.optimizers",
+    "TableSettings": "wukong_tf.config",
     "Task": "wukong_tf.config",
     "VectorFeature": "wukong_tf.config",
     "Wukong": "wukong_tf.models",

@@ -21,6 +21,7 @@ from wukong_tf.feature_kinds import (
     CategoricalFeature,
     EmbeddingGroup,
     NumericFeature,
+    TableSettings,
     Task,
     VectorFeature,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "MLPConfig",
     "ModelConfig",
     "NumericFeature",
+    "TableSettings",
     "Task",
     "VectorFeature",
     "WukongConfig",

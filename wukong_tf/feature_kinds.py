@@ -250,6 +250,42 @@ class EmbeddingGroup:
 
 
 @dataclasses.dataclass(frozen=True)
+class TableSettings:
+    """How the rows of one embedding table start and learn.
+
+    Args:
+        name: of the table: that which features name as their `table`, or
+            the name of a feature with a table of its own.
+        initial_scale: the rows start uniform in [-scale, scale], at least
+            0. Defaults to None, the model's `table_initial_scale`.
+        learning_rate: of the rows, above 0; it warms up as that of the
+            other tables does. Defaults to None, the trainer's
+            `table_learning_rate`.
+        l2: weight decay, at least 0: l2 times a row is added to its
+            gradient. Defaults to None, the trainer's `embedding_l2`.
+    """
+
+    name: str
+    initial_scale: float | None = None
+    learning_rate: float | None = None
+    l2: float | None = None
+
+    def __post_init__(self):
+        where = f"settings of table {self.name!r}"
+        plain.check_name(where, self.name)
+        for field in ("initial_scale", "learning_rate", "l2"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            plain.check_float(where, field, value)
+            if value < 0 or (field == "learning_rate" and not value):
+                least = "above" if field == "learning_rate" else "at least"
+                raise ConfigError(
+                    f"{where}: `{field}` must be {least} 0; received {value}."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """One thing to predict, with its label column of zeros and ones.
 

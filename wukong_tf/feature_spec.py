@@ -11,6 +11,7 @@ from wukong_tf.feature_kinds import (
     CategoricalFeature,
     EmbeddingGroup,
     NumericFeature,
+    TableSettings,
     Task,
     VectorFeature,
 )
@@ -37,6 +38,8 @@ class FeatureSpec:
         embedding_groups: groups that categorical features name as their
             `embedding_group`, in the order of their embeddings. Defaults
             to ().
+        tables: how the rows of some tables start and learn. Defaults to (),
+            all as the model and the trainer say.
 
     Raises:
         ConfigError: naming the feature, the rule and what came.
@@ -49,6 +52,7 @@ class FeatureSpec:
     weight: str | None = None
     group: str | None = None
     embedding_groups: tuple[EmbeddingGroup, ...] = ()
+    tables: tuple[TableSettings, ...] = ()
 
     def __post_init__(self):
         for field, kind in (
@@ -57,6 +61,7 @@ class FeatureSpec:
             ("vector", VectorFeature),
             ("tasks", Task),
             ("embedding_groups", EmbeddingGroup),
+            ("tables", TableSettings),
         ):
             value = getattr(self, field)
             if not isinstance(value, Iterable):
@@ -86,6 +91,7 @@ class FeatureSpec:
             ("feature", [f.name for f in self._features()]),
             ("task", [task.name for task in self.tasks]),
             ("embedding group", [g.name for g in self.embedding_groups]),
+            ("table in `tables`", [table.name for table in self.tables]),
         ):
             for name in names:
                 if names.count(name) > 1:
@@ -166,6 +172,13 @@ class FeatureSpec:
                         f"{theirs} and {mine}."
                     )
 
+        for table in self.tables:
+            if table.name not in first:
+                raise ConfigError(
+                    f"features: `tables` must name tables of categorical "
+                    f"features, {list(first)}; received {table.name!r}."
+                )
+
     def _check_groups(self):
         declared = [group.name for group in self.embedding_groups]
         used = [f.embedding_group for f in self.categorical]
@@ -189,6 +202,11 @@ class FeatureSpec:
             CategoricalFeature | NumericFeature | VectorFeature, ...
         ] = (*self.categorical, *self.numeric, *self.vector)
         return features
+
+    def table_settings(self, name: str) -> TableSettings:
+        """The settings of the table `name`, those of `tables` or none."""
+        found = [table for table in self.tables if table.name == name]
+        return found[0] if found else TableSettings(name)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ CHECKPOINTS = "checkpoints"
 INDEX = "checkpoint.json"
 BEST = "best.json"
 FORMAT = 1
+_MAPPED_BYTES = 2**20  # files above this size are not read at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         path = os.path.join(self.path, self.entries[name]["file"])
         try:
+            if os.path.getsize(path) > _MAPPED_BYTES:
+                # Read as it is used: a table may be most of the memory.
+                return np.lib.format.open_memmap(path, mode="r")
             with open(path, "rb") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
         except (OSError, ValueError) as error:

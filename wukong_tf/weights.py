@@ -8,11 +8,13 @@ part of the optimizer's state.
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
+from wukong_tf import table_rows
 from wukong_tf.errors import RunError
 
 
@@ -78,16 +80,48 @@ def optimizer_slots(model, groups) -> list[Slot]:
     return _numbered(slots)
 
 
-def read_slots(slots: Iterable[Slot]) -> Iterable[tuple[str, np.ndarray]]:
-    """Each slot's name and value, one variable in memory at a time."""
-    variable, value = None, np.empty(0)
+class StoredRows:
+    """A canonical array that lies in a variable, read as it is asked for.
+
+    `np.asarray` gives all of it; `chunks` gives it piece by piece, so that
+    no more of a table than a few megabytes is in memory twice.
+
+    Args:
+        slot: the array's place.
+    """
+
+    def __init__(self, slot: Slot):
+        self._slot = slot
+        self.shape = slot.shape
+        self.dtype = np.dtype(str(slot.variable.dtype))
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The array in pieces along its first axis."""
+        variable, rows = self._slot.variable, self._slot.rows
+        if rows is None:
+            yield np.asarray(keras.ops.convert_to_numpy(variable))
+            return
+        for start, stop in table_rows.chunks(
+            rows, table_rows.row_bytes(variable)
+        ):
+            yield table_rows.read(variable, start, stop)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        del copy  # what is read is a copy already
+        parts = list(self.chunks())
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return whole if dtype is None else whole.astype(dtype)
+
+
+def read_slots(slots: Iterable[Slot]) -> Iterable[tuple[str, StoredRows]]:
+    """Each slot's name, and its array to be read as it is needed."""
     for slot in slots:
-        if slot.variable is not variable:
-            variable, value = slot.variable, np.asarray(slot.variable)
-        if slot.rows is None:
-            yield slot.name, value
-        else:
-            yield slot.name, value[slot.rows[0] : slot.rows[1]]
+        yield slot.name, StoredRows(slot)
+
+
+def read_arrays(slots: Iterable[Slot]) -> dict[str, np.ndarray]:
+    """Each slot's name and its whole array."""
+    return {name: np.asarray(rows) for name, rows in read_slots(slots)}
 
 
 def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
@@ -110,13 +144,16 @@ def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
                 f"shape {slot.shape}; it holds {array.dtype} of shape "
                 f"{tuple(array.shape)}."
             )
-    by_variable: dict[int, list[Slot]] = {}
     for slot in slots:
-        by_variable.setdefault(id(slot.variable), []).append(slot)
-    for group in by_variable.values():
-        parts = [arrays[slot.name] for slot in group]
-        value = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        group[0].variable.assign(value)
+        array = arrays[slot.name]
+        if slot.rows is None:
+            slot.variable.assign(array)
+            continue
+        table_rows.write(slot.variable, slot.rows, _rows_of(array))
+
+
+def _rows_of(array):
+    return lambda start, stop: np.asarray(array[start:stop])
 
 
 def _kind(dtype):

@@ -78,6 +78,19 @@ def test_variables_are_named_by_width_and_widest_first():
         assert re.search(TABLES, f"model/{fused.name}/table")
 
 
+def test_tables_of_the_host_share_no_variable_with_the_others():
+    plan = plan_tables(SPEC, 6, host_tables=("user", "item"))
+    assert [(fused.name, [t.name for t in fused.tables]) for fused in plan] == [
+        ("tables_6", ["city"]),
+        ("host_tables_6", ["user"]),
+        ("tables_4", ["shop"]),
+        ("host_tables_4", ["item"]),
+    ]
+    for fused in plan:
+        assert fused.host == fused.name.startswith("host_")
+        assert re.search(TABLES, f"model/{fused.name}/table")
+
+
 def test_a_width_of_its_own_that_is_d_is_fused_with_the_rest():
     spec = FeatureSpec(
         (CategoricalFeature("a", 3), CategoricalFeature("b", 4, 8))

@@ -17,7 +17,7 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.weights import model_slots, read_arrays
 
 CONFIG = WukongConfig(
     RICH,
@@ -35,7 +35,7 @@ LOOKUPS = small_models.LOOKUPS
 
 
 def arrays(model):
-    return small_models.float64(dict(read_slots(model_slots(model))))
+    return small_models.float64(read_arrays(model_slots(model)))
 
 
 def embedded(model, inputs, **kwargs):
@@ -193,7 +193,7 @@ def test_a_cut_feature_leaves_rows_of_zeros(keep):
     cut = build_model(dataclasses.replace(CONFIG, features=cut_spec))
     weights = {
         name: array[:, : keep * 6] if name == "tables/user" else array
-        for name, array in read_slots(model_slots(model))
+        for name, array in read_arrays(model_slots(model)).items()
     }
     from wukong_tf.weights import assign_slots
 

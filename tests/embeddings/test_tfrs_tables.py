@@ -14,7 +14,7 @@ from wukong_tf import runs
 from wukong_tf.models import Wukong
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES as TABLES_PATTERN
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.weights import model_slots, read_arrays, read_slots
 
 LOOKUPS = ("take", "tfrs")
 ROWS = 6
@@ -27,9 +27,7 @@ def make_batch(seed):
 
 
 def arrays(model):
-    return {
-        name: value.copy() for name, value in read_slots(model_slots(model))
-    }
+    return read_arrays(model_slots(model))
 
 
 def make_groups(model):

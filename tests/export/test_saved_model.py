@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import wukong_tf
 from tests.export.run_directories import columns, request
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.weights import model_slots, read_arrays
 
 
 def logits_of(run_dir, raw, **kwargs):
@@ -75,7 +75,7 @@ def test_every_canonical_array_is_in_the_variables(run_dir, published):
     assert {"tables/user", "tables/things", "tables/site"} <= {
         slot.name for slot in slots
     }
-    for slot, (_, value) in zip(slots, read_slots(slots), strict=True):
+    for slot, value in zip(slots, read_arrays(slots).values(), strict=True):
         first = slot.rows[0] if slot.rows else 0
         assert any(
             array[first:][: len(value)].shape == value.shape

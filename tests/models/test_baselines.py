@@ -21,7 +21,7 @@ from wukong_tf.config import (
     Task,
 )
 from wukong_tf.models import build_model
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.weights import model_slots, read_arrays
 
 TWO = dataclasses.replace(
     RICH, tasks=(Task("click", "a"), Task("buy", "b", missing_labels=True))
@@ -47,7 +47,7 @@ MODELS = pytest.mark.parametrize("name", CONFIGS)
 
 
 def arrays(model):
-    return small_models.float64(dict(read_slots(model_slots(model))))
+    return small_models.float64(read_arrays(model_slots(model)))
 
 
 @MODELS

@@ -11,7 +11,7 @@ from tests.oracles import models as oracles
 from tests.small_models import CONFIG, SPEC, numpy
 from wukong_tf.config import FeatureSpec, NumericFeature, Task, WukongConfig
 from wukong_tf.models import ClickModel, Wukong, build_model
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.weights import model_slots, read_arrays
 
 SHAPES = {
     "projected": CONFIG,
@@ -35,7 +35,7 @@ def model():
 
 
 def arrays(model):
-    return dict(read_slots(model_slots(model)))
+    return read_arrays(model_slots(model))
 
 
 @small_models.LOOKUPS

@@ -68,6 +68,14 @@ from tests.trainer.cli import arguments, run
             ["--units must name some of", "'user'", "received 'users'"],
         ),
         (
+            {"run_dir": "r", "synthetic": True, "table_l2s": "users:1"},
+            ["--table_l2s must name some of the tables", "'user'", "'users'"],
+        ),
+        (
+            {"run_dir": "r", "synthetic": True, "table_learning_rates": "1"},
+            ["--table_learning_rates must hold NAME:FLOAT", "'1'"],
+        ),
+        (
             {"run_dir": "r", "synthetic": True, "units": "user"},
             ["--units must hold NAME:INT", "'user'"],
         ),

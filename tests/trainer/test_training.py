@@ -117,9 +117,9 @@ def test_every_table_and_weight_moved(finished):
     config = runs.read_model_config(finished)
     keras.utils.set_random_seed(0)
     from wukong_tf.models import build_model
-    from wukong_tf.weights import model_slots, read_slots
+    from wukong_tf.weights import model_slots, read_arrays
 
-    fresh = dict(read_slots(model_slots(build_model(config))))
+    fresh = read_arrays(model_slots(build_model(config)))
     trained = arrays(finished)
     tables = [name for name in trained if name.startswith("tables/")]
     assert tables == ["tables/user", "tables/item"]
@@ -269,6 +269,7 @@ def test_logistic_regression_beside_wukong(finished, tmp_path, log_dir):
         "run_dir": run_dir,
         "model": "logistic_regression",
         "batch_size": 128,
+        "epochs": 4,
         "learning_rate": 0.05,
         "compare_runs": finished,
     }
@@ -352,7 +353,7 @@ def test_plan_allocates_no_table(tmp_path, capsys):
     path = tmp_path / "features.json"
     path.write_text(json.dumps(spec))
     options = {"mode": "plan", "features": str(path), "rank": 2}
-    assert run(*arguments(**options)) == 0
+    assert run(*arguments(**options, host_memory_gib=999)) == 0
     said = capsys.readouterr().out
     assert f"{rows * 16 * 4:,}" in said and f"{rows * 4:,}" in said
     assert f"{(rows + 1000) * 16:,} of them in tables" in said

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import keras
 from keras import ops
@@ -34,10 +34,13 @@ class FeatureEmbedding(keras.layers.Layer):
         numeric_embeddings: rows that the numeric features give. Defaults
             to 1.
         dropout: rate on the result. Defaults to 0.
-        initial_scale: tables start uniform in [-scale, scale].
+        initial_scale: tables start uniform in [-scale, scale], where the
+            spec's `tables` name no scale of their own.
         lookup: "take" or "tfrs". Defaults to "take".
         own_widths: whether features' own `embedding_dim`, units and groups
             count; otherwise each feature gives one row. Defaults to True.
+        host_tables: names of the tables that lie in the host's memory while
+            the rest is on an accelerator. Defaults to (), none.
 
     All of it is float32: tables and raw numbers lose too much in bfloat16.
 
@@ -63,6 +66,7 @@ class FeatureEmbedding(keras.layers.Layer):
         initial_scale: float = 0.05,
         lookup: str = "take",
         own_widths: bool = True,
+        host_tables: Collection[str] = (),
         name: str = "feature_embedding",
     ):
         super().__init__(name=name, dtype="float32")
@@ -75,20 +79,28 @@ class FeatureEmbedding(keras.layers.Layer):
         )
         dropped = [f for f in self.spec.categorical if f.unit_dropout]
         self.unit_dropout = UnitDropout(dropped) if dropped else None
+        seed = keras.initializers.RandomUniform().seed  # Keras's next
         self.tables = [
             FusedEmbedding(
                 table,
                 lookup=lookup,
-                initializer=keras.initializers.RandomUniform(
-                    -initial_scale, initial_scale
-                )
-                if initial_scale
-                else "zeros",
+                initial_scales=[
+                    self._initial_scale(each.name, initial_scale)
+                    for each in table.tables
+                ],
+                seed=seed,
             )
             for table in plan_tables(
-                self.spec, embedding_dim, own_widths=own_widths
+                self.spec,
+                embedding_dim,
+                own_widths=own_widths,
+                host_tables=host_tables,
             )
         ]
+
+    def _initial_scale(self, table, default):
+        scale = self.spec.table_settings(table).initial_scale
+        return default if scale is None else scale
 
     @property
     def num_embeddings(self) -> int:
@@ -104,10 +116,9 @@ class FeatureEmbedding(keras.layers.Layer):
             embedding.build((None, sum(embedding.plan.columns)))
             for name in embedding.plan.features:
                 widths[name] = embedding.plan.width
-                if self._is_projected(self._features[name], widths[name]):
-                    self.projections[name] = self._projection(
-                        name, widths[name]
-                    )
+        for name, feature in self._features.items():
+            if self._is_projected(feature, widths[name]):
+                self.projections[name] = self._projection(name, widths[name])
         self.group_mlps = []
         for group in self.spec.embedding_groups:
             mlp = self._mlp(f"group_{group.name}", group, group.mlp_units)

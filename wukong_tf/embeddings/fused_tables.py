@@ -1,8 +1,12 @@
 """A Keras layer that owns one fused table and looks ids up in it."""
 
+import contextlib
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from wukong_tf import table_rows
 from wukong_tf.embeddings.lookup import make_lookup
 from wukong_tf.embeddings.plan import FusedTable
 
@@ -17,7 +21,10 @@ class FusedEmbedding(keras.layers.Layer):
     Args:
         table: the plan of the fused table.
         lookup: "take" or "tfrs", the engine that reads the rows.
-        initializer: of the table.
+        initial_scales: for each table of the plan, the scale s of its rows,
+            which start uniform in [-s, s]. Defaults to None, zeros.
+        seed: of the rows; with a table's name and a row's number it says
+            what the row starts as. Defaults to None, Keras's next seed.
 
     Input shape:
         [B, C], ids of the features in the order of `table.features`, as many
@@ -28,22 +35,49 @@ class FusedEmbedding(keras.layers.Layer):
         [B, C, table.width].
     """
 
-    def __init__(self, table: FusedTable, *, lookup="take", initializer):
+    def __init__(
+        self,
+        table: FusedTable,
+        *,
+        lookup: str = "take",
+        initial_scales: Sequence[float] | None = None,
+        seed: int | None = None,
+    ):
         super().__init__(name=table.name, dtype="float32")
         self.plan = table
         self.lookup = make_lookup(lookup)
-        self.initializer = keras.initializers.get(initializer)
+        self.initial_scales = initial_scales or [0.0] * len(table.tables)
+        if seed is None:
+            seed = keras.initializers.RandomUniform().seed
+        self.seed = seed
 
     def build(self, input_shape):
-        """Makes the table."""
+        """Makes the table, and fills it a run of rows at a time."""
         del input_shape
-        self.table = self.lookup.build(
-            self,
-            self.plan.rows,
-            self.plan.width,
-            sum(self.plan.columns),
-            self.initializer,
-        )
+        with self._place():
+            self.table = self.lookup.build(
+                self,
+                self.plan.rows,
+                self.plan.width,
+                sum(self.plan.columns),
+            )
+        for table, scale in zip(
+            self.plan.tables, self.initial_scales, strict=True
+        ):
+            if scale:
+                table_rows.write(
+                    self.table,
+                    (table.offset, table.offset + table.rows),
+                    table_rows.uniform(
+                        self.seed, table.name, self.plan.width, scale
+                    ),
+                )
+
+    def _place(self):
+        """Where the table lies and is read."""
+        if self.plan.host:
+            return keras.device("cpu:0")
+        return contextlib.nullcontext()
 
     def call(self, ids):
         """[B, C] to [B, C, width]."""
@@ -55,7 +89,8 @@ class FusedEmbedding(keras.layers.Layer):
             for _ in range(columns)
         ]
         offsets = ops.convert_to_tensor(offsets, dtype=ids.dtype)
-        return self.lookup(self.table, ids + offsets)  # [B, C, width]
+        with self._place():
+            return self.lookup(self.table, ids + offsets)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
         """[B, C] to [B, C, width]."""

@@ -13,8 +13,8 @@ LOOKUPS = ("take", "tfrs")
 class Lookup(Protocol):
     """Makes a table as a weight of its Keras layer, and reads rows of it."""
 
-    def build(self, layer, rows: int, width: int, features: int, initializer):
-        """The table [rows, width], added to `layer` as a weight."""
+    def build(self, layer, rows: int, width: int, features: int):
+        """The table [rows, width] of zeros, a weight of `layer` now."""
         ...
 
     def __call__(self, table, ids):
@@ -23,19 +23,22 @@ class Lookup(Protocol):
 
 
 class TakeLookup:
-    """Looks rows up by keras.ops.take, on any Keras backend."""
+    """Looks rows up by Keras alone, on any of its backends."""
 
-    def build(self, layer, rows, width, features, initializer):
-        """The table [rows, width], added to `layer` as a weight."""
+    def build(self, layer, rows, width, features):
+        """The table [rows, width] of zeros, a weight of `layer` now."""
         return layer.add_weight(
-            name="table", shape=(rows, width), initializer=initializer
+            name="table", shape=(rows, width), initializer="zeros"
         )
 
     def __call__(self, table, ids):
         """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
-        # TensorFlow reads a keras.Variable whole before it takes rows of it,
-        # but not the variable inside.
-        return ops.take(table.value, ids, axis=0)
+        value = table.value
+        if hasattr(value, "sparse_read"):
+            # TensorFlow's variable. keras.ops.take would read all of it for
+            # its shape, and outside a graph that copies the table.
+            return value.sparse_read(ids)
+        return ops.take(value, ids, axis=0)
 
 
 def make_lookup(name: str) -> Lookup:

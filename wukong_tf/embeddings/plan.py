@@ -1,6 +1,7 @@
 """Which tables share a variable, and where each begins in it."""
 
 import dataclasses
+from collections.abc import Collection
 
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_spec import FeatureSpec
@@ -25,7 +26,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class FusedTable:
-    """All tables of one width, one after the other in one variable.
+    """All tables of one width and place, one after another in one variable.
 
     Args:
         width: floats in a row.
@@ -34,6 +35,8 @@ class FusedTable:
         offsets: for each feature, the first row of its table.
         columns: for each feature, how many ids a row holds: 1, or the most
             in a bag.
+        host: whether the variable lies in the host's memory, wherever the
+            rest of the model is.
     """
 
     width: int
@@ -41,11 +44,12 @@ class FusedTable:
     features: tuple[str, ...]
     offsets: tuple[int, ...]
     columns: tuple[int, ...]
+    host: bool = False
 
     @property
     def name(self) -> str:
-        """Name of the variable's layer, such as "tables_16"."""
-        return f"tables_{self.width}"
+        """Name of the layer, such as "tables_16" or "host_tables_16"."""
+        return f"{'host_' * self.host}tables_{self.width}"
 
     @property
     def rows(self) -> int:
@@ -54,7 +58,11 @@ class FusedTable:
 
 
 def plan_tables(
-    spec: FeatureSpec, embedding_dim: int, *, own_widths: bool = True
+    spec: FeatureSpec,
+    embedding_dim: int,
+    *,
+    own_widths: bool = True,
+    host_tables: Collection[str] = (),
 ) -> tuple[FusedTable, ...]:
     """The fused tables of `spec`, widest first.
 
@@ -64,22 +72,24 @@ def plan_tables(
         own_widths: whether features' own `embedding_dim` and `units` count;
             a model that needs one width for all says False. Defaults to
             True.
+        host_tables: names of the tables that lie in the host's memory.
+            Defaults to (), none: all lie where the model is.
 
     Raises:
         ConfigError: a width's tables have more rows than int32 can index.
     """
-    groups: dict[int, list] = {}
+    groups: dict[tuple[int, bool], list] = {}
     for feature in spec.categorical:
         width = embedding_dim
         if own_widths:
             width = (feature.embedding_dim or width) * feature.kept_units
-        groups.setdefault(width, []).append(feature)
-    return tuple(
-        _fuse(width, groups[width]) for width in sorted(groups, reverse=True)
-    )
+        host = feature.table_name in host_tables
+        groups.setdefault((width, host), []).append(feature)
+    order = sorted(groups, key=lambda key: (-key[0], key[1]))
+    return tuple(_fuse(*key, groups[key]) for key in order)
 
 
-def _fuse(width, features):
+def _fuse(width, host, features):
     tables: dict[str, Table] = {}
     rows = 0
     for feature in features:
@@ -99,4 +109,5 @@ def _fuse(width, features):
         features=tuple(feature.name for feature in features),
         offsets=tuple(tables[f.table_name].offset for f in features),
         columns=tuple(f.ids_per_row for f in features),
+        host=host,
     )

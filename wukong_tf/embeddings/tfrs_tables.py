@@ -37,23 +37,21 @@ class TFRSLookup:
     def __init__(self):
         self._tfrs = _import_tfrs()
 
-    def build(self, layer, rows, width, features, initializer):
-        """The table [rows, width], added to `layer` as a weight."""
+    def build(self, layer, rows, width, features):
+        """The table [rows, width] of zeros, a weight of `layer` now."""
         tpu = tf.tpu.experimental.embedding
         config = tpu.TableConfig(
             rows,
             width,
             name="table",
-            # Never called: the creator below passes the Keras initializer.
+            # Never called: the creator below passes Keras's zeros.
             initializer=tf.zeros_initializer(),
         )
         self._engine = self._tfrs.layers.embedding.TPUEmbedding(
             {"ids": tpu.FeatureConfig(config, name="ids")}, optimizer=None
         )
         made: list = []
-        with tf.variable_creator_scope(
-            _keras_creator(layer, initializer, made)
-        ):
+        with tf.variable_creator_scope(_keras_creator(layer, made)):
             self._engine.build({"ids": (None, features)})
         if len(made) != 1 or tuple(made[0].shape) != (rows, width):
             raise RuntimeError(
@@ -69,7 +67,7 @@ class TFRSLookup:
         return self._engine({"ids": tf.cast(ids, tf.int32)})["ids"]
 
 
-def _keras_creator(layer, initializer, made):
+def _keras_creator(layer, made):
     """A variable creator whose tables are weights of `layer`."""
     entered = False
 
@@ -89,7 +87,7 @@ def _keras_creator(layer, initializer, made):
         entered = True
         try:
             weight = layer.add_weight(
-                name="table", shape=kwargs["shape"], initializer=initializer
+                name="table", shape=kwargs["shape"], initializer="zeros"
             )
         finally:
             entered = False

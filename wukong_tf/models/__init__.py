@@ -38,8 +38,8 @@ def build_model(config: ModelConfig, **kwargs) -> ClickModel:
 
     Args:
         config: a WukongConfig or another model's configuration.
-        **kwargs: `lookup`, `dtype` and `name`, as the models take them, and
-            `remat` for a Wukong.
+        **kwargs: `lookup`, `dtype`, `name` and `host_tables`, as the models
+            take them, and `remat` for a Wukong.
 
     Raises:
         ConfigError: the sizes do not fit together, such as a rank above the

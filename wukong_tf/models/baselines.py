@@ -23,7 +23,8 @@ class FactorizationMachine(EmbeddingModel):
 
     Args:
         config: features and sizes.
-        **kwargs: `lookup`, `name` and `dtype` as `EmbeddingModel` takes them.
+        **kwargs: `lookup`, `name`, `dtype` and `host_tables` as
+            `EmbeddingModel` takes them.
     """
 
     def __init__(self, config: FactorizationMachineConfig, **kwargs):
@@ -68,7 +69,8 @@ class MLPModel(EmbeddingModel):
 
     Args:
         config: an MLPConfig.
-        **kwargs: `lookup`, `name` and `dtype` as `EmbeddingModel` takes them.
+        **kwargs: `lookup`, `name`, `dtype` and `host_tables` as
+            `EmbeddingModel` takes them.
     """
 
     def build_score(self, rows, width):
@@ -89,7 +91,8 @@ class DLRM(EmbeddingModel):
 
     Args:
         config: a DLRMConfig.
-        **kwargs: `lookup`, `name` and `dtype` as `EmbeddingModel` takes them.
+        **kwargs: `lookup`, `name`, `dtype` and `host_tables` as
+            `EmbeddingModel` takes them.
     """
 
     def build_score(self, rows, width):
@@ -125,7 +128,8 @@ class DCNv2(EmbeddingModel):
 
     Args:
         config: a DCNv2Config.
-        **kwargs: `lookup`, `name` and `dtype` as `EmbeddingModel` takes them.
+        **kwargs: `lookup`, `name`, `dtype` and `host_tables` as
+            `EmbeddingModel` takes them.
     """
 
     def build_score(self, rows, width):

@@ -19,6 +19,8 @@ class EmbeddingModel(ClickModel):
         lookup: "take" or "tfrs". Defaults to "take".
         name: of the model. Defaults to the configuration's model name.
         dtype: Keras dtype policy of the dense part.
+        host_tables: names of the tables that lie in the host's memory.
+            Defaults to (), none.
         extra_width: columns of X_0 beside the configuration's
             `embedding_dim`. Defaults to 0.
     """
@@ -30,6 +32,7 @@ class EmbeddingModel(ClickModel):
         lookup="take",
         name=None,
         dtype=None,
+        host_tables=(),
         extra_width=0,
     ):
         super().__init__(config, name=name, dtype=dtype)
@@ -41,6 +44,7 @@ class EmbeddingModel(ClickModel):
             dropout=config.embedding_dropout,
             initial_scale=config.table_initial_scale,
             lookup=lookup,
+            host_tables=host_tables,
         )
         self.build()
 

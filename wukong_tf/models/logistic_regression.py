@@ -20,6 +20,7 @@ class LogisticRegression(ClickModel):
         lookup: "take" or "tfrs". Defaults to "take".
         name: of the model. Defaults to "logistic_regression".
         dtype: Keras dtype policy; all of this model is float32.
+        host_tables: as `EmbeddingModel` takes it.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class LogisticRegression(ClickModel):
         lookup="take",
         name=None,
         dtype=None,
+        host_tables=(),
     ):
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
@@ -37,6 +39,7 @@ class LogisticRegression(ClickModel):
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             own_widths=False,
+            host_tables=host_tables,
         )
         self.build()
 

@@ -23,6 +23,8 @@ class Wukong(EmbeddingModel):
         name: of the model. Defaults to "wukong".
         dtype: Keras dtype policy of the dense part, such as "float32" or
             "mixed_bfloat16". Defaults to Keras's global policy.
+        host_tables: names of the tables that lie in the host's memory while
+            the rest is on an accelerator. Defaults to (), none.
 
     Raises:
         ConfigError: a rank is above the number of embeddings that enter its
@@ -53,10 +55,17 @@ class Wukong(EmbeddingModel):
         remat=False,
         name=None,
         dtype=None,
+        host_tables=(),
     ):
         config.check_ranks()
         self._remat = remat
-        super().__init__(config, lookup=lookup, name=name, dtype=dtype)
+        super().__init__(
+            config,
+            lookup=lookup,
+            name=name,
+            dtype=dtype,
+            host_tables=host_tables,
+        )
 
     def build_score(self, rows, width):
         """Makes the stack and the heads."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from wukong_tf.errors import ConfigError
 
-TABLES = r"(^|/)tables_\d+/table$"
+TABLES = r"(^|/)(host_)?tables_\d+/table$"
 
 
 class OptimizerGroups:

@@ -1,7 +1,13 @@
 """Rowwise Adagrad: Adagrad with one float of state for each row."""
 
+import contextlib
+from collections.abc import Mapping, Sequence
+
 import keras
+import numpy as np
 from keras import ops
+
+L2_SCOPES = ("touched", "all")
 
 
 @keras.saving.register_keras_serializable("wukong_tf")
@@ -25,6 +31,14 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         l2: adds l2 * row to the gradient of the rows in the batch, once a
             row and step. With a dense gradient, those are the rows whose
             gradient is not zero. Defaults to 0.
+        l2_scope: "touched", as above, or "all": l2 * row is added to the
+            gradient of every row of the table in every step. That takes
+            O(rows) time a step and several times the table's memory.
+            Defaults to "touched".
+        row_runs: for variables whose rows do not all learn alike, by the
+            variable's path: a list of [rows, factor of the learning rate,
+            l2], one for each run of rows, in order, that cover all rows.
+            Defaults to None.
         name: of the optimizer. Defaults to "rowwise_adagrad".
         **kwargs: as `keras.optimizers.Optimizer` takes them.
 
@@ -47,6 +61,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         epsilon: float = 1e-8,
         *,
         l2: float = 0.0,
+        l2_scope: str = "touched",
+        row_runs: Mapping[str, Sequence[Sequence[float]]] | None = None,
         name: str = "rowwise_adagrad",
         **kwargs,
     ):
@@ -63,7 +79,17 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                 )
         self.initial_accumulator_value = initial_accumulator_value
         self.epsilon = epsilon
+        if l2_scope not in L2_SCOPES:
+            raise ValueError(
+                f"RowwiseAdagrad: `l2_scope` must be one of "
+                f"{list(L2_SCOPES)}; received l2_scope={l2_scope!r}."
+            )
         self.l2 = l2
+        self.l2_scope = l2_scope
+        self.row_runs = {
+            path: [list(run) for run in runs]
+            for path, runs in (row_runs or {}).items()
+        }
 
     def build(self, variables):
         """Makes one accumulator [rows] for each variable [rows, ...]."""
@@ -73,6 +99,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         initializer = keras.initializers.Constant(
             self.initial_accumulator_value
         )
+        self._runs = [self.row_runs.get(each.path) for each in variables]
         self._accumulators = []
         for variable in variables:
             if len(variable.shape) < 1:
@@ -80,13 +107,41 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                     "RowwiseAdagrad: a variable must have rows; received "
                     f"{variable.path} of shape {tuple(variable.shape)}."
                 )
-            self._accumulators.append(
-                self.add_variable(
-                    shape=(variable.shape[0],),
-                    initializer=initializer,
-                    dtype=variable.dtype,
-                    name=f"{variable.path.replace('/', '_')}_accumulator",
+            self._check_runs(variable)
+            with self._beside(variable):
+                self._accumulators.append(
+                    self.add_variable(
+                        shape=(variable.shape[0],),
+                        initializer=initializer,
+                        dtype=variable.dtype,
+                        name=f"{variable.path.replace('/', '_')}_accumulator",
+                    )
                 )
+
+    def _beside(self, variable):
+        """Where `variable` lies, which may not be where the model is."""
+        strategy = getattr(self, "_distribution_strategy", None)
+        if strategy is None:  # another backend than TensorFlow
+            return contextlib.nullcontext()
+        return strategy.extended.colocate_vars_with(variable.value)
+
+    def _check_runs(self, variable):
+        runs = self.row_runs.get(variable.path)
+        if runs is None:
+            return
+        for rows, factor, l2 in runs:
+            if rows < 1 or factor <= 0 or l2 < 0:
+                raise ValueError(
+                    "RowwiseAdagrad: each of `row_runs` must have at least "
+                    "one row, a factor above 0 and an l2 of at least 0; "
+                    f"received {[rows, factor, l2]} for {variable.path}."
+                )
+        total = sum(rows for rows, _, _ in runs)
+        if total != variable.shape[0]:
+            raise ValueError(
+                f"RowwiseAdagrad: `row_runs` must cover the "
+                f"{variable.shape[0]} rows of {variable.path}; they cover "
+                f"{total}."
             )
 
     def accumulator(self, variable):
@@ -97,10 +152,44 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         """Moves the rows of `variable` that `gradient` touches."""
         state = self.accumulator(variable)
         learning_rate = ops.cast(learning_rate, variable.dtype)
-        if _is_sparse(gradient):
+        everywhere = self.l2_scope == "all" and self._decays(variable)
+        if _is_sparse(gradient) and not everywhere:
             self._update_sparse(gradient, variable, state, learning_rate)
         else:
-            self._update_dense(gradient, variable, state, learning_rate)
+            self._update_dense(
+                ops.convert_to_tensor(gradient), variable, state, learning_rate
+            )
+
+    def _runs_of(self, variable):
+        # By number: TensorFlow's own variable has another path.
+        return self._runs[self._get_variable_index(variable)]
+
+    def _decays(self, variable):
+        runs = self._runs_of(variable)
+        return any(l2 for _, _, l2 in runs) if runs else bool(self.l2)
+
+    def _of_rows(self, variable, learning_rate, rows=None):
+        """Learning rate and l2, one for all rows or one for each [U].
+
+        Args:
+            variable: the table.
+            learning_rate: of this step.
+            rows: numbers of the rows [U]. Defaults to None, all rows.
+        """
+        runs = self._runs_of(variable)
+        if runs is None:
+            return learning_rate, self.l2
+        lengths, factors, l2 = zip(*runs, strict=True)
+        if rows is None:
+            each = ops.convert_to_tensor(
+                np.repeat([factors, l2], lengths, axis=1), variable.dtype
+            )  # [2, rows]
+            return learning_rate * each[0], each[1]
+        ends = ops.convert_to_tensor(np.cumsum(lengths), rows.dtype)
+        run = ops.searchsorted(ends, rows, side="right")  # [U]
+        factors = ops.convert_to_tensor(factors, variable.dtype)
+        l2 = ops.convert_to_tensor(l2, variable.dtype)
+        return learning_rate * ops.take(factors, run), ops.take(l2, run)
 
     def _update_sparse(self, gradient, variable, state, learning_rate):
         import tensorflow as tf
@@ -111,26 +200,31 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         gradient = tf.math.unsorted_segment_sum(
             gradient.values, slot, tf.size(rows)
         )  # [U, ...]
-        if self.l2:
-            gradient += self.l2 * tf.gather(variable, rows)
+        learning_rate, l2 = self._of_rows(variable, learning_rate, rows)
+        if self._decays(variable):
+            l2 = _beside(l2, gradient)
+            gradient += l2 * tf.gather(variable, rows)
         axes = list(range(1, gradient.shape.rank))
         total = tf.gather(state.value, rows) + tf.reduce_mean(
             tf.square(gradient), axes
         )  # [U]
         scale = learning_rate / (tf.sqrt(total) + self.epsilon)  # [U]
-        scale = tf.reshape(scale, [-1] + [1] * len(axes))
+        scale = _beside(scale, gradient)
         state.value.scatter_update(tf.IndexedSlices(total, rows))
         variable.scatter_sub(tf.IndexedSlices(scale * gradient, rows))
 
     def _update_dense(self, gradient, variable, state, learning_rate):
         axes = tuple(range(1, len(gradient.shape)))
-        if self.l2:
-            touched = ops.any(gradient != 0, axis=axes, keepdims=True)
-            decay = self.l2 * ops.convert_to_tensor(variable)
-            gradient = gradient + ops.where(touched, decay, 0.0)
+        learning_rate, l2 = self._of_rows(variable, learning_rate)
+        if self._decays(variable):
+            decay = _beside(l2, gradient) * ops.convert_to_tensor(variable)
+            if self.l2_scope == "touched":
+                touched = ops.any(gradient != 0, axis=axes, keepdims=True)
+                decay = ops.where(touched, decay, 0.0)
+            gradient = gradient + decay
         total = state + ops.mean(ops.square(gradient), axis=axes)
         scale = learning_rate / (ops.sqrt(total) + self.epsilon)
-        scale = ops.reshape(scale, (-1,) + (1,) * len(axes))
+        scale = _beside(scale, gradient)
         self.assign(state, total)
         self.assign_sub(variable, scale * gradient)
 
@@ -141,7 +235,16 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             "initial_accumulator_value": self.initial_accumulator_value,
             "epsilon": self.epsilon,
             "l2": self.l2,
+            "l2_scope": self.l2_scope,
+            "row_runs": self.row_runs or None,
         }
+
+
+def _beside(numbers, rows):
+    """A number for each row, [U], in the shape that multiplies rows."""
+    if not getattr(numbers, "shape", ()):
+        return numbers
+    return ops.reshape(numbers, (-1,) + (1,) * (len(rows.shape) - 1))
 
 
 def _is_sparse(gradient) -> bool:

@@ -1,0 +1,216 @@
+"""A step's time and memory as tables grow: `python -m benchmarks.table_rows`.
+
+The trainer's default Wukong and optimizers, with 26 features of width 64 whose
+tables have 100,000, a million and 20,000,000 rows together, in batches of
+1,024 rows. Ids are drawn from a Zipf law (the probability of the r-th most
+frequent is as 1 / r), spread over the table, as those of a click log are.
+
+Times: both models stand in one process and take steps in turn; the value is
+the median over pairs of the step's time at the most rows over that at the
+fewest. Bar: 1.15. Memory: a process of its own for each size makes the model
+through the trainer's own parts, trains, evaluates and saves a checkpoint. What
+it used at its peak above the bytes of table and state must be at most 0.3 of
+these bytes plus a constant, which is what the smallest size used. `holds` asks
+for both.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+from trainer import flags as trainer_flags
+
+ROWS = flags.DEFINE_list(
+    "rows", ["100000", "1000000", "20000000"], "Rows of all tables, by size."
+)
+PAIRS = flags.DEFINE_integer("pairs", 60, "Pairs of steps.", lower_bound=10)
+STEPS = flags.DEFINE_integer("steps", 20, "Steps of the memory's run.")
+UNIFORM = flags.DEFINE_bool("uniform", False, "Draw each id alike instead.")
+MEMORY_OF = flags.DEFINE_integer("memory_of", 0, "Rows; for the children.")
+
+TIME_BAR, MEMORY_BAR = 1.15, 1.3
+FEATURES, WIDTH, BATCH = 26, 64, 1024
+
+
+def spec_of(rows: int):
+    """The features, whose tables have about `rows` rows together."""
+    from wukong_tf.config import CategoricalFeature, FeatureSpec
+
+    return FeatureSpec(
+        tuple(
+            CategoricalFeature(f"feature_{index}", rows // FEATURES)
+            for index in range(FEATURES)
+        )
+    )
+
+
+class Log:
+    """A source of rows: ids by a Zipf law, and labels."""
+
+    def __init__(self, spec, steps: int):
+        self.spec = spec
+        self.num_rows = steps * BATCH
+
+    def batches(self, batch_size, *, epoch=0, first_step=0):
+        """The batches of an epoch, from `first_step` on."""
+        for step in range(first_step, self.num_rows // batch_size):
+            yield batch_of(self.spec, [epoch, step], batch_size)
+
+
+def batch_of(spec, seed, rows: int):
+    """Ids and labels of one batch."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    found = {"label": random.integers(0, 2, rows).astype(np.float32)}
+    for feature in spec.categorical:
+        if UNIFORM.value:
+            ids = random.integers(0, feature.num_ids, rows)
+        else:
+            # P(rank <= r) is log(r) / log(N); the ranks lie anywhere.
+            rank = np.exp(random.random(rows) * np.log(feature.num_ids))
+            ids = (rank.astype(np.int64) * 2_654_435_761) % feature.num_ids
+        found[feature.name] = ids.astype(np.int32)
+    return found
+
+
+def training_of(spec):
+    """The trainer's default settings and its model and optimizers."""
+    from trainer import run_config
+    from trainer.session import make_optimizers
+    from wukong_tf.models import build_model
+
+    values = flags.FLAGS
+    values["embedding_dim"].value = WIDTH
+    training = run_config.training_from_flags(values)
+    config = run_config.model_from_flags(values, spec)
+    model = build_model(config, lookup=training.lookup)
+    groups = make_optimizers(model, training)
+    groups.build()
+    return training, model, groups
+
+
+def times_of(sizes):
+    """Median times at the first and the last size, and of their ratio."""
+    import tensorflow as tf
+
+    from trainer.data.pipeline import GLOBAL_ROWS
+    from trainer.steps import make_train_step
+
+    steps = []
+    for rows in sizes:
+        spec = spec_of(rows)
+        _, model, groups = training_of(spec)
+        function = tf.function(make_train_step(model, groups))
+        batches = [
+            {name: tf.constant(value) for name, value in columns.items()}
+            | {GLOBAL_ROWS: tf.constant(float(BATCH))}
+            for columns in (batch_of(spec, s, BATCH) for s in range(64))
+        ]
+        steps.append((function, batches))
+
+    def seconds(which, number):
+        function, batches = steps[which]
+        batch = batches[number % len(batches)]
+        began = time.perf_counter()
+        function(batch).numpy()
+        return time.perf_counter() - began
+
+    for which in (0, 1):
+        for number in range(10):
+            seconds(which, number)
+    pairs = []
+    for number in range(PAIRS.value):
+        order = (0, 1) if number % 2 else (1, 0)
+        found = {which: seconds(which, number) for which in order}
+        pairs.append((found[0], found[1]))
+    few, many = zip(*pairs, strict=True)
+    ratios = sorted(b / a for a, b in pairs)
+    return statistics.median(few), statistics.median(many), ratios
+
+
+def use_memory(rows: int):
+    """Trains, evaluates and saves; prints the peak and the tables' bytes."""
+    import keras
+    import tensorflow as tf
+
+    from trainer import checkpoints
+    from trainer.data.pipeline import Pipeline
+    from trainer.evaluation import Evaluator
+    from trainer.loop import make_run_steps
+    from trainer.steps import make_train_step
+    from wukong_tf.weights import model_slots, optimizer_slots, read_slots
+
+    keras.utils.set_random_seed(0)
+    strategy = tf.distribute.get_strategy()
+    spec = spec_of(rows)
+    _, model, groups = training_of(spec)
+    log = Log(spec, STEPS.value)
+    run_steps = make_run_steps(strategy, make_train_step(model, groups))
+    run_steps(iter(Pipeline(log, BATCH).dataset()), tf.constant(STEPS.value))
+    Evaluator(strategy, model, BATCH).evaluate(log)
+    slots = model_slots(model) + optimizer_slots(model, groups)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints.save(folder, STEPS.value, {}, read_slots(slots))
+    table = 4 * (WIDTH + 1) * sum(f.num_ids for f in spec.categorical)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"table_and_state": table, "peak": peak}))
+
+
+def memory_of(rows: int) -> dict[str, int]:
+    """What `use_memory` says, from a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.table_rows"]
+    command += [f"--memory_of={rows}", f"--steps={STEPS.value}"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(argv):
+    """Measures and prints the result."""
+    del argv
+    if MEMORY_OF.value:
+        use_memory(MEMORY_OF.value)
+        return
+    sizes = sorted(int(rows) for rows in ROWS.value)
+    memory = {rows: memory_of(rows) for rows in sizes}
+    few, many, ratios = times_of([sizes[0], sizes[-1]])
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    constant = memory[sizes[0]]["peak"]
+    shares = {
+        rows: (found["peak"] - constant) / found["table_and_state"]
+        for rows, found in memory.items()
+    }
+    fits = all(share <= MEMORY_BAR for share in shares.values())
+    result = {
+        "name": "table_rows",
+        "value": middle,
+        "unit": "step time at the most rows over that at the fewest",
+        "bar": TIME_BAR,
+        "holds": middle <= TIME_BAR and fits,
+        "quartiles": [low, high],
+        "rows": sizes,
+        "step_ms": [1e3 * few, 1e3 * many],
+        "memory_bar": MEMORY_BAR,
+        "memory_constant_bytes": constant,
+        "memory_of_table_and_state": {
+            str(rows): round(share, 3) for rows, share in shares.items()
+        },
+        "peak_bytes": {str(r): found["peak"] for r, found in memory.items()},
+        "ids": "uniform" if UNIFORM.value else "zipf",
+        "cpus": os.cpu_count(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    trainer_flags.define()
+    app.run(main)

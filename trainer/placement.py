@@ -1,0 +1,213 @@
+"""Where tables lie, decided before any of them is allocated."""
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Sequence
+
+from absl import flags
+
+from wukong_tf.errors import ConfigError
+from wukong_tf.scaling import Cost
+
+FLOAT_BYTES = 4
+ACCELERATOR, HOST = "accelerator", "cpu"
+GIB = 2**30
+# Of an accelerator's memory, what is left to its libraries and to the gaps
+# between what is allocated.
+RESERVED = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A place for tables.
+
+    Args:
+        name: "cpu", or "accelerator".
+        bytes: its memory, or None where it is not known.
+    """
+
+    name: str
+    bytes: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedTable:
+    """A table, and where it lies.
+
+    Args:
+        name: of the table.
+        rows: its rows.
+        width: floats in a row.
+        device: name of its device.
+    """
+
+    name: str
+    rows: int
+    width: int
+    device: str
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its rows, float32."""
+        return FLOAT_BYTES * self.rows * self.width
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of its optimizer's state, a float a row."""
+        return FLOAT_BYTES * self.rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where everything of a training run lies.
+
+    Args:
+        tables: the tables, in the order of the features.
+        devices: the devices that there are; the dense part is on the first.
+        dense_bytes: weights, optimizer state and activations of the dense
+            part.
+    """
+
+    tables: tuple[PlacedTable, ...]
+    devices: tuple[Device, ...]
+    dense_bytes: int
+
+    @property
+    def host_tables(self) -> tuple[str, ...]:
+        """Tables in the host's memory, where the dense part is not there."""
+        if len(self.devices) == 1:
+            return ()
+        return tuple(t.name for t in self.tables if t.device == HOST)
+
+    def used(self, device: Device) -> int:
+        """Bytes that the run takes of a device."""
+        used = sum(
+            table.bytes + table.state_bytes
+            for table in self.tables
+            if table.device == device.name
+        )
+        return used + (self.dense_bytes if device is self.devices[0] else 0)
+
+    def check(self):
+        """Refuses what the devices cannot hold.
+
+        Raises:
+            ConfigError: naming the largest table there and the bytes.
+        """
+        for device in self.devices:
+            used = self.used(device)
+            if device.bytes is None or used <= device.bytes:
+                continue
+            parts = []
+            there = [t for t in self.tables if t.device == device.name]
+            if there:
+                most = max(there, key=lambda table: table.bytes)
+                parts.append(
+                    f"table {most.name!r} ({most.rows:,} rows of width "
+                    f"{most.width}), the largest, with its optimizer state "
+                    f"{most.bytes + most.state_bytes:,}"
+                )
+            if device is self.devices[0]:
+                parts.append(
+                    "the dense part with its optimizer state and activations "
+                    f"{self.dense_bytes:,}"
+                )
+            raise ConfigError(
+                f"{device.name} has {device.bytes:,} bytes, but the run needs "
+                f"{used:,} there: {', '.join(parts)}. Nothing was allocated. "
+                "Fewer rows, hashing, narrower tables, a smaller --batch_size "
+                "or another --table_device help."
+            )
+
+
+def place(
+    found: Cost, devices: Sequence[Device], table_device: str = "auto"
+) -> Placement:
+    """Puts the tables of a model on devices.
+
+    Args:
+        found: the model's tables and bytes.
+        devices: those that there are, the one of the dense part first.
+        table_device: "accelerator", "cpu", or "auto": on the accelerator
+            as many tables as it holds beside the dense part, the smallest
+            first, and the others in the host's memory.
+
+    Raises:
+        ConfigError: "accelerator" where there is none.
+    """
+    dense = found.bytes - found.table_bytes - found.table_state_bytes
+    first = devices[0]
+    if table_device == ACCELERATOR and first.name != ACCELERATOR:
+        raise ConfigError(
+            "--table_device=accelerator needs an accelerator; TensorFlow "
+            "sees none."
+        )
+    chosen = {
+        table.name: first.name if table_device != HOST else HOST
+        for table in found.tables
+    }
+    if table_device == "auto" and len(devices) > 1 and first.bytes is not None:
+        left = first.bytes - dense
+        for table in sorted(found.tables, key=lambda t: t.rows * t.width):
+            left -= FLOAT_BYTES * table.rows * (table.width + 1)
+            if left < 0:
+                chosen[table.name] = HOST
+    tables = tuple(
+        PlacedTable(t.name, t.rows, t.width, chosen[t.name])
+        for t in found.tables
+    )
+    return Placement(tables, tuple(devices), dense)
+
+
+def devices_from_flags(values: flags.FlagValues) -> list[Device]:
+    """The devices that TensorFlow sees, and the memory of each.
+
+    What --accelerator_memory_gib and --host_memory_gib say counts instead,
+    also where TensorFlow sees no accelerator: to plan for another machine.
+    """
+    import tensorflow as tf
+
+    host = host_memory()
+    if values.host_memory_gib:
+        host = int(values.host_memory_gib * GIB)
+    devices = [Device(HOST, host)]
+    if values.accelerator_memory_gib:
+        found = int(values.accelerator_memory_gib * GIB)
+        return [Device(ACCELERATOR, found), *devices]
+    if tf.config.list_physical_devices("GPU"):
+        return [Device(ACCELERATOR, _accelerator_memory()), *devices]
+    return devices
+
+
+def host_memory() -> int | None:
+    """Bytes that this process may use of the host, or None."""
+    limits = []
+    for path in (
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ):
+        try:
+            with open(path, encoding="ascii") as file:
+                limits.append(int(file.read()))
+        except (OSError, ValueError):
+            continue  # no such control group, or no limit
+    try:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (OSError, ValueError):
+        pass
+    return min(limits, default=None)
+
+
+def _accelerator_memory() -> int | None:
+    """Bytes for the run on the smallest accelerator, or None."""
+    command = ["nvidia-smi", "--query-gpu=memory.total"]
+    command += ["--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        )
+        found = min(int(line) for line in done.stdout.split())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return int(found * 2**20 * (1 - RESERVED))

@@ -1,0 +1,114 @@
+"""Reads and writes runs of a table's rows, without a copy of the table.
+
+A table may take most of a machine's memory. On TensorFlow, reading such a
+variable as a whole copies it, and so does assigning it; here rows move a few
+megabytes at a time.
+"""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+CHUNK_BYTES = 2**24  # of rows that are in memory at a time
+
+
+def chunks(rows: tuple[int, int], row_bytes: int) -> Iterator[tuple[int, int]]:
+    """(first, past the last) of runs of `rows` of about `CHUNK_BYTES`."""
+    step = max(1, CHUNK_BYTES // max(1, row_bytes))
+    for start in range(rows[0], rows[1], step):
+        yield start, min(start + step, rows[1])
+
+
+def row_bytes(variable) -> int:
+    """Bytes of one row of a Keras variable."""
+    width = int(np.prod(variable.shape[1:], dtype=np.int64))
+    return width * np.dtype(str(variable.dtype)).itemsize
+
+
+def read(variable, start: int, stop: int) -> np.ndarray:
+    """Rows `start` to `stop` - 1 of a Keras variable."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # A sparse read: a dense one may copy the whole variable first.
+        return tf.gather(variable.value, tf.range(start, stop)).numpy()
+    return keras.ops.convert_to_numpy(variable.value[start:stop])
+
+
+def write(
+    variable,
+    rows: tuple[int, int],
+    values: Callable[[int, int], np.ndarray],
+):
+    """Sets a run of a Keras variable's rows.
+
+    Args:
+        variable: of shape [N, ...].
+        rows: (first, past the last) of the run.
+        values: called with the first number and the one past the last of
+            some rows, counted from the run's first; gives these rows.
+    """
+    first = rows[0]
+    backend = keras.backend.backend()
+    if backend == "jax":  # Its arrays never change: one is made anew.
+        parts = [
+            values(start - first, stop - first)
+            for start, stop in chunks(rows, row_bytes(variable))
+        ]
+        if parts:
+            whole = np.array(variable.value)
+            whole[rows[0] : rows[1]] = np.concatenate(parts)
+            variable.assign(whole)
+        return
+    for start, stop in chunks(rows, row_bytes(variable)):
+        part = values(start - first, stop - first)
+        if backend == "tensorflow":
+            _scatter(variable.value, start, stop, part)
+        else:
+            device = variable.value.device
+            part = keras.ops.convert_to_tensor(part, variable.dtype)
+            variable.value.data[start:stop] = part.to(device)
+
+
+def _scatter(value, start, stop, part):
+    import tensorflow as tf
+
+    rows = tf.range(start, stop)
+    for copy in getattr(value, "values", (value,)):  # one for each replica
+        copy.scatter_update(tf.IndexedSlices(tf.cast(part, copy.dtype), rows))
+
+
+def uniform(
+    seed: int, name: str, width: int, scale: float
+) -> Callable[[int, int], np.ndarray]:
+    """Rows drawn uniformly from [-scale, scale], the same on any backend.
+
+    The values are a function of their row, whatever rows are asked for with
+    it and whatever table shares the variable.
+
+    Args:
+        seed: of the run.
+        name: of the table, so that no two tables have the same rows.
+        width: floats in a row.
+        scale: half of the interval's length.
+
+    Returns:
+        A function for `write`.
+    """
+    words = [seed, *name.encode()]
+
+    def values(start, stop):
+        generator = np.random.PCG64(np.random.SeedSequence(words))
+        # Two float32 are drawn from each 64 bits, so a row of odd width is
+        # drawn with one more.
+        drawn = width + width % 2
+        generator.advance(start * drawn // 2)
+        rows = np.random.Generator(generator).random(
+            (stop - start, drawn), np.float32
+        )
+        rows -= np.float32(0.5)
+        rows *= np.float32(2 * scale)
+        return rows[:, :width]
+
+    return values
