@@ -46,11 +46,8 @@ def batch(spec: FeatureSpec, seed: int, rows: int = BATCH):
     return found
 
 
-def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
-    """The configuration, and a function that trains on the next batch."""
-    import tensorflow as tf
-
-    from trainer.data.pipeline import GLOBAL_ROWS
+def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
+    """The configuration, and the trainer's step function for it."""
     from trainer.steps import make_train_step
     from wukong_tf.models import build_model
     from wukong_tf.optimizers import (
@@ -70,7 +67,17 @@ def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
         },
     )
     groups.build()
-    step = tf.function(make_train_step(model, groups, jit_compile=jit_compile))
+    return sizes, make_train_step(model, groups, jit_compile=jit_compile)
+
+
+def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
+    """The configuration, and a function that trains on the next batch."""
+    import tensorflow as tf
+
+    from trainer.data.pipeline import GLOBAL_ROWS
+
+    sizes, function = train_step(rows, lookup, jit_compile)
+    step = tf.function(function)
     batches = []
     for seed in range(8):
         columns = batch(sizes.features, seed)

@@ -57,6 +57,11 @@ class Log:
     def __init__(self, spec, steps: int):
         self.spec = spec
         self.num_rows = steps * BATCH
+        self.lanes = 1
+
+    def sample(self, rows):
+        """Not needed here."""
+        raise NotImplementedError
 
     def batches(self, batch_size, *, epoch=0, first_step=0):
         """The batches of an epoch, from `first_step` on."""

@@ -7,6 +7,7 @@ interrupted. Nothing is published but with exit code 0.
 
 import os
 import sys
+import tempfile
 
 from absl import app, logging
 from absl import flags as absl_flags
@@ -87,9 +88,12 @@ def export(values) -> str:
     from export import manifest, parity, publish, signatures
 
     formats = _formats(values.format)
-    with publish.draft(values.output, values.version) as draft:
+    with (
+        publish.draft(values.output, values.version) as draft,
+        tempfile.TemporaryDirectory() as vocabularies,
+    ):
         model, checkpoint = load(values)
-        served = signatures.ServedModel(model)
+        served = signatures.ServedModel(model, vocabularies)
         written = []
         for name, module in formats.items():
             module.write(served, draft.path)
@@ -99,6 +103,7 @@ def export(values) -> str:
         report = parity.compare(served, samples, written)
         report.check()
         print(report.describe())
+        manifest.write_features(served.spec, draft)
         content = manifest.describe(served, checkpoint, report, formats)
         manifest.write(content, values.run_dir, draft)
     print(f"published {draft.final} ({publish.size_text(draft.final)})")

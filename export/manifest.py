@@ -14,6 +14,7 @@ import tensorflow as tf
 import wukong_tf
 from export import signatures
 from wukong_tf import runs
+from wukong_tf.config import FeatureSpec
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -53,6 +54,7 @@ def describe(served, checkpoint, report, formats) -> dict[str, Any]:
         "signature": {
             "name": signatures.SIGNATURE,
             "inputs": _specs(served.inputs),
+            "onnx_inputs": _specs(served.id_inputs),
             "outputs": _specs(served.outputs),
         },
         "parity": report.to_dict(),
@@ -80,6 +82,13 @@ def write(content: dict[str, Any], run_dir: str, draft):
     with open(os.path.join(draft.path, FILE), "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         file.write("\n")
+
+
+def write_features(spec: FeatureSpec, draft):
+    """Writes features.json, by which clients make ids of raw values."""
+    path = os.path.join(draft.path, runs.FEATURES)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(spec.to_json())
 
 
 def _features(features):

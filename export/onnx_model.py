@@ -43,7 +43,7 @@ def write(served: signatures.ServedModel, folder: str):
 
     proto, _ = tf2onnx.convert.from_function(
         _with_tables_as_inputs(served),
-        input_signature=[served.inputs, _table_specs(served.model)],
+        input_signature=[served.id_inputs, _table_specs(served.model)],
         opset=OPSET,
         custom_op_handlers={"Log1p": (_log1p, [])},
     )
@@ -82,7 +82,7 @@ def load(served: signatures.ServedModel, folder: str) -> Artifact:
         providers=["CPUExecutionProvider"],
     )
     for kind, expected, found in (
-        ("inputs", served.inputs, session.get_inputs()),
+        ("inputs", served.id_inputs, session.get_inputs()),
         ("outputs", served.outputs, session.get_outputs()),
     ):
         signatures.check_written(
@@ -94,7 +94,7 @@ def load(served: signatures.ServedModel, folder: str) -> Artifact:
         values = session.run(names, columns)
         return dict(zip(names, values, strict=True))
 
-    return Artifact(NAME, score, states.InvalidArgument)
+    return Artifact(NAME, score, states.InvalidArgument, takes_ids=True)
 
 
 def check_size(model):
@@ -135,13 +135,13 @@ def versions() -> dict[str, str]:
 
 
 def _with_tables_as_inputs(served):
-    """The served function of the columns and the tables.
+    """The served function of the columns, with ids, and the tables.
 
     The converter copies every constant many times over: it gets a graph
     that has no table in it.
     """
 
-    def serve(raw_columns, tables):
+    def serve(columns, tables):
         scope = keras.StatelessScope(
             [
                 (layer.table, tables[name])
@@ -149,7 +149,7 @@ def _with_tables_as_inputs(served):
             ]
         )
         with scope:
-            return served.scores(raw_columns)
+            return served.scores_of_ids(columns)
 
     return tf.function(serve)
 

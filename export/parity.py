@@ -3,22 +3,23 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export import requests
 from export.signatures import output_names
+from trainer.data import columns
+from trainer.data.bad_values import Count
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ExportError
-from wukong_tf.features import encode, signature
+from wukong_tf.errors import DataError, ExportError
+from wukong_tf.features import encode, of_requests
 
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
-SINGLE_ROWS = 8
-_INT64 = np.iinfo(np.int64)
 
 Columns = dict[str, np.ndarray]
 
@@ -31,11 +32,14 @@ class Artifact:
         name: of its format.
         score: from raw columns to its outputs.
         refusal: the exception by which it refuses a request.
+        takes_ids: whether it takes ids where requests hold raw values.
+            Defaults to False.
     """
 
     name: str
     score: Callable[[Columns], Columns]
     refusal: type[Exception]
+    takes_ids: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Report:
     Args:
         rows: held-out rows that were compared, all in one batch.
         single_rows: of them, rows that were also compared alone.
+        raw: features whose raw values went all ways.
         replaced: features whose out-of-range ids were compared with their
             `oov_id`.
         refused: features whose out-of-range ids must be an error.
@@ -55,6 +60,7 @@ class Report:
 
     rows: int
     single_rows: int
+    raw: tuple[str, ...]
     replaced: tuple[str, ...]
     refused: tuple[str, ...]
     logit: dict[str, float]
@@ -96,6 +102,7 @@ class Report:
             "tolerance": TOLERANCE,
             "rows": self.rows,
             "single_rows": self.single_rows,
+            "raw_values": list(self.raw),
             "out_of_range_ids": {
                 "read_as_oov_id": list(self.replaced),
                 "refused": list(self.refused),
@@ -105,8 +112,8 @@ class Report:
         }
 
 
-def read_samples(run_dir: str, spec: FeatureSpec) -> Columns:
-    """The features of the run's held-out rows, raw, as a request holds them.
+def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
+    """The run's held-out rows, as requests hold them.
 
     Raises:
         ExportError: the rows are missing or cannot be used.
@@ -121,51 +128,46 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> Columns:
         ) from error
     if not table.num_rows:
         raise ExportError(f"{path}: parity needs at least one row.")
-    return {
-        name: _column(path, table, name, form)
-        for name, form in signature(spec).items()
-    }
-
-
-def _column(path, table, name, form):
-    if name not in table.column_names:
-        raise ExportError(f"{path}: column {name!r} is missing.")
+    spec = of_requests(spec)
+    checks = columns.checks(spec, labels=False)
+    found = Count()
     try:
-        values = table.column(name).to_numpy()
-        if len(form.shape) > 1:
-            values = np.stack(values)
-        result = values.astype(form.dtype.as_numpy_dtype, casting="same_kind")
-    except (TypeError, ValueError) as error:
-        raise ExportError(
-            f"{path}: column {name!r} is no {form.dtype.name} column: {error}."
-        ) from error
-    if not form.shape.is_compatible_with(result.shape):
-        raise ExportError(
-            f"{path}: column {name!r} must have shape {form.shape}; it has "
-            f"{result.shape}."
-        )
-    return result
+        for check in checks:
+            columns.check_type(path, table.schema, check)
+        columns.read_table(path, 0, table, spec, checks, found)
+    except DataError as error:
+        raise ExportError(str(error)) from error
+    numbers = [feature.name for feature in spec.numeric]  # may be missing
+    for name, text in found.first.items():
+        if name not in numbers:
+            raise ExportError(f"column {name!r} of {text}.")
+    return table.select(list(spec.feature_names))
 
 
-def compare(served, samples: Columns, artifacts: list[Artifact]) -> Report:
+def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """Compares `artifacts` with the Keras model, which runs eagerly.
+
+    The rows go three ways: as the trainer reads them to the model; as a
+    request to what takes raw values; and through the client's encoder to
+    what takes ids.
 
     Args:
         served: the ServedModel that they were written from.
-        samples: raw columns, with ids in range.
+        samples: rows as requests hold them, with ids in range.
         artifacts: what was written, loaded back.
     """
     spec = served.spec
-    rows = len(samples[spec.feature_names[0]])
-    requests = list(_requests(spec, samples))
-    expected = [_reference(served, clean) for _, clean in requests]
+    cases = list(requests.cases(spec, samples))
+    ways = requests.Ways(spec)
+    expected = [_reference(served, ways.trainer(case.read)) for case in cases]
     faults: list[str] = []
     logit, probability = {}, {}
     for artifact in artifacts:
         worst = {"logit": 0.0, "probability": 0.0}
-        for (raw, _), want in zip(requests, expected, strict=True):
+        way = ways.ids if artifact.takes_ids else ways.raw
+        for case, want in zip(cases, expected, strict=True):
             try:
-                got = artifact.score(raw)
+                got = artifact.score(way(case.sent))
             except artifact.refusal as error:
                 faults.append(f"{artifact.name} refuses a request: {error}")
                 worst = dict.fromkeys(worst, math.inf)
@@ -176,12 +178,13 @@ def compare(served, samples: Columns, artifacts: list[Artifact]) -> Report:
                 worst[kind] = float(np.maximum(worst[kind], gap))
         logit[artifact.name] = worst["logit"]
         probability[artifact.name] = worst["probability"]
-        faults += _unrefused(spec, samples, artifact)
+        faults += _unrefused(spec, samples, artifact, way)
     return Report(
-        rows,
-        min(rows, SINGLE_ROWS),
+        samples.num_rows,
+        min(samples.num_rows, requests.SINGLE_ROWS),
+        tuple(f.name for f in spec.categorical if f.raw),
         tuple(f.name for f in spec.categorical if f.oov_id is not None),
-        tuple(f.name for f in spec.categorical if f.oov_id is None),
+        tuple(f.name for f in _refusing(spec)),
         logit,
         probability,
         tuple(faults),
@@ -195,7 +198,7 @@ def _difference(got, want):
 
 
 def _reference(served, columns):
-    """The checkpoint's scores of columns whose ids are in range."""
+    """The checkpoint's scores of rows as the trainer reads them."""
     inputs = encode(served.spec, columns)
     logits = served.model(inputs, training=False)  # {task: [B, 1]}
     logits = served.model.served_logits(logits)
@@ -207,65 +210,23 @@ def _reference(served, columns):
     return scores
 
 
-def _requests(
-    spec: FeatureSpec, samples: Columns
-) -> Iterator[tuple[Columns, Columns]]:
-    """(request, what it must be read as): all rows, single rows, edge rows."""
-    yield samples, samples
-    rows = len(samples[spec.feature_names[0]])
-    bags = [feature for feature in spec.categorical if feature.pooling]
-    if bags:
-        for ids in (_no_ids, _full_of_ids):
-            edge = {f.name: ids(samples[f.name], f.num_ids) for f in bags}
-            yield {**samples, **edge}, {**samples, **edge}
-    for row in range(min(rows, SINGLE_ROWS)):
-        one = {name: value[row : row + 1] for name, value in samples.items()}
-        yield one, one
-    replaced = [f for f in spec.categorical if f.oov_id is not None]
-    if not replaced:
-        return
-    raw, clean = dict(samples), dict(samples)
-    for feature in replaced:
-        bad = np.resize(out_of_range(feature), samples[feature.name].shape)
-        good = np.full(bad.shape, feature.oov_id, np.int64)
-        if feature.pooling and feature.ids_per_row > 1:
-            bad[:, -1] = good[:, -1] = 0  # padding stays padding
-        raw[feature.name], clean[feature.name] = bad, good
-    yield raw, clean
+def _refusing(spec):
+    """The features whose ids out of range must be an error."""
+    return [f for f in spec.categorical if not f.raw and f.oov_id is None]
 
 
-def _no_ids(ids, num_ids):
-    """Bags like `ids`, all empty."""
-    del num_ids
-    return np.zeros_like(ids)
-
-
-def _full_of_ids(ids, num_ids):
-    """Bags like `ids`, all as full as they can be."""
-    if num_ids < 2:
-        return np.zeros_like(ids)
-    return np.resize(np.arange(1, num_ids, dtype=ids.dtype), ids.shape)
-
-
-def _unrefused(spec, samples, artifact):
+def _unrefused(spec, samples, artifact, way):
     """In words, the ids out of range that `artifact` answers."""
-    for feature in spec.categorical:
-        if feature.oov_id is not None:
-            continue
-        for value in out_of_range(feature):
-            request = {name: rows[:2] for name, rows in samples.items()}
-            ids = request[feature.name].copy()
+    rows = way(samples.slice(0, 2))
+    for feature in _refusing(spec):
+        for value in requests.out_of_range(feature):
+            ids = rows[feature.name].copy()
             ids[-1] = value
             try:
-                artifact.score({**request, feature.name: ids})
+                artifact.score({**rows, feature.name: ids})
             except artifact.refusal:
                 continue
             yield (
                 f"{artifact.name} answers a request whose {feature.name!r} is "
                 f"{value}; ids must be in [0, {feature.num_ids})."
             )
-
-
-def out_of_range(feature) -> np.ndarray:
-    """Ids next to a feature's range, and as far from it as can be."""
-    return np.array([-1, feature.num_ids, _INT64.min, _INT64.max], np.int64)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
-from wukong_tf.features import encode_served, signature
+from wukong_tf.features import Lookups, encode_served, of_ids, signature
 
 PROBABILITY = "probability"
 LOGIT = "logit"
@@ -44,6 +44,10 @@ class ServedModel(tf.Module):
 
     Args:
         model: a trained ClickModel with the take lookup, in float32.
+        folder: directory that vocabularies are written into, for a
+            SavedModel to take along as assets; it must last until that is
+            saved. Defaults to None: they are held in memory, for other
+            uses.
 
     Attributes:
         serve: the function, from a dict of columns, as `inputs` describes
@@ -57,9 +61,10 @@ class ServedModel(tf.Module):
             output.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, folder: str | None = None):
         super().__init__(name="served_model")
         self.spec: FeatureSpec = model.config.features
+        self.lookups = Lookups(self.spec, folder)
         check_input_names(self.spec)
         self._model = _Untracked(model)
         self.weights = {
@@ -81,6 +86,11 @@ class ServedModel(tf.Module):
         return signature(self.spec)
 
     @property
+    def id_inputs(self) -> dict[str, tf.TensorSpec]:
+        """The same where raw values were made ids beforehand."""
+        return signature(of_ids(self.spec))
+
+    @property
     def outputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the outputs, by name."""
         return {
@@ -91,7 +101,15 @@ class ServedModel(tf.Module):
 
     def scores(self, raw_columns):
         """What `serve` traces: a dict of columns to a dict of outputs."""
-        inputs = encode_served(self.spec, raw_columns)
+        return self._outputs(
+            encode_served(self.spec, raw_columns, self.lookups)
+        )
+
+    def scores_of_ids(self, columns):
+        """As `scores`, from columns as `id_inputs` describes them."""
+        return self._outputs(encode_served(of_ids(self.spec), columns))
+
+    def _outputs(self, inputs):
         logits = self.model(inputs, training=False)  # {task: [B, 1]}
         logits = self.model.served_logits(logits)
         outputs: dict[str, tf.Tensor] = {}

@@ -36,6 +36,9 @@ def random_feature(draw, name):
     if pooling:
         weights = draw.choice([None, f"{name}_weights"])
         bag = {"max_ids": draw.randint(1, 9), "weights": weights}
+    raw = draw.choice([None, None, "string", "int64", "float"])
+    if raw == "float":
+        bag = {}
     group = draw.choice([None, None, "rare", "common"])
     units = 1 if group else draw.randint(1, 4)
     return CategoricalFeature(
@@ -43,13 +46,20 @@ def random_feature(draw, name):
         num_ids,
         embedding_dim=draw.choice([None, 8]) if units == 1 else None,
         table=draw.choice([None, f"table_{name}"]),
-        oov_id=draw.choice([None, 1, num_ids - 1]),
-        vocabulary=draw.choice([None, (), tuple(draw.sample(words, k=5))]),
+        oov_id=None if raw else draw.choice([None, 1, num_ids - 1]),
+        vocabulary=None
+        if raw == "float"
+        else draw.choice([None, (), tuple(draw.sample(words, k=3))]),
         units=units,
         unit_dropout=draw.choice([0, 0.5]) if units > 1 else 0.0,
         keep_units=draw.choice([None, 1, units]),
-        pooling=pooling,
+        pooling=pooling if bag else None,
         embedding_group=group,
+        raw=raw,
+        encoded=bool(raw) and draw.choice([False, True]),
+        oov_buckets=draw.choice([1, 2]),
+        missing_value=draw.choice([-1, 0]),
+        boundaries=[-1.5, 0, 2] if raw == "float" else None,
         **bag,
     )
 
@@ -70,6 +80,9 @@ def random_spec(seed):
                 first.table_name,
                 units=first.units,
                 keep_units=first.keep_units,
+                raw=first.raw,
+                oov_buckets=first.oov_buckets,
+                boundaries=first.boundaries,
             )
         )
     numeric = [
@@ -78,6 +91,9 @@ def random_spec(seed):
             draw.choice(["none", "log1p"]),
             draw.choice([0, 0.0, -1.5, draw.random()]),
             draw.choice([1, 1.0, 1e-30, draw.random() + 0.1]),
+            draw.choice([None, -2, -0.5]),
+            draw.choice([None, 3.0]),
+            draw.choice([None, 0, 1.5]),
         )
         for index in range(draw.randint(0, 3))
     ]

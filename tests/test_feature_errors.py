@@ -202,3 +202,83 @@ def test_refuses_settings_of_tables_that_are_not_there_or_break_a_rule():
             f"`{field}`",
             rule,
         )
+
+
+def test_refuses_raw_values_that_break_a_rule():
+    for options, words in (
+        ({"raw": "text"}, ["`raw`", "string", "'text'"]),
+        ({"encoded": True}, ["`encoded` needs `raw`"]),
+        ({"boundaries": (1.0,)}, ["`boundaries` needs `raw`"]),
+        ({"raw": "float"}, ["`boundaries` belong to raw='float'"]),
+        (
+            {"raw": "string", "boundaries": (1.0,)},
+            ["`boundaries` belong to raw='float'", "'string'"],
+        ),
+        ({"raw": "string", "oov_id": 2}, ["`oov_id` contradicts `raw`"]),
+        ({"raw": "string", "oov_buckets": 0}, ["`oov_buckets`", "0"]),
+        ({"raw": "int64", "missing_value": 0.5}, ["`missing_value`", "0.5"]),
+        ({"raw": "float", "boundaries": (2.0, 1.0)}, ["must ascend"]),
+        ({"raw": "float", "boundaries": 3.0}, ["`boundaries`", "3.0"]),
+        (
+            {"raw": "float", "boundaries": (1.0, math.inf)},
+            ["`boundaries`", "finite"],
+        ),
+        (
+            {"raw": "float", "boundaries": tuple(range(7))},
+            ["`num_ids` must be at least 11", "received 10"],
+        ),
+        (
+            {"raw": "string", "vocabulary": ("a\nb",)},
+            ["line break", "'a\\nb'"],
+        ),
+        (
+            {"vocabulary": tuple("abcdefg"), "oov_buckets": 2},
+            ["7 values plus 4 reserved", "num_ids=10"],
+        ),
+        (
+            {
+                "raw": "float",
+                "boundaries": (1.0,),
+                "pooling": "sum",
+                "max_ids": 2,
+            },
+            ["neither vocabulary nor pooling"],
+        ),
+    ):
+        assert_refused(
+            lambda o=options: CategoricalFeature("ad", 10, **o),
+            "categorical feature 'ad'",
+            *words,
+        )
+    assert_refused(lambda: CategoricalFeature("ad", 2, raw="string"), "above 2")
+
+
+def test_refuses_raw_features_that_disagree_on_a_table():
+    one = CategoricalFeature("ad", 10, raw="string", vocabulary=("a",))
+    for field, value in (
+        ("raw", "int64"),
+        ("oov_buckets", 3),
+        ("vocabulary", ("b",)),
+    ):
+        options = {"raw": "string", field: value}
+        other = CategoricalFeature("last", 10, table="ad", **options)
+        word = "vocabularies" if field == "vocabulary" else f"`{field}`"
+        assert_refused(
+            lambda o=other: FeatureSpec((one, o)), "'ad'", "'last'", word
+        )
+    other = CategoricalFeature("last", 10, table="ad", raw="string")
+    assert FeatureSpec((one, other)).vocabulary("ad") == ("a",)
+
+
+def test_refuses_numbers_whose_clipping_cannot_be():
+    for options, words in (
+        ({"clip_min": 1.0, "clip_max": 1.0}, ["`clip_min` must be below"]),
+        ({"clip_min": math.nan}, ["`clip_min`", "finite"]),
+        ({"clip_max": "1"}, ["`clip_max`", "'1'"]),
+        ({"missing": math.inf}, ["`missing`", "finite"]),
+    ):
+        assert_refused(
+            lambda o=options: NumericFeature("x", **o),
+            "numeric feature 'x'",
+            *words,
+        )

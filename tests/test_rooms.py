@@ -14,6 +14,7 @@ FORMS = [
     f"wukong_tf.{name}"
     for name in (
         "baseline_configs",
+        "categorical_feature",
         "config",
         "errors",
         "feature_kinds",
@@ -42,6 +43,7 @@ PLACES = {
     "trainer/data/": "trainer_data",
     "trainer/": "trainer",
     "export/": "export",
+    "export/client/": "export_client",
     "tests/": "test_support",
 }
 
@@ -65,6 +67,7 @@ RULES = {
     "wukong_tf": ([], ["wukong_tf"]),
     "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
     "trainer": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
+    "export_client": (["numpy"], []),
     "export": (
         [*PROGRAM, "export", "trainer.data"],
         ["onnx", "onnxruntime", "tf2onnx"],

@@ -1,5 +1,6 @@
 """What happens between the windows of steps, each a plain callable."""
 
+import collections
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tqdm
 
 from trainer import checkpoints
+from trainer.data.bad_values import BadValues, Count
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator
 from trainer.loop import Progress, Schedule, Window
@@ -121,27 +123,40 @@ class ShowProgress:
 
 
 class WriteTraining:
-    """Records every window."""
+    """Records every window.
 
-    def __init__(self, metrics: MetricsLog, schedule: Schedule, rate):
+    Args:
+        metrics: where.
+        schedule: says the epoch.
+        rate: from a step to the learning rate.
+        bad: counts bad values, where they are counted.
+    """
+
+    def __init__(
+        self, metrics: MetricsLog, schedule: Schedule, rate, bad: BadValues
+    ):
         self._metrics = metrics
         self._schedule = schedule
         self._rate = rate
+        self._bad = bad if isinstance(bad, Count) else None
+        self._before: collections.Counter[str] | None = None
 
     def __call__(self, progress: Progress, window: Window):
         """Records the window."""
         epoch = window.first_step // self._schedule.steps_per_epoch
-        self._metrics.write(
-            "train",
-            progress.step,
-            {
-                "epoch": epoch,
-                "loss": window.loss,
-                "learning_rate": float(self._rate(progress.step - 1)),
-                "examples_per_s": window.rows / window.seconds,
-                "input_wait": window.input_wait,
-            },
-        )
+        values: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": window.loss,
+            "learning_rate": float(self._rate(progress.step - 1)),
+            "examples_per_s": window.rows / window.seconds,
+            "input_wait": window.input_wait,
+        }
+        if self._bad is not None:
+            if self._before is None:  # those of the run before a stop
+                self._before = collections.Counter(progress.bad_values)
+            progress.bad_values = dict(self._before + self._bad.counts)
+            values["bad_values"] = progress.bad_values
+        self._metrics.write("train", progress.step, values)
 
 
 class Evaluate:

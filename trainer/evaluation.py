@@ -160,8 +160,8 @@ class Evaluator:
             columns.get(self._spec.weight),
             columns.get(self._spec.group),
         ]
-        if task.missing_labels:
-            known = np.isfinite(columns[task.label])
+        known = np.isfinite(columns[task.label])
+        if not known.all():
             found = [each if each is None else each[known] for each in found]
         labels, logits, weights, groups = found
         if (rate := self._negative_rates[task.name]) < 1:

@@ -124,7 +124,8 @@ def _data():
         "data_dir",
         None,
         "Directory that trainer.prepare wrote: features.json, and "
-        "train*.parquet, valid*.parquet and test*.parquet.",
+        "train*.parquet, valid*.parquet and test*.parquet, or the same as "
+        "*.tfrecord.",
     )
     flags.DEFINE_string(
         "features",
@@ -135,14 +136,36 @@ def _data():
         flags.DEFINE_list(
             f"{split}_files",
             None,
-            f"Parquet files or globs of the {split} rows, comma-separated. "
-            f"Default: DATA_DIR/{split}*.parquet.",
+            f"Files or globs of the {split} rows, comma-separated: Parquet, "
+            "or uncompressed TFRecord of tf.Example (*.tfrecord). Default: "
+            f"DATA_DIR/{split}*.parquet, or {split}*.tfrecord.",
         )
     flags.DEFINE_list(
         "predict_files",
         None,
-        "Parquet files or globs to score with --mode=predict; they need no "
-        "label column.",
+        "Parquet or TFRecord files or globs to score with --mode=predict; "
+        "they need no label column.",
+    )
+    flags.DEFINE_enum(
+        "on_bad_value",
+        "error",
+        ("error", "count"),
+        "What to do with a value that breaks its column's rule. error: end "
+        "the run with the file, row, column, rule and value. count: read it "
+        "as missing, and count it by column.",
+    )
+    flags.DEFINE_float(
+        "max_bad_fraction",
+        0.01,
+        "With --on_bad_value=count: end the run where more than this share "
+        "of the rows read is bad in one column.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_bool(
+        "allow_file_overlap",
+        False,
+        "Let a file be in the train split and in another one.",
     )
     flags.DEFINE_integer(
         "shuffle_rows",

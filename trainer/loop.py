@@ -24,6 +24,7 @@ class Progress:
         rows: rows trained on.
         seconds: wall time of the steps, without evaluations.
         input_seconds: part of it spent waiting for input.
+        bad_values: bad values by column that were read as missing.
     """
 
     step: int = 0
@@ -32,6 +33,7 @@ class Progress:
     rows: int = 0
     seconds: float = 0.0
     input_seconds: float = 0.0
+    bad_values: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The progress as JSON values."""

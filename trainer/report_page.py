@@ -34,6 +34,7 @@ FACTS = {
     "model": "Model",
     "training": "Training",
     "cost": "Cost",
+    "bad_values": "Bad values, read as missing",
 }
 
 

@@ -336,5 +336,8 @@ def files_of_split(values: flags.FlagValues, split: str) -> list[str]:
         return list(given)
     if values.data_dir is None:
         return []
-    pattern = os.path.join(values.data_dir, f"{split}*.parquet")
-    return [pattern] if glob.glob(pattern) else []
+    for ending in ("parquet", "tfrecord"):
+        pattern = os.path.join(values.data_dir, f"{split}*.{ending}")
+        if glob.glob(pattern):
+            return [pattern]
+    return []

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer import checkpoints
@@ -88,18 +87,13 @@ def _differences(old, new, prefix):
 
 
 def write_samples(run_dir: str, source: Source):
-    """Writes the first rows of a held-out split, raw, as samples.parquet.
+    """Writes the first rows of a held-out split as samples.parquet.
 
-    Bags stay padded, as a request would hold them.
+    They hold what a request holds, raw values where requests do.
     """
     path = os.path.join(run_dir, runs.SAMPLES)
     if os.path.exists(path):
         return
-    batch = next(source.batches(SAMPLE_ROWS))
-    columns = {
-        name: pa.array(list(value)) if value.ndim > 1 else pa.array(value)
-        for name, value in batch.items()
-    }
     beside = f"{path}.unfinished"
-    pq.write_table(pa.table(columns), beside)
+    pq.write_table(source.sample(SAMPLE_ROWS), beside)
     os.replace(beside, path)

@@ -13,7 +13,6 @@ from absl import flags
 from trainer import distribution, run_config, sources
 from trainer.actions import log
 from trainer.checkpoints import write_json
-from trainer.data.parquet import ParquetSource
 from trainer.evaluation import Evaluator
 from trainer.results import evaluate_splits
 from wukong_tf import runs
@@ -74,7 +73,12 @@ def run_evaluation(values: flags.FlagValues):
 def run_prediction(values: flags.FlagValues):
     """`--mode=predict`: scores files, row by row, into one Parquet file."""
     spec = runs.read_features(values.run_dir)
-    source = ParquetSource(values.predict_files, spec, labels=False)
+    source = sources.open_files(
+        values.predict_files,
+        spec,
+        labels=False,
+        bad=sources.bad_values(values),
+    )
     evaluator = _evaluator(values)
     names = [
         f"{task.name}_{what}"

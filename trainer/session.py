@@ -14,8 +14,10 @@ from trainer import (
     run_config,
     run_directory,
     sources,
+    start_checks,
 )
 from trainer.actions import log
+from trainer.data.bad_values import REFUSE
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
 from trainer.evaluation import Evaluator, Interrupted
@@ -214,7 +216,12 @@ class Session:
             patience=training.patience,
         )
         rate = LinearWarmup(training.learning_rate, training.warmup_steps)
-        record = actions.WriteTraining(metrics, schedule, rate)
+        record = actions.WriteTraining(
+            metrics,
+            schedule,
+            rate,
+            getattr(self.splits["train"], "bad", REFUSE),
+        )
         epoch, step = divmod(progress.step, schedule.steps_per_epoch)
         pipeline = Pipeline(
             self.splits["train"],
@@ -222,6 +229,7 @@ class Session:
             epoch=epoch,
             step=step,
             epochs=None,
+            steps=schedule.total_steps - progress.step,
         )
         with self.stop:
             try:
@@ -286,6 +294,10 @@ class Session:
         }
         results["training"] = dataclasses.asdict(self.training)
         results["cost"] = model_cost(self.model.config, self.training).to_dict()
+        if found_bad := start_checks.bad_values(self.splits):
+            # What was read before a stop too.
+            found_bad["train"]["columns"] = progress.bad_values
+            results["bad_values"] = found_bad
         results["compared"] = {
             os.path.basename(os.path.normpath(path)): compared_metrics(path)
             for path in self.values.compare_runs
@@ -341,6 +353,9 @@ def run_training(values: flags.FlagValues) -> bool:
         "data": {split: s.num_rows for split, s in splits.items()}
         | ({"seed": values.synthetic_seed} if values.synthetic else {}),
     }
+    seen = start_checks.check_splits(
+        splits, allow_overlap=values.allow_file_overlap
+    )
     with run_directory.locked(values.run_dir):
         run_directory.claim(values.run_dir, content, features)
         held_out = splits.get("test", splits["valid"])
@@ -350,6 +365,8 @@ def run_training(values: flags.FlagValues) -> bool:
         log(distribution.describe(strategy))
         for split, source in splits.items():
             log(f"{split}: {source.num_rows:,} rows")
+        for line in seen:
+            log(line)
         session.restore()
         finished = session.run()
         if finished:

@@ -1,10 +1,16 @@
 """Opens the splits that the flags name."""
 
+from collections.abc import Sequence
+
 from absl import flags
 
+from trainer.data.bad_values import REFUSE, BadValues, Count
+from trainer.data.file_source import FileSource
 from trainer.data.parquet import ParquetSource
+from trainer.data.paths import expand
 from trainer.data.source import Source
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from trainer.data.tfrecord import TFRecordSource
 from trainer.run_config import (
     SPLITS,
     features_from_flags,
@@ -12,7 +18,9 @@ from trainer.run_config import (
     with_overrides,
 )
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ConfigError
+from wukong_tf.errors import ConfigError, DataError
+
+RECORD_NAMES = (".tfrecord", ".tfrecords")
 
 
 def open_features(values: flags.FlagValues) -> FeatureSpec:
@@ -31,7 +39,39 @@ def rows_of_train(
     if values.synthetic:
         return int(values.synthetic_train_rows)
     files = files_of_split(values, "train")
-    return ParquetSource(files, features).num_rows if files else None
+    return open_files(files, features).num_rows if files else None
+
+
+def open_files(
+    files: Sequence[str], features: FeatureSpec, **options
+) -> FileSource:
+    """The source of Parquet or of TFRecord files.
+
+    Args:
+        files: paths or globs, all of one format, told by how they end.
+        features: the spec.
+        **options: as `FileSource` takes them.
+
+    Raises:
+        DataError: as `FileSource` does, or the files are of both formats.
+    """
+    paths = expand(files)
+    records = [p for p in paths if p.lower().endswith(RECORD_NAMES)]
+    if records and len(records) < len(paths):
+        other = next(p for p in paths if p not in records)
+        raise DataError(
+            f"{records[0]} and {other}: the files of a split must be all "
+            "Parquet or all TFRecord."
+        )
+    kind = TFRecordSource if records else ParquetSource
+    return kind(files, features, **options)
+
+
+def bad_values(values: flags.FlagValues) -> BadValues:
+    """What --on_bad_value says to do, with counters of its own."""
+    if values.on_bad_value == "count":
+        return Count(values.max_bad_fraction)
+    return REFUSE
 
 
 def _synthetic_log(values):
@@ -61,11 +101,12 @@ def open_sources(
     for split in SPLITS:
         files = files_of_split(values, split)
         if files:
-            sources[split] = ParquetSource(
+            sources[split] = open_files(
                 files,
                 features,
                 shuffle_rows=values.shuffle_rows if split == "train" else 0,
                 seed=values.seed,
+                bad=bad_values(values),
             )
     if values.mode == "train":
         for split in ("train", "valid"):

@@ -32,8 +32,7 @@ def global_loss(
             labels=tf.where(known, labels, 0.0),
             logits=tf.reshape(logits[task.name], [-1]),
         )  # [B]
-        if task.missing_labels:
-            loss = tf.where(known, loss, 0.0)
+        loss = tf.where(known, loss, 0.0)
         if spec.weight:
             loss *= batch[spec.weight]
         total += task.loss_weight * tf.reduce_sum(loss)
@@ -113,12 +112,11 @@ def make_eval_step(
             }
             if spec.weight:
                 columns["weights"] = batch[spec.weight]
-            if task.missing_labels:
-                known = tf.math.is_finite(columns["labels"])
-                columns = {
-                    name: tf.boolean_mask(column, known)
-                    for name, column in columns.items()
-                }
+            known = tf.math.is_finite(columns["labels"])
+            columns = {
+                name: tf.boolean_mask(column, known)
+                for name, column in columns.items()
+            }
             rate = negative_rates[task.name]
             if rate < 1:
                 labels = columns["labels"]

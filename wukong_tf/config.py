@@ -16,9 +16,9 @@ from wukong_tf.baseline_configs import (
     LogisticRegressionConfig,
     MLPConfig,
 )
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_kinds import (
-    CategoricalFeature,
     EmbeddingGroup,
     NumericFeature,
     TableSettings,

@@ -6,14 +6,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wukong_tf import plain
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_kinds import (
-    CategoricalFeature,
     EmbeddingGroup,
     NumericFeature,
     TableSettings,
     Task,
     VectorFeature,
+)
+
+# Fields in which the features of one table agree.
+_OF_A_TABLE = (
+    "num_ids",
+    "embedding_dim",
+    "units",
+    "keep_units",
+    "raw",
+    "oov_buckets",
+    "boundaries",
 )
 
 
@@ -162,7 +173,7 @@ class FeatureSpec:
         first: dict[str, CategoricalFeature] = {}
         for feature in self.categorical:
             other = first.setdefault(feature.table_name, feature)
-            for field in ("num_ids", "embedding_dim", "units", "keep_units"):
+            for field in _OF_A_TABLE:
                 mine, theirs = getattr(feature, field), getattr(other, field)
                 if mine != theirs:
                     raise ConfigError(
@@ -172,6 +183,17 @@ class FeatureSpec:
                         f"{theirs} and {mine}."
                     )
 
+        stated: dict[str, CategoricalFeature] = {}
+        for feature in self.categorical:
+            if feature.vocabulary is None:
+                continue
+            other = stated.setdefault(feature.table_name, feature)
+            if other.vocabulary != feature.vocabulary:
+                raise ConfigError(
+                    f"categorical features {other.name!r} and "
+                    f"{feature.name!r} share table {feature.table_name!r} but "
+                    "state different vocabularies."
+                )
         for table in self.tables:
             if table.name not in first:
                 raise ConfigError(
@@ -202,6 +224,18 @@ class FeatureSpec:
             CategoricalFeature | NumericFeature | VectorFeature, ...
         ] = (*self.categorical, *self.numeric, *self.vector)
         return features
+
+    def vocabulary(self, table: str) -> tuple[str, ...] | None:
+        """The vocabulary of a table, which one of its features states."""
+        return next(
+            (
+                feature.vocabulary
+                for feature in self.categorical
+                if feature.table_name == table
+                and feature.vocabulary is not None
+            ),
+            None,
+        )
 
     def table_settings(self, name: str) -> TableSettings:
         """The settings of the table `name`, those of `tables` or none."""

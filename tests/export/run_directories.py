@@ -84,16 +84,18 @@ def request(raw, spec=SPEC):
     }
 
 
-def write_samples(run_dir, raw):
-    pq.write_table(
-        pa.table(
-            {
-                name: pa.array(list(value)) if value.ndim > 1 else value
-                for name, value in raw.items()
-            }
-        ),
-        os.path.join(run_dir, runs.SAMPLES),
+def sample_table(raw):
+    """Raw columns as samples.parquet holds them."""
+    return pa.table(
+        {
+            name: pa.array(list(value)) if value.ndim > 1 else value
+            for name, value in raw.items()
+        }
     )
+
+
+def write_samples(run_dir, raw):
+    pq.write_table(sample_table(raw), os.path.join(run_dir, runs.SAMPLES))
 
 
 def write_json(path, content):

@@ -15,6 +15,7 @@ from tests.export.run_directories import (
     columns,
     random_model,
     request,
+    sample_table,
 )
 from tests.export.test_saved_model import logits_of
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
@@ -79,7 +80,7 @@ def test_other_models_convert(config, tmp_path):
     served = ServedModel(random_model(config))
     onnx_model.write(served, str(tmp_path))
     artifact = onnx_model.load(served, str(tmp_path))
-    report = parity.compare(served, request(columns()), [artifact])
+    report = parity.compare(served, sample_table(columns()), [artifact])
     report.check()
     assert 0 <= report.logit["onnx"] < 1e-4
 
@@ -110,7 +111,7 @@ def test_the_converter_never_sees_a_table(monkeypatch, tmp_path):
     tables = 30_000 * 4 * 4 + 20_000 * 5 * 4
     assert sizes[0] < weights - tables + onnx_model.GRAPH_BYTES / 100
     artifact = onnx_model.load(served, str(tmp_path))
-    parity.compare(served, request(columns(spec), spec), [artifact]).check()
+    parity.compare(served, sample_table(columns(spec)), [artifact]).check()
 
 
 def test_log1p_keeps_small_and_large_numbers(tmp_path):

@@ -145,3 +145,24 @@ def test_standardized_numbers_have_mean_0_and_stddev_1(transform):
     found = transforms.number(feature, values).numpy()
     assert found.mean() == pytest.approx(0, abs=1e-5)
     assert found.std() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, [-2.0, 0.5, 9.0, 0.0]),
+        ({"clip_min": 0.0}, [0.0, 0.5, 9.0, 0.0]),
+        ({"clip_max": 1.0}, [-2.0, 0.5, 1.0, 0.0]),
+        ({"missing": 7.0}, [-2.0, 0.5, 9.0, 7.0]),
+        ({"missing": 7.0, "clip_max": 3.0}, [-2.0, 0.5, 3.0, 3.0]),
+        ({"mean": 2.0, "stddev": 4.0}, [-1.0, -0.375, 1.75, 0.0]),
+        (
+            {"missing": 7.0, "mean": 2.0, "stddev": 4.0},
+            [-1.0, -0.375, 1.75, 1.25],
+        ),
+    ],
+)
+def test_numbers_are_clipped_and_missing_ones_replaced(options, expected):
+    feature = NumericFeature("x", **options)
+    found = transforms.number(feature, tf.constant([-2.0, 0.5, 9.0, np.nan]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

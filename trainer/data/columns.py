@@ -8,10 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.data import bags
+from trainer.data import bags, raw_values
+from trainer.data.bad_values import REFUSE, BadValues
 from trainer.data.source import Batch
+from wukong_tf.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.features import Lookups
+
+NAN = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +30,14 @@ class Check:
         dtype: NumPy dtype of what is read.
         rule: what its values must be, in words.
         holds: from values [N], or vectors [N, size], to bool [N].
+        instead: what a bad value is read as, where it is no error.
         size: floats in a vector; None for a column of single values.
         max_size: most numbers in a list; None for other columns.
         padding: what stands after a list's last number.
         may_be_null: whether a row may have no value, which becomes NaN.
+        encode: from raw values to ids, nulls staying null; None for a column
+            whose values are used as they are.
+        missing: id of a row without a raw value.
     """
 
     name: str
@@ -37,28 +46,41 @@ class Check:
     dtype: type
     rule: str
     holds: Callable[[np.ndarray], np.ndarray]
+    instead: float
     size: int | None = None
     max_size: int | None = None
     padding: float = 0.0
     may_be_null: bool = False
+    encode: Callable[[pa.Array], pa.Array] | None = None
+    missing: int = MISSING_ID
 
 
-def checks(spec: FeatureSpec, *, labels: bool = True) -> list[Check]:
+def checks(
+    spec: FeatureSpec,
+    *,
+    labels: bool = True,
+    lookups: Lookups | None = None,
+) -> list[Check]:
     """The rule of every column of `spec`, features first.
 
     Args:
         spec: the columns.
         labels: whether label, weight and group columns are among them.
+        lookups: makes ids of raw values. Defaults to None, those of `spec`.
     """
+    if lookups is None and any(f.logged_raw for f in spec.categorical):
+        lookups = Lookups(spec)
     result = []
     for feature in spec.categorical:
-        if feature.max_ids is None:
+        if feature.logged_raw and lookups is not None:
+            result.append(_raw(feature, lookups))
+        elif feature.max_ids is None:
             result.append(_ids(feature.name, feature.num_ids))
-            continue
-        result.append(_bags(feature.name, feature.num_ids, feature.max_ids))
+        else:
+            result.append(_bags(feature.name, feature.num_ids, feature.max_ids))
         if feature.weights:
-            result.append(_bag_weights(feature.weights, feature.max_ids))
-    result += [_numbers(f.name) for f in spec.numeric]
+            result.append(_bag_weights(feature.weights, feature.ids_per_row))
+    result += [_numbers(f.name, f.missing is not None) for f in spec.numeric]
     result += [_vectors(f.name, f.size) for f in spec.vector]
     if not labels:
         return result
@@ -92,7 +114,11 @@ def check_type(where: str, schema: pa.Schema, check: Check):
 
 
 def read(
-    where: str, first_row: int, array: pa.ChunkedArray, check: Check
+    where: str,
+    first_row: int,
+    array: pa.ChunkedArray,
+    check: Check,
+    bad: BadValues = REFUSE,
 ) -> np.ndarray:
     """The column as [N], or [N, size], of the check's dtype.
 
@@ -101,82 +127,163 @@ def read(
         first_row: number, in that file, of the array's first row.
         array: the column.
         check: its rule.
+        bad: is told of rows that have no value, or one that breaks the
+            rule. Defaults to an error for the first.
 
     Raises:
-        DataError: a row has no value, or one that breaks the rule; the
-            message names file, row, column, rule and value.
+        DataError: as `bad` says; the message names file, row, column, rule
+            and value.
     """
     whole = array.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # by some versions of pyarrow
         whole = pa.concat_arrays(whole.chunks)
+
+    def tell(faults, value):
+        row = int(np.argmax(faults))
+        bad.found(
+            where,
+            first_row + row,
+            check.name,
+            check.rule,
+            _text(value(row)),
+            int(faults.sum()),
+        )
+
     if check.max_size is not None:
-        return _read_lists(where, first_row, whole, check)
+        return _read_lists(whole, check, tell)
+    if check.size is not None:
+        return _read_vectors(whole, check, tell)
+    if check.encode is not None:
+        whole = pc.fill_null(check.encode(whole), check.missing)
+    return _read_values(whole, check, tell)
+
+
+def _read_values(array, check, tell):
+    """Single values as [N]."""
+    gaps = None
+    if pa.types.is_float16(array.type) and array.null_count:
+        array = array.cast(pa.float32())
     if check.may_be_null:
-        if pa.types.is_boolean(whole.type):
-            whole = whole.cast(pa.int8())
-        whole = whole.cast(pa.float64(), safe=False)
-    elif whole.null_count:
-        row = int(np.argmax(_null(whole)))
-        _refuse(where, first_row + row, check, "no value")
-    if check.size is None:
-        raw = whole.to_numpy(zero_copy_only=False)
-    else:
-        raw = _rows_of_vectors(where, first_row, whole, check)
+        if pa.types.is_boolean(array.type):
+            array = array.cast(pa.int8())
+        array = array.cast(pa.float64(), safe=False)
+    elif array.null_count:
+        gaps = _null(array)
+        array = pc.fill_null(array, pa.scalar(0).cast(array.type))
+    raw = array.to_numpy(zero_copy_only=False)
     values = _cast(raw, check.dtype)
     # On the values as they came: a cast may have wrapped them into range.
     good = check.holds(raw) & check.holds(values)
-    if not good.all():
-        row = int(np.argmin(good))
-        _refuse(where, first_row + row, check, raw[row])
+    if gaps is not None:
+        good &= ~gaps
+    if good.all():
+        return values
+    tell(
+        ~good,
+        lambda row: "no value" if gaps is not None and gaps[row] else raw[row],
+    )
+    values = values.copy()
+    values[~good] = check.instead
     return values
 
 
-def _read_lists(where, first_row, array, check):
+def _read_lists(array, check, tell):
     """Lists of numbers as [N, max_size], padded."""
-
-    def refuse(row, value):
-        _refuse(where, first_row + row, check, value)
-
-    raw, given = bags.padded(array, check.max_size, check.padding, refuse)
-    values = _cast(raw, check.dtype)
-    good = ((check.holds(raw) & check.holds(values)) | ~given).all(axis=1)
-    if not good.all():
-        row = int(np.argmin(good))
-        refuse(row, raw[row][given[row]])
+    if check.encode is not None:
+        array = raw_values.encode_lists(array, check.encode)
+    found = bags.padded(array, check.max_size, check.padding)
+    long = found.lengths > check.max_size
+    if long.any():
+        tell(long, lambda row: f"{found.lengths[row]} numbers")
+    gaps = found.gaps.any(axis=1)
+    if gaps.any():
+        tell(gaps, lambda row: "a list with a gap")
+    there = found.given & ~found.gaps
+    values = _cast(found.values, check.dtype)
+    good = check.holds(found.values) & check.holds(values)
+    wrong = (there & ~good).any(axis=1)
+    if wrong.any():
+        tell(wrong, lambda row: found.values[row][found.given[row]])
+    if gaps.any() or wrong.any():
+        values = np.where(there & good, values, check.dtype(check.padding))
     return values
 
 
-def match_weights(where: str, first_row: int, spec: FeatureSpec, batch: Batch):
+def _read_vectors(array, check, tell):
+    """Vectors as [N, size]; a bad one is zeros."""
+    found = bags.padded(array, check.size, 0.0)
+    null = _null(array)
+    wrong = (found.lengths != check.size) | null
+    if wrong.any():
+        tell(
+            wrong,
+            lambda row: (
+                "no value" if null[row] else f"{found.lengths[row]} numbers"
+            ),
+        )
+    gaps = found.gaps.any(axis=1) & ~wrong
+    if gaps.any():
+        tell(gaps, lambda row: "a vector with a gap")
+    values = _cast(found.values, check.dtype)
+    good = check.holds(found.values) & check.holds(values)
+    broken = ~good & ~wrong & ~gaps
+    if broken.any():
+        tell(broken, lambda row: found.values[row])
+    left = wrong | gaps | broken
+    if left.any():
+        values[left] = check.instead
+    return values
+
+
+def read_table(
+    where: str,
+    first_row: int,
+    table: pa.Table,
+    spec: FeatureSpec,
+    rules: list[Check],
+    bad: BadValues = REFUSE,
+) -> Batch:
+    """The columns of a table, each held to its rule.
+
+    Args:
+        where: names the file in errors.
+        first_row: number, in that file, of the table's first row.
+        table: the rows.
+        spec: the columns.
+        rules: as `checks` gives them.
+        bad: as for `read`.
+
+    Raises:
+        DataError: as for `read`.
+    """
+    batch = {
+        check.name: read(where, first_row, table[check.name], check, bad)
+        # A column with two roles is kept as the first, a feature.
+        for check in reversed(rules)
+    }
+    match_weights(where, first_row, spec, batch, bad)
+    return batch
+
+
+def match_weights(
+    where: str,
+    first_row: int,
+    spec: FeatureSpec,
+    batch: Batch,
+    bad: BadValues = REFUSE,
+):
     """Holds the weights in `batch` to their bags; see `bags.match_weights`.
 
     Raises:
-        DataError: naming file, row, column, rule and what came.
+        DataError: as `bad` says, naming file, row, column, rule and what
+            came.
     """
 
-    def refuse(row, name, value):
-        raise DataError(
-            f"{where}: row {first_row + row} (from 0), column {name!r}: must "
-            f"be one weight for each id of its bag; received {value}."
-        )
+    def tell(row, name, value, rows):
+        rule = "one weight for each id of its bag"
+        bad.found(where, first_row + row, name, rule, value, rows)
 
-    bags.match_weights(spec, batch, refuse)
-
-
-def _rows_of_vectors(where, first_row, array, check):
-    """A list array as numbers of its own type [N, size]."""
-    if pa.types.is_fixed_size_list(array.type):
-        lengths = np.full(len(array), array.type.list_size)
-    else:
-        lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
-    wrong = lengths != check.size
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        _refuse(where, first_row + row, check, f"{lengths[row]} numbers")
-    flat = array.flatten()
-    if flat.null_count:
-        row = int(np.argmax(_null(flat))) // check.size
-        _refuse(where, first_row + row, check, "a vector with a gap")
-    return flat.to_numpy(zero_copy_only=False).reshape(-1, check.size)
+    bags.match_weights(spec, batch, tell)
 
 
 def _cast(values, dtype):
@@ -187,13 +294,6 @@ def _cast(values, dtype):
 
 def _null(array):
     return pc.is_null(array).to_numpy(zero_copy_only=False)
-
-
-def _refuse(where, row, check, value):
-    raise DataError(
-        f"{where}: row {row} (from 0), column {check.name!r}: must be "
-        f"{check.rule}; received {_text(value)}."
-    )
 
 
 def _text(value: Any) -> str:
@@ -222,10 +322,6 @@ def _is_flag(kind):
     return pa.types.is_boolean(kind) or _is_number(kind)
 
 
-def _finite(values):
-    return np.isfinite(values)
-
-
 def _ids(name, num_ids):
     return Check(
         name,
@@ -234,6 +330,37 @@ def _ids(name, num_ids):
         np.int32,
         f"an id of at least 0 and below {num_ids}",
         lambda values: (values >= 0) & (values < num_ids),
+        instead=min(MISSING_ID, num_ids - 1),
+    )
+
+
+def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
+    what, has_type = raw_values.TYPES[feature.raw or ""]
+    rule = {
+        "string": "a string",
+        "int64": "an integer that int64 can hold",
+        "float": "a number",
+    }[feature.raw or ""]
+    types, of_type = what, has_type
+    if feature.pooling:
+        types = f"lists of {what}"
+        rule = f"a list of at most {feature.max_ids} values, each {rule}"
+
+        def of_type(kind):
+            return _is_list(kind) and has_type(kind.value_type)
+
+    return Check(
+        feature.name,
+        types,
+        of_type,
+        np.int32,
+        rule,
+        # An id of -1 stands for a raw value that breaks the rule.
+        lambda values: values >= 0,
+        instead=feature.missing_id,
+        max_size=feature.max_ids,
+        encode=lambda array: raw_values.ids(array, feature, lookups),
+        missing=feature.missing_id,
     )
 
 
@@ -245,6 +372,7 @@ def _bags(name, num_ids, max_ids):
         np.int32,
         f"a list of at most {max_ids} ids, each at least 1 and below {num_ids}",
         lambda values: (values >= 1) & (values < num_ids),
+        instead=0,
         max_size=max_ids,
     )
 
@@ -257,19 +385,26 @@ def _bag_weights(name, max_ids):
         np.float32,
         f"a list of at most {max_ids} finite weights of at least 0",
         lambda values: np.isfinite(values) & (values >= 0),
+        instead=NAN,
         max_size=max_ids,
-        padding=float("nan"),
+        padding=NAN,
     )
 
 
-def _numbers(name):
+def _numbers(name, may_be_missing):
+    def holds(values):
+        finite = np.isfinite(values)
+        return finite | np.isnan(values) if may_be_missing else finite
+
     return Check(
         name,
         "numbers",
         _is_number,
         np.float32,
-        "a finite float32",
-        _finite,
+        "a finite float32" + (", or none" if may_be_missing else ""),
+        holds,
+        instead=NAN,
+        may_be_null=may_be_missing,
     )
 
 
@@ -281,7 +416,8 @@ def _vectors(name, size):
         np.float32,
         f"a vector of {size} finite float32",
         lambda values: np.isfinite(values).all(axis=1),
-        size,
+        instead=0.0,
+        size=size,
     )
 
 
@@ -297,6 +433,7 @@ def _labels(name, may_be_missing):
         np.float32,
         "a label of 0 or 1" + (", or none" if may_be_missing else ""),
         holds,
+        instead=NAN,
         may_be_null=may_be_missing,
     )
 
@@ -309,6 +446,7 @@ def _weights(name):
         np.float32,
         "a finite weight of at least 0",
         lambda values: np.isfinite(values) & (values >= 0),
+        instead=0.0,
     )
 
 
@@ -320,4 +458,5 @@ def _groups(name):
         np.int64,
         "an integer that int64 can hold",
         lambda values: values <= np.iinfo(np.int64).max,
+        instead=-1,
     )

@@ -1,11 +1,12 @@
 """From a source's batches to the dataset that the step functions read."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Source, steps_per_epoch
+from trainer.data.source import Source, rows_of_step, steps_per_epoch
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import encode
 
@@ -24,6 +25,7 @@ class Pipeline:
         step: step within that epoch of the first batch.
         epochs: number of epochs to give, counted from epoch 0; None never
             ends.
+        steps: most batches to give. Defaults to None.
         labels: whether the source gives labels, weights and groups.
 
     Attributes:
@@ -39,12 +41,14 @@ class Pipeline:
         epoch: int = 0,
         step: int = 0,
         epochs: int | None = 1,
+        steps: int | None = None,
         labels: bool = True,
     ):
         self._source = source
         self._batch_size = batch_size
         self._start = (epoch, step)
         self._epochs = epochs
+        self._steps = steps
         self._labels = labels
         self.error: Exception | None = None
 
@@ -60,18 +64,23 @@ class Pipeline:
         return data.prefetch(PREFETCH_BATCHES)
 
     def _batches(self) -> Iterator[dict[str, np.ndarray]]:
-        epoch, step = self._start
         try:
-            while self._epochs is None or epoch < self._epochs:
-                for batch in self._source.batches(
-                    self._batch_size, epoch=epoch, first_step=step
-                ):
-                    rows = np.array(len(next(iter(batch.values()))), "float32")
-                    yield {**batch, GLOBAL_ROWS: rows}
-                epoch, step = epoch + 1, 0
+            # Nothing is read that is not used.
+            yield from itertools.islice(self._all_batches(), self._steps)
         except Exception as error:
             self.error = error
             raise
+
+    def _all_batches(self) -> Iterator[dict[str, np.ndarray]]:
+        epoch, step = self._start
+        while self._epochs is None or epoch < self._epochs:
+            for batch in self._source.batches(
+                self._batch_size, epoch=epoch, first_step=step
+            ):
+                rows = rows_of_step(self._source, self._batch_size, step)
+                yield {**batch, GLOBAL_ROWS: np.array(rows, "float32")}
+                step += 1
+            epoch, step = epoch + 1, 0
 
     @property
     def steps_per_epoch(self) -> int:

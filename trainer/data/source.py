@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from wukong_tf.config import FeatureSpec
 
@@ -24,6 +25,7 @@ class Source(Protocol):
 
     spec: FeatureSpec
     num_rows: int
+    lanes: int
 
     def batches(
         self, batch_size: int, *, epoch: int = 0, first_step: int = 0
@@ -31,10 +33,31 @@ class Source(Protocol):
         """The batches of one epoch, from `first_step` to its last.
 
         Every batch has `batch_size` rows but the last, which has the rest.
+        Where the rows are shared among workers, it is this worker's share
+        of it.
         """
+        ...
+
+    def sample(self, rows: int) -> pa.Table:
+        """The first rows, as requests hold them."""
         ...
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:
     """Number of batches in one epoch of `source`, a short last one too."""
     return -(-source.num_rows // batch_size)
+
+
+def lane_rows(num_rows: int, lanes: int, lane: int) -> tuple[int, int]:
+    """The first of a lane's rows and the one after its last."""
+    return lane * num_rows // lanes, (lane + 1) * num_rows // lanes
+
+
+def rows_of_step(source: Source, batch_size: int, step: int) -> int:
+    """Rows of a batch of all workers together."""
+    share = batch_size // source.lanes
+    total = 0
+    for lane in range(source.lanes):
+        first, past = lane_rows(source.num_rows, source.lanes, lane)
+        total += min(max(past - first - step * share, 0), share)
+    return total

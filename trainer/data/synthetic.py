@@ -20,7 +20,9 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 
+from trainer.data.samples import request_table
 from trainer.data.source import Batch
 from wukong_tf import config, plain
 from wukong_tf.errors import ConfigError, DataError
@@ -256,6 +258,11 @@ class SyntheticSource:
         self.split = split
         self.num_rows = num_rows
         self.spec = log.spec
+        self.lanes = 1
+
+    def sample(self, rows: int) -> pa.Table:
+        """The first rows, as requests hold them."""
+        return request_table(self.spec, next(self.batches(rows)))
 
     def batches(
         self, batch_size: int, *, epoch: int = 0, first_step: int = 0

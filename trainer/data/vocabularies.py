@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
 from wukong_tf.config import CategoricalFeature
-from wukong_tf.feature_kinds import RESERVED_IDS
 
-MISSING_ID = 1
-OOV_ID = 2
+RESERVED_IDS = OOV_ID + 1
 
 
 def count(batch: pa.RecordBatch, names: Iterable[str]) -> dict[str, Counter]:

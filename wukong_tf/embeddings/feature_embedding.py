@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 import keras
 from keras import ops
 
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.embeddings import bags
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.embeddings.unit_dropout import UnitDropout
-from wukong_tf.feature_kinds import CategoricalFeature, EmbeddingGroup
+from wukong_tf.feature_kinds import EmbeddingGroup
 from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.layers import MLP
 

@@ -1,5 +1,15 @@
 """From raw columns to a model's inputs, the same in training and serving."""
 
+from wukong_tf.features.lookups import Lookups
+from wukong_tf.features.specs import has_raw, of_ids, of_requests
 from wukong_tf.features.transforms import encode, encode_served, signature
 
-__all__ = ["encode", "encode_served", "signature"]
+__all__ = [
+    "Lookups",
+    "encode",
+    "encode_served",
+    "has_raw",
+    "of_ids",
+    "of_requests",
+    "signature",
+]

@@ -6,9 +6,12 @@ served request is transformed as a training row was.
 
 import tensorflow as tf
 
-from wukong_tf.feature_kinds import CategoricalFeature, NumericFeature
+from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.feature_kinds import NumericFeature
 from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.features.lookups import Lookups
 
+_RAW_DTYPES = {"string": tf.string, "float": tf.float32}
 # Reads no table: a lookup on the CPU refuses it instead of answering with
 # another feature's row.
 _NO_ROW = 2**40
@@ -20,12 +23,15 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
     Returns:
         dict of feature name to spec: ids int64 [B], bags of ids int64
         [B, max_ids], padded with 0, and their weights float32 [B, max_ids],
-        numbers float32 [B], vectors float32 [B, size].
+        numbers float32 [B], vectors float32 [B, size]. Features with `raw`
+        hold strings, int64 or float32 in place of ids, bags padded with
+        what stands for a missing value.
     """
     specs = {}
     for feature in spec.categorical:
         shape = [None, feature.max_ids] if feature.max_ids else [None]
-        specs[feature.name] = tf.TensorSpec(shape, tf.int64, feature.name)
+        dtype = _RAW_DTYPES.get(feature.raw or "", tf.int64)
+        specs[feature.name] = tf.TensorSpec(shape, dtype, feature.name)
         if feature.weights:
             specs[feature.weights] = tf.TensorSpec(
                 shape, tf.float32, feature.weights
@@ -68,25 +74,52 @@ def encode(
 
 
 def encode_served(
-    spec: FeatureSpec, columns: dict[str, tf.Tensor]
+    spec: FeatureSpec,
+    columns: dict[str, tf.Tensor],
+    lookups: Lookups | None = None,
 ) -> dict[str, tf.Tensor]:
     """As `encode`, for requests that nobody has checked.
 
-    An id outside its feature's range is read as the feature's `oov_id`.
-    Where it has none, the graph fails with an error that names the feature.
+    Raw values become ids. An id outside its feature's range is read as the
+    feature's `oov_id`; where it has none, the graph fails with an error that
+    names the feature.
+
+    Args:
+        spec: the features.
+        columns: as `signature` describes them.
+        lookups: those of the spec; needed where a feature has `raw`.
     """
     checked = dict(columns)
     for feature in spec.categorical:
-        checked[feature.name] = served_ids(feature, columns[feature.name])
+        values = columns[feature.name]
+        if feature.raw is None:
+            checked[feature.name] = served_ids(feature, values)
+        elif lookups is None:
+            raise ValueError(
+                f"feature {feature.name!r} holds raw values, which need "
+                "`lookups`."
+            )
+        else:
+            checked[feature.name] = lookups.ids(feature, values)
     return encode(spec, checked)
 
 
 def number(feature: NumericFeature, values: tf.Tensor) -> tf.Tensor:
-    """Transformed and standardized numbers, float32 [B]."""
+    """Clipped, transformed and standardized numbers, float32 [B]."""
     values = tf.cast(values, tf.float32)
+    missing = tf.math.is_nan(values)
+    stand_in = 0.0 if feature.missing is None else feature.missing
+    values = tf.where(missing, tf.constant(stand_in, tf.float32), values)
+    if feature.clip_min is not None:
+        values = tf.maximum(values, feature.clip_min)
+    if feature.clip_max is not None:
+        values = tf.minimum(values, feature.clip_max)
     if feature.transform == "log1p":
         values = tf.sign(values) * tf.math.log1p(tf.abs(values))
-    return (values - feature.mean) / feature.stddev
+    values = (values - feature.mean) / feature.stddev
+    if feature.missing is None:
+        values = tf.where(missing, 0.0, values)
+    return values
 
 
 def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """The table of docs/scaling.md: `python -m wukong_tf.scaling`."""
 
-from wukong_tf.feature_kinds import CategoricalFeature
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.scaling.cost import cost
 from wukong_tf.scaling.presets import (

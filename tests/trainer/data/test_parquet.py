@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainer import clicks
-from trainer.data.parquet import ParquetSource, expand
+from trainer.data.parquet import ParquetSource
+from trainer.data.paths import expand
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -129,9 +130,9 @@ def test_what_comes_before_a_step_is_not_read(folder, window, monkeypatch):
     read = []
     original = ParquetSource._read_group
 
-    def spy(self, group):
+    def spy(self, group, bad):
         read.append((os.path.basename(group.path), group.index))
-        return original(self, group)
+        return original(self, group, bad)
 
     monkeypatch.setattr(ParquetSource, "_read_group", spy)
     (last,) = found.batches(90, first_step=11)
@@ -148,9 +149,9 @@ def test_about_two_windows_are_read_ahead(folder, window, monkeypatch):
     read = []
     original = ParquetSource._read_group
 
-    def spy(self, group):
+    def spy(self, group, bad):
         read.append(group.num_rows)
-        return original(self, group)
+        return original(self, group, bad)
 
     monkeypatch.setattr(ParquetSource, "_read_group", spy)
     batches = found.batches(10)

@@ -126,7 +126,9 @@ def test_rows_are_numbered_within_their_file_in_any_order(tmp_path):
         )
         with pytest.raises(DataError) as error:
             list(found.batches(32))
-        assert f"{bad}: row {ROW} (from 0), column 'item'" in str(error.value)
+        assert f"{bad}: row group 2: row {ROW} (from 0), column 'item'" in str(
+            error.value
+        )
 
 
 def test_rows_before_a_bad_row_group_are_given(tmp_path):
@@ -173,7 +175,10 @@ def test_training_ends_with_the_row_s_error(
     assert run(*arguments(**options, **SMALL)) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert f"\nerror: {path}: row {ROW} (from 0), column {column!r}" in said
+    assert (
+        f"error: {path}: row group 2: row {ROW} (from 0), column {column!r}"
+        in said
+    )
     assert words in said
     assert said.count("error") == 1 and said.endswith(".\n")
     assert runs.checkpoint_paths(str(run_dir)) == []
@@ -187,7 +192,10 @@ def test_evaluation_ends_with_the_row_s_error(tmp_path, log_dir, capsys):
     assert run(*arguments(**options, **SMALL)) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert f"error: {path}: row {ROW} (from 0), column 'price'" in said
+    assert (
+        f"error: {path}: row group 2: row {ROW} (from 0), column 'price'"
+        in said
+    )
     assert runs.checkpoint_paths(str(run_dir)) == []
 
 

@@ -72,7 +72,7 @@ def test_without_an_end_it_goes_on(source):
 
 
 def test_the_reader_s_own_error_is_kept(source, monkeypatch):
-    def fail(group):
+    def fail(group, bad):
         raise DataError("row 3: bad")
 
     monkeypatch.setattr(source, "_read_group", fail)
@@ -121,7 +121,9 @@ def test_batches_before_a_bad_row_are_given_and_its_error_kept(tmp_path):
             items += batch["item"].tolist()
     assert items == data["item"][:128].tolist()
     assert isinstance(pipeline.error, DataError)
-    assert f"{path}: row 150 (from 0), column 'item'" in str(pipeline.error)
+    assert f"{path}: row group 2: row 150 (from 0), column 'item'" in str(
+        pipeline.error
+    )
 
 
 def test_no_error_is_left_where_none_came(source):

@@ -1,0 +1,169 @@
+"""How fast rows are read, alone and beside the trainer.
+
+`python -m benchmarks.input_pipeline` writes a log in the shape of Criteo's (13
+numbers and 26 ids of 1.5 million in all), as Parquet and as TFRecord, into a
+directory of its own, and reads it through the trainer's pipeline in batches
+of 8,192 rows, shuffled within 262,144: the value is the median rate of Parquet
+over rounds, the formats in turn. Bar: 500,000 rows/s. Then it trains the model
+of benchmarks.mid_size on 39 ids of the same log, in batches of 2,048 rows, and
+takes the share of the time that the steps wait for input. Bar: 0.02. `holds`
+asks for both.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the log.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=3)
+STEPS = flags.DEFINE_integer("steps", 60, "Training steps.")
+
+RATE_BAR, WAIT_BAR = 500_000, 0.02
+NUMBERS, IDS, BATCH = 13, 26, 8192
+GROUP_ROWS = 65_536
+
+
+def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
+    """A log: numbers as counts are, and ids by a Zipf law."""
+    import numpy as np
+    import pyarrow as pa
+
+    random = np.random.default_rng(0)
+    columns = {"label": random.integers(0, 2, rows).astype(np.int8)}
+    for index in range(numbers):
+        columns[f"I{index}"] = random.exponential(9.0, rows).astype(np.float32)
+    for index in range(ids):
+        rank = np.exp(random.random(rows) * np.log(vocabulary))
+        columns[f"C{index}"] = rank.astype(np.int32) % vocabulary
+    return pa.table(columns)
+
+
+def spec_of(ids: int, numbers: int, vocabulary: int):
+    """The features of that log."""
+    from wukong_tf.config import (
+        CategoricalFeature,
+        FeatureSpec,
+        NumericFeature,
+    )
+
+    return FeatureSpec(
+        tuple(CategoricalFeature(f"C{i}", vocabulary) for i in range(ids)),
+        tuple(NumericFeature(f"I{i}", "log1p") for i in range(numbers)),
+    )
+
+
+def write_records(path: str, table):
+    """The table as tf.Example records."""
+    import tensorflow as tf
+
+    lists = {
+        name: (column.to_numpy(), column.type)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    with tf.io.TFRecordWriter(path) as writer:
+        for row in range(table.num_rows):
+            example = tf.train.Example()
+            for name, (values, kind) in lists.items():
+                feature = example.features.feature[name]
+                if str(kind).startswith("float"):
+                    feature.float_list.value.append(values[row])
+                else:
+                    feature.int64_list.value.append(int(values[row]))
+            writer.write(example.SerializeToString())
+
+
+def rate_of(source) -> float:
+    """Rows/s of one epoch through the pipeline."""
+    from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
+
+    began, rows = time.perf_counter(), 0
+    for batch in Pipeline(source, BATCH).dataset():
+        rows += int(batch[GLOBAL_ROWS])
+    return rows / (time.perf_counter() - began)
+
+
+def wait_of(folder: str) -> dict[str, float]:
+    """The share of training that waits for input, and its rate."""
+    import pyarrow.parquet as pq
+    import tensorflow as tf
+
+    from benchmarks import mid_size
+    from trainer.data.parquet import ParquetSource
+    from trainer.data.pipeline import Pipeline
+    from trainer.loop import make_run_steps
+
+    vocabulary = 1_000_000 // mid_size.FEATURES
+    rows = 2 * STEPS.value * mid_size.BATCH
+    path = os.path.join(folder, "ids.parquet")
+    table = table_of(rows, mid_size.FEATURES, 0, vocabulary)
+    table = table.rename_columns(["label", *mid_size.NAMES])
+    pq.write_table(table, path, row_group_size=GROUP_ROWS)
+    sizes, train_step = mid_size.train_step(1_000_000)
+    source = ParquetSource([path], sizes.features, shuffle_rows=262_144)
+    strategy = tf.distribute.get_strategy()
+    run_steps = make_run_steps(strategy, train_step)
+    data = iter(Pipeline(source, mid_size.BATCH).dataset())
+    run_steps(data, tf.constant(10))  # traces, and fills the first window
+    began = time.perf_counter()
+    _, trained, waited, _ = run_steps(data, tf.constant(STEPS.value))
+    seconds = time.perf_counter() - began
+    return {
+        "input_wait": float(waited) / seconds,
+        "examples_per_s": float(trained) / seconds,
+    }
+
+
+def main(argv):
+    """Measures and prints the result."""
+    del argv
+    import pyarrow.parquet as pq
+
+    from trainer.data.parquet import ParquetSource
+    from trainer.data.tfrecord import TFRecordSource
+
+    vocabulary = 1_500_000 // IDS
+    spec = spec_of(IDS, NUMBERS, vocabulary)
+    with tempfile.TemporaryDirectory() as folder:
+        table = table_of(ROWS.value, IDS, NUMBERS, vocabulary)
+        paths = {
+            "parquet": os.path.join(folder, "log.parquet"),
+            "tfrecord": os.path.join(folder, "log.tfrecord"),
+        }
+        pq.write_table(table, paths["parquet"], row_group_size=GROUP_ROWS)
+        write_records(paths["tfrecord"], table.slice(0, ROWS.value // 5))
+        del table
+        kinds = {"parquet": ParquetSource, "tfrecord": TFRecordSource}
+        sources = {
+            name: kind([paths[name]], spec, shuffle_rows=262_144)
+            for name, kind in kinds.items()
+        }
+        rates: dict[str, list[float]] = {name: [] for name in sources}
+        for number in range(ROUNDS.value):
+            for name, source in sources.items():
+                rates[name].append(rate_of(source))
+            print(f"round {number + 1}: {rates}", file=sys.stderr)
+        wait = wait_of(folder)
+    found = {name: statistics.median(each) for name, each in rates.items()}
+    result = {
+        "name": "input_pipeline",
+        "value": found["parquet"],
+        "unit": "rows/s of Parquet, 39 columns",
+        "bar": RATE_BAR,
+        "holds": found["parquet"] >= RATE_BAR and wait["input_wait"] < WAIT_BAR,
+        "rows_per_s": found,
+        "wait_bar": WAIT_BAR,
+        "beside_the_trainer": wait,
+        "cpus": os.cpu_count(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(main)

@@ -1,0 +1,1 @@
+"""What a client of a published version needs, without this project."""

@@ -1,0 +1,228 @@
+"""Requests that parity sends, and the ways that their rows can go."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from export.client.encode import Encoder
+from trainer.data import columns
+from trainer.data.bad_values import Count
+from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config import FeatureSpec
+from wukong_tf.features import of_requests, signature
+
+SINGLE_ROWS = 8
+_INT64 = np.iinfo(np.int64)
+# Text of every length at which the hash changes its way, and in more than
+# one script.
+_WORDS = [
+    "x" * length for length in (1, 3, 4, 7, 8, 16, 17, 32, 33, 64, 65, 200)
+] + ["\u00e9", "\u4e2d\u6587", " ", "\U0001f600"]
+_INTEGERS = [0, 1, -2, 2**31, _INT64.max, _INT64.min]
+_FLOATS = [0.0, -1.5, 1e30, -1e30]
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Some rows of a request.
+
+    Args:
+        sent: the rows that are sent.
+        read: rows in range that they must be read as.
+    """
+
+    sent: pa.Table
+    read: pa.Table
+
+
+class Ways:
+    """The ways of rows to a model.
+
+    Args:
+        spec: the features.
+    """
+
+    def __init__(self, spec: FeatureSpec):
+        self._spec = of_requests(spec)
+        self._checks = columns.checks(self._spec, labels=False)
+        self._encoder = Encoder(spec.to_dict())
+
+    def trainer(self, rows: pa.Table) -> Columns:
+        """As the trainer reads them, what is missing as it counts it."""
+        return columns.read_table(
+            "samples", 0, rows, self._spec, self._checks, Count()
+        )
+
+    def raw(self, rows: pa.Table) -> Columns:
+        """As a request to the SavedModel."""
+        found = {}
+        features = {f.name: f for f in self._spec.categorical}
+        weights = {f.weights: f for f in self._spec.categorical if f.weights}
+        for name, form in signature(self._spec).items():
+            dtype = form.dtype.as_numpy_dtype
+            values = rows[name].to_pylist()
+            feature = features.get(name) or weights.get(name)
+            if feature is None or not feature.pooling:
+                found[name] = _single(values, feature, form, dtype)
+                continue
+            padding = 0 if name in weights else _missing(feature)
+            padded = np.full((len(values), feature.ids_per_row), padding, dtype)
+            for row, bag in enumerate(values):
+                bag = bag or []
+                padded[row, : len(bag)] = bag
+            found[name] = padded
+        return found
+
+    def ids(self, rows: pa.Table) -> Columns:
+        """Through the client's encoder."""
+        return self._encoder.encode(rows.to_pylist())
+
+
+def _single(values, feature, form, dtype):
+    """One value, or one vector, a row."""
+    if len(form.shape) > 1:
+        return np.array(values, dtype).reshape(-1, *form.shape[1:])
+    instead = np.nan if feature is None else _missing(feature)
+    return np.array([instead if v is None else v for v in values], dtype)
+
+
+def _missing(feature: CategoricalFeature):
+    """What stands for a missing value in a request."""
+    missing = {"string": "", "int64": feature.missing_value, "float": np.nan}
+    return missing.get(feature.raw or "", 0)
+
+
+def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
+    """All rows at once, some alone, and rows at the edges of every rule.
+
+    Args:
+        spec: the features.
+        samples: rows as requests hold them, with ids in range.
+    """
+    yield Case(samples, samples)
+    rows = samples.num_rows
+    if any(feature.pooling for feature in spec.categorical):
+        for edge in (_no_values, _full_of_values):
+            table = _replaced(spec, samples, edge)
+            yield Case(table, table)
+    if any(feature.raw for feature in spec.categorical):
+        for edge in (_unknown_values, _missing_values, _known_values):
+            table = _replaced(spec, samples, edge)
+            yield Case(table, table)
+    for row in range(min(rows, SINGLE_ROWS)):
+        one = samples.slice(row, 1)
+        yield Case(one, one)
+    if any(feature.oov_id is not None for feature in spec.categorical):
+        yield Case(
+            _replaced(spec, samples, _ids_out_of_range),
+            _replaced(spec, samples, _oov_ids),
+        )
+
+
+def _replaced(spec, samples, edge):
+    """The samples with what `edge` gives for some features."""
+    table = samples
+    for feature in spec.categorical:
+        values = edge(spec, feature, samples.num_rows)
+        if values is None:
+            continue
+        place = table.column_names.index(feature.name)
+        kind = table.schema.field(place).type
+        if feature.raw is None:  # as wide as ids out of range can be
+            kind = pa.list_(pa.int64()) if feature.pooling else pa.int64()
+        table = table.set_column(place, feature.name, pa.array(values, kind))
+        if feature.weights:
+            place = table.column_names.index(feature.weights)
+            kind = table.schema.field(place).type
+            ones = [[1.0] * len(bag) for bag in values]
+            table = table.set_column(
+                place, feature.weights, pa.array(ones, kind)
+            )
+    return table
+
+
+def _spread(feature, values, rows):
+    """Values in turn, for single values or full bags."""
+    size = feature.ids_per_row
+    taken = [values[place % len(values)] for place in range(rows * size)]
+    if not feature.pooling:
+        return taken
+    return [taken[row * size : (row + 1) * size] for row in range(rows)]
+
+
+def _no_values(spec, feature, rows):
+    return [[]] * rows if feature.pooling else None
+
+
+def _full_of_values(spec, feature, rows):
+    if not feature.pooling:
+        return None
+    if feature.raw:
+        return _known_values(spec, feature, rows) or _unknown_values(
+            spec, feature, rows
+        )
+    if feature.num_ids < 2:
+        return [[]] * rows
+    return _spread(feature, range(1, feature.num_ids), rows)
+
+
+def _unknown_values(spec, feature, rows):
+    kinds: dict[str, list] = {
+        "string": _WORDS,
+        "int64": _INTEGERS,
+        "float": _FLOATS,
+    }
+    if feature.raw is None:
+        return None
+    values = kinds[feature.raw]
+    if feature.raw == "int64":
+        values = [v for v in values if v != feature.missing_value]
+    return _spread(feature, values, rows)
+
+
+def _known_values(spec, feature, rows):
+    if feature.raw == "float":
+        return _spread(feature, feature.boundaries, rows)
+    words = spec.vocabulary(feature.table_name)
+    if not feature.raw or not words:
+        return None
+    known = words[: rows * feature.ids_per_row]
+    if feature.raw == "int64":
+        known = [int(word) for word in known]
+    return _spread(feature, known, rows)
+
+
+def _missing_values(spec, feature, rows):
+    if feature.raw is None or feature.pooling:
+        return None
+    return [None] * rows
+
+
+def _ids_out_of_range(spec, feature, rows):
+    if feature.oov_id is None:
+        return None
+    return _left_open(
+        _spread(feature, out_of_range(feature).tolist(), rows), feature
+    )
+
+
+def _oov_ids(spec, feature, rows):
+    if feature.oov_id is None:
+        return None
+    return _left_open(_spread(feature, [feature.oov_id], rows), feature)
+
+
+def _left_open(values, feature):
+    """Bags with their last place free: padding stays padding."""
+    if not feature.pooling or feature.ids_per_row == 1:
+        return values
+    return [bag[:-1] for bag in values]
+
+
+def out_of_range(feature: CategoricalFeature) -> np.ndarray:
+    """Ids next to a feature's range, and as far from it as can be."""
+    return np.array([-1, feature.num_ids, _INT64.min, _INT64.max], np.int64)

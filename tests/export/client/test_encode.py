@@ -1,0 +1,152 @@
+"""The client's encoder beside TensorFlow's lookups, and its errors."""
+
+import io
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.client import encode
+from export.client.encode import Encoder, fingerprint64
+from tests.features.test_lookups import SPEC
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    VectorFeature,
+)
+from wukong_tf.features import Lookups
+
+RICH = FeatureSpec(
+    (
+        *SPEC.categorical,
+        CategoricalFeature("plain", 20),
+        CategoricalFeature(
+            "bag", 9, raw="string", pooling="mean", max_ids=3, weights="w"
+        ),
+    ),
+    (NumericFeature("price"),),
+    (VectorFeature("image", 2),),
+)
+ROW = {
+    "city": "a",
+    "seen": ["b"],
+    "user": 5,
+    "shop": 7,
+    "age": 20.0,
+    "plain": 3,
+    "bag": ["x", "y"],
+    "w": [0.5, 2.0],
+    "price": 1.5,
+    "image": [1.0, 2.0],
+}
+
+
+def test_the_hash_is_tensorflow_s_at_every_length():
+    draw = random.Random(0)
+    largest = 2**63 - 25
+    for size in [*range(0, 200), 255, 256, 1000]:
+        text = bytes(draw.randrange(256) for _ in range(size))
+        expected = int(tf.strings.to_hash_bucket_fast([text], largest)[0])
+        assert fingerprint64(text) % largest == expected, size
+
+
+def test_ids_are_those_of_the_lookups():
+    """Over words in and out of vocabulary, integers and numbers."""
+    draw = random.Random(1)
+    words = ["a", "b", "é", "a b", "", "zz", "中文", "x" * 70, "y" * 40]
+    rows = [
+        {
+            **ROW,
+            "city": draw.choice(words),
+            "seen": [draw.choice(words) for _ in range(draw.randint(0, 2))],
+            "user": draw.choice([0, -1, 5, 2**62, -(2**62)]),
+            "shop": draw.choice([7, -3, 12, 0, 99]),
+            "age": draw.choice([17.99, 18, 65.5, 1e9, float("nan")]),
+        }
+        for _ in range(300)
+    ]
+    found = Encoder(json.loads(RICH.to_json())).encode(rows)
+    lookups = Lookups(RICH)
+    for feature in SPEC.categorical:
+        values = [row[feature.name] for row in rows]
+        if feature.pooling:
+            values = [bag + [""] * (2 - len(bag)) for bag in values]
+        dtypes = {"int64": tf.int64, "float": tf.float32}
+        values = tf.constant(values, dtypes.get(feature.raw))
+        np.testing.assert_array_equal(
+            found[feature.name], lookups.ids(feature, values)
+        )
+
+
+def test_every_kind_of_column_is_made():
+    found = Encoder(RICH.to_dict()).encode([ROW, {**ROW, "bag": None, "w": []}])
+    assert found["plain"].dtype == np.int64
+    assert found["plain"].tolist() == [3, 3]
+    assert (found["bag"] > 0).tolist() == [[True, True, False], [False] * 3]
+    assert found["w"].tolist() == [[0.5, 2.0, 0.0], [0.0] * 3]
+    assert found["price"].tolist() == [1.5, 1.5]
+    assert found["image"].tolist() == [[1.0, 2.0]] * 2
+    for name in ("w", "price", "image"):
+        assert found[name].dtype == np.float32
+
+
+def test_what_is_not_there_is_missing():
+    row = {"plain": 1, "image": [0, 0]}
+    found = Encoder(RICH.to_dict()).encode([row])
+    assert [found[n].item() for n in ("city", "user", "shop", "age")] == [1] * 4
+    assert found["seen"].tolist() == [[0, 0]]
+    assert np.isnan(found["price"]).all()
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"city": 3}, ["'city'", "a string", "3"]),
+        ({"user": "5"}, ["'user'", "an integer", "'5'"]),
+        ({"user": True}, ["'user'", "an integer"]),
+        ({"plain": None}, ["'plain'", "an integer id", "None"]),
+        ({"age": "old"}, ["'age'", "a number"]),
+        ({"seen": ["a", "b", "c"]}, ["'seen'", "at most 2"]),
+        ({"seen": "ab"}, ["'seen'", "a list"]),
+        ({"w": [1.0]}, ["'w'", "one weight for each of 2"]),
+        ({"price": "1"}, ["'price'", "a number"]),
+        ({"image": [1.0]}, ["'image'", "2 numbers"]),
+    ],
+)
+def test_a_bad_value_is_named(changes, words):
+    with pytest.raises(ValueError) as error:
+        Encoder(RICH.to_dict()).encode([ROW, {**ROW, **changes}])
+    for word in ["row 1 (from 0)", *words]:
+        assert word in str(error.value)
+
+
+def test_features_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="features.json"):
+        Encoder({"numeric": [{"nom": "x"}]})
+
+
+def test_it_runs_where_nothing_else_is(tmp_path):
+    """Copied away, without this project on the path."""
+    copied = tmp_path / "encode.py"
+    with open(encode.__file__, encoding="utf-8") as file:
+        copied.write_text(file.read(), encoding="utf-8")
+    features = tmp_path / "features.json"
+    features.write_text(RICH.to_json(), encoding="utf-8")
+    lines = "\n".join(json.dumps(row) for row in (ROW, ROW)) + "\n\n"
+    command = [sys.executable, "-I", str(copied), f"--features={features}"]
+    done = subprocess.run(
+        command, input=lines.encode(), capture_output=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    inputs = np.load(io.BytesIO(done.stdout))
+    expected = Encoder(RICH.to_dict()).encode([ROW, ROW])
+    assert set(inputs) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(inputs[name], value)
+    bad = subprocess.run(command, input=b"{}\n3\n", capture_output=True)
+    assert bad.returncode == 1 and b"line 2" in bad.stderr

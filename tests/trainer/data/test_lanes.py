@@ -1,0 +1,143 @@
+"""Rows cut into lanes: the same global batches for any number of workers."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trainer.data.parquet import ParquetSource
+from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
+from trainer.data.source import lane_rows, rows_of_step
+from wukong_tf.config import CategoricalFeature, FeatureSpec
+from wukong_tf.errors import DataError
+
+ROWS = 517
+SPEC = FeatureSpec((CategoricalFeature("row", ROWS),))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Row numbers over three files with row groups of uneven sizes."""
+    folder = tmp_path_factory.mktemp("lanes")
+    ends = [0, 200, 201, ROWS]
+    for number, (start, stop) in enumerate(
+        zip(ends[:-1], ends[1:], strict=True)
+    ):
+        rows = np.arange(start, stop, dtype=np.int32)
+        pq.write_table(
+            pa.table({"row": rows, "label": rows % 2}),
+            folder / f"part-{number}.parquet",
+            row_group_size=37,
+        )
+    return str(folder)
+
+
+def source(folder, **options):
+    return ParquetSource([f"{folder}/*.parquet"], SPEC, **options)
+
+
+def rows_of(folder, size, epoch=0, first_step=0, **options):
+    found = source(folder, **options)
+    return [
+        batch["row"]
+        for batch in found.batches(size, epoch=epoch, first_step=first_step)
+    ]
+
+
+@pytest.mark.parametrize("shuffle_rows", [0, 100])
+@pytest.mark.parametrize("lanes, workers", [(2, 2), (4, 2), (4, 4), (6, 3)])
+def test_workers_together_read_what_one_reads(
+    folder, lanes, workers, shuffle_rows
+):
+    options = {"shuffle_rows": shuffle_rows, "seed": 3, "lanes": lanes}
+    alone = rows_of(folder, 48, epoch=1, **options)
+    assert len(alone) == -(-ROWS // 48)
+    assert sorted(np.concatenate(alone)) == list(range(ROWS))
+    parts = [
+        rows_of(folder, 48, epoch=1, worker=w, workers=workers, **options)
+        for w in range(workers)
+    ]
+    for step, whole in enumerate(alone):
+        together = [part[step] for part in parts]
+        np.testing.assert_array_equal(np.concatenate(together), whole)
+
+
+@pytest.mark.parametrize("lanes, workers", [(1, 1), (4, 1), (4, 2)])
+def test_any_step_is_read_without_those_before_it(
+    folder, lanes, workers, monkeypatch
+):
+    """The very next batch, byte for byte, and no block that lies before."""
+    for worker in range(workers):
+        options = {
+            "shuffle_rows": 60,
+            "seed": 5,
+            "lanes": lanes,
+            "worker": worker,
+            "workers": workers,
+        }
+        whole = rows_of(folder, 32, epoch=2, **options)
+        for step in (0, 1, 7, len(whole) - 1):
+            later = rows_of(folder, 32, epoch=2, first_step=step, **options)
+            assert [r.tobytes() for r in later] == [
+                r.tobytes() for r in whole[step:]
+            ]
+    found = source(folder, shuffle_rows=60, seed=5, lanes=lanes)
+    read = []
+    table = ParquetSource.table
+    monkeypatch.setattr(
+        ParquetSource,
+        "table",
+        lambda self, block: read.append(block) or table(self, block),
+    )
+    last = -(-ROWS // 32) - 1
+    list(found.batches(32, first_step=last))
+    assert len(read) <= 3 * lanes
+
+
+def test_one_lane_reads_as_ever(folder):
+    """Lanes change the order of rows, but one lane is the plain order."""
+    plain = rows_of(folder, 50)
+    np.testing.assert_array_equal(np.concatenate(plain), np.arange(ROWS))
+
+
+def test_rows_of_a_step_are_those_of_all_workers(folder):
+    for lanes in (1, 4):
+        found = source(folder, lanes=lanes)
+        sizes = [len(b["row"]) for b in found.batches(48)]
+        assert sizes == [rows_of_step(found, 48, s) for s in range(len(sizes))]
+        mine = source(folder, lanes=lanes, worker=0, workers=lanes)
+        batches = Pipeline(mine, 48).dataset().as_numpy_iterator()
+        assert [int(b[GLOBAL_ROWS]) for b in batches] == sizes
+
+
+def test_lanes_cover_all_rows_once():
+    for rows in (1, 7, 100):
+        for lanes in (1, 3, 8):
+            ends = [lane_rows(rows, lanes, lane) for lane in range(lanes)]
+            assert ends[0][0] == 0 and ends[-1][1] == rows
+            for one, other in zip(ends[:-1], ends[1:], strict=True):
+                assert one[1] == other[0]
+
+
+def test_a_worker_without_rows_in_the_last_batch_gives_an_empty_one(tmp_path):
+    rows = np.arange(9, dtype=np.int32)
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"row": rows, "label": rows % 2}), path)
+    found = [
+        [
+            batch["row"].tolist()
+            for batch in ParquetSource(
+                [path], SPEC, lanes=2, worker=worker, workers=2
+            ).batches(8)
+        ]
+        for worker in range(2)
+    ]
+    assert found == [[[0, 1, 2, 3], []], [[4, 5, 6, 7], [8]]]
+
+
+def test_what_cannot_be_shared_is_refused(folder):
+    with pytest.raises(DataError, match="50 rows cannot be cut into 4"):
+        next(source(folder, lanes=4).batches(50))
+    for lanes, worker, workers in ((3, 0, 2), (2, 2, 2), (0, 0, 1)):
+        with pytest.raises(ValueError, match="`workers` must divide"):
+            source(folder, lanes=lanes, worker=worker, workers=workers)

@@ -1,0 +1,202 @@
+"""Raw values from Parquet to what is served, one meaning all the way."""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from export import main as export_main
+from export.client.encode import Encoder
+from tests.trainer import raw_clicks
+from tests.trainer.cli import arguments, run
+from trainer.data.parquet import ParquetSource
+from wukong_tf.features import of_ids, of_requests
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "embedding_dim": 6,
+    "num_layers": 1,
+    "num_fmb": 3,
+    "num_lcb": 3,
+    "rank": 3,
+    "mlp_units": 12,
+    "head_units": 8,
+    "bottom_mlp_units": 8,
+    "batch_size": 128,
+    "epochs": 3,
+    "table_learning_rate": 0.2,
+    "learning_rate": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return raw_clicks.write_log(str(tmp_path_factory.mktemp("raw")))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, folder):
+    run_dir = str(tmp_path_factory.mktemp("runs") / "raw")
+    options = {"data_dir": folder, "run_dir": run_dir, **SMALL}
+    assert run(*arguments(**options)) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory, finished):
+    from absl import flags
+
+    output = str(tmp_path_factory.mktemp("versions"))
+    values = flags.FlagValues()
+    export_main.define_flags(values)
+    values(["export", f"--run_dir={finished}", f"--output={output}"])
+    assert export_main.run(["export"], values) == 0
+    (found,) = glob.glob(os.path.join(output, "[0-9]*"))
+    return found
+
+
+def predicted(finished, path, tmp_path):
+    """What `--mode=predict` gives for the rows of a file."""
+    output = tmp_path / "scores.parquet"
+    options = {
+        "mode": "predict",
+        "run_dir": finished,
+        "predict_files": path,
+        "output": output,
+    }
+    assert run(*arguments(**options)) == 0
+    return pq.read_table(output)["click_logit"].to_numpy()
+
+
+def requests(rows):
+    """Rows of the log as a client logged them: what was encoded is raw."""
+    site = ("", None, "other.example", "a.com", "b.org", "c.net")
+    return [
+        {**row, "site": site[row["site"]], "label": None}
+        for row in rows.to_pylist()
+    ]
+
+
+def test_raw_values_are_learned_from(finished):
+    with open(os.path.join(finished, "report", "metrics.json")) as file:
+        metrics = json.load(file)
+    assert metrics["test"]["click"]["auc"] > 0.7
+
+
+def test_samples_hold_raw_values(finished, folder):
+    samples = pq.read_table(os.path.join(finished, "samples.parquet"))
+    logged = pq.read_table(os.path.join(folder, "test.parquet"))
+    for name in ("city", "user", "item", "seen", "words", "age"):
+        assert (
+            samples[name].to_pylist()
+            == pytest.approx(logged[name].to_pylist(), nan_ok=True)
+            if name == "age"
+            else (samples[name].to_pylist() == logged[name].to_pylist())
+        )
+    assert pa.types.is_string(samples["site"].type)
+    # Read as requests are, they are the same rows to the model.
+    path = os.path.join(finished, "samples.parquet")
+    source = ParquetSource([path], of_requests(raw_clicks.SPEC), labels=False)
+    test = os.path.join(folder, "test.parquet")
+    known = ParquetSource([test], raw_clicks.SPEC, labels=False)
+    one, other = next(source.batches(500)), next(known.batches(500))
+    for name, values in other.items():
+        np.testing.assert_array_equal(one[name], values, err_msg=name)
+
+
+def test_a_saved_model_takes_what_was_logged(
+    version, finished, folder, tmp_path
+):
+    """In a process that has TensorFlow alone, against --mode=predict."""
+    path = os.path.join(folder, "test.parquet")
+    expected = predicted(finished, path, tmp_path)
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps(requests(pq.read_table(path))))
+    script = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+rows = json.load(open(sys.argv[2]))
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures["serving_default"]
+missing = {tf.string: "", tf.int64: -1, tf.float32: np.nan}
+columns = {}
+for name, spec in serve.structured_input_signature[1].items():
+    values = [row[name] for row in rows]
+    gap = 0.0 if name == "seen_weights" else missing[spec.dtype]
+    if spec.shape.rank == 2:
+        size = spec.shape[1]
+        values = [v + [gap] * (size - len(v)) for v in values]
+    else:
+        values = [gap if v is None else v for v in values]
+    columns[name] = tf.constant(values, spec.dtype)
+assert columns["city"].dtype == tf.string
+assert columns["user"].dtype == tf.int64
+np.save(sys.argv[3], serve(**columns)["logit"].numpy())
+assert not any("keras" in name.split(".")[0] for name in sys.modules
+               if name.startswith("wukong"))
+"""
+    output = tmp_path / "logits.npy"
+    command = [sys.executable, "-c", script, version, str(rows), str(output)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(output), expected, rtol=0, atol=1e-4)
+
+
+def test_onnx_takes_what_the_encoder_makes(version, finished, folder, tmp_path):
+    path = os.path.join(folder, "test.parquet")
+    expected = predicted(finished, path, tmp_path)
+    encoder = Encoder.from_file(os.path.join(version, "features.json"))
+    inputs = encoder.encode(requests(pq.read_table(path)))
+    session = onnxruntime.InferenceSession(
+        os.path.join(version, "onnx", "model.onnx")
+    )
+    assert {i.name for i in session.get_inputs()} == set(inputs)
+    (logits,) = session.run(["logit"], inputs)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_vocabularies_are_assets(version):
+    names = os.listdir(os.path.join(version, "assets"))
+    assert sorted(names) == [
+        "vocabulary_000.txt",
+        "vocabulary_001.txt",
+        "vocabulary_002.txt",
+    ]
+    with open(os.path.join(version, "manifest.json")) as file:
+        manifest = json.load(file)
+    assert manifest["signature"]["inputs"]["city"]["dtype"] == "string"
+    assert manifest["signature"]["onnx_inputs"]["city"]["dtype"] == "int64"
+    assert manifest["parity"]["raw_values"] == [
+        f.name for f in raw_clicks.SPEC.categorical if f.raw
+    ]
+
+
+def test_the_spec_of_ids_has_no_raw_values():
+    for feature in of_ids(raw_clicks.SPEC).categorical:
+        assert feature.raw is None and feature.vocabulary is None
+    sizes = [f.num_ids for f in raw_clicks.SPEC.categorical]
+    assert [f.num_ids for f in of_ids(raw_clicks.SPEC).categorical] == sizes
+
+
+def test_a_mistaken_encoder_is_seen(finished, tmp_path, monkeypatch, capsys):
+    """The gate compares all three ways, so one that differs stops it."""
+    from absl import flags
+
+    from export.client import encode
+
+    monkeypatch.setattr(encode, "fingerprint64", lambda data: len(data))
+    values = flags.FlagValues()
+    export_main.define_flags(values)
+    output = tmp_path / "versions"
+    values(["export", f"--run_dir={finished}", f"--output={output}"])
+    assert export_main.run(["export"], values) == 2
+    assert "nothing is published" in capsys.readouterr().err
+    assert not output.exists()

@@ -1,0 +1,336 @@
+"""Files as a source: streamed by block, checked, shuffled, sharded."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from trainer.data import columns, samples
+from trainer.data.bad_values import REFUSE, BadValues, Count
+from trainer.data.paths import expand, refuse_text
+from trainer.data.source import Batch, lane_rows
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A run of rows of one file that is read at once.
+
+    Args:
+        path: the file.
+        index: of the block in its file.
+        first_row: number, in the file, of its first row.
+        num_rows: its rows.
+    """
+
+    path: str
+    index: int
+    first_row: int
+    num_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """The rows of a block that belong to a lane.
+
+    Args:
+        block: the block.
+        start: its first row in the block.
+        stop: the row after its last.
+    """
+
+    block: Block
+    start: int
+    stop: int
+
+    @property
+    def num_rows(self) -> int:
+        """Its rows."""
+        return self.stop - self.start
+
+
+class FileSource:
+    """The rows of some files, in a fixed or a shuffled order.
+
+    Rows are read by windows of whole blocks, the next one while this one is
+    used, so about two windows are in memory, however large the files are.
+    Where rows are shuffled, the blocks of all files are put in random order,
+    and then the rows of each window: a pure function of seed and epoch, so
+    that any step can be read without those before it.
+
+    The rows of an epoch, in the order of the blocks, are cut into `lanes` of
+    equal length (but one row), each with windows of its own, of
+    shuffle_rows / lanes rows. A batch takes an equal share from every lane,
+    lane by lane; a worker reads its lanes alone, and the batches of all
+    workers together are the same however many workers there are.
+
+    Args:
+        files: paths or globs.
+        spec: what the columns must be.
+        labels: whether label, weight and group columns are read.
+        shuffle_rows: a window takes blocks until it has so many rows; 0
+            reads in file order, a block at a time. Defaults to 0.
+        seed: of the shuffled order, 0 or more. Defaults to 0.
+        lanes: number of lanes. Defaults to 1.
+        worker: number of this worker, from 0. Defaults to 0.
+        workers: number of workers, a divisor of `lanes`. Defaults to 1.
+        bad: says what to do with values that break a rule: a `Count`
+            counts those of the windows that were used. Defaults to an error.
+
+    Attributes:
+        paths: the files.
+        num_rows: rows of all of them.
+
+    Raises:
+        DataError: a file is missing, empty, no whole file of its format or
+            one that has to be prepared, a column is missing, repeated or of
+            a wrong type, or there are no rows. While rows are read: a file
+            was changed, or a value breaks its column's rule; the message
+            names file, row, column, rule and value.
+    """
+
+    part = "block"
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        spec: FeatureSpec,
+        *,
+        labels: bool = True,
+        shuffle_rows: int = 0,
+        seed: int = 0,
+        lanes: int = 1,
+        worker: int = 0,
+        workers: int = 1,
+        bad: BadValues = REFUSE,
+    ):
+        if lanes < 1 or lanes % workers or not 0 <= worker < workers:
+            raise ValueError(
+                f"`workers` must divide `lanes`, and `worker` be below it; "
+                f"received lanes={lanes}, worker={worker}, workers={workers}."
+            )
+        self.spec = spec
+        self.checks = columns.checks(spec, labels=labels)
+        self.names = list(dict.fromkeys(check.name for check in self.checks))
+        self.bad = bad
+        self.lanes = lanes
+        per_worker = lanes // workers
+        self._my_lanes = range(worker * per_worker, (worker + 1) * per_worker)
+        self._shuffle_rows = shuffle_rows
+        self._seed = seed
+        self._metadata: dict[str, Any] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._blocks: list[Block] = []
+        self.paths = expand(files)
+        for path in self.paths:
+            refuse_text(path)
+            self._stamps[path] = _stamp(path)
+            self._blocks += self.open(path)
+        self.num_rows = sum(block.num_rows for block in self._blocks)
+        if self.num_rows == 0:
+            raise DataError(f"{', '.join(files)}: there are no rows.")
+
+    def open(self, path: str) -> Iterator[Block]:
+        """The blocks of a file, whose columns are checked.
+
+        Raises:
+            DataError: naming the file and what is wrong with it.
+        """
+        raise NotImplementedError
+
+    def table(self, block: Block) -> pa.Table:
+        """The rows of a block, with the columns in `names`."""
+        raise NotImplementedError
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest number of each column, where files say."""
+        return {}
+
+    def batches(
+        self, batch_size: int, *, epoch: int = 0, first_step: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of one epoch; see `Source.batches`."""
+        if batch_size % self.lanes:
+            raise DataError(
+                f"a batch of {batch_size} rows cannot be cut into "
+                f"{self.lanes} equal shares."
+            )
+        share = batch_size // self.lanes
+        steps = -(-self.num_rows // batch_size)
+        with contextlib.ExitStack() as stack:
+            streams = []
+            for lane in self._my_lanes:
+                stream = self._lane(epoch, lane, first_step * share, share)
+                streams.append(stack.enter_context(contextlib.closing(stream)))
+            for _ in range(first_step, steps):
+                parts = [part for s in streams if (part := next(s, None))]
+                if not parts:  # the lanes of others are a row longer
+                    parts = [self._no_rows()]
+                yield _concatenated(parts)
+
+    def sample(self, rows: int) -> pa.Table:
+        """The first rows of the files, as requests hold them."""
+        # Rows that training reads again are not counted twice.
+        bad = self._part()
+        tables, batches, found = [], [], 0
+        for block in self._blocks:
+            table = self._read_table(block).slice(0, rows - found)
+            tables.append(table)
+            batches.append(self._checked(block, table, bad))
+            found += table.num_rows
+            if found == rows:
+                break
+        return samples.request_table(
+            self.spec, _concatenated(batches), pa.concat_tables(tables)
+        )
+
+    def _lane(self, epoch, lane, skip, share) -> Generator[Batch]:
+        """The shares of a lane in each batch, its first `skip` rows left."""
+        windows = list(enumerate(self._windows(epoch, lane)))
+        while windows and skip >= _rows(windows[0][1]):
+            skip -= _rows(windows.pop(0)[1])
+        left: Batch = {}
+        for window in self._read_ahead(epoch, lane, windows):
+            window = _slice(window, skip, None)
+            skip = 0
+            if left:
+                window = _concatenated([left, window])
+            count = len(next(iter(window.values())))
+            whole = count - count % share
+            for start in range(0, whole, share):
+                yield _slice(window, start, start + share)
+            left = _slice(window, whole, None) if whole < count else {}
+        if left:
+            yield left
+
+    def _windows(self, epoch, lane=0) -> list[list[Piece]]:
+        """The pieces of blocks in each window of a lane, in order."""
+        blocks = self._blocks
+        if self._shuffle_rows:
+            order = self._generator(epoch).permutation(len(blocks))
+            blocks = [blocks[index] for index in order]
+        first, past = lane_rows(self.num_rows, self.lanes, lane)
+        windows: list[list[Piece]] = []
+        full, begin = True, 0
+        for block in blocks:
+            piece = Piece(
+                block,
+                max(first - begin, 0),
+                min(past - begin, block.num_rows),
+            )
+            begin += block.num_rows
+            if piece.num_rows <= 0:
+                continue
+            if full:
+                windows.append([])
+            windows[-1].append(piece)
+            full = _rows(windows[-1]) * self.lanes >= self._shuffle_rows
+        return windows
+
+    def _read_ahead(self, epoch, lane, windows) -> Iterator[Batch]:
+        """The rows of each window; the next is read while one is used."""
+        with ThreadPoolExecutor(1, "read-ahead") as executor:
+            ahead = None
+            for number, pieces in windows:
+                now, ahead = (
+                    ahead,
+                    executor.submit(
+                        self._read_window, epoch, lane, number, pieces
+                    ),
+                )
+                if now is not None:
+                    yield self._counted(*now.result())
+            if ahead is not None:
+                yield self._counted(*ahead.result())
+
+    def _read_window(self, epoch, lane, number, pieces):
+        """A window's rows, and what was bad in them."""
+        bad = self._part()
+        parts = [self._read_piece(piece, bad) for piece in pieces]
+        window = _concatenated(parts)
+        if not self._shuffle_rows:
+            return window, bad
+        words = (epoch, number) if self.lanes == 1 else (epoch, number, lane)
+        order = self._generator(*words).permutation(_rows(pieces))
+        return {name: rows[order] for name, rows in window.items()}, bad
+
+    def _part(self) -> BadValues:
+        """Counts for itself what is bad in some rows, or refuses it."""
+        return Count() if isinstance(self.bad, Count) else self.bad
+
+    def _counted(self, window, bad):
+        if isinstance(self.bad, Count):
+            self.bad.add(bad, len(next(iter(window.values()))))
+        return window
+
+    def _read_piece(self, piece, bad) -> Batch:
+        batch = self._read_group(piece.block, bad)
+        return _slice(batch, piece.start, piece.stop)
+
+    def _read_group(self, block: Block, bad: BadValues) -> Batch:
+        return self._checked(block, self._read_table(block), bad)
+
+    def _read_table(self, block):
+        try:
+            if _stamp(block.path) != self._stamps[block.path]:
+                raise DataError(
+                    f"{block.path}: was changed while it was being read; a "
+                    "run's files must stay as they are until it has ended."
+                )
+            return self.table(block)
+        except (OSError, pa.ArrowException, tf.errors.OpError) as error:
+            raise DataError(
+                f"{block.path}: rows {block.first_row} to "
+                f"{block.first_row + block.num_rows - 1} cannot be read: "
+                f"{one_line(error)}"
+            ) from error
+
+    def _checked(self, block, table, bad) -> Batch:
+        where = f"{block.path}: {self.part} {block.index}"
+        return columns.read_table(
+            where, block.first_row, table, self.spec, self.checks, bad
+        )
+
+    def _no_rows(self):
+        table = self.table(self._blocks[0]).slice(0, 0)
+        return self._checked(self._blocks[0], table, self.bad)
+
+    def _generator(self, *words):
+        words = (self._seed, *words)
+        return np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence(words))
+        )
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def _stamp(path):
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+
+def _rows(pieces):
+    return sum(piece.num_rows for piece in pieces)
+
+
+def _slice(batch, start, stop):
+    return {name: rows[start:stop] for name, rows in batch.items()}
+
+
+def _concatenated(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+    }

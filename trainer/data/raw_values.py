@@ -1,0 +1,78 @@
+"""Raw values in Arrow arrays as ids, by the lookups that are served."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from wukong_tf.config import CategoricalFeature
+from wukong_tf.features import Lookups
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+# By a feature's `raw`: its Arrow types in words, and whether a type is one.
+TYPES = {
+    "string": ("strings", _is_text),
+    "int64": ("integers", pa.types.is_integer),
+    "float": ("numbers", _is_number),
+}
+
+
+def ids(
+    array: pa.Array, feature: CategoricalFeature, lookups: Lookups
+) -> pa.Array:
+    """Ids, int32, of raw values; a null stays one.
+
+    Each distinct value is looked up once. An integer that int64 cannot hold
+    becomes -1.
+    """
+    if feature.raw == "float":
+        values = array.cast(pa.float64(), safe=False).cast(pa.float32(), False)
+        numbers = pc.fill_null(values, float("nan"))
+        numbers = numbers.to_numpy(zero_copy_only=False)
+        return pa.array(_looked_up(feature, lookups, numbers))
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    words = array.dictionary
+    if feature.raw == "int64":
+        numbers = words.to_numpy(zero_copy_only=False)
+        fits = numbers <= np.iinfo(np.int64).max
+        found = _looked_up(
+            feature, lookups, np.where(fits, numbers, 0).astype(np.int64)
+        )
+        found = np.where(fits, found, np.int32(-1))
+    else:
+        # As bytes: what is no UTF-8 is out of vocabulary, and no error.
+        binary = words.cast(pa.large_binary()).to_pylist()
+        found = _looked_up(
+            feature, lookups, np.array([w or b"" for w in binary], object)
+        )
+    return pa.array(found).take(array.indices)
+
+
+def encode_lists(array: pa.Array, encode) -> pa.Array:
+    """A list array whose values are ids; a null list is an empty one."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    ends = np.cumsum(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, encode(array.flatten()))
+
+
+def _looked_up(feature, lookups, values) -> np.ndarray:
+    if not len(values):
+        return np.empty(0, np.int32)
+    return lookups.ids(feature, tf.constant(values)).numpy().astype(np.int32)

@@ -1,0 +1,126 @@
+"""Rows as requests hold them, made of rows as the model reads them."""
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.data.source import Batch
+from wukong_tf.categorical_feature import (
+    MISSING_ID,
+    PADDING_ID,
+    CategoricalFeature,
+)
+from wukong_tf.config import FeatureSpec
+
+
+def request_table(
+    spec: FeatureSpec, batch: Batch, logged: pa.Table | None = None
+) -> pa.Table:
+    """The rows of a batch with raw values where requests hold them.
+
+    A bag is a list without padding, and a number that is missing a null.
+
+    Args:
+        spec: the columns.
+        batch: the rows, as a source gives them.
+        logged: the same rows as the files hold them; raw values are those
+            of the files where they hold any, and otherwise made from ids.
+            Defaults to None.
+    """
+    columns = {}
+    for feature in spec.categorical:
+        there = _there(batch, feature)
+        if feature.weights and feature.weights not in columns:
+            columns[feature.weights] = _lists(batch[feature.weights], there)
+        if feature.logged_raw and logged is not None:
+            columns[feature.name] = _cut(logged[feature.name], feature)
+            continue
+        values = batch[feature.name]
+        if feature.raw:
+            values = _raw(spec, feature, values)
+        elif not feature.pooling:
+            values = pa.array(values)
+        if feature.pooling:
+            values = _lists(values, there)
+        columns[feature.name] = values
+    for numeric in spec.numeric:
+        columns[numeric.name] = pa.array(batch[numeric.name], from_pandas=True)
+    for name, values in batch.items():
+        if name not in columns:
+            columns[name] = pa.array(
+                list(values) if values.ndim > 1 else values
+            )
+    return pa.table({name: columns[name] for name in batch})
+
+
+def _there(batch, feature):
+    """Where a bag holds something, bool [B, max_ids]."""
+    if not feature.pooling:
+        return None
+    return batch[feature.name] != PADDING_ID
+
+
+def _lists(values, there):
+    """The values of each row where something is, as lists."""
+    return pa.array(
+        [list(row[mask]) for row, mask in zip(values, there, strict=True)]
+    )
+
+
+def _cut(column, feature):
+    """Logged values; a bag that is too long is cut as it was read."""
+    if not feature.pooling:
+        return column
+    rows = [(row or [])[: feature.max_ids] for row in column.to_pylist()]
+    return pa.array(
+        [[value for value in row if value is not None] for row in rows],
+        pa.list_(column.type.value_type),
+    )
+
+
+def _raw(spec: FeatureSpec, feature: CategoricalFeature, ids: np.ndarray):
+    """Raw values that have these ids, where there are such.
+
+    For a hashed id and one out of vocabulary it is a value that is in no
+    vocabulary, whatever id it is hashed to.
+    """
+    if feature.raw == "float":
+        return _numbers(feature, ids)
+    words = spec.vocabulary(feature.table_name) or ()
+    known = set(words)
+    empty = "" if feature.raw == "string" else str(feature.missing_value)
+    found = []
+    for number, each in enumerate(ids.flat):
+        place = int(each) - feature.first_id
+        if each in (PADDING_ID, MISSING_ID):
+            found.append(empty)
+        elif words and 0 <= place < len(words):
+            found.append(words[place])
+        else:
+            found.append(_unknown(feature, number, known))
+    if feature.raw == "int64":
+        values = np.array([int(word) for word in found], np.int64)
+    else:
+        values = np.array(found, object)
+    values = values.reshape(ids.shape)
+    return values if feature.pooling else pa.array(values)
+
+
+def _unknown(feature, number, known):
+    while True:
+        word = f"out of vocabulary {number}"
+        if feature.raw == "int64":
+            word = str(2**40 + number)
+        if word not in known and word != str(feature.missing_value):
+            return word
+        number += 2**20
+
+
+def _numbers(feature, ids):
+    """A number of each bucket: its lower boundary, or one below the first."""
+    lower = np.array([feature.boundaries[0] - 1, *feature.boundaries])
+    place = np.clip(ids - feature.first_id, 0, len(lower) - 1)
+    values = lower[place].astype(np.float32)
+    return pa.array(
+        np.where(ids < feature.first_id, np.float32("nan"), values),
+        from_pandas=True,
+    )

@@ -1,0 +1,246 @@
+"""Uncompressed TFRecord files of tf.Example as a source.
+
+A file is read by blocks of records, wherever they lie in it: an index file
+beside it, made once, says where.
+"""
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from tensorflow.python.lib.io import tf_record  # its seeking reader
+
+from trainer.data import columns
+from trainer.data.columns import Check
+from trainer.data.file_source import Block, FileSource, one_line
+from wukong_tf import plain
+from wukong_tf.errors import ConfigError, DataError
+
+INDEX = ".index.json"
+BLOCK_RECORDS = 8192
+_FORMAT = 1
+# A record is its length, a checksum of that, the bytes, a checksum of those.
+_HEADER, _FOOTER = 12, 4
+# Kinds of a tf.Example's lists, and what each is in Arrow.
+_KINDS: dict[str, tuple[Any, pa.DataType]] = {
+    "int64_list": (tf.int64, pa.int64()),
+    "float_list": (tf.float32, pa.float32()),
+    "bytes_list": (tf.string, pa.binary()),
+}
+
+
+class TFRecordSource(FileSource):
+    """The rows of TFRecord files of tf.Example; a block is 8,192 records.
+
+    Args and errors are those of `FileSource`. A feature of the Example is a
+    column: an int64_list of ids, labels or groups, a float_list of numbers, a
+    bytes_list of strings; a bag and a vector have all their values in one
+    list, and any other column one. A feature that is not in a row's Example
+    is a null.
+    """
+
+    part = "block"
+
+    def open(self, path) -> Iterator[Block]:
+        """The blocks of a file, by its index, which is made if need be."""
+        index = read_index(path)
+        if index is None:
+            index = make_index(path)
+            _write_index(path, index)
+        offsets, records = index["offsets"], index["records"]
+        kinds = self._kinds(path) if records else {}
+        self._metadata[path] = (offsets, kinds)
+        for number in range(len(offsets)):
+            first = number * BLOCK_RECORDS
+            yield Block(
+                path, number, first, min(BLOCK_RECORDS, records - first)
+            )
+
+    def _kinds(self, path):
+        """How each column's list is kept, by the file's first record."""
+        (record,) = _records(path, 0, 1)
+        try:
+            example = tf.train.Example.FromString(record)
+        except Exception as error:  # protobuf's own kinds differ by build
+            raise DataError(
+                f"{path}: row 0 (from 0) is no tf.Example: {one_line(error)}"
+            ) from error
+        features = example.features.feature
+        kinds = {}
+        fields = []
+        for name in sorted(features):
+            kind = features[name].WhichOneof("kind")
+            if kind:
+                kinds[name] = kind
+                fields.append((name, _KINDS[kind][1]))
+        for check in self.checks:
+            if check.name not in kinds:
+                # The first row may have no value for it.
+                kinds[check.name] = _expected(check)
+                fields.append((check.name, _KINDS[kinds[check.name]][1]))
+        found = pa.schema(fields)
+        for check in self.checks:
+            field = found.field(check.name)
+            lists = check.size is not None or check.max_size is not None
+            kind = pa.list_(field.type) if lists else field.type
+            columns.check_type(path, pa.schema([(check.name, kind)]), check)
+        return {name: kinds[name] for name in self.names}
+
+    def table(self, block) -> pa.Table:
+        """The rows of a block."""
+        offsets, kinds = self._metadata[block.path]
+        found = _records(block.path, offsets[block.index], block.num_rows)
+        if len(found) != block.num_rows:
+            raise DataError(
+                f"{block.path}: block {block.index} must have "
+                f"{block.num_rows} records, but has {len(found)}. The file "
+                f"was changed since {block.path}{INDEX} was made; remove "
+                "that, and it is made anew."
+            )
+        parsed = tf.io.parse_example(
+            tf.constant(found),
+            {
+                name: tf.io.RaggedFeature(_KINDS[kind][0])
+                for name, kind in kinds.items()
+            },
+        )
+        rules = {check.name: check for check in self.checks}
+        return pa.table(
+            {
+                name: _column(block, rules[name], parsed[name])
+                for name in self.names
+            }
+        )
+
+
+def _expected(check: Check) -> str:
+    if check.encode is not None and "string" in check.types:
+        return "bytes_list"
+    return "float_list" if check.dtype is np.float32 else "int64_list"
+
+
+def _column(block, check, ragged):
+    """A parsed feature as an Arrow array: lists, or single values."""
+    values = ragged.values.numpy()
+    starts = ragged.row_splits.numpy()
+    flat = pa.array(values, pa.binary() if values.dtype == object else None)
+    if check.size is not None or check.max_size is not None:
+        return pa.LargeListArray.from_arrays(pa.array(starts), flat)
+    lengths = np.diff(starts)
+    if (lengths > 1).any():
+        row = int(np.argmax(lengths > 1))
+        raise DataError(
+            f"{block.path}: row {block.first_row + row} (from 0), column "
+            f"{check.name!r}: must be one value; received {lengths[row]}."
+        )
+    if (lengths == 1).all():
+        return flat
+    place = np.where(lengths == 1, starts[:-1], -1)
+    return flat.take(pa.array(place, mask=place < 0))
+
+
+def _records(path, offset, count) -> list[bytes]:
+    """Some records from an offset on, their checksums verified."""
+    reader = tf_record.tf_record_random_reader(path)
+    found: list[bytes] = []
+    while len(found) < count:
+        try:
+            record, offset = reader.read(offset)
+        except IndexError:  # the end of the file
+            break
+        found.append(record)
+    return found
+
+
+def make_index(path: str) -> dict[str, Any]:
+    """Where each block of a file begins.
+
+    Returns:
+        "size" of the file, its "records", and "offsets" of the first record
+        of each block of 8,192.
+
+    Raises:
+        DataError: the file is no whole uncompressed TFRecord file.
+    """
+    size = os.path.getsize(path)
+    offsets, records, place = [], 0, 0
+    if size:
+        with open(path, "rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with content:
+                while place + _HEADER <= size:
+                    if records % BLOCK_RECORDS == 0:
+                        offsets.append(place)
+                    (length,) = struct.unpack_from("<Q", content, place)
+                    place += _HEADER + length + _FOOTER
+                    records += 1
+    if records:
+        try:
+            _records(path, 0, 1)
+        except tf.errors.OpError as error:
+            if "truncated" not in str(error):
+                raise DataError(
+                    f"{path}: is no uncompressed TFRecord file: "
+                    f"{one_line(error)}."
+                ) from error
+    if place != size:
+        raise DataError(
+            f"{path}: is truncated: record {max(records - 1, 0)} (from 0) "
+            f"should end at byte {place}, but the file has {size}."
+        )
+    return {"size": size, "records": records, "offsets": offsets}
+
+
+def read_index(path: str) -> dict[str, Any] | None:
+    """The index beside a file, or None where there is none.
+
+    Raises:
+        DataError: it is not one, or the file was changed since it was made.
+    """
+    try:
+        with open(f"{path}{INDEX}", encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}{INDEX}: cannot be read: {error}.") from error
+    advice = f"Remove {path}{INDEX}, and it is made anew."
+    try:
+        index = plain.parse_json(text, f"{path}{INDEX}")
+        size, records = int(index["size"]), int(index["records"])
+        offsets = [int(offset) for offset in index["offsets"]]
+        whole = (index["format"], index["block_records"]) == (
+            _FORMAT,
+            BLOCK_RECORDS,
+        )
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}{INDEX}: is no index: {one_line(error)}. {advice}"
+        ) from error
+    if not whole or len(offsets) != -(-records // BLOCK_RECORDS):
+        raise DataError(f"{path}{INDEX}: is of another kind. {advice}")
+    found = os.path.getsize(path)
+    if found != size:
+        raise DataError(
+            f"{path}: has {found} bytes, but had {size} when its index was "
+            f"made: it was changed since then. {advice}"
+        )
+    return {"size": size, "records": records, "offsets": offsets}
+
+
+def _write_index(path, index):
+    """Keeps the index beside its file, if it can be written there."""
+    content = {"format": _FORMAT, "block_records": BLOCK_RECORDS, **index}
+    beside = f"{path}{INDEX}.unfinished-{os.getpid()}"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(beside, f"{path}{INDEX}")
+    except OSError:
+        return  # a directory of others; the next run makes it again

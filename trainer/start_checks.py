@@ -1,0 +1,134 @@
+"""What a run looks at before its first step, and says."""
+
+import os
+
+from trainer.data.bad_values import Count
+from trainer.data.file_source import FileSource
+from trainer.data.source import Source
+from wukong_tf.errors import ConfigError, DataError
+
+SAMPLE_ROWS = 8192
+_TAIL_BYTES = 2**16
+
+
+def check_splits(
+    splits: dict[str, Source], *, allow_overlap: bool = False
+) -> list[str]:
+    """Looks at files, labels and ids of the splits.
+
+    Args:
+        splits: the sources by split.
+        allow_overlap: whether a file may be in "train" and another split.
+            Defaults to False.
+
+    Returns:
+        What was seen, a line each.
+
+    Raises:
+        ConfigError: a file of train is one of another split too.
+        DataError: the labels of a whole split are all the same, or ids are
+            outside their tables, by the statistics that files hold.
+    """
+    lines = []
+    if not allow_overlap:
+        _check_overlap(splits)
+    for split, source in splits.items():
+        if not isinstance(source, FileSource):
+            continue
+        ids = _ids(source)
+        lines.append(f"{split}: {len(source.paths)} files; {_labels(source)}")
+        if ids:
+            lines.append(f"{split}: ids {ids}")
+    return lines
+
+
+def _check_overlap(splits):
+    train = splits.get("train")
+    if not isinstance(train, FileSource):
+        return
+    ours = {_content(path): path for path in train.paths}
+    for split, source in splits.items():
+        if split == "train" or not isinstance(source, FileSource):
+            continue
+        for path in source.paths:
+            other = ours.get(_content(path))
+            if other is None:
+                continue
+            same = os.path.realpath(path) == os.path.realpath(other)
+            raise ConfigError(
+                f"{path} of the {split} split "
+                + ("is" if same else f"has the content of {other},")
+                + " a file of the train split too: metrics would be of rows "
+                "that were trained on. --allow_file_overlap allows it."
+            )
+
+
+def _content(path):
+    """A file's size and last bytes, which differ where its content does.
+
+    The last bytes of a Parquet file hold statistics of all columns, those
+    of a TFRecord file its last records with their checksums.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _TAIL_BYTES))
+        return size, file.read()
+
+
+def _labels(source: FileSource) -> str:
+    """The rate of each task's labels in the first rows."""
+    ranges = source.ranges()
+    for task in source.spec.tasks:
+        low, high = ranges.get(task.label, (0, 1))
+        if low == high and source.num_rows > 1 and not task.missing_labels:
+            raise DataError(
+                f"{source.paths[0]} and the files beside it: every label of "
+                f"column {task.label!r} is {low:g}; there is nothing to "
+                "learn."
+            )
+    rows = source.sample(SAMPLE_ROWS)
+    rates = []
+    for task in source.spec.tasks:
+        labels = rows[task.label].to_numpy()
+        known = labels[labels == labels]
+        rate = f"{known.mean():.4f}" if len(known) else "unknown"
+        rates.append(f"{task.label} {rate}")
+    return f"label rate of the first {rows.num_rows:,} rows: " + ", ".join(
+        rates
+    )
+
+
+def _ids(source: FileSource) -> str:
+    """The range of each column of ids beside its table's rows."""
+    ranges = source.ranges()
+    found = []
+    for feature in source.spec.categorical:
+        if feature.logged_raw or feature.name not in ranges:
+            continue
+        low, high = ranges[feature.name]
+        if (low < 0 or high >= feature.num_ids) and not isinstance(
+            source.bad, Count
+        ):
+            raise DataError(
+                f"{source.paths[0]} and the files beside it: column "
+                f"{feature.name!r} has ids from {low:g} to {high:g}, but its "
+                f"table has {feature.num_ids} rows, for ids of at least 0 "
+                f"and below {feature.num_ids}. --on_bad_value=count would "
+                "read such ids as missing."
+            )
+        found.append(f"{feature.name} {low:g}-{high:g} of {feature.num_ids:,}")
+    return ", ".join(found)
+
+
+def bad_values(splits: dict[str, Source]) -> dict[str, dict]:
+    """What was bad in each split, for the report."""
+    found = {}
+    for split, source in splits.items():
+        bad = getattr(source, "bad", None)
+        if isinstance(bad, Count):
+            found[split] = {
+                "rows": bad.rows,
+                "columns": dict(bad.counts),
+                "first": bad.first,
+            }
+    return found

@@ -1,0 +1,101 @@
+"""From raw values to ids, as TensorFlow operations."""
+
+import os
+
+import tensorflow as tf
+
+from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
+from wukong_tf.feature_spec import FeatureSpec
+
+_UNKNOWN = -1  # what a hash table gives for a value that it has not
+
+
+class Lookups(tf.Module):
+    """The vocabularies of a spec, and the ids of raw values.
+
+    Trainer and served graph use the same object's `ids`.
+
+    Args:
+        spec: the features.
+        folder: directory that vocabularies are written into, as text files
+            that a SavedModel takes along as assets. Defaults to None: they
+            are held in memory alone.
+    """
+
+    def __init__(self, spec: FeatureSpec, folder: str | None = None):
+        super().__init__(name="lookups")
+        self.tables: dict[str, tf.lookup.StaticHashTable] = {}
+        for feature in spec.categorical:
+            name = feature.table_name
+            vocabulary = spec.vocabulary(name)
+            if feature.raw and vocabulary and name not in self.tables:
+                self.tables[name] = _hash_table(
+                    vocabulary, folder, len(self.tables)
+                )
+        self._hashed = {
+            feature.table_name
+            for feature in spec.categorical
+            if spec.vocabulary(feature.table_name) is None
+        }
+
+    def ids(self, feature: CategoricalFeature, values: tf.Tensor) -> tf.Tensor:
+        """Ids of raw values.
+
+        Args:
+            feature: a feature with `raw`.
+            values: strings, int64 or float32, as its `raw` says, of any
+                shape.
+
+        Returns:
+            int64 of the same shape, each id in [0, num_ids).
+        """
+        if feature.raw == "float":
+            flat = tf.reshape(tf.cast(values, tf.float32), [-1])
+            boundaries = tf.constant(feature.boundaries, tf.float32)
+            place = tf.searchsorted(boundaries, flat, side="right")
+            ids = tf.reshape(place, tf.shape(values)) + feature.first_id
+            ids = tf.cast(ids, tf.int64)
+            missing = tf.math.is_nan(values)
+        else:
+            if feature.raw == "int64":
+                values = tf.cast(values, tf.int64)
+                missing = values == feature.missing_value
+                values = tf.strings.as_string(values)
+            else:
+                missing = values == ""
+            ids = self._of_text(feature, values)
+        return tf.where(missing, tf.constant(feature.missing_id, tf.int64), ids)
+
+    def _of_text(self, feature, values):
+        if feature.table_name in self._hashed:
+            buckets = feature.num_ids - OOV_ID
+            return OOV_ID + tf.strings.to_hash_bucket_fast(values, buckets)
+        hashed = OOV_ID + tf.strings.to_hash_bucket_fast(
+            values, feature.oov_buckets
+        )
+        table = self.tables.get(feature.table_name)
+        if table is None:  # an empty vocabulary
+            return hashed
+        place = table.lookup(values)
+        return tf.where(place == _UNKNOWN, hashed, place + feature.first_id)
+
+
+def _hash_table(vocabulary, folder, number):
+    if folder is None:
+        rows = tf.lookup.KeyValueTensorInitializer(
+            tf.constant(vocabulary),
+            tf.range(len(vocabulary), dtype=tf.int64),
+        )
+        return tf.lookup.StaticHashTable(rows, _UNKNOWN)
+    path = os.path.join(folder, f"vocabulary_{number:03d}.txt")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{value}\n" for value in vocabulary)
+    rows = tf.lookup.TextFileInitializer(
+        path,
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+        vocab_size=len(vocabulary),
+    )
+    return tf.lookup.StaticHashTable(rows, _UNKNOWN)
