@@ -26,7 +26,10 @@ def spoilt(path, column, value, kind=None):
         if name == column:
             values[ROW] = value
         table[name] = pa.array(values, kind if name == column else None)
-    pq.write_table(pa.table(table), path, row_group_size=GROUP)
+    # Without statistics, or a run would see bad ids in them at its start.
+    pq.write_table(
+        pa.table(table), path, row_group_size=GROUP, write_statistics=False
+    )
 
 
 def refusal(path, spec=clicks.SPEC):
