@@ -37,6 +37,12 @@ $(VENV)/.torch: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e '.[torch]'
 	@touch $@
 
+# Apache Beam pins an older pyarrow: an environment of its own.
+$(VENV)-beam/.run: $(VENV)/.python setup.py
+	$(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/python -m pip install --quiet apache-beam absl-py tqdm
+	@touch $@
+
 quickstart: $(VENV)/.run
 	$(BIN)/python -m trainer.main \
 	  --flagfile=configs/quickstart_logistic_regression.flags
@@ -49,17 +55,17 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy wukong_tf trainer export benchmarks tests
 
-test: lint
+test: lint $(VENV)-beam/.run
 	$(PYTEST) -m "not full"
 	KERAS_BACKEND=jax $(PYTEST) -m "not full" $(NEUTRAL)
 
 test-fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not full"
 
-test-full: lint $(VENV)/.torch
+test-full: lint $(VENV)/.torch $(VENV)-beam/.run
 	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)
 	KERAS_BACKEND=torch $(PYTEST) $(NEUTRAL)
 	$(PYTEST)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-beam

@@ -42,11 +42,12 @@ setup(
     # Lower bounds are the versions that the tests run with.
     install_requires=[
         "absl-py>=2.5.1",
+        "h5py>=3.14.0",
         "keras>=3.15.1",
         "numpy>=2.4.6",
         "onnx>=1.23.2",
         "onnxruntime>=1.32.0",
-        "pyarrow>=26.0.1",
+        "pyarrow>=25.0.1",  # the newest that Apache Beam allows
         "tensorflow>=2.21.0",
         # On macOS it asks for tensorflow-macos, which has no such release;
         # --lookup=take trains there.
@@ -59,6 +60,7 @@ setup(
         "gpu": ['tensorflow[and-cuda]>=2.21.0; sys_platform == "linux"'],
         "serving": ["tensorflow-serving-api>=2.21.0"],
         "report": REPORT,
+        "beam": ["apache-beam>=2.77.0"],
         # DLRM and DCN-V2; the other baselines need nothing more.
         "baselines": BASELINES,
         "dev": [*DEV, *REPORT, *BASELINES],
@@ -68,6 +70,7 @@ setup(
         "console_scripts": [
             "wukong-train=trainer.main:main",
             "wukong-export=export.main:main",
+            "wukong-prepare=trainer.prepare:main",
         ]
     },
 )

@@ -41,6 +41,7 @@ PLACES = {
     "wukong_tf/weights.py": "runs",
     "wukong_tf/__init__.py": "wukong_tf",
     "trainer/data/": "trainer_data",
+    "trainer/preparation/": "preparation",
     "trainer/": "trainer",
     "export/": "export",
     "export/client/": "export_client",
@@ -66,6 +67,10 @@ RULES = {
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
     "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
+    "preparation": (
+        ["numpy", "pyarrow", "tqdm", "trainer.preparation", *FORMS],
+        ["apache_beam", "h5py", "tensorflow"],
+    ),
     "trainer": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
     "export_client": (["numpy"], []),
     "export": (
@@ -77,6 +82,8 @@ RULES = {
 CONFINED = {
     "tensorflow_recommenders": "wukong_tf/embeddings/tfrs_tables.py",
     "matplotlib": "trainer/report",
+    "apache_beam": "trainer/preparation/runners.py",
+    "h5py": "trainer/preparation/job.py",
     "keras_rs": "wukong_tf/models/",
 }
 

@@ -48,6 +48,7 @@ def test_names_and_versions(setup):
         "report",
         "baselines",
         "torch",
+        "beam",
         "dev",
     }
     for requirement in setup["install_requires"]:
@@ -60,7 +61,11 @@ def test_console_scripts_lead_to_functions(setup):
     scripts = dict(
         script.split("=") for script in setup["entry_points"]["console_scripts"]
     )
-    assert scripts.keys() == {"wukong-train", "wukong-export"}
+    assert scripts.keys() == {
+        "wukong-train",
+        "wukong-export",
+        "wukong-prepare",
+    }
     for target in scripts.values():
         module, _, name = target.partition(":")
         assert callable(getattr(importlib.import_module(module), name))

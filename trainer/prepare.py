@@ -1,176 +1,444 @@
-"""Turns a public data set into Parquet: `python -m trainer.prepare --help`.
+"""Turns a data set into Parquet: `python -m trainer.prepare --help`.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags or the files break
-a rule.
+a rule; 130 interrupted, and the same command goes on.
 """
 
-import functools
+import contextlib
+import dataclasses
+import fcntl
+import glob
+import hashlib
+import json
 import os
 import shutil
 import sys
-import tempfile
+from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import tqdm
 from absl import app
 from absl import flags as absl_flags
 
-from trainer.data import frappe, vocabularies
+from trainer.preparation import datasets, inference, job, runners, shards
+from trainer.preparation.columns import Recipe
+from trainer.preparation.datasets import SIDE_FILES
+from trainer.preparation.shards import InputFile, Layout
+from trainer.preparation.splitting import SPLITS
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
 EXIT_ERROR = 2
-DATASETS = {"frappe": frappe}
-ROW_GROUP_ROWS = 65_536
+EXIT_INTERRUPTED = 130
+UNFINISHED = ".unfinished"
+MANIFEST = "manifest.json"
+FORMAT = 1
+DATASETS = (*sorted(datasets.KNOWN), *datasets.GENERIC)
+ENDINGS = {
+    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
+    "parquet": (".parquet",),
+}
 
 
 def define_flags(values: absl_flags.FlagValues):
     """Defines the flags; call it once, before they are parsed."""
-    absl_flags.DEFINE_enum(
+    define = absl_flags
+    define.DEFINE_enum(
         "dataset",
         None,
-        sorted(DATASETS),
-        "The data set that --input holds. Needed.",
+        DATASETS,
+        "The data set that --input holds, or csv or parquet for any other. "
+        "Needed.",
         flag_values=values,
     )
-    absl_flags.DEFINE_string(
+    define.DEFINE_string(
         "input",
         None,
-        "Directory of the data set's own files, one for each split. Needed.",
+        "Directory of the data set's own files. For csv and parquet: "
+        "train*, valid* and test* files. Needed.",
         flag_values=values,
     )
-    absl_flags.DEFINE_string(
+    define.DEFINE_string(
         "output",
         None,
-        "Directory to make: features.json, train.parquet, valid.parquet and "
-        "test.parquet. Must not exist. Needed.",
+        "Directory to make: features.json, manifest.json, and Parquet shards "
+        "of each split. Must not exist. Needed.",
         flag_values=values,
     )
-    absl_flags.DEFINE_integer(
-        "min_count",
-        1,
-        "Values seen in fewer train rows get the out-of-vocabulary id.",
-        lower_bound=1,
+    define.DEFINE_string(
+        "recipe",
+        None,
+        "For csv and parquet: JSON file that says what is made of the "
+        "columns. Default: it is guessed from the first rows, and written "
+        "as recipe.json.",
+        flag_values=values,
+    )
+    define.DEFINE_string(
+        "label",
+        None,
+        "For csv and parquet without --recipe: column of the label.",
+        flag_values=values,
+    )
+    define.DEFINE_string(
+        "separator",
+        None,
+        "For csv without --recipe: what stands between the values of bags.",
+        flag_values=values,
+    )
+    define.DEFINE_enum(
+        "integer_rule",
+        "log2",
+        ("log2", "squared_log"),
+        "For criteo_kaggle: what an integer x above 2 becomes, the floor of "
+        "log2 x or of ln(x)^2.",
+        flag_values=values,
+    )
+    for name, default, least, text in (
+        (
+            "min_count",
+            None,
+            1,
+            "Values seen in fewer train rows are out of vocabulary. Default: "
+            "what is published for the data set, or 1.",
+        ),
+        (
+            "max_vocabulary",
+            None,
+            1,
+            "Most values of a table with an id of their own; the rarest "
+            "others are out of vocabulary. Default: no limit.",
+        ),
+        ("oov_buckets", 1, 1, "Ids for values out of vocabulary."),
+        ("shard_mb", 64, 1, "About so many 10^6 bytes are one shard."),
+        (
+            "workers",
+            None,
+            1,
+            "Processes. Default: one for each CPU. Each holds one shard.",
+        ),
+    ):
+        define.DEFINE_integer(
+            name, default, text, lower_bound=least, flag_values=values
+        )
+    define.DEFINE_string(
+        "runner",
+        None,
+        "Apache Beam runner, such as DirectRunner. Default: processes of "
+        "this machine.",
+        flag_values=values,
+    )
+    define.DEFINE_multi_string(
+        "beam_option",
+        [],
+        "Option of the Beam runner, such as --beam_option=--region=....",
         flag_values=values,
     )
 
 
-def prepare(dataset, source: str, output: str, min_count: int) -> FeatureSpec:
-    """Writes OUTPUT/features.json and a Parquet file for each split.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set that was found.
+
+    Args:
+        name: as --dataset names it.
+        recipe: what is made of its rows.
+        files: its files.
+        rule: how rows are divided.
+        min_count: the published one.
+        vectors: by vector column, the file of its vectors.
+    """
+
+    name: str
+    recipe: Recipe
+    files: tuple[InputFile, ...]
+    rule: str
+    min_count: int
+    vectors: dict[str, str]
+
+
+def find(values) -> Source:
+    """The data set that the flags name.
+
+    Raises:
+        DataError: its files are not there.
+        ConfigError: a flag contradicts another.
+    """
+    folder = values.input
+    if values.dataset in datasets.GENERIC:
+        return _generic(values, folder)
+    for name in ("recipe", "label", "separator"):
+        if values[name].present:
+            raise ConfigError(
+                f"--{name} contradicts --dataset={values.dataset}; it belongs "
+                f"to --dataset={' or '.join(datasets.GENERIC)}."
+            )
+    known = datasets.dataset(values.dataset, values.integer_rule)
+    form, files = known.find(folder)
+    recipe, vectors = form.recipe, {}
+    for column, name in SIDE_FILES.get(known.name, {}).items():
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            vectors[column] = path
+            continue
+        print(f"{path} is not there: no feature {column!r}")
+        left = tuple(c for c in recipe.columns if c.name != column)
+        recipe = dataclasses.replace(recipe, columns=left)
+    return Source(
+        known.name, recipe, tuple(files), form.rule, known.min_count, vectors
+    )
+
+
+def _generic(values, folder):
+    if not os.path.isdir(folder):
+        raise DataError(f"--input={folder}: there is no such directory.")
+    files: list[InputFile] = []
+    for split in SPLITS:
+        for ending in ENDINGS[values.dataset]:
+            for path in sorted(glob.glob(os.path.join(folder, f"{split}*"))):
+                if path.endswith(ending):
+                    delimiter = "\t" if ".tsv" in ending else ","
+                    layout = None
+                    if values.dataset == "csv":
+                        layout = Layout(delimiter)
+                    files.append(InputFile(path, split, layout))
+    if not any(file.split == "train" for file in files):
+        raise DataError(
+            f"--input={folder}: there is no train file; looked for "
+            f"{', '.join(f'train*{e}' for e in ENDINGS[values.dataset])}."
+        )
+    # Without valid rows, each 20th train row is one.
+    rule = "files" if any(f.split == "valid" for f in files) else "every"
+    if values.recipe:
+        try:
+            with open(values.recipe, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--recipe={values.recipe}: {error}.") from error
+        recipe = Recipe.from_json(text, values.recipe)
+    else:
+        recipe = _inferred(values, files)
+    return Source(values.dataset, recipe, tuple(files), rule, 1, {})
+
+
+def _inferred(values, files):
+    (first, *_) = shards.plan(files[:1], 2**24)
+    names = first.names
+    if names is None:
+        import pyarrow.parquet as pq
+
+        names = pq.read_schema(first.path).names
+    rows = next(shards.read(first, names), None)
+    if rows is None or not rows.num_rows:
+        raise DataError(f"{first.path}: there are no rows.")
+    return inference.infer(
+        rows.drop_columns("_place"),
+        label=values.label,
+        separator=values.separator,
+        where=first.path,
+    )
+
+
+def prepare(values) -> FeatureSpec:
+    """Writes --output, as the flags say.
 
     Vocabularies are made of the train rows alone; what other splits hold
     beside is out of vocabulary, as it will be in serving.
 
-    Args:
-        dataset: the data set's module.
-        source: directory of its files.
-        output: directory to make.
-        min_count: least number of train rows of a value with its own id.
-
     Raises:
-        DataError: a file or a row breaks a rule, or nothing can be written;
-            `output` is not there then.
+        DataError: a file or a row breaks a rule, or nothing can be written.
+        ConfigError: the flags break a rule.
     """
-    files = dataset.find(source)
+    output = os.path.abspath(values.output)
+    source = find(values)
     if os.path.lexists(output):
         raise ConfigError(
-            f"--output={output} exists; nothing is overwritten. Choose "
+            f"--output={values.output} exists; nothing is overwritten. Choose "
             "another, or remove it."
         )
-    parent = os.path.dirname(os.path.abspath(output))
-    beside = None
+    run_all = _runner(values)
+    work = f"{output}{UNFINISHED}"
     try:
-        os.makedirs(parent, exist_ok=True)
-        beside = tempfile.mkdtemp(prefix=".unfinished-", dir=parent)
-        os.chmod(beside, 0o777 & ~_umask())  # mkdtemp's is its owner's alone
-        spec = _make_spec(dataset, files, min_count)
-        path = os.path.join(beside, "features.json")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(spec.to_json())
-        for each in files:
-            path = os.path.join(beside, f"{each.split}.parquet")
-            rows = _write_split(each, spec, path)
-            print(f"{each.split}: {rows:,} rows, {_origin(each)}")
-        os.rename(beside, output)
+        with _working(work):
+            made = _job(values, source, work)
+            _claim(made, source)
+            spec = _run(made, source, run_all)
+            _publish(made, source, spec, output)
     except OSError as error:
         raise DataError(
-            f"--output={output} cannot be written: {error}."
+            f"--output={values.output} cannot be written: {error}. What was "
+            f"done is kept in {work}; the same command goes on."
         ) from error
-    finally:
-        if beside:
-            shutil.rmtree(beside, ignore_errors=True)
     return spec
 
 
-def _make_spec(dataset, files, min_count):
-    """The spec, with vocabularies of the train rows."""
-    (train,) = [file for file in files if file.split == "train"]
-    counts = functools.reduce(
-        vocabularies.merge,
-        (
-            vocabularies.count(batch, dataset.FEATURES)
-            for batch in _shown(train, "count")
-        ),
-    )
-    return FeatureSpec(
-        categorical=tuple(
-            vocabularies.feature(name, counts[name], min_count)
-            for name in dataset.FEATURES
-        ),
-        group=dataset.GROUP,
+def _runner(values) -> runners.Runner:
+    if values.runner is None:
+        return runners.Processes(values.workers or os.cpu_count() or 1)
+    try:
+        return runners.Beam(values.runner, values.beam_option)
+    except ImportError as error:
+        raise ConfigError(
+            f"--runner={values.runner} needs Apache Beam: {error}. Install it "
+            "by pip install 'wukong_tf[beam]', in an environment of its own "
+            "where its pins ask for one."
+        ) from error
+
+
+@contextlib.contextmanager
+def _working(work: str) -> Iterator[None]:
+    """The directory of unfinished work, held against other processes.
+
+    It is removed where a rule is broken, and stays where the work was
+    interrupted.
+    """
+    made = not os.path.isdir(work)
+    os.makedirs(work, exist_ok=True)
+    with open(os.path.join(work, "lock"), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{work} is in use by another process that prepares the same "
+                "output."
+            ) from None
+        try:
+            yield
+        except WukongError:
+            if made or not os.path.exists(os.path.join(work, "plan.json")):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+def _job(values, source, work):
+    planned = shards.plan(source.files, values.shard_mb * 10**6)
+    if not planned:
+        raise DataError(f"--input={values.input}: there are no rows.")
+    return job.Job(
+        work,
+        source.recipe,
+        source.rule,
+        source.files,
+        tuple(planned),
+        values.min_count or source.min_count,
+        values.max_vocabulary,
+        values.oov_buckets,
+        source.vectors,
     )
 
 
-def _write_split(file, spec, path):
-    """Writes one split's Parquet file; returns its rows."""
-    (task,) = spec.tasks
-    schema = pa.schema(
-        [(task.label, pa.int8())]
-        + [(feature.name, pa.int32()) for feature in spec.categorical]
-    )
-    rows = 0
-    with pq.ParquetWriter(path, schema) as writer:
-        for batch in _shown(file, "encode"):
-            columns: dict[str, pa.Array | np.ndarray] = {
-                task.label: batch.column(task.label)
-            }
-            for feature in spec.categorical:
-                columns[feature.name] = vocabularies.encode(
-                    feature, batch.column(feature.name)
+def _claim(made: job.Job, source: Source):
+    """Notes what is prepared, or checks that it is what was begun."""
+    stamps = [
+        [file.path, os.path.getsize(file.path), os.stat(file.path).st_mtime_ns]
+        for file in made.files
+    ]
+    content = {
+        "files": stamps,
+        "job": dataclasses.asdict(dataclasses.replace(made, folder="")),
+        "pyarrow": pa.__version__,
+    }
+    text = json.dumps(content, sort_keys=True)
+    plan = {"digest": hashlib.sha256(text.encode()).hexdigest()}
+    path = os.path.join(made.folder, "plan.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            if json.load(file) != plan:
+                raise ConfigError(
+                    f"{made.folder} holds the unfinished work of other flags "
+                    "or files; remove it, or give the same."
                 )
-            writer.write_batch(
-                pa.record_batch(columns, schema), row_group_size=ROW_GROUP_ROWS
-            )
-            rows += batch.num_rows
-    return rows
+        print(f"going on with {made.folder}")
+        return
+    kinds = (
+        "files", "counts", "learned", "vocabulary", "vectors", "done", "output",
+    )  # fmt: skip
+    for kind in kinds:
+        os.makedirs(os.path.join(made.folder, kind), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(plan, file)
 
 
-def _shown(file, what):
-    """The file's batches, under a progress bar where a person watches."""
-    with tqdm.tqdm(
-        desc=f"{what} {file.split}",
-        unit=" rows",
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        for batch in file.batches():
-            yield batch
-            bar.update(batch.num_rows)
+def _run(made: job.Job, source: Source, run_all) -> FeatureSpec:
+    """All tasks, in the order in which they need each other."""
+    numbers = range(len(made.shards))
+    run_all("checksums", job.checksum, made, range(len(made.files)))
+    run_all("count", job.count, made, numbers)
+    if made.divides:
+        run_all("learn", job.learn, made, numbers)
+    counts = job.learned_counts(made)
+    if not counts.rows:
+        raise DataError("there are no train rows.")
+    if made.tables:
+        run_all("vocabularies", job.make_vocabulary, made, made.tables)
+    if made.vectors:
+        run_all("vectors", job.read_vectors, made, list(made.vectors))
+    run_all("encode", job.encode, made, numbers)
+    return job.make_spec(made)
 
 
-def _origin(file):
-    published = file.published()
-    if published is None:
-        return f"from {file.path}"
-    is_it = "is" if published else "is not"
-    return f"from {file.path}, which {is_it} the published file by its MD5"
+def _publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
+    """features.json and the manifest, then the rename that shows all."""
+    folder = os.path.join(made.folder, "output")
+    files = job.results(made)
+    inputs = []
+    for number, each in enumerate(made.files):
+        path = made.path("files", number, "json")
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        published = None if each.md5 is None else each.md5 == found["md5"]
+        name = os.path.basename(each.path)
+        inputs.append({"file": name, **found, "published": published})
+    rows = {
+        split: sum(file["rows"] for file in files if file["split"] == split)
+        for split in SPLITS
+    }
+    manifest = {
+        "format": FORMAT,
+        "dataset": source.name,
+        "min_count": made.min_count,
+        "max_vocabulary": made.max_vocabulary,
+        "split_rule": made.rule,
+        "inputs": inputs,
+        "rows": rows,
+        "statistics": _statistics(made, spec),
+        "files": files,
+    }
+    for name, text in (
+        ("features.json", spec.to_json()),
+        ("recipe.json", made.recipe.to_json()),
+        (MANIFEST, json.dumps(manifest, indent=2) + "\n"),
+    ):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    os.rename(folder, output)
+    shutil.rmtree(made.folder, ignore_errors=True)
+    for split, count in rows.items():
+        if count:
+            print(f"{split}: {count:,} rows")
+    for found in inputs:
+        is_it = {True: "is", False: "is not"}.get(found["published"])
+        if is_it:
+            print(f"{found['file']} {is_it} the published file by its MD5")
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _statistics(made, spec):
+    """Of the train rows: labels, and of each column what it holds."""
+    counts = job.learned_counts(made)
+    names = ("count", "mean", "stddev", "min", "max", "missing")
+    found = {}
+    for numeric in spec.numeric:
+        moments = counts.moments[numeric.name]
+        numbers = [moments[0], numeric.mean, numeric.stddev, *moments[3:]]
+        found[numeric.name] = dict(zip(names, numbers, strict=True))
+    for feature in spec.categorical:
+        found[feature.name] = {
+            "num_ids": feature.num_ids,
+            "missing": counts.missing[feature.name],
+        }
+    return {
+        "rows": counts.rows,
+        "label_rate": counts.labels[1] / counts.rows,
+        "columns": found,
+    }
 
 
 def run(argv, values: absl_flags.FlagValues) -> int:
@@ -181,15 +449,13 @@ def run(argv, values: absl_flags.FlagValues) -> int:
         for name in ("dataset", "input", "output"):
             if not values[name].value:
                 raise ConfigError(f"--{name} is needed.")
-        spec = prepare(
-            DATASETS[values.dataset],
-            values.input,
-            values.output,
-            values.min_count,
-        )
+        spec = prepare(values)
     except WukongError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     ids = sum(feature.num_ids for feature in spec.categorical)
     print(f"wrote {values.output}: {len(spec.categorical)} features, {ids} ids")
     return 0

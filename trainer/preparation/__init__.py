@@ -1,0 +1,1 @@
+"""From a data set's own files to Parquet shards, ids and statistics."""

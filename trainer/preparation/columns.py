@@ -1,0 +1,154 @@
+"""What a data set's columns hold, and which features they become."""
+
+import dataclasses
+import json
+from typing import Any
+
+from wukong_tf import plain
+from wukong_tf.categorical_feature import POOLINGS
+from wukong_tf.errors import ConfigError
+from wukong_tf.feature_kinds import TRANSFORMS
+
+KINDS = ("categorical", "numeric", "vector")
+RULES = ("text", "digits", "log2", "squared_log", "hour", "weekday", "weekend")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A feature to make of a column.
+
+    Args:
+        name: of the feature.
+        kind: "categorical", "numeric" or "vector". Defaults to
+            "categorical".
+        source: column of the file. Defaults to None, the feature's name.
+        rule: what a raw value becomes before it is counted: "text", itself;
+            "digits", itself, which must be digits; "log2", of an integer x
+            above 2 the floor of log2 x, and others themselves;
+            "squared_log", the floor of ln(x)^2 instead; "hour", "weekday"
+            (0 is Sunday) and "weekend" (0 or 1), of a time YYMMDDHH.
+            Defaults to "text".
+        table: name of the table, to share it. Defaults to None.
+        min_count: values seen in fewer train rows are out of vocabulary.
+            Defaults to None, what the command says.
+        buckets: ids to hash to, without a vocabulary. Defaults to 0, a
+            vocabulary.
+        separator: between the values of a bag, or the numbers of a vector.
+            Defaults to None: one value a row, or for a vector a list.
+        longest: most values in a bag, the last ones where there are more; a
+            bag needs it. Defaults to None.
+        pooling: of a bag. Defaults to "mean".
+        transform: of a number. Defaults to "log1p".
+        size: numbers in a vector. Defaults to 0.
+        key: for a vector that lies in a file of its own, the column whose
+            values are its keys there. Defaults to None.
+    """
+
+    name: str
+    kind: str = "categorical"
+    source: str | None = None
+    rule: str = "text"
+    table: str | None = None
+    min_count: int | None = None
+    buckets: int = 0
+    separator: str | None = None
+    longest: int | None = None
+    pooling: str = "mean"
+    transform: str = "log1p"
+    size: int = 0
+    key: str | None = None
+
+    def __post_init__(self):
+        where = f"column {self.name!r}"
+        plain.check_name(where, self.name)
+        plain.check_choice(where, "kind", self.kind, KINDS)
+        plain.check_choice(where, "rule", self.rule, RULES)
+        plain.check_choice(where, "pooling", self.pooling, POOLINGS)
+        plain.check_choice(where, "transform", self.transform, TRANSFORMS)
+        plain.check_int(where, "buckets", self.buckets, 0)
+        plain.check_int(where, "size", self.size, 0)
+        if self.longest is not None:
+            plain.check_int(where, "longest", self.longest, 1)
+        if self.kind == "vector" and not self.size:
+            raise ConfigError(f"{where}: a vector needs `size` above 0.")
+        if self.kind == "categorical" and self.separator and not self.longest:
+            raise ConfigError(
+                f"{where}: `separator` makes bags, which need `longest`."
+            )
+
+    @property
+    def column(self) -> str:
+        """The column of the file."""
+        return self.source or self.name
+
+    @property
+    def table_name(self) -> str:
+        """The table that the feature reads."""
+        return self.table or self.name
+
+    @property
+    def is_bag(self) -> bool:
+        """Whether a row holds several values."""
+        return self.kind == "categorical" and self.longest is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that is made of a data set's rows.
+
+    Args:
+        columns: the features.
+        label: column of the label. Defaults to "label".
+        negatives: raw labels that stand for 0. Defaults to ("0",).
+        positives: raw labels that stand for 1. Defaults to ("1",).
+        group: feature whose ids are the groups of AUC. Defaults to None.
+    """
+
+    columns: tuple[Column, ...]
+    label: str = "label"
+    negatives: tuple[str, ...] = ("0",)
+    positives: tuple[str, ...] = ("1",)
+    group: str | None = None
+
+    def __post_init__(self):
+        names = [column.name for column in self.columns]
+        if not names:
+            raise ConfigError("columns: at least one is needed.")
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"column {name!r} is made twice.")
+        if self.label in names:
+            raise ConfigError(f"label {self.label!r} is a feature too.")
+        if self.group is not None and self.group not in names:
+            raise ConfigError(
+                f"`group` must be one of {names}; received {self.group!r}."
+            )
+        for fields in ("buckets", "min_count"):
+            tables: dict[str, Any] = {}
+            for column in self.of_kind("categorical"):
+                value = getattr(column, fields)
+                if tables.setdefault(column.table_name, value) != value:
+                    raise ConfigError(
+                        f"column {column.name!r}: the columns of table "
+                        f"{column.table_name!r} must agree in `{fields}`."
+                    )
+
+    def of_kind(self, kind: str) -> list[Column]:
+        """The columns of one kind."""
+        return [column for column in self.columns if column.kind == kind]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The columns of the files that are read, each once."""
+        names = [self.label]
+        names += [column.key or column.column for column in self.columns]
+        return tuple(dict.fromkeys(names))
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Recipe":
+        """The recipe in JSON `text`; `where` names its origin in errors."""
+        return plain.from_dict(cls, plain.parse_json(text, where), where)
+
+    def to_json(self) -> str:
+        """The recipe as JSON text."""
+        return json.dumps(plain.to_dict(self), indent=2) + "\n"

@@ -1,0 +1,217 @@
+"""What is learned from rows before they are encoded: counts and moments."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainer.preparation import values
+from trainer.preparation.columns import Recipe
+from trainer.preparation.shards import Shard
+
+_SCHEMA = pa.schema(
+    [("table", pa.string()), ("value", pa.string()), ("count", pa.int64())]
+)
+
+
+@dataclasses.dataclass
+class Counts:
+    """Counts of some rows; those of two parts can be merged.
+
+    Args:
+        rows: number of rows.
+        labels: rows with label 0, and with label 1.
+        moments: by numeric column, of its transformed values: how many
+            there are, their sum, the sum of their squares, the smallest,
+            the largest; and rows without one.
+        missing: by categorical column, rows without a value.
+        values: by table, distinct values with their counts.
+    """
+
+    rows: int = 0
+    labels: tuple[int, int] = (0, 0)
+    moments: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    missing: dict[str, int] = dataclasses.field(default_factory=dict)
+    values: dict[str, pa.Table] = dataclasses.field(default_factory=dict)
+
+
+def count(
+    shard: Shard, tables: Iterable[pa.Table], recipe: Recipe, *, learn: bool
+) -> Counts:
+    """Counts the rows of a shard.
+
+    Args:
+        shard: names the file in errors.
+        tables: its rows.
+        recipe: what is made of them.
+        learn: whether values and moments are counted, as in train rows, or
+            rows and labels alone.
+    """
+    found = Counts()
+    for table in tables:
+        found = merge(found, _count_table(shard, table, recipe, learn))
+    return found
+
+
+def _count_table(shard, table, recipe, learn):
+    ones = int(values.labels(shard, table, recipe).sum())
+    found = Counts(table.num_rows, (table.num_rows - ones, ones))
+    if not learn:
+        return found
+    parts: dict[str, list[pa.Array]] = {}
+    for column in recipe.of_kind("categorical"):
+        texts = values.texts(shard, table, column)
+        if column.is_bag:
+            empty = pc.equal(pc.list_value_length(texts), 0)
+            texts = texts.flatten()
+        else:
+            empty = pc.equal(texts, "")
+            texts = texts.filter(pc.invert(empty))
+        found.missing[column.name] = pc.sum(empty).as_py() or 0
+        if not column.buckets:
+            parts.setdefault(column.table_name, []).append(texts)
+    for name, arrays in parts.items():
+        counted = pc.value_counts(pa.chunked_array(arrays, pa.string()))
+        found.values[name] = pa.table(
+            {
+                "value": counted.field("values"),
+                "count": counted.field("counts"),
+            }
+        )
+    for column in recipe.of_kind("numeric"):
+        numbers = values.numbers(shard, table, column)
+        found.moments[column.name] = _moments(numbers, column.transform)
+    return found
+
+
+def _moments(numbers, transform):
+    there = numbers[~np.isnan(numbers)]
+    if transform == "log1p":
+        there = np.sign(there) * np.log1p(np.abs(there))
+    ends = (there.min(), there.max()) if len(there) else (np.inf, -np.inf)
+    return [
+        len(there),
+        float(there.sum()),
+        float(np.square(there).sum()),
+        *map(float, ends),
+        len(numbers) - len(there),
+    ]
+
+
+def merge(one: Counts, other: Counts) -> Counts:
+    """The counts of two parts together."""
+    return Counts(
+        one.rows + other.rows,
+        (one.labels[0] + other.labels[0], one.labels[1] + other.labels[1]),
+        _merged(one.moments, other.moments, _add_moments),
+        _merged(one.missing, other.missing, lambda a, b: a + b),
+        _merged(one.values, other.values, add_values),
+    )
+
+
+def _merged(one: Mapping, other: Mapping, add):
+    return {
+        name: add(one[name], other[name])
+        if name in one and name in other
+        else one.get(name, other.get(name))
+        for name in {**one, **other}
+    }
+
+
+def _add_moments(one, other):
+    return [
+        *(a + b for a, b in zip(one[:3], other[:3], strict=True)),
+        min(one[3], other[3]),
+        max(one[4], other[4]),
+        one[5] + other[5],
+    ]
+
+
+def add_values(one: pa.Table, other: pa.Table) -> pa.Table:
+    """Two tables of distinct values and their counts as one."""
+    both = pa.concat_tables([one, other])
+    summed = both.group_by("value").aggregate([("count", "sum")])
+    return summed.rename_columns(["value", "count"])
+
+
+def write(counts: Counts, path: str):
+    """Keeps the counts of a shard as a Parquet file."""
+    rest = {
+        "rows": counts.rows,
+        "labels": counts.labels,
+        "moments": counts.moments,
+        "missing": counts.missing,
+        "tables": list(counts.values),
+    }
+    schema = _SCHEMA.with_metadata({"counts": json.dumps(rest)})
+    with pq.ParquetWriter(path, schema) as writer:
+        for name, table in counts.values.items():
+            names = pa.array([name] * table.num_rows, pa.string())
+            columns = [names, table["value"], table["count"]]
+            # A row group a table: a reduction reads one at a time.
+            writer.write_table(
+                pa.table(columns, schema=schema),
+                row_group_size=max(1, table.num_rows),
+            )
+
+
+def read(path: str, table: str | None = None) -> Counts:
+    """The counts in a file.
+
+    Args:
+        path: the file.
+        table: name of the table whose values are read. Defaults to None, no
+            values.
+    """
+    with pq.ParquetFile(path) as file:
+        rest = json.loads(file.schema_arrow.metadata[b"counts"])
+        found = Counts(
+            rest["rows"],
+            tuple(rest["labels"]),
+            rest["moments"],
+            rest["missing"],
+        )
+        group = 0
+        for name in rest["tables"]:
+            if group >= file.metadata.num_row_groups:
+                break
+            if name == table:
+                rows = file.read_row_group(group, columns=["table", "value"])
+                if rows.num_rows and rows["table"][0].as_py() == name:
+                    found.values[name] = file.read_row_group(
+                        group, columns=["value", "count"]
+                    )
+            group += 1
+    return found
+
+
+def vocabulary(
+    counts: pa.Table, min_count: int, most: int | None = None
+) -> pa.Array:
+    """The values that get ids, the most frequent first.
+
+    Args:
+        counts: columns "value" and "count".
+        min_count: values counted less often get none.
+        most: how many at most. Defaults to None, no limit.
+
+    Returns:
+        Strings; among equals the shorter first, and then the smaller.
+    """
+    kept = counts.filter(pc.greater_equal(counts["count"], min_count))
+    # A line break cannot stand in a vocabulary's file.
+    broken = pc.match_substring_regex(kept["value"], "[\r\n]")
+    kept = kept.filter(pc.invert(broken))
+    kept = kept.append_column("length", pc.utf8_length(kept["value"]))
+    kept = kept.sort_by(
+        [
+            ("count", "descending"),
+            ("length", "ascending"),
+            ("value", "ascending"),
+        ]
+    )
+    return kept["value"].combine_chunks().slice(0, most)

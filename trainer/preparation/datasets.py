@@ -1,0 +1,393 @@
+"""The public data sets that are known, and the rules of each.
+
+Where BARS (Zhu et al., "BARS: Towards Open Benchmarking for Recommender
+Systems", SIGIR 2022) publishes a rule or a checksum it is that of its data
+sets at github.com/reczoo/Datasets.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.shards import InputFile, Layout
+from wukong_tf.errors import DataError
+
+TSV = Layout("\t", quote=False)
+_SIDE = "item_visual_emb_dim64.h5"
+_IMAGES = "item_image_emb_dim64.h5"
+
+Md5 = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One form in which a data set is published.
+
+    Args:
+        files: by split, the names that its file goes by; a name may be a
+            pattern with {} for a number from 0.
+        recipe: what is made of its rows.
+        layout: how its files are read. Defaults to comma-separated text
+            with a header.
+        rule: how rows are divided, as `Splitter` says. Defaults to "files".
+        md5: of published files, by name. Defaults to None, none is known.
+    """
+
+    files: Mapping[str, Sequence[str]]
+    recipe: Recipe
+    layout: Layout = Layout()
+    rule: str = "files"
+    md5: Md5 | None = None
+
+    def find(self, folder: str) -> list[InputFile] | None:
+        """The files in `folder`, or None where one is missing."""
+        found = []
+        for split, names in self.files.items():
+            paths = _paths(folder, names)
+            if not paths:
+                return None
+            for path in paths:
+                name = os.path.basename(path)
+                md5 = (self.md5 or {}).get(name)
+                found.append(InputFile(path, split, self.layout, md5))
+        return found
+
+
+def _paths(folder, names):
+    for name in names:
+        if "{}" not in name:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                return [path]
+            continue
+        paths: list[str] = []
+        while os.path.isfile(os.path.join(folder, name.format(len(paths)))):
+            paths.append(os.path.join(folder, name.format(len(paths))))
+        if paths:
+            return paths
+    return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set that is known.
+
+    Args:
+        name: as --dataset names it.
+        forms: in which it is published, as looked for in this order.
+        min_count: of values with an id of their own. Defaults to 1.
+    """
+
+    name: str
+    forms: tuple[Form, ...]
+    min_count: int = 1
+
+    def find(self, folder: str) -> tuple[Form, list[InputFile]]:
+        """The form that lies in `folder`, and its files.
+
+        Raises:
+            DataError: there is none; the message gives the names that were
+                looked for.
+        """
+        if not os.path.isdir(folder):
+            raise DataError(f"--input={folder}: there is no such directory.")
+        for form in self.forms:
+            files = form.find(folder)
+            if files:
+                return form, files
+        wanted = "; or ".join(
+            ", ".join(
+                f"{split}: {' or '.join(names)}"
+                for split, names in form.files.items()
+            )
+            for form in self.forms
+        )
+        there = ", ".join(sorted(os.listdir(folder))[:20]) or "nothing"
+        raise DataError(
+            f"--input={folder}: the files of {self.name} are not all there. "
+            f"Looked for {wanted}. There is {there}."
+        )
+
+
+def _csv_trio(recipe: Recipe, md5: Sequence[str] | None = None) -> Form:
+    names = ("train.csv", "valid.csv", "test.csv")
+    return Form(
+        {name.split(".")[0]: (name, f"{name}.gz") for name in names},
+        recipe,
+        md5=dict(zip(names, md5, strict=True)) if md5 else None,
+    )
+
+
+def _csv_pair(recipe: Recipe, md5: Sequence[str]) -> Form:
+    names = ("train.csv", "test.csv")
+    return Form(
+        {name.split(".")[0]: (name, f"{name}.gz") for name in names},
+        recipe,
+        rule="every",
+        md5=dict(zip(names, md5, strict=True)),
+    )
+
+
+def _categorical(names, **options) -> tuple[Column, ...]:
+    return tuple(Column(name, **options) for name in names)
+
+
+def _bag(name, table, longest) -> Column:
+    """A list joined by "^" that shares a table."""
+    return Column(name, table=table, separator="^", longest=longest)
+
+
+_INTEGERS = tuple(f"I{number}" for number in range(1, 14))
+_TOKENS = tuple(f"C{number}" for number in range(1, 27))
+
+
+def _criteo_kaggle(integer_rule: str) -> Dataset:
+    """Criteo's Kaggle log, 45,840,617 rows of seven days."""
+    columns = _categorical(_INTEGERS, rule=integer_rule)
+    columns += _categorical(_TOKENS)
+    whole = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
+    recipe = Recipe(columns, "Label")
+    return Dataset(
+        "criteo_kaggle",
+        (
+            Form(
+                {"all": ("train.txt", "train.txt.gz")},
+                recipe,
+                whole,
+                rule="folds",
+            ),
+            _csv_trio(
+                recipe,
+                (
+                    "4a53bb7cbc0e4ee25f9d6a73ed824b1a",
+                    "fba5428b22895016e790e2dec623cb56",
+                    "cfc37da0d75c4d2d8778e76997df2976",
+                ),
+            ),
+        ),
+        min_count=10,
+    )
+
+
+# Ids of each token column in MLPerf's DLRM, none above 40 million; with two
+# reserved ones, the tables have the 204 million rows of arXiv 2403.02545.
+CRITEO_1TB_BUCKETS = (
+    40_000_000, 39_060, 17_295, 7_424, 20_265, 3, 7_122, 1_543, 63,
+    40_000_000, 3_067_956, 405_282, 10, 2_209, 11_938, 155, 4, 976, 14,
+    40_000_000, 40_000_000, 40_000_000, 590_152, 12_973, 108, 36,
+)  # fmt: skip
+
+
+def _criteo_1tb() -> Dataset:
+    """Criteo's log of 24 days, 4,373,472,329 rows, the last day held out."""
+    columns = tuple(Column(name, "numeric") for name in _INTEGERS)
+    columns += tuple(
+        Column(name, buckets=buckets)
+        for name, buckets in zip(_TOKENS, CRITEO_1TB_BUCKETS, strict=True)
+    )
+    layout = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
+    return Dataset(
+        "criteo_1tb",
+        (
+            Form(
+                {"all": ("day_{}", "day_{}.gz")},
+                Recipe(columns, "Label"),
+                layout,
+                rule="last",
+            ),
+        ),
+    )
+
+
+_AVAZU = (
+    "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id",
+    "app_domain", "app_category", "device_id", "device_ip", "device_model",
+    "device_type", "device_conn_type", "C14", "C15", "C16", "C17", "C18",
+    "C19", "C20", "C21",
+)  # fmt: skip
+
+
+def _avazu() -> Dataset:
+    """Avazu's Kaggle log, 40,428,967 rows of ten days."""
+    columns = tuple(
+        Column(name, source="hour", rule=name)
+        for name in ("hour", "weekday", "weekend")
+    )
+    recipe = Recipe((*columns, *_categorical(_AVAZU)), "click")
+    return Dataset(
+        "avazu",
+        (
+            _csv_trio(
+                recipe,
+                (
+                    "de3a27264cdabf66adf09df82328ccaa",
+                    "33232931d84d6452d3f956e936cab2c9",
+                    "3ebb774a9ca74d05919b84a3d402986d",
+                ),
+            ),
+            Form(
+                {"all": ("train", "train.csv", "train.gz", "train.csv.gz")},
+                recipe,
+                rule="folds",
+            ),
+        ),
+        min_count=2,
+    )
+
+
+_FRAPPE = (
+    "user", "item", "daytime", "weekday", "isweekend", "homework", "cost",
+    "weather", "country", "city",
+)  # fmt: skip
+
+
+def _frappe() -> Dataset:
+    """Frappe's log of which apps users opened (arXiv 1505.03014).
+
+    Two published forms hold the same split 7:2:1: comma-separated files
+    (BARS' Frappe_x1) and libFM files (He and Chua, "Neural Factorization
+    Machines", SIGIR 2017).
+    """
+    md5 = (
+        "ba7306e6c4fc19dd2cd84f2f0596d158",
+        "88d51bf2173505436d3a8f78f2a59da8",
+        "3470f6d32713dc5f7715f198ca7c612a",
+    )
+    recipe = Recipe(
+        _categorical(_FRAPPE, rule="digits"),
+        negatives=("0", "-1"),  # libFM files write -1 for no click
+        group="user",
+    )
+    return Dataset(
+        "frappe", (_csv_trio(recipe, md5), _libfm(recipe, _FRAPPE, "frappe."))
+    )
+
+
+def _libfm(recipe, names, prefix) -> Form:
+    """Files of lines `LABEL INDEX:1 INDEX:1 ...`, one index a column."""
+    words = {
+        "train": ("train",),
+        "valid": ("valid", "validation"),
+        "test": ("test",),
+    }
+    return Form(
+        {
+            split: tuple(
+                f"{start}{word}.{ending}"
+                for ending in ("libfm", "libsvm")
+                for start in ("", prefix)
+                for word in each
+            )
+            for split, each in words.items()
+        },
+        recipe,
+        Layout(" ", ("label", *names), quote=False, strip=r":1(\.0*)?"),
+    )
+
+
+def _movielens() -> Dataset:
+    """Tags of MovieLens-Latest: does a user give an item a tag?"""
+    names = ("user_id", "item_id", "tag_id")
+    md5 = (
+        "efc8bceeaa0e895d566470fc99f3f271",
+        "e1930223a5026e910ed5a48687de8af1",
+        "54e8c6baff2e059fe067fb9b69e692d0",
+    )
+    recipe = Recipe(_categorical(names), negatives=("0", "-1"))
+    return Dataset(
+        "movielens_tags",
+        (_csv_trio(recipe, md5), _libfm(recipe, names, "ml-tag.")),
+    )
+
+
+def _kuaivideo() -> Dataset:
+    """Clicks on Kuaishou's micro-videos."""
+    columns = (
+        Column("user_id"),
+        Column("item_id"),
+        _bag("pos_items", "item_id", 100),
+        _bag("neg_items", "item_id", 100),
+        Column("item_visual", "vector", size=64, key="item_id"),
+    )
+    md5 = (
+        "16f13734411532cc313caf2180bfcd56",
+        "ba26c01caaf6c65c272af11aa451fc7a",
+    )
+    recipe = Recipe(columns, "is_click", group="user_id")
+    return Dataset("kuaivideo", (_csv_pair(recipe, md5),), min_count=10)
+
+
+def _microvideo() -> Dataset:
+    """Clicks on 1.7 million micro-videos."""
+    columns = (
+        Column("user_id"),
+        Column("item_id"),
+        Column("cate_id"),
+        _bag("clicked_items", "item_id", 100),
+        _bag("clicked_categories", "cate_id", 100),
+        Column("item_image", "vector", size=64, key="item_id"),
+    )
+    md5 = (
+        "936e6612714c887e76226a60829b4e0a",
+        "9417a18304fb62411ac27c26c5e0de56",
+    )
+    recipe = Recipe(columns, "is_click", group="user_id")
+    return Dataset("microvideo1.7m", (_csv_pair(recipe, md5),))
+
+
+_TAOBAO = (
+    "userid", "cms_segid", "cms_group_id", "final_gender_code", "age_level",
+    "pvalue_level", "shopping_level", "occupation", "new_user_class_level",
+    "adgroup_id", "cate_id", "campaign_id", "customer", "brand", "pid", "btag",
+)  # fmt: skip
+
+
+def _taobao() -> Dataset:
+    """Clicks on Taobao's display ads."""
+    columns = (
+        *_categorical(_TAOBAO),
+        _bag("btag_his", "btag", 50),
+        _bag("cate_his", "cate_id", 50),
+        _bag("brand_his", "brand", 50),
+        Column("price", "numeric"),
+    )
+    md5 = (
+        "eaabfc8629f23519b04593e26c7522fc",
+        "f5ae6197e52385496d46e2867c1c8da1",
+    )
+    recipe = Recipe(columns, "clk", group="userid")
+    return Dataset("taobaoad", (_csv_pair(recipe, md5),), min_count=10)
+
+
+# Files of vectors beside the rows, by data set.
+SIDE_FILES = {
+    "kuaivideo": {"item_visual": _SIDE},
+    "microvideo1.7m": {"item_image": _IMAGES},
+}
+KNOWN: dict[str, Callable[[], Dataset]] = {
+    "avazu": _avazu,
+    "criteo_1tb": _criteo_1tb,
+    "criteo_kaggle": functools.partial(_criteo_kaggle, "log2"),
+    "frappe": _frappe,
+    "kuaivideo": _kuaivideo,
+    "microvideo1.7m": _microvideo,
+    "movielens_tags": _movielens,
+    "taobaoad": _taobao,
+}
+GENERIC = ("csv", "parquet")
+
+
+def dataset(name: str, integer_rule: str = "log2") -> Dataset:
+    """The data set called `name`.
+
+    Args:
+        name: one of `KNOWN`.
+        integer_rule: of Criteo's integers in "criteo_kaggle": "log2", as
+            BARS describes Criteo_x4, or "squared_log", as its code has it.
+            Defaults to "log2".
+    """
+    if name == "criteo_kaggle":
+        return _criteo_kaggle(integer_rule)
+    return KNOWN[name]()

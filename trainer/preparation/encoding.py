@@ -1,0 +1,209 @@
+"""Rows as the trainer reads them: ids, numbers and labels."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.preparation import values
+from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.counting import Counts
+from trainer.preparation.shards import Shard
+from trainer.preparation.splitting import SPLITS, Splitter
+from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    Task,
+    VectorFeature,
+)
+
+LABEL = "label"
+Vocabularies = Mapping[str, pa.Array]
+
+
+def spec_of(
+    recipe: Recipe,
+    counts: Counts,
+    vocabularies: Vocabularies,
+    oov_buckets: int = 1,
+) -> FeatureSpec:
+    """The features that the encoded rows have.
+
+    Args:
+        recipe: what is made.
+        counts: of the train rows.
+        vocabularies: by table; a hashed one has none.
+        oov_buckets: ids for values out of vocabulary. Defaults to 1.
+    """
+    stated: set[str] = set()
+    categorical = []
+    for column in recipe.of_kind("categorical"):
+        words = vocabularies.get(column.table_name)
+        vocabulary = None
+        if words is None:
+            num_ids = OOV_ID + column.buckets
+        else:
+            num_ids = OOV_ID + oov_buckets + len(words)
+            if column.table_name not in stated:
+                vocabulary = tuple(words.to_pylist())
+        stated.add(column.table_name)
+        categorical.append(
+            CategoricalFeature(
+                column.name,
+                num_ids,
+                table=column.table,
+                vocabulary=vocabulary,
+                pooling=column.pooling if column.is_bag else None,
+                max_ids=column.longest if column.is_bag else None,
+                # What a rule changes is not what a client has logged.
+                raw="string" if column.rule in ("text", "digits") else None,
+                encoded=column.rule in ("text", "digits"),
+                oov_buckets=oov_buckets if words is not None else 1,
+                oov_id=None if column.rule in ("text", "digits") else OOV_ID,
+            )
+        )
+    return FeatureSpec(
+        tuple(categorical),
+        tuple(
+            _numeric(column, counts.moments[column.name])
+            for column in recipe.of_kind("numeric")
+        ),
+        tuple(
+            VectorFeature(column.name, column.size)
+            for column in recipe.of_kind("vector")
+        ),
+        tasks=(Task(label=LABEL),),
+        group=recipe.group,
+    )
+
+
+def _numeric(column, moments):
+    count, total, squares, low, high, missing = moments
+    mean = total / count if count else 0.0
+    variance = squares / count - mean * mean if count else 0.0
+    stddev = math.sqrt(variance) if variance > 1e-12 else 1.0
+    del low, high
+    return NumericFeature(
+        column.name,
+        column.transform,
+        mean=mean,
+        stddev=stddev,
+        missing=0.0 if missing else None,
+    )
+
+
+def schema_of(recipe: Recipe) -> pa.Schema:
+    """Types of the encoded columns."""
+    fields = [(LABEL, pa.int8())]
+    kinds = {"numeric": pa.float32(), "categorical": pa.int32()}
+    for column in recipe.columns:
+        if column.kind == "vector":
+            kind = pa.list_(pa.float32(), column.size)
+        else:
+            kind = kinds[column.kind]
+            kind = pa.list_(kind) if column.is_bag else kind
+        fields.append((column.name, kind))
+    return pa.schema(fields)
+
+
+def encode(
+    shard: Shard,
+    tables: Iterator[pa.Table],
+    recipe: Recipe,
+    vocabularies: Vocabularies,
+    splitter: Splitter,
+    *,
+    oov_buckets: int = 1,
+    vectors: Mapping[str, tuple[pa.Array, np.ndarray]] | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of a shard, encoded, with the split that they belong to.
+
+    Args:
+        shard: the shard.
+        tables: its rows.
+        recipe: what is made of them.
+        vocabularies: by table.
+        splitter: divides the rows.
+        oov_buckets: ids for values out of vocabulary. Defaults to 1.
+        vectors: by vector column with a `key`, its keys and vectors [K,
+            size]. Defaults to None, none.
+    """
+    seen = np.empty(0, np.int8)
+    schema = schema_of(recipe)
+    for table in tables:
+        labels = values.labels(shard, table, recipe)
+        columns: dict[str, pa.Array] = {LABEL: pa.array(labels)}
+        for column in recipe.columns:
+            if column.kind == "numeric":
+                numbers = values.numbers(shard, table, column)
+                columns[column.name] = pa.array(
+                    numbers.astype(np.float32), from_pandas=True
+                )
+            elif column.kind == "vector":
+                columns[column.name] = _vectors(shard, table, column, vectors)
+            else:
+                texts = values.texts(shard, table, column)
+                words = vocabularies.get(column.table_name)
+                columns[column.name] = _ids(column, texts, words, oov_buckets)
+        encoded = pa.table(columns).select(schema.names).cast(schema)
+        first = len(seen)
+        seen = np.concatenate([seen, labels])
+        splits = splitter.of_shard(shard.number, seen, first)
+        for place, split in enumerate(SPLITS):
+            mine = splits == place
+            if mine.all():
+                yield split, encoded
+            elif mine.any():
+                yield split, encoded.filter(pa.array(mine))
+
+
+def _ids(column: Column, texts, words, oov_buckets):
+    if column.is_bag:
+        flat = _ids_of(texts.flatten(), words, column.buckets, oov_buckets)
+        return pa.ListArray.from_arrays(texts.offsets, flat)
+    ids = _ids_of(texts, words, column.buckets, oov_buckets)
+    return pc.if_else(
+        pc.equal(texts, ""), pa.scalar(MISSING_ID, pa.int32()), ids
+    )
+
+
+def _ids_of(texts, words, buckets, oov_buckets):
+    """Ids, int32, of values that are there."""
+    if words is None:
+        return _hashed(texts, buckets)
+    place = pc.index_in(texts, value_set=words)
+    ids = pc.add(place, pa.scalar(OOV_ID + oov_buckets, pa.int32()))
+    if oov_buckets == 1 or not ids.null_count:
+        return pc.fill_null(ids, pa.scalar(OOV_ID, pa.int32()))
+    return pc.if_else(pc.is_valid(ids), ids, _hashed(texts, oov_buckets))
+
+
+def _hashed(texts, buckets):
+    """As the trainer and the served graph hash, each distinct value once."""
+    import tensorflow as tf
+
+    encoded = texts.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    if not words:
+        return pa.array([], pa.int32())
+    ids = OOV_ID + tf.strings.to_hash_bucket_fast(words, buckets).numpy()
+    return pa.array(ids.astype(np.int32)).take(encoded.indices)
+
+
+def _vectors(shard, table, column, vectors):
+    if column.key is None:
+        rows = values.vectors(shard, table, column)
+    else:
+        keys, known = (vectors or {})[column.name]
+        asked = table[column.key].combine_chunks().cast(pa.string())
+        place = pc.index_in(asked, value_set=keys)
+        # A key without a vector has zeros.
+        place = pc.fill_null(place, len(known)).to_numpy()
+        rows = np.concatenate([known, np.zeros((1, column.size), np.float32)])
+        rows = rows[place]
+    flat = pa.array(rows.reshape(-1).astype(np.float32))
+    return pa.FixedSizeListArray.from_arrays(flat, column.size)

@@ -1,0 +1,336 @@
+"""The tasks of a preparation: each a function of one shard, table or file.
+
+A task leaves its result as a file of the job's directory, written beside and
+renamed, and does nothing where that is there already. So tasks may run in any
+order and in any processes that see the directory, and again after a stop.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.preparation import counting, encoding, shards
+from trainer.preparation.columns import Recipe
+from trainer.preparation.shards import InputFile, Shard
+from trainer.preparation.splitting import SPLITS, Part, Splitter
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+
+ROW_GROUP_ROWS = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is prepared, and how.
+
+    Args:
+        folder: directory of results.
+        recipe: what is made.
+        rule: how rows are divided.
+        files: the data set's.
+        shards: of all files.
+        min_count: of values with an id of their own, where a column says
+            nothing else.
+        max_vocabulary: values with an id of their own in a table, at most;
+            None for no limit.
+        oov_buckets: ids for values out of vocabulary.
+        vectors: by vector column, the file that its vectors lie in.
+    """
+
+    folder: str
+    recipe: Recipe
+    rule: str
+    files: tuple[InputFile, ...]
+    shards: tuple[Shard, ...]
+    min_count: int
+    max_vocabulary: int | None
+    oov_buckets: int
+    vectors: dict[str, str]
+
+    def path(self, kind: str, name: str | int, ending: str) -> str:
+        """Where a result lies."""
+        if isinstance(name, int):
+            name = f"{name:05d}"
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        return os.path.join(self.folder, kind, f"{name}.{ending}")
+
+    @property
+    def divides(self) -> bool:
+        """Whether the rows of a shard belong to several splits."""
+        return self.rule in ("folds", "every")
+
+    @property
+    def tables(self) -> list[str]:
+        """Tables that have a vocabulary."""
+        return list(
+            dict.fromkeys(
+                column.table_name
+                for column in self.recipe.of_kind("categorical")
+                if not column.buckets
+            )
+        )
+
+    def read(self, shard: Shard) -> Iterator[pa.Table]:
+        """The rows of a shard."""
+        return shards.read(shard, self.recipe.sources)
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[str]:
+    """A path to write to, which becomes `path` once all is written."""
+    beside = f"{path}.unfinished-{os.getpid()}"
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(beside)
+
+
+def checksum(job: Job, number: int):
+    """MD5 and bytes of an input file."""
+    path = job.path("files", number, "json")
+    if os.path.exists(path):
+        return
+    file = job.files[number]
+    with open(file.path, "rb") as content:
+        found = hashlib.file_digest(content, "md5").hexdigest()
+    with _beside(path) as beside, open(beside, "w", encoding="utf-8") as out:
+        json.dump({"md5": found, "bytes": os.path.getsize(file.path)}, out)
+
+
+def count(job: Job, number: int):
+    """What is learned from a shard."""
+    path = job.path("counts", number, "parquet")
+    if os.path.exists(path):
+        return
+    shard = job.shards[number]
+    # Where rows are divided, not before it is known which are train rows.
+    learn = _is_train(job, shard) and not job.divides
+    found = counting.count(shard, job.read(shard), job.recipe, learn=learn)
+    with _beside(path) as beside:
+        counting.write(found, beside)
+
+
+def learn(job: Job, number: int):
+    """The same of the train rows alone, where rows are divided."""
+    path = job.path("learned", number, "parquet")
+    if os.path.exists(path):
+        return
+    shard = job.shards[number]
+    splitter = splitter_of(job)
+
+    def train_rows():
+        seen = np.empty(0, np.int8)
+        for table in job.read(shard):
+            first = len(seen)
+            labels = encoding.values.labels(shard, table, job.recipe)
+            seen = np.concatenate([seen, labels])
+            mine = splitter.of_shard(number, seen, first) == 0
+            yield table.filter(pa.array(mine))
+
+    rows = train_rows() if _is_train(job, shard) else iter(())
+    found = counting.count(shard, rows, job.recipe, learn=True)
+    with _beside(path) as beside:
+        counting.write(found, beside)
+
+
+def _is_train(job, shard):
+    """Whether there may be train rows in a shard."""
+    if job.rule == "last" and shard.file == len(job.files) - 1:
+        return False
+    return shard.split in ("train", "all")
+
+
+def _learned(job):
+    return "learned" if job.divides else "counts"
+
+
+def make_vocabulary(job: Job, table: str):
+    """The values of a table that get ids, from the counts of all shards."""
+    path = job.path("vocabulary", table, "parquet")
+    if os.path.exists(path):
+        return
+    total: pa.Table | None = None
+    for number in range(len(job.shards)):
+        part = counting.read(
+            job.path(_learned(job), number, "parquet"), table
+        ).values.get(table)
+        if part is not None:
+            total = part if total is None else counting.add_values(total, part)
+    if total is None:
+        total = pa.table(
+            {"value": pa.array([], pa.string()), "count": pa.array([], "i8")}
+        )
+    columns = job.recipe.of_kind("categorical")
+    (least,) = {c.min_count for c in columns if c.table_name == table}
+    words = counting.vocabulary(
+        total, job.min_count if least is None else least, job.max_vocabulary
+    )
+    with _beside(path) as beside:
+        pq.write_table(pa.table({"value": words}), beside)
+
+
+def read_vectors(job: Job, name: str):
+    """The vectors of a side file, as files that workers can map."""
+    path = job.path("vectors", name, "npy")
+    if os.path.exists(path):
+        return
+    import h5py
+
+    (column,) = [c for c in job.recipe.columns if c.name == name]
+    source = job.vectors[name]
+    try:
+        with h5py.File(source) as file:
+            keys = np.asarray(file["key"]).astype(str)
+            found = np.asarray(file["value"], np.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{source}: must be an HDF5 file with data sets key and value: "
+            f"{error}."
+        ) from error
+    if found.shape != (len(keys), column.size):
+        raise DataError(
+            f"{source}: value must have shape {(len(keys), column.size)}; it "
+            f"has {found.shape}."
+        )
+    if not np.isfinite(found).all():
+        row = int(np.argmin(np.isfinite(found).all(axis=1)))
+        raise DataError(f"{source}: vector {row} (from 0) is not finite.")
+    with _beside(job.path("vectors", name, "parquet")) as beside:
+        pq.write_table(pa.table({"key": keys}), beside)
+    with _beside(path) as beside, open(beside, "wb") as out:
+        np.save(out, found)
+
+
+def encode(job: Job, number: int):
+    """A shard's rows as Parquet files, one for each split among them."""
+    path = job.path("done", number, "json")
+    if os.path.exists(path):
+        return
+    shard = job.shards[number]
+    encoded = encoding.encode(
+        shard,
+        job.read(shard),
+        job.recipe,
+        _vocabularies(job),
+        splitter_of(job),
+        oov_buckets=job.oov_buckets,
+        vectors=_vectors(job),
+    )
+    schema = encoding.schema_of(job.recipe)
+    rows = dict.fromkeys(SPLITS, 0)
+    with contextlib.ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for split, table in encoded:
+            if split not in writers:
+                beside = stack.enter_context(
+                    _beside(
+                        job.path("output", f"{split}-{number:05d}", "parquet")
+                    )
+                )
+                writers[split] = stack.enter_context(
+                    pq.ParquetWriter(beside, schema)
+                )
+            writers[split].write_table(table, ROW_GROUP_ROWS)
+            rows[split] += table.num_rows
+    with _beside(path) as beside, open(beside, "w", encoding="utf-8") as out:
+        json.dump({split: n for split, n in rows.items() if n}, out)
+
+
+@functools.lru_cache(maxsize=1)
+def _vocabularies_in(folder, tables):
+    found = {}
+    for table, path in tables:
+        words = pq.read_table(path, memory_map=True)["value"]
+        found[table] = words.combine_chunks()
+    return found
+
+
+def _vocabularies(job):
+    """The vocabularies, read once by each process."""
+    tables = tuple(
+        (t, job.path("vocabulary", t, "parquet")) for t in job.tables
+    )
+    return _vocabularies_in(job.folder, tables)
+
+
+def _vectors(job):
+    return {
+        name: (
+            pq.read_table(job.path("vectors", name, "parquet"))["key"]
+            .combine_chunks()
+            .cast(pa.string()),
+            np.load(job.path("vectors", name, "npy"), mmap_mode="r"),
+        )
+        for name in job.vectors
+    }
+
+
+def splitter_of(job: Job) -> Splitter:
+    """Divides rows, by what was counted in all shards."""
+    return _splitter(job.folder, job.rule, job.shards)
+
+
+@functools.lru_cache(maxsize=1)
+def _splitter(folder, rule, all_shards):
+    parts = []
+    for shard in all_shards:
+        path = os.path.join(folder, "counts", f"{shard.number:05d}.parquet")
+        labels = counting.read(path).labels
+        parts.append(Part(shard.file, shard.split, labels))
+    return Splitter(rule, parts)
+
+
+def learned_counts(job: Job) -> counting.Counts:
+    """Rows, labels, moments and gaps of all train rows, without values."""
+    found = counting.Counts()
+    for shard in job.shards:
+        if _is_train(job, shard):
+            path = job.path(_learned(job), shard.number, "parquet")
+            found = counting.merge(found, counting.read(path))
+    return found
+
+
+def make_spec(job: Job) -> FeatureSpec:
+    """The features of what was encoded."""
+    return encoding.spec_of(
+        job.recipe, learned_counts(job), _vocabularies(job), job.oov_buckets
+    )
+
+
+def results(job: Job) -> list[dict[str, Any]]:
+    """The files that were made, with split, rows, bytes and SHA-256."""
+    found = []
+    for split in SPLITS:
+        for shard in job.shards:
+            with open(
+                job.path("done", shard.number, "json"), encoding="utf-8"
+            ) as file:
+                rows = json.load(file)
+            if split not in rows:
+                continue
+            name = f"{split}-{shard.number:05d}"
+            path = job.path("output", name, "parquet")
+            with open(path, "rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            found.append(
+                {
+                    "file": os.path.basename(path),
+                    "split": split,
+                    "rows": rows[split],
+                    "bytes": os.path.getsize(path),
+                    "sha256": sha256,
+                }
+            )
+    return found

@@ -1,0 +1,107 @@
+"""Which split each row belongs to, as a function of its place and label."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+SPLITS = ("train", "valid", "test")
+FOLDS = 10
+FOLD_SEED = 2018
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What was counted in a shard, for the places of its rows.
+
+    Args:
+        file: place of its file in the list of files.
+        split: the file's: "train", "valid", "test" or "all".
+        labels: rows with label 0, and with label 1.
+    """
+
+    file: int
+    split: str
+    labels: tuple[int, int]
+
+
+class Splitter:
+    """Divides rows into splits.
+
+    Args:
+        rule: "files", each file has a split; "folds", the rows of files of
+            split "all" are divided by label into ten folds, the first of
+            which are test rows and the second valid rows, as by
+            scikit-learn's StratifiedKFold(10, shuffle=True,
+            random_state=2018) in its version 0.19; "last", the rows of the
+            last file are valid rows in its first half and test rows in its
+            second; "every", as "files", but each 20th train row is a valid
+            row.
+        parts: of all shards, in order.
+    """
+
+    EVERY = 20
+
+    def __init__(self, rule: str, parts: Sequence[Part]):
+        self.rule = rule
+        self.parts = list(parts)
+        if rule == "folds":
+            self._folds = stratified_folds(
+                tuple(
+                    sum(part.labels[label] for part in self.parts)
+                    for label in (0, 1)
+                )
+            )
+
+    def of_shard(self, number: int, labels: np.ndarray, first: int):
+        """The split of some rows of a shard.
+
+        Args:
+            number: of the shard.
+            labels: of the rows from the shard's first on; those before
+                `first` tell the ranks of the others.
+            first: row of the shard from which on splits are wanted.
+
+        Returns:
+            Places in SPLITS, int8 [len(labels) - first].
+        """
+        part = self.parts[number]
+        before = self.parts[:number]
+        count = len(labels) - first
+        if self.rule == "folds":
+            found = np.empty(len(labels), np.int8)
+            for label in (0, 1):
+                mine = labels == label
+                base = sum(p.labels[label] for p in before)
+                folds = self._folds[label][base : base + int(mine.sum())]
+                found[mine] = folds
+            # Fold 0 is the test rows, fold 1 the valid rows.
+            places = np.array([2, 1] + [0] * (FOLDS - 2), np.int8)
+            return places[found[first:]]
+        if self.rule == "last" and part.file == self.parts[-1].file:
+            same = [p for p in self.parts if p.file == part.file]
+            half = sum(sum(p.labels) for p in same) // 2
+            row = sum(sum(p.labels) for p in before if p.file == part.file)
+            rows = np.arange(row + first, row + len(labels))
+            return np.where(rows < half, 1, 2).astype(np.int8)
+        if self.rule == "every" and part.split == "train":
+            row = sum(sum(p.labels) for p in before if p.split == "train")
+            rows = np.arange(row + first, row + len(labels))
+            return (rows % self.EVERY == 0).astype(np.int8)
+        split = "train" if part.split == "all" else part.split
+        return np.full(count, SPLITS.index(split), np.int8)
+
+
+def stratified_folds(counts: Sequence[int]) -> list[np.ndarray]:
+    """Of each class, the fold of its k-th row, int8 [rows of the class]."""
+    random = np.random.RandomState(FOLD_SEED)
+    folds = []
+    for count in counts:
+        order = np.arange(count)
+        random.shuffle(order)
+        sizes = np.full(FOLDS, count // FOLDS)
+        sizes[: count % FOLDS] += 1
+        fold = np.empty(count, np.int8)
+        fold[order] = np.repeat(np.arange(FOLDS), sizes)
+        folds.append(fold)
+    return folds
