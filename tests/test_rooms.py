@@ -38,6 +38,7 @@ PLACES = {
     "wukong_tf/scaling/": "scaling",
     "wukong_tf/table_rows.py": "table_rows",
     "wukong_tf/runs.py": "runs",
+    "wukong_tf/warm_start.py": "runs",
     "wukong_tf/weights.py": "runs",
     "wukong_tf/__init__.py": "wukong_tf",
     "trainer/data/": "trainer_data",

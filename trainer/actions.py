@@ -6,9 +6,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tqdm
 
@@ -17,6 +18,7 @@ from trainer.data.bad_values import BadValues, Count
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator
 from trainer.loop import Progress, Schedule, Window
+from wukong_tf.metrics import SCALARS, of_scalars
 
 METRICS = "metrics.jsonl"
 HIGHER_IS_BETTER = ("auc", "group_auc")
@@ -157,6 +159,67 @@ class WriteTraining:
             progress.bad_values = dict(self._before + self._bad.counts)
             values["bad_values"] = progress.bad_values
         self._metrics.write("train", progress.step, values)
+
+
+class Progressive:
+    """Metrics of rows that were each scored before they were trained on.
+
+    Written for each window of steps, and for all rows so far.
+
+    Args:
+        metrics: where.
+        schedule: says where windows end.
+        tasks: names of the tasks.
+    """
+
+    def __init__(
+        self, metrics: MetricsLog, schedule: Schedule, tasks: Sequence[str]
+    ):
+        self._metrics = metrics
+        self._schedule = schedule
+        self._tasks = tasks
+
+    def __call__(self, progress: Progress, window: Window):
+        """Adds the steps' sums, and writes where a window ends."""
+        if window.sums is None:
+            return
+        state = progress.progressive or {
+            "window": np.zeros_like(window.sums).tolist(),
+            "lifetime": np.zeros_like(window.sums).tolist(),
+            "windows": 0,
+        }
+        for name in ("window", "lifetime"):
+            state[name] = (np.array(state[name]) + window.sums).tolist()
+        last = progress.step == self._schedule.total_steps
+        if progress.step % self._schedule.window == 0 or last:
+            found = {
+                task: {
+                    name: of_scalars(self._sums(state[name][row]))
+                    for name in ("window", "lifetime")
+                }
+                for row, task in enumerate(self._tasks)
+            }
+            self._metrics.write("progressive", progress.step, found)
+            if progress.step % self._schedule.window and state["windows"]:
+                # A short last window says less than the whole one before.
+                for task, before in state["metrics"].items():
+                    found[task]["window"] = before["window"]
+            state["metrics"] = found
+            state["windows"] += 1
+            state["window"] = np.zeros_like(window.sums).tolist()
+            for task, each in found.items():
+                log(
+                    f"step {progress.step}: progressive {task} "
+                    + ", ".join(
+                        f"{name} logloss {values['logloss']:.5f}, "
+                        f"ne {values['ne']:.5f}"
+                        for name, values in each.items()
+                    )
+                )
+        progress.progressive = state
+
+    def _sums(self, values):
+        return dict(zip(SCALARS, map(np.float64, values), strict=True))
 
 
 class Evaluate:

@@ -44,6 +44,9 @@ class Evaluator:
         should_stop: asked before every step; True gives the evaluation up.
         negative_rate: share of negative rows that the rows to evaluate
             kept, for all tasks. Defaults to None, each task's own.
+
+    Attributes:
+        negative_rates: that share by task.
     """
 
     def __init__(
@@ -58,13 +61,13 @@ class Evaluator:
         self._spec = model.config.features
         self._batch_size = batch_size
         self._should_stop = should_stop
-        self._negative_rates = {
+        self.negative_rates = {
             task.name: task.negative_rate
             if negative_rate is None
             else negative_rate
             for task in self._spec.tasks
         }
-        eval_step = make_eval_step(model, self._negative_rates)
+        eval_step = make_eval_step(model, self.negative_rates)
 
         @tf.function(reduce_retracing=True)
         def run(batch):
@@ -164,7 +167,7 @@ class Evaluator:
         if not known.all():
             found = [each if each is None else each[known] for each in found]
         labels, logits, weights, groups = found
-        if (rate := self._negative_rates[task.name]) < 1:
+        if (rate := self.negative_rates[task.name]) < 1:
             weights = np.ones_like(labels) if weights is None else weights
             weights = weights * np.where(labels == 0, 1 / rate, 1.0)
         return Scores(labels, logits, weights, groups)

@@ -94,6 +94,23 @@ def _run():
         "Directory of the run: configuration, checkpoints, metrics, report. "
         "Made if it is missing. Needed by all modes but plan.",
     )
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "Run directory whose weights a new run starts from. Rows of tables "
+        "are mapped by their vocabulary, parameters by their features; what "
+        "is new is initialized.",
+    )
+    flags.DEFINE_string(
+        "init_checkpoint",
+        "best",
+        'Checkpoint of --init_from: "best", "latest" or a step.',
+    )
+    flags.DEFINE_bool(
+        "init_optimizer",
+        True,
+        "Take the optimizers' state of --init_from too.",
+    )
     flags.DEFINE_list(
         "compare_runs",
         [],
@@ -375,6 +392,21 @@ def _training():
 
 
 def _evaluation():
+    flags.DEFINE_enum(
+        "eval",
+        "splits",
+        ("splits", "progressive"),
+        "splits: evaluate on the valid split. progressive: one pass, each "
+        "batch scored before it is trained on, files in the order given and "
+        "rows shuffled within windows alone; a valid split is evaluated too, "
+        "where there is one.",
+    )
+    flags.DEFINE_integer(
+        "progressive_window_rows",
+        1_000_000,
+        "Rows of a window of --eval=progressive.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer(
         "eval_batch_size", 8192, "Rows of an evaluation step.", lower_bound=1
     )

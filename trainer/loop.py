@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from wukong_tf.errors import TrainingError
+from wukong_tf.metrics import SCALARS
 
 
 @dataclasses.dataclass
@@ -25,6 +26,7 @@ class Progress:
         seconds: wall time of the steps, without evaluations.
         input_seconds: part of it spent waiting for input.
         bad_values: bad values by column that were read as missing.
+        progressive: what `actions.Progressive` keeps.
     """
 
     step: int = 0
@@ -34,6 +36,7 @@ class Progress:
     seconds: float = 0.0
     input_seconds: float = 0.0
     bad_values: dict[str, int] = dataclasses.field(default_factory=dict)
+    progressive: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The progress as JSON values."""
@@ -51,6 +54,8 @@ class Window:
         loss: mean loss of its rows.
         seconds: wall time.
         input_wait: share of that time spent waiting for input.
+        sums: scalar sums of each task over its rows, each scored before it
+            was trained on, [tasks, sums]; None where they are not scored.
     """
 
     first_step: int
@@ -59,6 +64,7 @@ class Window:
     loss: float
     seconds: float
     input_wait: float
+    sums: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Schedule:
         steps_per_loop: most steps between two wake-ups.
         eval_every: steps between evaluations; 0 for once an epoch.
         checkpoint_every: steps between checkpoints; 0 for none of its own.
+        window: steps of a window of progressive evaluation; 0 for none.
     """
 
     total_steps: int
@@ -78,6 +85,7 @@ class Schedule:
     steps_per_loop: int
     eval_every: int = 0
     checkpoint_every: int = 0
+    window: int = 0
 
     def next_stop(self, step: int) -> int:
         """The step after `step` at which the host looks up next."""
@@ -85,6 +93,7 @@ class Schedule:
             self.steps_per_loop,
             self.eval_every or self.steps_per_epoch,
             self.checkpoint_every,
+            self.window,
         )
         stops = [self.total_steps]
         stops += [(step // every + 1) * every for every in periods if every]
@@ -105,40 +114,58 @@ Action = Callable[[Progress, Window], None]
 
 
 def make_run_steps(
-    strategy: tf.distribute.Strategy, train_step: Callable
+    strategy: tf.distribute.Strategy, train_step: Callable, tasks: int = 0
 ) -> Callable:
     """One tf.function that runs many training steps.
 
     It takes an iterator and a number of steps, and returns the sum over
-    rows of the loss, the rows, the seconds spent waiting for input, and the
-    place, from 0, of the first step whose loss is not finite, or -1. It
-    ends after such a step.
+    rows of the loss, the rows, the seconds spent waiting for input, the
+    place, from 0, of the first step whose loss is not finite, or -1, and
+    the sums [tasks, sums] that the steps gave. It ends after such a step.
+
+    Args:
+        strategy: where to compute.
+        train_step: to a replica's part of the loss, and, where there are
+            `tasks`, of the sums.
+        tasks: number of tasks whose sums the step gives. Defaults to 0.
     """
 
-    def body(iterator, index, loss_sum, rows, waited, bad):
+    def body(iterator, index, loss_sum, rows, waited, bad, sums):
         asked = _now()
         with tf.control_dependencies([asked]):
             batch = next(iterator)
         with tf.control_dependencies(tf.nest.flatten(batch)):
             waited += _now() - asked
         parts = strategy.run(train_step, args=(batch,))
+        if tasks:
+            parts, more = parts
+            sums += strategy.reduce("SUM", more, axis=None)
         loss = strategy.reduce("SUM", parts, axis=None)
         count = tf.cast(_global_rows(strategy, batch), tf.float64)
         bad = tf.where(tf.math.is_finite(loss), bad, index)
         loss_sum += tf.cast(loss, tf.float64) * count
-        return index + 1, loss_sum, rows + count, waited, bad
+        return index + 1, loss_sum, rows + count, waited, bad, sums
 
     @tf.function
     def run_steps(iterator, steps):
         zero = tf.zeros([], tf.float64)
-        _, loss_sum, rows, waited, bad = tf.while_loop(
-            lambda index, loss, rows, waited, bad: (index < steps) & (bad < 0),
+        _, *results = tf.while_loop(
+            lambda index, loss, rows, waited, bad, sums: (
+                (index < steps) & (bad < 0)
+            ),
             lambda *state: body(iterator, *state),
-            (tf.constant(0), zero, zero, zero, tf.constant(-1)),
+            (
+                tf.constant(0),
+                zero,
+                zero,
+                zero,
+                tf.constant(-1),
+                tf.zeros([tasks, len(SCALARS)], tf.float64),
+            ),
             # One after the other, or the wait for input is not measured.
             parallel_iterations=1,
         )
-        return loss_sum, rows, waited, bad
+        return results
 
     return run_steps
 
@@ -208,7 +235,7 @@ def _run_window(run_steps, iterator, pipeline, step, stop):
         results = run_steps(iterator, tf.constant(stop - step))
     except tf.errors.OpError as error:
         raise (pipeline.error or error) from None
-    loss_sum, rows, waited, bad = (part.numpy() for part in results)
+    loss_sum, rows, waited, bad, sums = (part.numpy() for part in results)
     seconds = time.perf_counter() - began
     if bad >= 0:
         raise TrainingError(
@@ -223,4 +250,5 @@ def _run_window(run_steps, iterator, pipeline, step, stop):
         loss=float(loss_sum / np.maximum(rows, 1)),
         seconds=seconds,
         input_wait=float(waited / seconds),
+        sums=sums if len(sums) else None,
     )

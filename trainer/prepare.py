@@ -92,6 +92,13 @@ def define_flags(values: absl_flags.FlagValues):
         "log2 x or of ln(x)^2.",
         flag_values=values,
     )
+    define.DEFINE_string(
+        "extend",
+        None,
+        "Directory of an earlier preparation. Its vocabularies come first, in "
+        "their order, so that ids keep their meaning; new values follow.",
+        flag_values=values,
+    )
     for name, default, least, text in (
         (
             "min_count",
@@ -322,7 +329,21 @@ def _job(values, source, work):
         values.max_vocabulary,
         values.oov_buckets,
         source.vectors,
+        _extended(values.extend) if values.extend else (),
     )
+
+
+def _extended(folder):
+    """The vocabularies of an earlier preparation, by table."""
+    path = os.path.join(folder, "features.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            spec = FeatureSpec.from_json(file.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--extend={folder}: {error}.") from error
+    names = dict.fromkeys(f.table_name for f in spec.categorical)
+    found = [(name, spec.vocabulary(name)) for name in names]
+    return tuple((name, words) for name, words in found if words)
 
 
 def _claim(made: job.Job, source: Source):

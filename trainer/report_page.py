@@ -34,6 +34,7 @@ FACTS = {
     "model": "Model",
     "training": "Training",
     "cost": "Cost",
+    "progressive": "Progressive evaluation",
     "bad_values": "Bad values, read as missing",
 }
 

@@ -59,7 +59,7 @@ def compared_metrics(run_dir: str) -> dict[str, Any]:
         ) from error
     return {
         key: content[key]
-        for key in ("test", "valid", "run", "model")
+        for key in ("test", "valid", "run", "model", "progressive")
         if key in content
     }
 

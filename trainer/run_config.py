@@ -38,6 +38,8 @@ TRAINING = (
     "seed",
     "eval_batch_size",
     "eval_every_steps",
+    "eval",
+    "progressive_window_rows",
     "early_stopping_metric",
     "early_stopping_task",
     "shuffle_rows",
@@ -67,6 +69,8 @@ class Training:
     seed: int
     eval_batch_size: int
     eval_every_steps: int
+    eval: str
+    progressive_window_rows: int
     early_stopping_metric: str
     early_stopping_task: str
     shuffle_rows: int
@@ -88,6 +92,12 @@ class Training:
                 raise ConfigError(
                     f"--{name} must be above 0; received {getattr(self, name)}."
                 )
+        if self.eval == "progressive" and self.epochs > 1:
+            raise ConfigError(
+                "--eval=progressive scores each row before it is trained on, "
+                f"which is one pass: --epochs must be 1; received "
+                f"{self.epochs}."
+            )
         for name in ("embedding_l2", "clipnorm"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(

@@ -40,6 +40,7 @@ from wukong_tf.optimizers import (
 )
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.scaling import Cost, cost
+from wukong_tf.warm_start import carry_over
 from wukong_tf.weights import (
     assign_slots,
     model_slots,
@@ -112,6 +113,9 @@ def model_cost(config: ModelConfig, training: run_config.Training) -> Cost:
 
 def make_schedule(source: Source, training: run_config.Training) -> Schedule:
     """When the host looks up, in steps."""
+    window = 0
+    if training.eval == "progressive":
+        window = -(-training.progressive_window_rows // training.batch_size)
     per_epoch = steps_per_epoch(source, training.batch_size)
     total = training.epochs * per_epoch
     return Schedule(
@@ -120,6 +124,7 @@ def make_schedule(source: Source, training: run_config.Training) -> Schedule:
         steps_per_loop=training.steps_per_loop,
         eval_every=training.eval_every_steps,
         checkpoint_every=training.checkpoint_every_steps,
+        window=window,
     )
 
 
@@ -171,9 +176,14 @@ class Session:
         )
 
     def restore(self):
-        """Goes on from the newest whole checkpoint, if there is one."""
+        """Goes on from the newest whole checkpoint, if there is one.
+
+        Otherwise from another run's, if --init_from names one.
+        """
         found = checkpoints.newest_whole(self.run_dir, log)
         if found is None:
+            if self.values.init_from:
+                self.start_from(self.values.init_from)
             return
         assign_slots(self.slots, found)
         self.progress = Progress(**found.state)
@@ -188,6 +198,32 @@ class Session:
             self.training.early_stopping_metric,
         )
         log(f"going on from step {found.step} ({found.path})")
+
+    def start_from(self, run_dir: str):
+        """Takes what fits of another run's best checkpoint."""
+        found = runs.find_checkpoint(run_dir, self.values.init_checkpoint)
+
+        def make_slots(config):
+            model = build_model(
+                config, dtype=run_config.DTYPES[self.training.precision]
+            )
+            groups = make_optimizers(model, self.training)
+            groups.build()
+            return model_slots(model) + optimizer_slots(model, groups)
+
+        slots = self.slots
+        if not self.values.init_optimizer:
+            slots = model_slots(self.model)
+        report = carry_over(
+            runs.read_model_config(run_dir),
+            found,
+            self.model.config,
+            slots,
+            make_slots,
+        )
+        log(f"starting from {found.path}")
+        for line in report.lines():
+            log(f"  {line}")
 
     def run(self) -> bool:
         """Trains to the end or to a signal; True if it came to the end."""
@@ -205,16 +241,19 @@ class Session:
             keep=training.keep_checkpoints,
             metric=training.early_stopping_metric,
         )
-        evaluate = actions.Evaluate(
-            self.evaluator,
-            self.splits["valid"],
-            schedule,
-            metrics,
-            metric=training.early_stopping_metric,
-            task=training.early_stopping_task
-            or self.model.config.features.tasks[0].name,
-            patience=training.patience,
-        )
+        tasks = [task.name for task in self.model.config.features.tasks]
+        evaluate = None
+        if "valid" in self.splits:
+            evaluate = actions.Evaluate(
+                self.evaluator,
+                self.splits["valid"],
+                schedule,
+                metrics,
+                metric=training.early_stopping_metric,
+                task=training.early_stopping_task or tasks[0],
+                patience=training.patience,
+            )
+        progressive = training.eval == "progressive"
         rate = LinearWarmup(training.learning_rate, training.warmup_steps)
         record = actions.WriteTraining(
             metrics,
@@ -233,7 +272,8 @@ class Session:
         )
         with self.stop:
             try:
-                self._catch_up(evaluate, save)
+                if evaluate is not None:
+                    self._catch_up(evaluate, save)
                 train(
                     strategy=self.strategy,
                     run_steps=make_run_steps(
@@ -242,12 +282,22 @@ class Session:
                             self.model,
                             self.groups,
                             jit_compile=training.jit_compile,
+                            negative_rates=self.evaluator.negative_rates
+                            if progressive
+                            else None,
                         ),
+                        len(tasks) if progressive else 0,
                     ),
                     pipeline=pipeline,
                     progress=progress,
                     schedule=schedule,
-                    actions=[record, show, evaluate, save],
+                    actions=[
+                        record,
+                        show,
+                        actions.Progressive(metrics, schedule, tasks),
+                        *([] if evaluate is None else [evaluate]),
+                        save,
+                    ],
                     should_stop=self.stop,
                 )
             except Interrupted:
@@ -294,6 +344,7 @@ class Session:
         }
         results["training"] = dataclasses.asdict(self.training)
         results["cost"] = model_cost(self.model.config, self.training).to_dict()
+        self._report_progressive(results)
         if found_bad := start_checks.bad_values(self.splits):
             # What was read before a stop too.
             found_bad["train"]["columns"] = progress.bad_values
@@ -310,6 +361,29 @@ class Session:
         )
         log(f"wrote {os.path.dirname(paths[0])}")
         return results
+
+    def _report_progressive(self, results):
+        """Metrics of rows scored before they were trained on."""
+        mine = self.progress.progressive.get("metrics")
+        if mine is None:
+            return
+        results["progressive"] = {
+            "window_rows": self.training.progressive_window_rows,
+            "windows": self.progress.progressive["windows"],
+            **mine,
+        }
+        relative = {}
+        for path in self.values.compare_runs:
+            theirs = compared_metrics(path).get("progressive") or {}
+            relative[os.path.basename(os.path.normpath(path))] = {
+                task: 100
+                * (found["window"]["logloss"] / other["window"]["logloss"] - 1)
+                for task, found in mine.items()
+                if (other := theirs.get(task))
+            }
+        if any(relative.values()):
+            # In the paper's terms: below 0 is better than the other run.
+            results["progressive"]["last_window_logloss_percent"] = relative
 
 
 def run_training(values: flags.FlagValues) -> bool:
@@ -338,6 +412,15 @@ def run_training(values: flags.FlagValues) -> bool:
         )
     for path in values.compare_runs:
         compared_metrics(path)  # a wrong path must not wait for the end
+    if values.init_from:
+        if os.path.realpath(values.init_from) == os.path.realpath(
+            values.run_dir
+        ):
+            raise ConfigError(
+                "--init_from must be another run than --run_dir; the same "
+                "command goes on with its own run by itself."
+            )
+        runs.read_model_config(values.init_from)
     placed = place(
         model_cost(config, training),
         devices_from_flags(values),
@@ -358,7 +441,11 @@ def run_training(values: flags.FlagValues) -> bool:
     )
     with run_directory.locked(values.run_dir):
         run_directory.claim(values.run_dir, content, features)
-        held_out = splits.get("test", splits["valid"])
+        held_out = next(
+            splits[split]
+            for split in ("test", "valid", "train")
+            if split in splits
+        )
         run_directory.write_samples(values.run_dir, held_out)
         session = Session(values, strategy, config, splits, placed)
         log(describe_model(session.model))

@@ -106,10 +106,14 @@ def open_sources(
                 features,
                 shuffle_rows=values.shuffle_rows if split == "train" else 0,
                 seed=values.seed,
+                in_order=values.eval == "progressive",
                 bad=bad_values(values),
             )
     if values.mode == "train":
-        for split in ("train", "valid"):
+        needed = ["train"]
+        if values.eval != "progressive":
+            needed.append("valid")
+        for split in needed:
             if split not in sources:
                 raise ConfigError(
                     f"--mode=train needs {split} rows; give --data_dir with "

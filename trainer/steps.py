@@ -1,12 +1,13 @@
 """What one replica does with its share of a batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS
 from wukong_tf.config import FeatureSpec
-from wukong_tf.metrics import binary_sums
+from wukong_tf.metrics import SCALARS, binary_sums, scalar_sums
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import OptimizerGroups
 
@@ -40,8 +41,12 @@ def global_loss(
 
 
 def make_train_step(
-    model: ClickModel, groups: OptimizerGroups, *, jit_compile: bool = False
-) -> Callable[[Batch], tf.Tensor]:
+    model: ClickModel,
+    groups: OptimizerGroups,
+    *,
+    jit_compile: bool = False,
+    negative_rates: dict[str, float] | None = None,
+) -> Callable[[Batch], Any]:
     """A function that takes one training step on a replica's batch.
 
     Args:
@@ -49,25 +54,80 @@ def make_train_step(
         groups: its optimizers.
         jit_compile: whether XLA compiles the dense part, from the embeddings
             to the logits, and its gradient. Defaults to False.
+        negative_rates: where the batch is to be scored before the step, by
+            task the share of negative rows that it kept. Defaults to None,
+            it is not scored.
 
     Returns:
-        A function to the replica's part of the loss, before the step.
+        A function to the replica's part of the loss before the step; with
+        `negative_rates` to that and to the sums of
+        `wukong_tf.metrics.scalar_sums`, float64 [tasks, sums].
     """
     spec = model.config.features
     variables = [variable.value for variable in model.trainable_variables]
     score = model.score
     if jit_compile:
         score = tf.function(model.score, jit_compile=True)
+    differs = _drops_out(model.config)
 
-    def train_step(batch: Batch) -> tf.Tensor:
+    def train_step(batch: Batch):
         inputs = {name: batch[name] for name in spec.feature_names}
         with tf.GradientTape() as tape:
             x = model.embed(inputs, training=True)  # [B, n, d]
-            loss = global_loss(spec, score(x, training=True), batch)
+            logits = score(x, training=True)
+            loss = global_loss(spec, logits, batch)
+        sums = None
+        if negative_rates is not None:
+            if differs:
+                logits = model(inputs, training=False)
+            sums = _batch_sums(
+                spec, model.served_logits(logits), batch, negative_rates
+            )
         groups.apply(tape.gradient(loss, variables))
-        return loss
+        return loss if sums is None else (loss, sums)
 
     return train_step
+
+
+def _drops_out(config) -> bool:
+    """Whether the model in training is another than the one that serves."""
+    rates = [getattr(config, "dropout", 0.0)]
+    rates.append(getattr(config, "embedding_dropout", 0.0))
+    rates += [feature.unit_dropout for feature in config.features.categorical]
+    return any(rates)
+
+
+def _batch_sums(spec, logits, batch, negative_rates):
+    """The scalar sums of each task, float64 [tasks, sums]."""
+    found = []
+    for task in spec.tasks:
+        columns = _counted(
+            spec, task, logits[task.name], batch, negative_rates[task.name]
+        )
+        sums = scalar_sums(**columns)
+        found.append(tf.stack([sums[name] for name in SCALARS]))
+    return tf.stack(found)
+
+
+def _counted(spec, task, logits, batch, rate):
+    """Labels, logits and weights [B] of the rows that have a label."""
+    columns = {
+        "labels": batch[task.label],
+        "logits": tf.reshape(logits, [-1]),
+    }
+    if spec.weight:
+        columns["weights"] = batch[spec.weight]
+    known = tf.math.is_finite(columns["labels"])
+    columns = {
+        name: tf.boolean_mask(column, known) for name, column in columns.items()
+    }
+    if rate < 1:
+        labels = columns["labels"]
+        weights = columns.get("weights", tf.ones_like(labels))
+        columns["weights"] = weights * tf.where(
+            labels == 0, tf.constant(1 / rate, labels.dtype), 1.0
+        )
+    return columns
 
 
 def make_score_step(
@@ -106,24 +166,9 @@ def make_eval_step(
         logits = score_step(batch)
         sums = {}
         for task in spec.tasks:
-            columns = {
-                "labels": batch[task.label],
-                "logits": logits[task.name],
-            }
-            if spec.weight:
-                columns["weights"] = batch[spec.weight]
-            known = tf.math.is_finite(columns["labels"])
-            columns = {
-                name: tf.boolean_mask(column, known)
-                for name, column in columns.items()
-            }
-            rate = negative_rates[task.name]
-            if rate < 1:
-                labels = columns["labels"]
-                weights = columns.get("weights", tf.ones_like(labels))
-                columns["weights"] = weights * tf.where(
-                    labels == 0, tf.constant(1 / rate, labels.dtype), 1.0
-                )
+            columns = _counted(
+                spec, task, logits[task.name], batch, negative_rates[task.name]
+            )
             sums[task.name] = binary_sums(**columns)
         return sums, logits
 

@@ -78,6 +78,8 @@ class FileSource:
         shuffle_rows: a window takes blocks until it has so many rows; 0
             reads in file order, a block at a time. Defaults to 0.
         seed: of the shuffled order, 0 or more. Defaults to 0.
+        in_order: whether blocks stay in the order of the files, and rows
+            are shuffled within windows alone. Defaults to False.
         lanes: number of lanes. Defaults to 1.
         worker: number of this worker, from 0. Defaults to 0.
         workers: number of workers, a divisor of `lanes`. Defaults to 1.
@@ -106,6 +108,7 @@ class FileSource:
         labels: bool = True,
         shuffle_rows: int = 0,
         seed: int = 0,
+        in_order: bool = False,
         lanes: int = 1,
         worker: int = 0,
         workers: int = 1,
@@ -125,6 +128,7 @@ class FileSource:
         self._my_lanes = range(worker * per_worker, (worker + 1) * per_worker)
         self._shuffle_rows = shuffle_rows
         self._seed = seed
+        self._in_order = in_order
         self._metadata: dict[str, Any] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._blocks: list[Block] = []
@@ -213,7 +217,7 @@ class FileSource:
     def _windows(self, epoch, lane=0) -> list[list[Piece]]:
         """The pieces of blocks in each window of a lane, in order."""
         blocks = self._blocks
-        if self._shuffle_rows:
+        if self._shuffle_rows and not self._in_order:
             order = self._generator(epoch).permutation(len(blocks))
             blocks = [blocks[index] for index in order]
         first, past = lane_rows(self.num_rows, self.lanes, lane)

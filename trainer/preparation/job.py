@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.preparation import counting, encoding, shards
@@ -45,6 +46,8 @@ class Job:
             None for no limit.
         oov_buckets: ids for values out of vocabulary.
         vectors: by vector column, the file that its vectors lie in.
+        extended: by table, values that keep the ids that they have, in the
+            order of these; new values follow. Defaults to (), none.
     """
 
     folder: str
@@ -56,6 +59,7 @@ class Job:
     max_vocabulary: int | None
     oov_buckets: int
     vectors: dict[str, str]
+    extended: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def path(self, kind: str, name: str | int, ending: str) -> str:
         """Where a result lies."""
@@ -177,6 +181,10 @@ def make_vocabulary(job: Job, table: str):
     words = counting.vocabulary(
         total, job.min_count if least is None else least, job.max_vocabulary
     )
+    if known := dict(job.extended).get(table):
+        before = pa.array(known, pa.string())
+        added = words.filter(pc.invert(pc.is_in(words, value_set=before)))
+        words = pa.concat_arrays([before, added]).slice(0, job.max_vocabulary)
     with _beside(path) as beside:
         pq.write_table(pa.table({"value": words}), beside)
 

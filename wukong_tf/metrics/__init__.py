@@ -4,16 +4,26 @@ from wukong_tf.metrics.functions import (
     auc_of_bins,
     exact_auc,
     grouped_auc,
+    of_scalars,
     of_sums,
 )
-from wukong_tf.metrics.sums import AUC_BINS, binary_sums, zero_sums
+from wukong_tf.metrics.sums import (
+    AUC_BINS,
+    SCALARS,
+    binary_sums,
+    scalar_sums,
+    zero_sums,
+)
 
 __all__ = [
     "AUC_BINS",
+    "SCALARS",
     "auc_of_bins",
     "binary_sums",
     "exact_auc",
     "grouped_auc",
+    "of_scalars",
     "of_sums",
+    "scalar_sums",
     "zero_sums",
 ]

@@ -10,6 +10,19 @@ def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
 
     Returns:
         auc: area under the ROC curve, from the bins; ties count half.
+        And what `of_scalars` gives.
+
+        A metric that is not defined, such as the AUC of rows of one class,
+        is NaN.
+    """
+    auc = auc_of_bins(sums["negative_bins"], sums["positive_bins"])
+    return {"auc": auc, **of_scalars(sums)}
+
+
+def of_scalars(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The metrics of the sums that `scalar_sums` makes.
+
+    Returns:
         logloss: mean binary cross-entropy, in nats.
         ne: normalized entropy, LogLoss over the entropy of the base rate
             (He et al., 2014); below 1 is better than the base rate.
@@ -17,8 +30,7 @@ def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         base_rate: share of positive rows.
         rows: number of rows.
 
-        A metric that is not defined, such as the AUC of rows of one class,
-        is NaN.
+        A metric that is not defined is NaN.
     """
     weight, label = float(sums["weight"]), float(sums["label"])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -26,7 +38,6 @@ def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         rate = np.float64(label) / weight
         entropy = _entropy(rate)
         return {
-            "auc": auc_of_bins(sums["negative_bins"], sums["positive_bins"]),
             "logloss": float(logloss),
             "ne": float(logloss / entropy if entropy > 0 else np.nan),
             "calibration": float(sums["prediction"]) / (label or np.nan),

@@ -24,6 +24,39 @@ def zero_sums(bins: int = AUC_BINS) -> dict[str, tf.Tensor]:
 SCALARS = ("rows", "weight", "loss", "label", "prediction")
 
 
+def scalar_sums(
+    labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
+    """The sums over one batch of a binary task, without those for AUC.
+
+    Args:
+        labels: 0 or 1, [B].
+        logits: [B].
+        weights: 0 or more, [B]. Defaults to None, all 1.
+
+    Returns:
+        float64 scalars `rows`, `weight`, `loss` (binary cross-entropy),
+        `label` and `prediction` (probability), all but the first weighted.
+    """
+    logits = tf.cast(logits, tf.float64)  # [B]
+    labels = tf.cast(labels, tf.float64)  # [B]
+    weights = _weights(labels, weights)  # [B]
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)  # [B]
+    return {
+        "rows": tf.cast(tf.size(labels), tf.float64),
+        "weight": tf.reduce_sum(weights),
+        "loss": tf.reduce_sum(weights * loss),
+        "label": tf.reduce_sum(weights * labels),
+        "prediction": tf.reduce_sum(weights * tf.sigmoid(logits)),
+    }
+
+
+def _weights(labels, weights):
+    if weights is None:
+        return tf.ones_like(labels, tf.float64)
+    return tf.cast(weights, tf.float64)
+
+
 def binary_sums(
     labels: tf.Tensor,
     logits: tf.Tensor,
@@ -39,28 +72,18 @@ def binary_sums(
         bins: number of bins of the logit. Defaults to 65,536.
 
     Returns:
-        float64 scalars `rows`, `weight`, `loss` (binary cross-entropy),
-        `label` and `prediction` (probability), all but the first weighted,
-        and [bins] weights of negative and positive rows by their logit.
+        What `scalar_sums` gives, and [bins] weights of negative and positive
+        rows by their logit.
     """
-    logits = tf.cast(logits, tf.float64)  # [B]
+    scalars = scalar_sums(labels, logits, weights)
     labels = tf.cast(labels, tf.float64)  # [B]
-    weights = (
-        tf.ones_like(labels)
-        if weights is None
-        else tf.cast(weights, tf.float64)
-    )
-    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)  # [B]
-    place = (logits / AUC_LOGIT_LIMIT + 1.0) * (bins / 2)
+    weights = _weights(labels, weights)  # [B]
+    place = (tf.cast(logits, tf.float64) / AUC_LOGIT_LIMIT + 1.0) * (bins / 2)
     # A logit that is not a number has no place; the loss reports it.
     place = tf.where(tf.math.is_finite(place), place, tf.zeros_like(place))
     place = tf.cast(tf.clip_by_value(place, 0.0, bins - 1.0), tf.int32)
     return {
-        "rows": tf.cast(tf.size(labels), tf.float64),
-        "weight": tf.reduce_sum(weights),
-        "loss": tf.reduce_sum(weights * loss),
-        "label": tf.reduce_sum(weights * labels),
-        "prediction": tf.reduce_sum(weights * tf.sigmoid(logits)),
+        **scalars,
         "negative_bins": tf.math.unsorted_segment_sum(
             weights * (1.0 - labels), place, bins
         ),

@@ -1,0 +1,363 @@
+"""Starts a model from another's weights, where features and tables changed.
+
+Rows of tables are mapped by what their ids stand for, and the parameters that
+belong to rows of X_0 by the features of these rows. What has no counterpart
+keeps its initial value.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wukong_tf import table_rows
+from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
+from wukong_tf.config import FeatureSpec, ModelConfig
+from wukong_tf.embeddings.feature_embedding import scope_name
+from wukong_tf.errors import RunError
+from wukong_tf.weights import Slot, StoredRows
+
+MakeSlots = Callable[[ModelConfig], Sequence[Slot]]
+_FIRST_KERNEL = "[/_]dense_0[/_]kernel"
+_TABLES = ("tables/", "optimizer/tables/accumulator/")
+
+
+@dataclasses.dataclass
+class Report:
+    """What was carried over.
+
+    Args:
+        tables: by table, rows that matched, new rows, and rows of the other
+            model that were dropped.
+        matched: other arrays that were carried over whole.
+        mapped: other arrays that were carried over by rows of X_0.
+        new: other arrays that have their initial value.
+        dropped: arrays of the other model without a place.
+    """
+
+    tables: dict[str, tuple[int, int, int]] = dataclasses.field(
+        default_factory=dict
+    )
+    matched: list[str] = dataclasses.field(default_factory=list)
+    mapped: list[str] = dataclasses.field(default_factory=list)
+    new: list[str] = dataclasses.field(default_factory=list)
+    dropped: list[str] = dataclasses.field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        lines = [
+            f"table {name}: {matched:,} rows matched, {new:,} new, "
+            f"{dropped:,} dropped"
+            for name, (matched, new, dropped) in self.tables.items()
+        ]
+        lines.append(
+            f"other arrays: {len(self.matched)} matched, {len(self.mapped)} "
+            f"matched by features, {len(self.new)} new, {len(self.dropped)} "
+            "dropped"
+        )
+        for what in ("new", "dropped"):
+            names = [n for n in getattr(self, what) if "optimizer/" not in n]
+            if names:
+                more = "..." if len(names) > 8 else ""
+                lines.append(f"{what}: {', '.join(names[:8])}{more}")
+        return lines
+
+
+def carry_over(
+    old: ModelConfig,
+    arrays: Mapping[str, np.ndarray],
+    new: ModelConfig,
+    slots: Sequence[Slot],
+    make_slots: MakeSlots,
+) -> Report:
+    """Gives `slots` what `arrays` have for them.
+
+    Args:
+        old: configuration of the model that the arrays are of.
+        arrays: canonical arrays, such as a checkpoint's.
+        new: configuration of the model that the slots are of.
+        slots: with their initial values.
+        make_slots: builds the slots of a small model of a configuration, to
+            learn which axes belong to rows of X_0.
+
+    Raises:
+        RunError: the models are of two kinds, or have nothing in common.
+    """
+    if old.model != new.model:
+        raise RunError(
+            f"a {new.model} cannot start from the weights of a {old.model}."
+        )
+    report = Report()
+    rows_of = {
+        name: _old_rows(old.features, new.features, name)
+        for name in {f.table_name for f in new.features.categorical}
+    }
+    axes = row_axes(new, make_slots)
+    for slot in slots:
+        table = _table_of(slot.name)
+        if table is not None:
+            _carry_table(slot, table, rows_of[table], arrays, report)
+        else:
+            _carry_array(slot, old, new, arrays, axes, report)
+    known = {slot.name for slot in slots}
+    for name in arrays:
+        if name in known:
+            continue
+        table = _table_of(name)
+        if table is None:
+            report.dropped.append(name)
+        elif name.startswith(_TABLES[0]):
+            report.tables[table] = (0, 0, len(arrays[name]))
+    if not report.matched and not any(m for m, _, _ in report.tables.values()):
+        raise RunError(
+            "the two models have nothing in common: no table of the same "
+            "width and no array of the same shape."
+        )
+    return report
+
+
+def _table_of(name):
+    """The table whose rows, or their state, an array holds."""
+    for prefix in _TABLES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return None
+
+
+def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
+    """For each row of a table, the other model's row, or -1; int64."""
+    mine = _first(new, table)
+    theirs = _first(old, table)
+    found = np.full(mine.num_ids, -1, np.int64)
+    if theirs is None:
+        return found
+    here, there = new.vocabulary(table), old.vocabulary(table)
+    if here is not None and there is not None:
+        found[:OOV_ID] = np.arange(OOV_ID)
+        if mine.oov_buckets == theirs.oov_buckets:
+            found[OOV_ID : mine.first_id] = np.arange(OOV_ID, mine.first_id)
+        places = {word: theirs.first_id + i for i, word in enumerate(there)}
+        words = [places.get(word, -1) for word in here]
+        found[mine.first_id : mine.first_id + len(words)] = words
+        return found
+    if here is not None or there is not None:
+        found[:OOV_ID] = np.arange(OOV_ID)  # ids of two meanings
+        return found
+    if mine.boundaries != theirs.boundaries:
+        found[:OOV_ID] = np.arange(OOV_ID)
+        return found
+    hashed = mine.raw is not None and mine.boundaries is None
+    if hashed and mine.num_ids != theirs.num_ids:
+        found[:OOV_ID] = np.arange(OOV_ID)
+        return found
+    # Ids that are numbers stand for the same, as far as both go.
+    both = min(mine.num_ids, theirs.num_ids)
+    found[:both] = np.arange(both)
+    return found
+
+
+def _first(spec, table) -> CategoricalFeature | Any:
+    """A feature of a table, that with its vocabulary if one states it."""
+    features = [f for f in spec.categorical if f.table_name == table]
+    stated = [f for f in features if f.vocabulary is not None]
+    return next(iter(stated or features), None)
+
+
+def _carry_table(slot, table, rows, arrays, report):
+    array = arrays.get(slot.name)
+    fits = array is not None and array.shape[1:] == slot.shape[1:]
+    if array is None or not fits:
+        if slot.name.startswith(_TABLES[0]):
+            dropped = 0 if array is None else len(array)
+            report.tables[table] = (0, slot.shape[0], dropped)
+        return
+    first = slot.rows[0]
+
+    def values(start, stop):
+        found = table_rows.read(slot.variable, first + start, first + stop)
+        old = rows[start:stop]
+        found = np.array(found)
+        found[old >= 0] = array[old[old >= 0]]
+        return found
+
+    table_rows.write(slot.variable, slot.rows, values)
+    if slot.name.startswith(_TABLES[0]):
+        matched = int((rows >= 0).sum())
+        used = len(np.unique(rows[rows >= 0]))
+        report.tables[table] = (
+            matched,
+            len(rows) - matched,
+            len(array) - used,
+        )
+
+
+def _carry_array(slot, old, new, arrays, axes, report):
+    array = arrays.get(slot.name)
+    if array is None:
+        report.new.append(slot.name)
+        return
+    value = np.array(np.asarray(StoredRows(slot)))
+    places = _places(slot.name, axes, old, new, array.shape, value.shape)
+    if places is None:
+        report.new.append(slot.name)
+        report.dropped.append(slot.name)
+        return
+    if all(here is None for here, _ in places):
+        slot.variable.assign(np.asarray(array))
+        report.matched.append(slot.name)
+        return
+    here = np.ix_(
+        *(
+            np.arange(size) if mine is None else mine
+            for (mine, _), size in zip(places, value.shape, strict=True)
+        )
+    )
+    there = np.ix_(
+        *(
+            np.arange(size) if mine is None else theirs
+            for (mine, theirs), size in zip(places, array.shape, strict=True)
+        )
+    )
+    value[here] = np.asarray(array)[there]
+    slot.variable.assign(value)
+    report.mapped.append(slot.name)
+
+
+def _places(name, axes, old, new, old_shape, new_shape):
+    """For each axis, (places here, places there) that match, or Nones.
+
+    None where the shapes cannot be brought together.
+    """
+    if len(old_shape) != len(new_shape):
+        return None
+    found: list[tuple[Any, Any]] = []
+    for axis, sizes in enumerate(zip(old_shape, new_shape, strict=True)):
+        theirs, mine = _labels(name, axis, axes, old, new)
+        if mine is None or theirs == mine:
+            if sizes[0] != sizes[1]:
+                return None
+            found.append((None, None))
+            continue
+        block = axes.get((name, axis), 1)
+        if block == "square":
+            theirs = [(a, b) for a in theirs for b in theirs]
+            mine = [(a, b) for a in mine for b in mine]
+            block = 1
+        if sizes != (len(theirs) * block, len(mine) * block):
+            return None
+        place = {label: index for index, label in enumerate(theirs)}
+        pairs = [
+            (index * block + step, place[label] * block + step)
+            for index, label in enumerate(mine)
+            if label in place
+            for step in range(block)
+        ]
+        here, there = np.array(pairs, int).reshape(-1, 2).T
+        found.append((here, there))
+    return found
+
+
+def _labels(name, axis, axes, old, new):
+    """What stands along an axis, in the other model and in this one."""
+    if (name, axis) in axes:
+        return row_labels(old), row_labels(new)
+    if axis == 0 and re.search(f"(^|[/_])numeric{_FIRST_KERNEL}", name):
+        return tuple(
+            [feature.name for feature in config.features.numeric]
+            for config in (old, new)
+        )
+    for group in new.features.embedding_groups:
+        pattern = f"group_{re.escape(scope_name(group.name))}{_FIRST_KERNEL}"
+        if axis == 0 and re.search(pattern, name):
+            return tuple(
+                _group_columns(config, group.name) for config in (old, new)
+            )
+    return None, None
+
+
+def _group_columns(config, group):
+    """What stands in the concatenation that a group's MLP takes."""
+    return [
+        (feature.name, column)
+        for feature in config.features.categorical
+        if feature.embedding_group == group
+        for column in range(feature.embedding_dim or config.embedding_dim)
+    ]
+
+
+def row_labels(config: ModelConfig) -> list[tuple]:
+    """What each row of X_0 is of."""
+    spec = config.features
+    labels: list[tuple] = []
+    for feature in spec.categorical:
+        if not feature.embedding_group:
+            labels += [("id", feature.name, u) for u in range(feature.units)]
+    for group in spec.embedding_groups:
+        rows = range(group.num_embeddings)
+        labels += [("group", group.name, row) for row in rows]
+    if spec.numeric:
+        rows = range(getattr(config, "numeric_embeddings", 1))
+        labels += [("numeric", "", row) for row in rows]
+    for vector in spec.vector:
+        rows = range(vector.num_embeddings)
+        labels += [("vector", vector.name, row) for row in rows]
+    return labels
+
+
+def row_axes(
+    config: ModelConfig, make_slots: MakeSlots
+) -> dict[tuple[str, int], int | str]:
+    """Which axes of which arrays belong to rows of X_0.
+
+    Found by building the model over small tables, and again with one and
+    with two rows of X_0 more.
+
+    Returns:
+        dict of (array, axis) to the numbers that each row has along it, or
+        to "square" where the axis has one for each pair of rows.
+    """
+    rows = len(row_labels(config))
+    few = {s.name: s.shape for s in make_slots(_small(config, 0))}
+    found: dict[tuple[str, int], int | str] = {}
+    # Some arrays are not there where rows of X_0 are as many as others.
+    for more in (1, 2):
+        many = {s.name: s.shape for s in make_slots(_small(config, more))}
+        for name, shape in few.items():
+            if _table_of(name) is not None or name not in many:
+                continue
+            for axis, size in enumerate(shape):
+                larger = many[name][axis]
+                if size == larger:
+                    continue
+                if size % rows == 0 and larger * rows == size * (rows + more):
+                    found[name, axis] = size // rows
+                elif size == rows**2 and larger == (rows + more) ** 2:
+                    found[name, axis] = "square"
+    return found
+
+
+def _small(config, more):
+    """The configuration over tables of a few rows, and a feature more."""
+    spec = config.features
+    categorical = [
+        dataclasses.replace(
+            feature,
+            num_ids=4,
+            raw=None,
+            encoded=False,
+            boundaries=None,
+            vocabulary=None,
+            oov_id=None,
+            oov_buckets=1,
+        )
+        for feature in spec.categorical
+    ]
+    categorical += [CategoricalFeature(f"_more_{i}", 4) for i in range(more)]
+    return dataclasses.replace(
+        config,
+        features=dataclasses.replace(
+            spec, categorical=tuple(categorical), group=None
+        ),
+    )
