@@ -89,7 +89,7 @@ def batch_of(spec, seed, rows: int):
 def training_of(spec):
     """The trainer's default settings and its model and optimizers."""
     from trainer import run_config
-    from trainer.session import make_optimizers
+    from trainer.model_setup import make_optimizers
     from wukong_tf.models import build_model
 
     values = flags.FLAGS

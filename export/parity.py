@@ -14,6 +14,7 @@ from export import requests
 from export.signatures import output_names
 from trainer.data import columns
 from trainer.data.bad_values import Count
+from trainer.data.checks import check_type, checks_of
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
@@ -129,11 +130,11 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
     if not table.num_rows:
         raise ExportError(f"{path}: parity needs at least one row.")
     spec = of_requests(spec)
-    checks = columns.checks(spec, labels=False)
+    checks = checks_of(spec, labels=False)
     found = Count()
     try:
         for check in checks:
-            columns.check_type(path, table.schema, check)
+            check_type(path, table.schema, check)
         columns.read_table(path, 0, table, spec, checks, found)
     except DataError as error:
         raise ExportError(str(error)) from error

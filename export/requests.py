@@ -9,6 +9,7 @@ import pyarrow as pa
 from export.client.encode import Encoder
 from trainer.data import columns
 from trainer.data.bad_values import Count
+from trainer.data.checks import checks_of
 from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import of_requests, signature
@@ -48,7 +49,7 @@ class Ways:
 
     def __init__(self, spec: FeatureSpec):
         self._spec = of_requests(spec)
-        self._checks = columns.checks(self._spec, labels=False)
+        self._checks = checks_of(self._spec, labels=False)
         self._encoder = Encoder(spec.to_dict())
 
     def trainer(self, rows: pa.Table) -> Columns:

@@ -69,7 +69,7 @@ RULES = {
     "wukong_tf": ([], ["wukong_tf"]),
     "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
     "preparation": (
-        ["numpy", "pyarrow", "tqdm", "trainer.preparation", *FORMS],
+        ["absl", "numpy", "pyarrow", "tqdm", "trainer.preparation", *FORMS],
         ["apache_beam", "h5py", "tensorflow"],
     ),
     "trainer": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),

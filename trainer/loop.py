@@ -26,7 +26,7 @@ class Progress:
         seconds: wall time of the steps, without evaluations.
         input_seconds: part of it spent waiting for input.
         bad_values: bad values by column that were read as missing.
-        progressive: what `actions.Progressive` keeps.
+        progressive: what `recording.Progressive` keeps.
     """
 
     step: int = 0

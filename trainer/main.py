@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def train(values) -> int:
     """--mode=train."""
-    from trainer.session import run_training
+    from trainer.training import run_training
 
     if run_training(values):
         return 0

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from absl import flags
 
 from trainer import distribution, run_config, sources
-from trainer.actions import log
 from trainer.checkpoints import write_json
 from trainer.evaluation import Evaluator
+from trainer.recording import log
 from trainer.results import evaluate_splits
 from wukong_tf import runs
 from wukong_tf.errors import ConfigError, DataError

@@ -123,3 +123,19 @@ def test_a_split_of_two_formats_is_refused(folder, tmp_path, capsys):
     }
     assert run(*arguments(**options)) == 2
     assert "all Parquet or all TFRecord" in capsys.readouterr().err
+
+
+def test_a_text_file_without_a_telling_name_gets_the_command_too(folder):
+    path = os.path.join(folder, "day_0")
+    with open(path, "w") as file:
+        file.write("1\t2\t3\n")
+    with pytest.raises(DataError, match=r"trainer\.prepare --dataset=csv"):
+        ParquetSource([path], clicks.SPEC)
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(folder):
+    path = os.path.join(folder, "train.parquet")
+    source = ParquetSource([path], clicks.SPEC)
+    clicks.write(path, clicks.columns(700, 5))
+    with pytest.raises(DataError, match="was changed while it was being read"):
+        next(source.batches(10))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.data import columns, samples
 from trainer.data.bad_values import REFUSE, BadValues, Count
+from trainer.data.checks import checks_of
 from trainer.data.paths import expand, refuse_text
 from trainer.data.source import Batch, lane_rows
 from wukong_tf.config import FeatureSpec
@@ -120,7 +121,7 @@ class FileSource:
                 f"received lanes={lanes}, worker={worker}, workers={workers}."
             )
         self.spec = spec
-        self.checks = columns.checks(spec, labels=labels)
+        self.checks = checks_of(spec, labels=labels)
         self.names = list(dict.fromkeys(check.name for check in self.checks))
         self.bad = bad
         self.lanes = lanes

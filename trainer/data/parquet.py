@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.data import columns
+from trainer.data.checks import check_type
 from trainer.data.file_source import Block, FileSource, one_line
+from trainer.data.paths import prepare_hint
 from wukong_tf.errors import DataError
 
 
@@ -26,9 +27,10 @@ class ParquetSource(FileSource):
         except (OSError, pa.ArrowException, UnicodeError) as error:
             raise DataError(
                 f"{path}: cannot be read as Parquet: {one_line(error)}"
+                f"{prepare_hint(path)}"
             ) from error
         for check in self.checks:
-            columns.check_type(path, schema, check)
+            check_type(path, schema, check)
         self._metadata[path] = metadata
         first_row = 0
         for index in range(metadata.num_row_groups):

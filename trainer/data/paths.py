@@ -53,10 +53,28 @@ def refuse_text(path: str):
     elif lower.endswith(_TEXT):
         kind = "a text file"
     if kind:
-        folder = os.path.dirname(path) or "."
         raise DataError(
             f"{path}: is {kind}; the trainer reads Parquet and uncompressed "
-            "TFRecord files. Make those once: python -m trainer.prepare "
-            f"--dataset=csv --input={folder} --output=DIR (--help names the "
-            "data sets that it knows)."
+            f"TFRecord files. {_advice(path)}"
         )
+
+
+def prepare_hint(path: str) -> str:
+    """Advice for a file that does not begin as a Parquet file does."""
+    try:
+        with open(path, "rb") as file:
+            begins = file.read(4)
+    except OSError:
+        return ""
+    if not begins or begins == b"PAR1":
+        return ""
+    return f" If it is text or compressed: {_advice(path)}"
+
+
+def _advice(path):
+    folder = os.path.dirname(path) or "."
+    return (
+        "Make Parquet of it once: python -m trainer.prepare --dataset=csv "
+        f"--input={folder} --output=DIR (--help names the data sets that it "
+        "knows)."
+    )

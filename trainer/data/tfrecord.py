@@ -16,8 +16,7 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # its seeking reader
 
-from trainer.data import columns
-from trainer.data.columns import Check
+from trainer.data.checks import Check, check_type
 from trainer.data.file_source import Block, FileSource, one_line
 from wukong_tf import plain
 from wukong_tf.errors import ConfigError, DataError
@@ -89,7 +88,7 @@ class TFRecordSource(FileSource):
             field = found.field(check.name)
             lists = check.size is not None or check.max_size is not None
             kind = pa.list_(field.type) if lists else field.type
-            columns.check_type(path, pa.schema([(check.name, kind)]), check)
+            check_type(path, pa.schema([(check.name, kind)]), check)
         return {name: kinds[name] for name in self.names}
 
     def table(self, block) -> pa.Table:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from trainer.data import columns
+from trainer.data.checks import checks_of
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -20,7 +21,7 @@ SPEC = FeatureSpec(
     weight="w",
     group="g",
 )
-CHECKS = {check.name: check for check in columns.checks(SPEC)}
+CHECKS = {check.name: check for check in checks_of(SPEC)}
 GOOD = {
     "id": [4, 0, 49, 7, 7, 1],
     "n": [1.5, -2.0, 0.0, 8.0, 0.25, 3.0],
@@ -139,6 +140,6 @@ def test_a_fixed_size_that_is_not_the_vectors_is_refused():
 
 
 def test_labels_weights_and_groups_are_left_out_where_none_are_asked_for():
-    names = [check.name for check in columns.checks(SPEC, labels=False)]
+    names = [check.name for check in checks_of(SPEC, labels=False)]
     assert names == ["id", "n", "v"]
     assert list(CHECKS) == ["id", "n", "v", "label", "w", "g"]

@@ -1,0 +1,269 @@
+"""The rule that each column of a click log must hold to."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.data import raw_values
+from wukong_tf.categorical_feature import MISSING_ID, CategoricalFeature
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+from wukong_tf.features import Lookups
+
+NAN = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """The rule of one column in one role.
+
+    Args:
+        name: of the column.
+        types: what its Arrow type must be, in words.
+        has_type: whether an Arrow type is one of those.
+        dtype: NumPy dtype of what is read.
+        rule: what its values must be, in words.
+        holds: from values [N], or vectors [N, size], to bool [N].
+        instead: what a bad value is read as, where it is no error.
+        size: floats in a vector; None for a column of single values.
+        max_size: most numbers in a list; None for other columns.
+        padding: what stands after a list's last number.
+        may_be_null: whether a row may have no value, which becomes NaN.
+        encode: from raw values to ids, nulls staying null; None for a column
+            whose values are used as they are.
+        missing: id of a row without a raw value.
+    """
+
+    name: str
+    types: str
+    has_type: Callable[[pa.DataType], bool]
+    dtype: type
+    rule: str
+    holds: Callable[[np.ndarray], np.ndarray]
+    instead: float
+    size: int | None = None
+    max_size: int | None = None
+    padding: float = 0.0
+    may_be_null: bool = False
+    encode: Callable[[pa.Array], pa.Array] | None = None
+    missing: int = MISSING_ID
+
+
+def checks_of(
+    spec: FeatureSpec,
+    *,
+    labels: bool = True,
+    lookups: Lookups | None = None,
+) -> list[Check]:
+    """The rule of every column of `spec`, features first.
+
+    Args:
+        spec: the columns.
+        labels: whether label, weight and group columns are among them.
+        lookups: makes ids of raw values. Defaults to None, those of `spec`.
+    """
+    if lookups is None and any(f.logged_raw for f in spec.categorical):
+        lookups = Lookups(spec)
+    result = []
+    for feature in spec.categorical:
+        if feature.logged_raw and lookups is not None:
+            result.append(_raw(feature, lookups))
+        elif feature.max_ids is None:
+            result.append(_ids(feature.name, feature.num_ids))
+        else:
+            result.append(_bags(feature.name, feature.num_ids, feature.max_ids))
+        if feature.weights:
+            result.append(_bag_weights(feature.weights, feature.ids_per_row))
+    result += [_numbers(f.name, f.missing is not None) for f in spec.numeric]
+    result += [_vectors(f.name, f.size) for f in spec.vector]
+    if not labels:
+        return result
+    result += [_labels(t.label, t.missing_labels) for t in spec.tasks]
+    if spec.weight:
+        result.append(_weights(spec.weight))
+    if spec.group:
+        result.append(_groups(spec.group))
+    return result
+
+
+def check_type(where: str, schema: pa.Schema, check: Check):
+    """Refuses a schema whose column is missing, repeated or mistyped.
+
+    Raises:
+        DataError: naming file and column.
+    """
+    found = schema.names.count(check.name)
+    if found != 1:
+        problem = "is missing" if found == 0 else "stands there more than once"
+        raise DataError(
+            f"{where}: column {check.name!r} {problem}; there are "
+            f"{', '.join(schema.names) or 'none'}."
+        )
+    kind = schema.field(check.name).type
+    if not check.has_type(kind):
+        raise DataError(
+            f"{where}: column {check.name!r} must be {check.types}; it is "
+            f"{kind}."
+        )
+
+
+def _is_number(kind):
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_list(kind):
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_vector(kind):
+    return _is_list(kind) and _is_number(kind.value_type)
+
+
+def _is_flag(kind):
+    return pa.types.is_boolean(kind) or _is_number(kind)
+
+
+def _ids(name, num_ids):
+    return Check(
+        name,
+        "integers",
+        pa.types.is_integer,
+        np.int32,
+        f"an id of at least 0 and below {num_ids}",
+        lambda values: (values >= 0) & (values < num_ids),
+        instead=min(MISSING_ID, num_ids - 1),
+    )
+
+
+def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
+    what, has_type = raw_values.TYPES[feature.raw or ""]
+    rule = {
+        "string": "a string",
+        "int64": "an integer that int64 can hold",
+        "float": "a number",
+    }[feature.raw or ""]
+    types, of_type = what, has_type
+    if feature.pooling:
+        types = f"lists of {what}"
+        rule = f"a list of at most {feature.max_ids} values, each {rule}"
+
+        def of_type(kind):
+            return _is_list(kind) and has_type(kind.value_type)
+
+    return Check(
+        feature.name,
+        types,
+        of_type,
+        np.int32,
+        rule,
+        # An id of -1 stands for a raw value that breaks the rule.
+        lambda values: values >= 0,
+        instead=feature.missing_id,
+        max_size=feature.max_ids,
+        encode=lambda array: raw_values.ids(array, feature, lookups),
+        missing=feature.missing_id,
+    )
+
+
+def _bags(name, num_ids, max_ids):
+    return Check(
+        name,
+        "lists of integers",
+        lambda kind: _is_list(kind) and pa.types.is_integer(kind.value_type),
+        np.int32,
+        f"a list of at most {max_ids} ids, each at least 1 and below {num_ids}",
+        lambda values: (values >= 1) & (values < num_ids),
+        instead=0,
+        max_size=max_ids,
+    )
+
+
+def _bag_weights(name, max_ids):
+    return Check(
+        name,
+        "lists of numbers",
+        _is_vector,
+        np.float32,
+        f"a list of at most {max_ids} finite weights of at least 0",
+        lambda values: np.isfinite(values) & (values >= 0),
+        instead=NAN,
+        max_size=max_ids,
+        padding=NAN,
+    )
+
+
+def _numbers(name, may_be_missing):
+    def holds(values):
+        finite = np.isfinite(values)
+        return finite | np.isnan(values) if may_be_missing else finite
+
+    return Check(
+        name,
+        "numbers",
+        _is_number,
+        np.float32,
+        "a finite float32" + (", or none" if may_be_missing else ""),
+        holds,
+        instead=NAN,
+        may_be_null=may_be_missing,
+    )
+
+
+def _vectors(name, size):
+    return Check(
+        name,
+        "lists of numbers",
+        _is_vector,
+        np.float32,
+        f"a vector of {size} finite float32",
+        lambda values: np.isfinite(values).all(axis=1),
+        instead=0.0,
+        size=size,
+    )
+
+
+def _labels(name, may_be_missing):
+    def holds(values):
+        good = (values == 0) | (values == 1)
+        return good | np.isnan(values) if may_be_missing else good
+
+    return Check(
+        name,
+        "numbers or booleans",
+        _is_flag,
+        np.float32,
+        "a label of 0 or 1" + (", or none" if may_be_missing else ""),
+        holds,
+        instead=NAN,
+        may_be_null=may_be_missing,
+    )
+
+
+def _weights(name):
+    return Check(
+        name,
+        "numbers",
+        _is_number,
+        np.float32,
+        "a finite weight of at least 0",
+        lambda values: np.isfinite(values) & (values >= 0),
+        instead=0.0,
+    )
+
+
+def _groups(name):
+    return Check(
+        name,
+        "integers",
+        pa.types.is_integer,
+        np.int64,
+        "an integer that int64 can hold",
+        lambda values: values <= np.iinfo(np.int64).max,
+        instead=-1,
+    )

@@ -1,0 +1,91 @@
+"""The report that a run ends with."""
+
+import dataclasses
+import os
+from typing import Any
+
+from trainer import start_checks
+from trainer.model_setup import model_cost
+from trainer.recording import log
+from trainer.report import write_report
+from trainer.results import compared_metrics, evaluate_splits, peak_bytes
+from trainer.session import Session
+from wukong_tf import runs
+from wukong_tf.weights import assign_slots, model_slots
+
+
+def report(session: Session) -> dict[str, Any]:
+    """Evaluates the best checkpoint exactly and writes report/.
+
+    Raises:
+        Interrupted: the run was told to stop.
+    """
+    found = runs.find_checkpoint(session.run_dir, "best")
+    assign_slots(model_slots(session.model), found)
+    with session.stop:
+        results, predictions = evaluate_splits(
+            session.evaluator, session.splits
+        )
+    progress = session.progress
+    results["run"] = {
+        "checkpoint_step": found.step,
+        "steps": progress.step,
+        "rows": progress.rows,
+        "seconds": progress.seconds,
+        "examples_per_s": progress.rows / max(progress.seconds, 1e-9),
+        "input_wait": progress.input_seconds / max(progress.seconds, 1e-9),
+        "peak_bytes": peak_bytes(),
+        "stopped_early": progress.stopped_early,
+    }
+    config = model.config.to_dict()
+    config.pop("features")
+    results["model"] = {
+        "name": config.pop("model"),
+        "parameters": model.count_params(),
+        **config,
+    }
+    results["training"] = dataclasses.asdict(session.training)
+    results["cost"] = model_cost(
+        session.model.config, session.training
+    ).to_dict()
+    _report_progressive(session, results)
+    if found_bad := start_checks.bad_values(splits):
+        # What was read before a stop too.
+        found_bad["train"]["columns"] = progress.bad_values
+        results["bad_values"] = found_bad
+    results["compared"] = {
+        os.path.basename(os.path.normpath(path)): compared_metrics(path)
+        for path in session.values.compare_runs
+    }
+    paths = write_report(
+        session.run_dir,
+        results,
+        predictions,
+        title=os.path.basename(os.path.normpath(session.run_dir)),
+    )
+    log(f"wrote {os.path.dirname(paths[0])}")
+    return results
+
+
+def _report_progressive(session, results):
+    """Metrics of rows scored before they were trained on."""
+    mine = session.progress.progressive.get("metrics")
+    if mine is None:
+        return
+    results["progressive"] = {
+        "window_rows": session.training.progressive_window_rows,
+        "windows": session.progress.progressive["windows"],
+        **mine,
+    }
+    relative = {}
+    for path in session.values.compare_runs:
+        theirs = compared_metrics(path).get("progressive") or {}
+        relative[os.path.basename(os.path.normpath(path))] = {
+            task: 100
+            * (found["window"]["logloss"] / other["window"]["logloss"] - 1)
+            for task, found in mine.items()
+            if (other := theirs.get(task))
+        }
+    if any(relative.values()):
+        # In the paper's terms: below 0 is better than the other run.
+        results["progressive"]["last_window_logloss_percent"] = relative
