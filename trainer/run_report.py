@@ -21,11 +21,10 @@ def report(session: Session) -> dict[str, Any]:
         Interrupted: the run was told to stop.
     """
     found = runs.find_checkpoint(session.run_dir, "best")
-    assign_slots(model_slots(session.model), found)
+    model, splits = session.model, session.splits
+    assign_slots(model_slots(model), found)
     with session.stop:
-        results, predictions = evaluate_splits(
-            session.evaluator, session.splits
-        )
+        results, predictions = evaluate_splits(session.evaluator, splits)
     progress = session.progress
     results["run"] = {
         "checkpoint_step": found.step,
