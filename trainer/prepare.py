@@ -369,7 +369,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
             if not values[name].value:
                 raise ConfigError(f"--{name} is needed.")
         spec = prepare(values)
-    except WukongError as error:
+    except (WukongError, runners.WorkerLost) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from trainer.data.source import Source
 from wukong_tf.errors import ConfigError, DataError
 
 SAMPLE_ROWS = 8192
+SHOWN = 8  # columns whose range is said
 _TAIL_BYTES = 2**16
 
 
@@ -117,7 +118,10 @@ def _ids(source: FileSource) -> str:
                 "read such ids as missing."
             )
         found.append(f"{feature.name} {low:g}-{high:g} of {feature.num_ids:,}")
-    return ", ".join(found)
+    more = len(found) - SHOWN
+    return ", ".join(found[:SHOWN]) + (
+        f", and {more} more columns within their tables" if more > 0 else ""
+    )
 
 
 def bad_values(splits: dict[str, Source]) -> dict[str, dict]:

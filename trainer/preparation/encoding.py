@@ -132,7 +132,7 @@ def encode(
         vectors: by vector column with a `key`, its keys and vectors [K,
             size]. Defaults to None, none.
     """
-    seen = np.empty(0, np.int8)
+    seen = (0, 0)
     schema = schema_of(recipe)
     for table in tables:
         labels = values.labels(shard, table, recipe)
@@ -150,15 +150,20 @@ def encode(
                 words = vocabularies.get(column.table_name)
                 columns[column.name] = _ids(column, texts, words, oov_buckets)
         encoded = pa.table(columns).select(schema.names).cast(schema)
-        first = len(seen)
-        seen = np.concatenate([seen, labels])
-        splits = splitter.of_shard(shard.number, seen, first)
+        splits = splitter.of_shard(shard.number, labels, seen)
+        seen = with_labels(seen, labels)
         for place, split in enumerate(SPLITS):
             mine = splits == place
             if mine.all():
                 yield split, encoded
             elif mine.any():
                 yield split, encoded.filter(pa.array(mine))
+
+
+def with_labels(seen: tuple[int, int], labels: np.ndarray) -> tuple[int, int]:
+    """Rows of label 0 and of label 1, `labels` added to them."""
+    ones = int(labels.sum())
+    return seen[0] + len(labels) - ones, seen[1] + ones
 
 
 def _ids(column: Column, texts, words, oov_buckets):

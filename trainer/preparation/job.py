@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trainer.preparation import counting, encoding, shards
+from trainer.preparation import counting, encoding, shards, values
 from trainer.preparation.columns import Recipe
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
@@ -135,12 +135,11 @@ def learn(job: Job, number: int):
     splitter = splitter_of(job)
 
     def train_rows():
-        seen = np.empty(0, np.int8)
+        seen = (0, 0)
         for table in job.read(shard):
-            first = len(seen)
-            labels = encoding.values.labels(shard, table, job.recipe)
-            seen = np.concatenate([seen, labels])
-            mine = splitter.of_shard(number, seen, first) == 0
+            labels = values.labels(shard, table, job.recipe)
+            mine = splitter.of_shard(number, labels, seen) == 0
+            seen = encoding.with_labels(seen, labels)
             yield table.filter(pa.array(mine))
 
     rows = train_rows() if _is_train(job, shard) else iter(())

@@ -1,6 +1,7 @@
 """Runs tasks: in processes of this machine, or on Apache Beam."""
 
 import concurrent.futures
+import concurrent.futures.process
 import functools
 import multiprocessing
 import sys
@@ -29,6 +30,10 @@ class Runner(Protocol):
             items: its second.
         """
         ...
+
+
+class WorkerLost(Exception):
+    """A process ended in the middle of a task."""
 
 
 class Processes:
@@ -61,6 +66,12 @@ class Processes:
                     for done in concurrent.futures.as_completed(waiting):
                         done.result()
                         bar.update()
+                except concurrent.futures.process.BrokenProcessPool as error:
+                    raise WorkerLost(
+                        "a process was killed, perhaps as memory ran out; "
+                        "fewer --workers or a smaller --shard_mb take less. "
+                        "What was done is kept, and the same command goes on."
+                    ) from error
                 except BaseException:
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise

@@ -53,43 +53,42 @@ class Splitter:
                 )
             )
 
-    def of_shard(self, number: int, labels: np.ndarray, first: int):
+    def of_shard(
+        self, number: int, labels: np.ndarray, before: tuple[int, int]
+    ) -> np.ndarray:
         """The split of some rows of a shard.
 
         Args:
             number: of the shard.
-            labels: of the rows from the shard's first on; those before
-                `first` tell the ranks of the others.
-            first: row of the shard from which on splits are wanted.
+            labels: of the rows, [N].
+            before: rows of the shard before them with label 0, and with 1.
 
         Returns:
-            Places in SPLITS, int8 [len(labels) - first].
+            Places in SPLITS, int8 [N].
         """
         part = self.parts[number]
-        before = self.parts[:number]
-        count = len(labels) - first
+        earlier = self.parts[:number]
         if self.rule == "folds":
             found = np.empty(len(labels), np.int8)
             for label in (0, 1):
                 mine = labels == label
-                base = sum(p.labels[label] for p in before)
-                folds = self._folds[label][base : base + int(mine.sum())]
-                found[mine] = folds
+                base = sum(p.labels[label] for p in earlier) + before[label]
+                found[mine] = self._folds[label][base : base + mine.sum()]
             # Fold 0 is the test rows, fold 1 the valid rows.
             places = np.array([2, 1] + [0] * (FOLDS - 2), np.int8)
-            return places[found[first:]]
+            return places[found]
         if self.rule == "last" and part.file == self.parts[-1].file:
             same = [p for p in self.parts if p.file == part.file]
             half = sum(sum(p.labels) for p in same) // 2
-            row = sum(sum(p.labels) for p in before if p.file == part.file)
-            rows = np.arange(row + first, row + len(labels))
+            row = sum(sum(p.labels) for p in earlier if p.file == part.file)
+            rows = row + sum(before) + np.arange(len(labels))
             return np.where(rows < half, 1, 2).astype(np.int8)
         if self.rule == "every" and part.split == "train":
-            row = sum(sum(p.labels) for p in before if p.split == "train")
-            rows = np.arange(row + first, row + len(labels))
+            row = sum(sum(p.labels) for p in earlier if p.split == "train")
+            rows = row + sum(before) + np.arange(len(labels))
             return (rows % self.EVERY == 0).astype(np.int8)
         split = "train" if part.split == "all" else part.split
-        return np.full(count, SPLITS.index(split), np.int8)
+        return np.full(len(labels), SPLITS.index(split), np.int8)
 
 
 def stratified_folds(counts: Sequence[int]) -> list[np.ndarray]:

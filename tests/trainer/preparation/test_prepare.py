@@ -192,6 +192,24 @@ def test_a_killed_preparation_goes_on(large, tmp_path):
     assert contents(output) == contents(tmp_path / "whole")
 
 
+def _end_at_once(made, item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_said_and_the_work_kept(
+    large, tmp_path, monkeypatch
+):
+    source, _ = large
+    options = ("--shard_mb=1", "--workers=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "encode", _end_at_once)
+        code, _, err = run("frappe", source, tmp_path / "out", *options)
+    assert code == 2 and "a process was killed" in err
+    code, said, err = run("frappe", source, tmp_path / "out", *options)
+    assert code == 0 and "going on with" in said, err
+
+
 def test_unfinished_work_of_other_flags_is_not_gone_on_with(
     large, tmp_path, monkeypatch
 ):
