@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
-from trainer import distribution, run_config, sources
+from trainer import distribution, run_config, sources, start_checks
 from trainer.checkpoints import write_json
 from trainer.evaluation import Evaluator
+from trainer.placement import devices_from_flags, place
 from trainer.recording import log
 from trainer.results import evaluate_splits
 from wukong_tf import runs
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.scaling import cost
 
 
 def _evaluator(values: flags.FlagValues) -> Evaluator:
@@ -30,12 +32,22 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
         intra_op=values.intra_op_threads,
         inter_op=values.inter_op_threads,
     )
+    config = runs.read_model_config(values.run_dir)
+    dtype = run_config.DTYPES[training["precision"]]
+    # As it was trained: what scoring takes is less.
+    placed = place(
+        cost(config, batch_size=training["batch_size"], dtype=dtype),
+        devices_from_flags(values),
+        values.table_device,
+    )
+    placed.check()
     with strategy.scope():
         model = runs.load_run(
             values.run_dir,
             values.checkpoint,
             lookup=values.lookup,
-            dtype=run_config.DTYPES[training["precision"]],
+            dtype=dtype,
+            host_tables=placed.host_tables,
             keep_units=runs.parse_keep_units(values.keep_units),
         )
     return Evaluator(
@@ -64,6 +76,8 @@ def run_evaluation(values: flags.FlagValues):
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
     results, _ = evaluate_splits(_evaluator(values), splits)
+    if found := start_checks.bad_values(splits):
+        results["bad_values"] = found
     print(json.dumps(results, indent=2))
     if values.output:
         with _written(values.output) as beside:
@@ -99,6 +113,12 @@ def run_prediction(values: flags.FlagValues):
             writer.write_table(pa.table(columns, schema))
             rows += len(columns[names[0]])
     log(f"wrote {rows:,} scores to {values.output}")
+    for found in start_checks.bad_values({"predict": source}).values():
+        for name, count in found["columns"].items():
+            log(
+                f"column {name!r}: {count:,} bad values were read as missing; "
+                f"the first: {found['first'][name]}"
+            )
 
 
 @contextlib.contextmanager

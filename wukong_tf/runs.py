@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,6 +196,7 @@ def load_run(
     lookup: str = "take",
     dtype: str = "float32",
     keep_units: int | Mapping[str, int] | None = None,
+    host_tables: Collection[str] = (),
 ):
     """The trained model of a run directory.
 
@@ -209,6 +210,8 @@ def load_run(
         keep_units: units that are left of features with several, by feature
             or one number for all; the columns of the others are not loaded,
             and their rows of X_0 are zeros. Defaults to None, all.
+        host_tables: names of the tables that lie in the host's memory while
+            the rest is on an accelerator. Defaults to (), none.
 
     Returns:
         A `wukong_tf.models.ClickModel`, such as a `Wukong`.
@@ -228,7 +231,9 @@ def load_run(
         features = config.features.cut(keep_units)
         config = dataclasses.replace(config, features=features)
     found = find_checkpoint(run_dir, checkpoint)
-    model = build_model(config, lookup=lookup, dtype=dtype)
+    model = build_model(
+        config, lookup=lookup, dtype=dtype, host_tables=host_tables
+    )
     slots = model_slots(model)
     cut = {
         f"tables/{f.table_name}"

@@ -184,6 +184,33 @@ def test_counters_reach_metrics_and_report(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_scoring_says_what_was_bad(folder, tmp_path, capsys):
+    options = {"data_dir": folder, "on_bad_value": "count"}
+    run_dir = str(tmp_path / "run")
+    train = {"run_dir": run_dir, "batch_size": 256, "max_steps": 2, **SMALL}
+    assert run(*arguments(**options, **train)) == 0
+    bad = os.path.join(folder, "train.parquet")
+    predict = {
+        "mode": "predict",
+        "run_dir": run_dir,
+        "predict_files": bad,
+        "output": str(tmp_path / "scores.parquet"),
+        "on_bad_value": "count",
+    }
+    capsys.readouterr()
+    assert run(*arguments(**predict)) == 0
+    said = capsys.readouterr().err
+    assert "column 'item': 2 bad values were read as missing" in said
+    scores = pq.read_table(tmp_path / "scores.parquet")
+    assert np.isfinite(scores["click_probability"].to_numpy()).all()
+    out = {"mode": "eval", "run_dir": run_dir, "valid_files": bad}
+    out |= {"test_files": bad, "train_files": bad, "output": tmp_path / "m"}
+    assert run(*arguments(**{**options, **out})) == 0
+    found = json.loads((tmp_path / "m").read_text())
+    assert found["bad_values"]["test"]["columns"]["label"] == 1
+
+
+@pytest.mark.slow
 def test_a_run_ends_above_the_fraction(folder, tmp_path, capsys):
     options = {
         "data_dir": folder,
