@@ -144,7 +144,10 @@ def uses_of(graph, tensors) -> set[str]:
 
 @pytest.mark.parametrize("lookup", ["take", "tfrs"])
 def test_no_step_takes_a_whole_table(lookup):
-    """Every operation on a table, of training and of evaluation, is by row."""
+    """Every operation on a table is by row.
+
+    In training, with an average of the weights, and in evaluation.
+    """
     model = build_model(small_models.CONFIG, lookup=lookup)
     groups = OptimizerGroups(
         model.trainable_variables,
@@ -152,6 +155,7 @@ def test_no_step_takes_a_whole_table(lookup):
             "tables": (RowwiseAdagrad(0.1, l2=0.1), TABLES),
             "dense": (ClippedAdam(1e-3), None),
         },
+        average=("dense", 0.9),
     )
     groups.build()
     batch = {

@@ -1,5 +1,6 @@
 """Scores a whole split and takes its metrics."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
@@ -47,6 +48,8 @@ class Evaluator:
 
     Attributes:
         negative_rates: that share by task.
+        weights: a context in which the model has the weights to evaluate;
+            those that it has anyway, unless another is set.
     """
 
     def __init__(
@@ -67,6 +70,9 @@ class Evaluator:
             else negative_rate
             for task in self._spec.tasks
         }
+        self.weights: Callable[[], contextlib.AbstractContextManager] = (
+            contextlib.nullcontext
+        )
         eval_step = make_eval_step(model, self.negative_rates)
 
         @tf.function(reduce_retracing=True)
@@ -100,14 +106,15 @@ class Evaluator:
         keep = exact or self._spec.group is not None
         sums: dict = {}
         kept: dict[str, list] = {}
-        for batch in self._batches(source, labels=True):
-            batch_sums, logits = self._run(batch)
-            for task, parts in batch_sums.items():
-                total = sums.setdefault(task, {})
-                for name, part in parts.items():
-                    total[name] = total.get(name, 0.0) + part.numpy()
-            if keep:
-                self._keep(kept, batch, logits)
+        with self.weights():
+            for batch in self._batches(source, labels=True):
+                batch_sums, logits = self._run(batch)
+                for task, parts in batch_sums.items():
+                    total = sums.setdefault(task, {})
+                    for name, part in parts.items():
+                        total[name] = total.get(name, 0.0) + part.numpy()
+                if keep:
+                    self._keep(kept, batch, logits)
         scores = self._scores(kept) if keep else {}
         return self._metrics(sums, scores, exact), scores
 

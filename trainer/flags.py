@@ -363,6 +363,13 @@ def _training():
         0.0,
         "Largest global norm of the dense part's gradient; 0 clips nothing.",
     )
+    flags.DEFINE_float(
+        "average_weights",
+        0.0,
+        "Decay of a running average of the dense part, such as 0.999, which "
+        "is evaluated, saved and served in place of the last weights; 0 for "
+        "none. Tables are not averaged, as that would touch all their rows.",
+    )
     flags.DEFINE_integer(
         "seed",
         0,

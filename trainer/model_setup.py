@@ -38,6 +38,9 @@ def make_optimizers(
                 None,
             ),
         },
+        average=("dense", training.average_weights)
+        if training.average_weights
+        else None,
     )
 
 

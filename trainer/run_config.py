@@ -35,6 +35,7 @@ TRAINING = (
     "embedding_l2_scope",
     "warmup_steps",
     "clipnorm",
+    "average_weights",
     "seed",
     "eval_batch_size",
     "eval_every_steps",
@@ -66,6 +67,7 @@ class Training:
     embedding_l2_scope: str
     warmup_steps: int
     clipnorm: float
+    average_weights: float
     seed: int
     eval_batch_size: int
     eval_every_steps: int
@@ -97,6 +99,11 @@ class Training:
                 "--eval=progressive scores each row before it is trained on, "
                 f"which is one pass: --epochs must be 1; received "
                 f"{self.epochs}."
+            )
+        if not 0 <= self.average_weights < 1:
+            raise ConfigError(
+                "--average_weights must be in [0, 1); received "
+                f"{self.average_weights}."
             )
         for name in ("embedding_l2", "clipnorm"):
             if not getattr(self, name) >= 0:

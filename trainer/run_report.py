@@ -1,5 +1,6 @@
 """The report that a run ends with."""
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -23,6 +24,7 @@ def report(session: Session) -> dict[str, Any]:
     found = runs.find_checkpoint(session.run_dir, "best")
     model, splits = session.model, session.splits
     assign_slots(model_slots(model), found)
+    session.evaluator.weights = contextlib.nullcontext  # they are in place
     with session.stop:
         results, predictions = evaluate_splits(session.evaluator, splits)
     progress = session.progress

@@ -19,10 +19,11 @@ from wukong_tf.models import build_model
 from wukong_tf.optimizers import LinearWarmup
 from wukong_tf.warm_start import carry_over
 from wukong_tf.weights import (
+    Trained,
     assign_slots,
     model_slots,
-    optimizer_slots,
     read_slots,
+    training_slots,
 )
 
 
@@ -80,8 +81,7 @@ class Session:
             )
             self.groups = make_optimizers(self.model, self.training)
             self.groups.build()
-        self.slots = model_slots(self.model)
-        self.slots += optimizer_slots(self.model, self.groups)
+        self.slots = training_slots(self.model, self.groups)
         self.evaluator = Evaluator(
             strategy,
             self.model,
@@ -89,6 +89,8 @@ class Session:
             self.stop,
             values.eval_negative_rate,
         )
+        if self.groups.average is not None:
+            self.evaluator.weights = self.groups.average.applied
 
     def restore(self):
         """Goes on from the newest whole checkpoint, if there is one.
@@ -124,18 +126,20 @@ class Session:
             )
             groups = make_optimizers(model, self.training)
             groups.build()
-            return model_slots(model) + optimizer_slots(model, groups)
+            return training_slots(model, groups)
 
         slots = self.slots
         if not self.values.init_optimizer:
             slots = model_slots(self.model)
         report = carry_over(
             runs.read_model_config(run_dir),
-            found,
+            Trained(found),
             self.model.config,
             slots,
             make_slots,
         )
+        if self.groups.average is not None and not self.values.init_optimizer:
+            self.groups.average.restart()
         log(f"starting from {found.path}")
         for line in report.lines():
             log(f"  {line}")

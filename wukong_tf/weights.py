@@ -17,6 +17,8 @@ import numpy as np
 from wukong_tf import table_rows
 from wukong_tf.errors import RunError
 
+AVERAGED = "optimizer/average/"  # weights in training, beside averages
+
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
@@ -78,6 +80,49 @@ def optimizer_slots(model, groups) -> list[Slot]:
             else:
                 slots += _table_slots(f"{prefix}/accumulator", variable, plan)
     return _numbered(slots)
+
+
+def training_slots(model, groups) -> list[Slot]:
+    """All arrays of a run: those of its model and of its optimizers.
+
+    Where weights are averaged, dense/PATH is the average, which is what is
+    evaluated and served, and optimizer/average/PATH what is trained.
+    """
+    slots = model_slots(model) + optimizer_slots(model, groups)
+    if groups.average is None:
+        return slots
+    averages = {id(v): average for v, average in groups.average.pairs()}
+    found = []
+    for slot in slots:
+        average = averages.get(id(slot.variable))
+        if average is None:
+            found.append(slot)
+            continue
+        path = slot.name.removeprefix("dense/")
+        found.append(dataclasses.replace(slot, variable=average))
+        found.append(Slot(f"{AVERAGED}{path}", slot.variable))
+    return found
+
+
+class Trained(Mapping[str, np.ndarray]):
+    """A checkpoint's arrays for a run that averages weights.
+
+    Those of a run that did not are its trained weights too.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays and name.startswith(AVERAGED):
+            name = f"dense/{name.removeprefix(AVERAGED)}"
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 class StoredRows:

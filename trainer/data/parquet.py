@@ -60,7 +60,9 @@ class ParquetSource(FileSource):
                 row_group = metadata.row_group(group)
                 for place in range(row_group.num_columns):
                     column = row_group.column(place)
-                    name = column.path_in_schema.partition(".")[0]
+                    name = column.path_in_schema
+                    if name not in self.names:  # the values of a list
+                        name = name.partition(".")[0]
                     numbers = column.statistics
                     if (
                         numbers is None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wukong_tf.errors import ConfigError
+from wukong_tf.optimizers.weight_average import WeightAverage
 
 TABLES = r"(^|/)(host_)?tables_\d+/table$"
 
@@ -17,6 +18,11 @@ class OptimizerGroups:
         optimizers: dict of group name to (optimizer, pattern): the optimizer
             owns the variables whose path the regular expression is found
             in. The pattern None stands for what no other group claims.
+        average: (group name, decay) of a running average of one group's
+            variables, which `apply` moves after each step. Defaults to None.
+
+    Attributes:
+        average: the `WeightAverage`, once it is built, or None.
 
     Raises:
         ConfigError: a variable is claimed by no group or by two, or two
@@ -27,6 +33,7 @@ class OptimizerGroups:
         self,
         variables: Sequence[Any],
         optimizers: dict[str, tuple[Any, str | None]],
+        average: tuple[str, float] | None = None,
     ):
         rest = [n for n, (_, pattern) in optimizers.items() if pattern is None]
         if len(rest) > 1:
@@ -35,6 +42,8 @@ class OptimizerGroups:
             )
         self.optimizers = {n: o for n, (o, _) in optimizers.items()}
         self.variables: dict[str, list] = {name: [] for name in optimizers}
+        self.average: WeightAverage | None = None
+        self._average = average
         self._order = []
         for variable in variables:
             claims = [
@@ -57,6 +66,9 @@ class OptimizerGroups:
         for name, optimizer in self.optimizers.items():
             if self.variables[name]:
                 optimizer.build(self.variables[name])
+        if self._average is not None:
+            name, decay = self._average
+            self.average = WeightAverage(self.variables[name], decay)
 
     def apply(self, gradients: Sequence[Any]):
         """One step of every optimizer.
@@ -73,3 +85,6 @@ class OptimizerGroups:
         for name, optimizer in self.optimizers.items():
             if grouped[name]:
                 optimizer.apply(grouped[name], self.variables[name])
+        if self.average is not None and self._average is not None:
+            steps = self.optimizers[self._average[0]].iterations
+            self.average.update(steps)

@@ -1,0 +1,82 @@
+"""A running average of weights, which is often better than the last ones."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class WeightAverage:
+    """An exponential moving average of some variables.
+
+    After step t, from 1, each average a of a variable w becomes
+
+        a += (1 - d) (w - a),   d = min(decay, (1 + t) / (10 + t)),
+
+    so that the first weights are soon forgotten. Meant for the dense part: an
+    average of tables would touch every row in every step.
+
+    Args:
+        variables: Keras variables; tables should not be among them.
+        decay: in (0, 1); 1 / (1 - decay) is about the number of steps that
+            count.
+
+    Raises:
+        ValueError: `decay` is outside (0, 1).
+
+    Example:
+        >>> weight = keras.Variable([0.0])
+        >>> average = WeightAverage([weight], decay=0.9)
+        >>> weight.assign([11.0])
+        >>> average.update(1)
+        >>> float(average.averages[0][0])
+        9.0
+    """
+
+    def __init__(self, variables: Sequence[Any], decay: float):
+        if not 0 < decay < 1:
+            raise ValueError(
+                f"WeightAverage: `decay` must be in (0, 1); received {decay}."
+            )
+        self.decay = decay
+        self.variables = list(variables)
+        self.averages = [
+            keras.Variable(
+                ops.copy(variable),
+                trainable=False,
+                dtype=variable.dtype,
+                name=f"{variable.path.replace('/', '_')}_average",
+            )
+            for variable in self.variables
+        ]
+
+    def update(self, step):
+        """Takes the weights after `step` steps, from 1, into the average."""
+        step = ops.cast(step, "float32")
+        decay = ops.minimum(self.decay, (1.0 + step) / (10.0 + step))
+        for variable, average in self.pairs():
+            share = ops.cast(1.0 - decay, variable.dtype)
+            average.assign_add(share * (variable - average))
+
+    def restart(self):
+        """Makes the averages what the variables are."""
+        for variable, average in self.pairs():
+            average.assign(variable)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it, the variables have their averages as values."""
+        before = [ops.convert_to_numpy(variable) for variable in self.variables]
+        for variable, average in self.pairs():
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.variables, before, strict=True):
+                variable.assign(value)
+
+    def pairs(self):
+        """(variable, average) of each."""
+        return zip(self.variables, self.averages, strict=True)
