@@ -15,7 +15,7 @@ help:
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
 	@echo "make lint        ruff and mypy"
-	@echo "make clean       remove $(VENV), and nothing that was trained"
+	@echo "make clean       remove $(VENV) and $(VENV)-beam, nothing trained"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
