@@ -111,6 +111,12 @@ def _read_lists(array, check, tell):
 
 def _read_vectors(array, check, tell):
     """Vectors as [N, size]; a bad one is zeros."""
+    if _is_rectangle(array, check.size):
+        raw = array.flatten().to_numpy(zero_copy_only=False)
+        raw = raw.reshape(-1, check.size)
+        values = _cast(raw, check.dtype)
+        if (check.holds(raw) & check.holds(values)).all():
+            return values
     found = bags.padded(array, check.size, 0.0)
     null = _null(array)
     wrong = (found.lengths != check.size) | null
@@ -133,6 +139,14 @@ def _read_vectors(array, check, tell):
     if left.any():
         values[left] = check.instead
     return values
+
+
+def _is_rectangle(array, size):
+    """Whether every row of a list array has `size` numbers."""
+    if array.null_count or array.flatten().null_count:
+        return False
+    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    return bool((lengths == size).all())
 
 
 def read_table(
