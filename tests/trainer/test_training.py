@@ -152,6 +152,7 @@ def test_take_trains_the_same_model(finished, tmp_path, flags_of):
         )
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(finished, tmp_path, flags_of):
     run_dir = str(tmp_path / "seed")
     assert run(*flags_of(run_dir, seed=1, max_steps=2)) == 0
@@ -292,6 +293,7 @@ def test_metrics_log_keeps_one_record_a_window(finished):
     assert rates[5] == pytest.approx(1e-3)
 
 
+@pytest.mark.slow
 def test_records_after_the_checkpoint_are_dropped(tmp_path, flags_of):
     run_dir = str(tmp_path / "log")
     assert run(*flags_of(run_dir, max_steps=6)) == 0
@@ -374,6 +376,7 @@ def test_plan_takes_a_preset_and_what_flags_say_instead(capsys):
     assert said[2] != said[0]
 
 
+@pytest.mark.slow
 def test_patience_may_be_raised_when_a_run_goes_on(tmp_path, flags_of):
     run_dir = str(tmp_path / "patient")
     options = {

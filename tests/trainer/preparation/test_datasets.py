@@ -131,6 +131,7 @@ def test_criteo_kaggle_as_bars_has_it(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_folds_of_many_rows_have_the_published_sizes():
     """45,840,617 rows give 36,672,493, 4,584,062 and 4,584,062."""
     ones = 11_745_671  # 25.62 % of them; any count gives these sizes
