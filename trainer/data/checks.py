@@ -1,6 +1,7 @@
 """The rule that each column of a click log must hold to."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -65,7 +66,7 @@ def checks_of(
         lookups: makes ids of raw values. Defaults to None, those of `spec`.
     """
     if lookups is None and any(f.logged_raw for f in spec.categorical):
-        lookups = Lookups(spec)
+        lookups = _lookups(spec)
     result = []
     for feature in spec.categorical:
         if feature.logged_raw and lookups is not None:
@@ -86,6 +87,12 @@ def checks_of(
     if spec.group:
         result.append(_groups(spec.group))
     return result
+
+
+@functools.lru_cache(maxsize=1)
+def _lookups(spec: FeatureSpec) -> Lookups:
+    """The lookups of a spec, one for all of its splits."""
+    return Lookups(spec)
 
 
 def check_type(where: str, schema: pa.Schema, check: Check):
