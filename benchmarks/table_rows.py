@@ -63,8 +63,9 @@ class Log:
         """Not needed here."""
         raise NotImplementedError
 
-    def batches(self, batch_size, *, epoch=0, first_step=0):
-        """The batches of an epoch, from `first_step` on."""
+    def batches(self, batch_size, *, epoch=0, first_step=0, part=(0, 1)):
+        """The batches of an epoch, from `first_step` on, all of each."""
+        del part
         for step in range(first_step, self.num_rows // batch_size):
             yield batch_of(self.spec, [epoch, step], batch_size)
 

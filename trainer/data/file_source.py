@@ -15,7 +15,7 @@ from trainer.data import columns, samples
 from trainer.data.bad_values import REFUSE, BadValues, Count
 from trainer.data.checks import checks_of
 from trainer.data.paths import expand, refuse_text
-from trainer.data.source import Batch, lane_rows
+from trainer.data.source import ALL, Batch, Part, lane_rows, part_of
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 
@@ -69,8 +69,9 @@ class FileSource:
     The rows of an epoch, in the order of the blocks, are cut into `lanes` of
     equal length (but one row), each with windows of its own, of
     shuffle_rows / lanes rows. A batch takes an equal share from every lane,
-    lane by lane; a worker reads its lanes alone, and the batches of all
-    workers together are the same however many workers there are.
+    lane by lane. A worker reads the lanes alone that its part of the batches
+    lies in, and the batches of all workers together are the same however many
+    workers there are.
 
     Args:
         files: paths or globs.
@@ -81,9 +82,7 @@ class FileSource:
         seed: of the shuffled order, 0 or more. Defaults to 0.
         in_order: whether blocks stay in the order of the files, and rows
             are shuffled within windows alone. Defaults to False.
-        lanes: number of lanes. Defaults to 1.
-        worker: number of this worker, from 0. Defaults to 0.
-        workers: number of workers, a divisor of `lanes`. Defaults to 1.
+        lanes: number of lanes, a divisor of batch sizes. Defaults to 1.
         bad: says what to do with values that break a rule: a `Count`
             counts those of the windows that were used. Defaults to an error.
 
@@ -111,22 +110,15 @@ class FileSource:
         seed: int = 0,
         in_order: bool = False,
         lanes: int = 1,
-        worker: int = 0,
-        workers: int = 1,
         bad: BadValues = REFUSE,
     ):
-        if lanes < 1 or lanes % workers or not 0 <= worker < workers:
-            raise ValueError(
-                f"`workers` must divide `lanes`, and `worker` be below it; "
-                f"received lanes={lanes}, worker={worker}, workers={workers}."
-            )
+        if lanes < 1:
+            raise ValueError(f"`lanes` must be at least 1; received {lanes}.")
         self.spec = spec
         self.checks = checks_of(spec, labels=labels)
         self.names = list(dict.fromkeys(check.name for check in self.checks))
         self.bad = bad
         self.lanes = lanes
-        per_worker = lanes // workers
-        self._my_lanes = range(worker * per_worker, (worker + 1) * per_worker)
         self._shuffle_rows = shuffle_rows
         self._seed = seed
         self._in_order = in_order
@@ -159,7 +151,12 @@ class FileSource:
         return {}
 
     def batches(
-        self, batch_size: int, *, epoch: int = 0, first_step: int = 0
+        self,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        first_step: int = 0,
+        part: Part = ALL,
     ) -> Iterator[Batch]:
         """The batches of one epoch; see `Source.batches`."""
         if batch_size % self.lanes:
@@ -171,14 +168,29 @@ class FileSource:
         steps = -(-self.num_rows // batch_size)
         with contextlib.ExitStack() as stack:
             streams = []
-            for lane in self._my_lanes:
-                stream = self._lane(epoch, lane, first_step * share, share)
-                streams.append(stack.enter_context(contextlib.closing(stream)))
+            for lane, start, stop in self._shares(share, part):
+                # Each bad value is counted by one worker alone.
+                stream = self._lane(
+                    epoch, lane, first_step * share, share, counts=start == 0
+                )
+                stack.enter_context(contextlib.closing(stream))
+                streams.append((stream, start, stop))
             for _ in range(first_step, steps):
-                parts = [part for s in streams if (part := next(s, None))]
-                if not parts:  # the lanes of others are a row longer
-                    parts = [self._no_rows()]
-                yield _concatenated(parts)
+                found = [
+                    _slice(rows, start, stop)
+                    for stream, start, stop in streams
+                    if (rows := next(stream, None))
+                ]
+                # The lanes of others may be a row longer.
+                yield _concatenated(found or [self._no_rows()])
+
+    def _shares(self, share, part) -> Iterator[tuple[int, int, int]]:
+        """What of which lanes is a part of a batch: lane, start and stop."""
+        first, past = part_of(share * self.lanes, part)
+        for lane in range(self.lanes):
+            start, stop = first - lane * share, past - lane * share
+            if start < share and stop > 0:
+                yield lane, max(start, 0), min(stop, share)
 
     def sample(self, rows: int) -> pa.Table:
         """The first rows of the files, as requests hold them."""
@@ -196,13 +208,15 @@ class FileSource:
             self.spec, _concatenated(batches), pa.concat_tables(tables)
         )
 
-    def _lane(self, epoch, lane, skip, share) -> Generator[Batch]:
+    def _lane(self, epoch, lane, skip, share, counts) -> Generator[Batch]:
         """The shares of a lane in each batch, its first `skip` rows left."""
         windows = list(enumerate(self._windows(epoch, lane)))
         while windows and skip >= _rows(windows[0][1]):
             skip -= _rows(windows.pop(0)[1])
         left: Batch = {}
-        for window in self._read_ahead(epoch, lane, windows):
+        for window, bad in self._read_ahead(epoch, lane, windows):
+            if counts:
+                self._count(window, bad)
             window = _slice(window, skip, None)
             skip = 0
             if left:
@@ -239,8 +253,8 @@ class FileSource:
             full = _rows(windows[-1]) * self.lanes >= self._shuffle_rows
         return windows
 
-    def _read_ahead(self, epoch, lane, windows) -> Iterator[Batch]:
-        """The rows of each window; the next is read while one is used."""
+    def _read_ahead(self, epoch, lane, windows):
+        """Each window's rows, and what was bad; the next is read meanwhile."""
         with ThreadPoolExecutor(1, "read-ahead") as executor:
             ahead = None
             for number, pieces in windows:
@@ -251,9 +265,9 @@ class FileSource:
                     ),
                 )
                 if now is not None:
-                    yield self._counted(*now.result())
+                    yield now.result()
             if ahead is not None:
-                yield self._counted(*ahead.result())
+                yield ahead.result()
 
     def _read_window(self, epoch, lane, number, pieces):
         """A window's rows, and what was bad in them."""
@@ -270,17 +284,15 @@ class FileSource:
         """Counts for itself what is bad in some rows, or refuses it."""
         return Count() if isinstance(self.bad, Count) else self.bad
 
-    def _counted(self, window, bad):
+    def _count(self, window, bad):
         if isinstance(self.bad, Count):
             self.bad.add(bad, len(next(iter(window.values()))))
-        return window
 
     def _read_piece(self, piece, bad) -> Batch:
-        batch = self._read_group(piece.block, bad)
-        return _slice(batch, piece.start, piece.stop)
-
-    def _read_group(self, block: Block, bad: BadValues) -> Batch:
-        return self._checked(block, self._read_table(block), bad)
+        # Rows of other lanes are theirs to check and to count.
+        table = self._read_table(piece.block)
+        table = table.slice(piece.start, piece.num_rows)
+        return self._checked(piece.block, table, bad, piece.start)
 
     def _read_table(self, block):
         try:
@@ -297,10 +309,10 @@ class FileSource:
                 f"{one_line(error)}"
             ) from error
 
-    def _checked(self, block, table, bad) -> Batch:
+    def _checked(self, block, table, bad, start=0) -> Batch:
         where = f"{block.path}: {self.part} {block.index}"
         return columns.read_table(
-            where, block.first_row, table, self.spec, self.checks, bad
+            where, block.first_row + start, table, self.spec, self.checks, bad
         )
 
     def _no_rows(self):

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Source, rows_of_step, steps_per_epoch
+from trainer.data.source import (
+    ALL,
+    Part,
+    Source,
+    part_of,
+    rows_of_step,
+    steps_per_epoch,
+)
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import encode
 
@@ -27,6 +34,9 @@ class Pipeline:
             ends.
         steps: most batches to give. Defaults to None.
         labels: whether the source gives labels, weights and groups.
+        part: this worker's part of every batch. Defaults to all of it.
+        replicas: replicas of this worker: each batch comes as so many
+            datasets' elements, one after the other. Defaults to 1.
 
     Attributes:
         error: the exception that reading raised, or None. TensorFlow hides
@@ -43,7 +53,11 @@ class Pipeline:
         epochs: int | None = 1,
         steps: int | None = None,
         labels: bool = True,
+        part: Part = ALL,
+        replicas: int = 1,
     ):
+        self._part = part
+        self._replicas = replicas
         self._source = source
         self._batch_size = batch_size
         self._start = (epoch, step)
@@ -66,7 +80,8 @@ class Pipeline:
     def _batches(self) -> Iterator[dict[str, np.ndarray]]:
         try:
             # Nothing is read that is not used.
-            yield from itertools.islice(self._all_batches(), self._steps)
+            for batch in itertools.islice(self._all_batches(), self._steps):
+                yield from self._shares(batch)
         except Exception as error:
             self.error = error
             raise
@@ -75,12 +90,26 @@ class Pipeline:
         epoch, step = self._start
         while self._epochs is None or epoch < self._epochs:
             for batch in self._source.batches(
-                self._batch_size, epoch=epoch, first_step=step
+                self._batch_size, epoch=epoch, first_step=step, part=self._part
             ):
                 rows = rows_of_step(self._source, self._batch_size, step)
                 yield {**batch, GLOBAL_ROWS: np.array(rows, "float32")}
                 step += 1
             epoch, step = epoch + 1, 0
+
+    def _shares(self, batch) -> Iterator[dict[str, np.ndarray]]:
+        """The rows of each of this worker's replicas."""
+        if self._replicas == 1:
+            yield batch
+            return
+        rows = {name: v for name, v in batch.items() if name != GLOBAL_ROWS}
+        count = len(next(iter(rows.values())))
+        for replica in range(self._replicas):
+            first, past = part_of(count, (replica, self._replicas))
+            yield {
+                **{name: value[first:past] for name, value in rows.items()},
+                GLOBAL_ROWS: batch[GLOBAL_ROWS],
+            }
 
     @property
     def steps_per_epoch(self) -> int:

@@ -14,6 +14,10 @@ from wukong_tf.config import FeatureSpec
 # [B], groups int64 [B].
 Batch = dict[str, np.ndarray]
 
+# (number of a part, from 0, and how many there are): worker 1 of 4.
+Part = tuple[int, int]
+ALL: Part = (0, 1)
+
 
 class Source(Protocol):
     """The rows of one split.
@@ -28,13 +32,18 @@ class Source(Protocol):
     lanes: int
 
     def batches(
-        self, batch_size: int, *, epoch: int = 0, first_step: int = 0
+        self,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        first_step: int = 0,
+        part: Part = ALL,
     ) -> Iterator[Batch]:
         """The batches of one epoch, from `first_step` to its last.
 
         Every batch has `batch_size` rows but the last, which has the rest.
-        Where the rows are shared among workers, it is this worker's share
-        of it.
+        Of each it gives one part; the parts of all workers, one after the
+        other, are the batch. A part of the last one may have no rows.
         """
         ...
 
@@ -48,9 +57,15 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
     return -(-source.num_rows // batch_size)
 
 
+def part_of(count: int, part: Part) -> tuple[int, int]:
+    """The first of `count` things in a part, and the one after its last."""
+    number, parts = part
+    return number * count // parts, (number + 1) * count // parts
+
+
 def lane_rows(num_rows: int, lanes: int, lane: int) -> tuple[int, int]:
     """The first of a lane's rows and the one after its last."""
-    return lane * num_rows // lanes, (lane + 1) * num_rows // lanes
+    return part_of(num_rows, (lane, lanes))
 
 
 def rows_of_step(source: Source, batch_size: int, step: int) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.data.samples import request_table
-from trainer.data.source import Batch
+from trainer.data.source import ALL, Batch, Part, part_of
 from wukong_tf import config, plain
 from wukong_tf.errors import ConfigError, DataError
 
@@ -265,7 +265,12 @@ class SyntheticSource:
         return request_table(self.spec, next(self.batches(rows)))
 
     def batches(
-        self, batch_size: int, *, epoch: int = 0, first_step: int = 0
+        self,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        first_step: int = 0,
+        part: Part = ALL,
     ) -> Iterator[Batch]:
         """The batches of one epoch; see `Source.batches`."""
         plain.check_int("synthetic source", "batch_size", batch_size, 1)
@@ -274,9 +279,14 @@ class SyntheticSource:
         base = epoch * self.num_rows if self.split == "train" else 0
         stop = base + self.num_rows
         starts = range(base + first_step * batch_size, stop, batch_size)
-        return (
-            self.log.rows(self.split, start, min(batch_size, stop - start))[0]
+        first, past = part_of(batch_size, part)
+        ends = (
+            (min(start + first, stop), min(start + past, stop))
             for start in starts
+        )
+        return (
+            self.log.rows(self.split, begin, end - begin)[0]
+            for begin, end in ends
         )
 
     def attainable(self) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainer.data.bad_values import Count
 from trainer.data.parquet import ParquetSource
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.data.source import lane_rows, rows_of_step
@@ -36,16 +37,17 @@ def source(folder, **options):
     return ParquetSource([f"{folder}/*.parquet"], SPEC, **options)
 
 
-def rows_of(folder, size, epoch=0, first_step=0, **options):
+def rows_of(folder, size, epoch=0, first_step=0, part=(0, 1), **options):
     found = source(folder, **options)
-    return [
-        batch["row"]
-        for batch in found.batches(size, epoch=epoch, first_step=first_step)
-    ]
+    batches = found.batches(size, epoch=epoch, first_step=first_step, part=part)
+    return [batch["row"] for batch in batches]
 
 
 @pytest.mark.parametrize("shuffle_rows", [0, 100])
-@pytest.mark.parametrize("lanes, workers", [(2, 2), (4, 2), (4, 4), (6, 3)])
+@pytest.mark.parametrize(
+    "lanes, workers",
+    [(2, 2), (4, 2), (4, 4), (6, 3), (1, 4), (2, 4), (4, 3), (3, 5)],
+)
 def test_workers_together_read_what_one_reads(
     folder, lanes, workers, shuffle_rows
 ):
@@ -54,7 +56,7 @@ def test_workers_together_read_what_one_reads(
     assert len(alone) == -(-ROWS // 48)
     assert sorted(np.concatenate(alone)) == list(range(ROWS))
     parts = [
-        rows_of(folder, 48, epoch=1, worker=w, workers=workers, **options)
+        rows_of(folder, 48, epoch=1, part=(w, workers), **options)
         for w in range(workers)
     ]
     for step, whole in enumerate(alone):
@@ -72,8 +74,7 @@ def test_any_step_is_read_without_those_before_it(
             "shuffle_rows": 60,
             "seed": 5,
             "lanes": lanes,
-            "worker": worker,
-            "workers": workers,
+            "part": (worker, workers),
         }
         whole = rows_of(folder, 32, epoch=2, **options)
         for step in (0, 1, 7, len(whole) - 1):
@@ -105,8 +106,8 @@ def test_rows_of_a_step_are_those_of_all_workers(folder):
         found = source(folder, lanes=lanes)
         sizes = [len(b["row"]) for b in found.batches(48)]
         assert sizes == [rows_of_step(found, 48, s) for s in range(len(sizes))]
-        mine = source(folder, lanes=lanes, worker=0, workers=lanes)
-        batches = Pipeline(mine, 48).dataset().as_numpy_iterator()
+        pipeline = Pipeline(found, 48, part=(0, lanes))
+        batches = pipeline.dataset().as_numpy_iterator()
         assert [int(b[GLOBAL_ROWS]) for b in batches] == sizes
 
 
@@ -126,9 +127,9 @@ def test_a_worker_without_rows_in_the_last_batch_gives_an_empty_one(tmp_path):
     found = [
         [
             batch["row"].tolist()
-            for batch in ParquetSource(
-                [path], SPEC, lanes=2, worker=worker, workers=2
-            ).batches(8)
+            for batch in ParquetSource([path], SPEC, lanes=2).batches(
+                8, part=(worker, 2)
+            )
         ]
         for worker in range(2)
     ]
@@ -138,6 +139,32 @@ def test_a_worker_without_rows_in_the_last_batch_gives_an_empty_one(tmp_path):
 def test_what_cannot_be_shared_is_refused(folder):
     with pytest.raises(DataError, match="50 rows cannot be cut into 4"):
         next(source(folder, lanes=4).batches(50))
-    for lanes, worker, workers in ((3, 0, 2), (2, 2, 2), (0, 0, 1)):
-        with pytest.raises(ValueError, match="`workers` must divide"):
-            source(folder, lanes=lanes, worker=worker, workers=workers)
+    with pytest.raises(ValueError, match="`lanes` must be at least 1"):
+        source(folder, lanes=0)
+
+
+def test_bad_values_are_counted_by_one_worker_each(tmp_path):
+    rows = np.arange(40)
+    path = str(tmp_path / "a.parquet")
+    ids = np.where(rows % 4 == 0, ROWS, rows)
+    table = pa.table({"row": ids, "label": rows % 2})
+    pq.write_table(table, path, row_group_size=7)
+    for lanes, workers in ((1, 1), (1, 3), (2, 2), (2, 4), (4, 3)):
+        total = 0
+        for worker in range(workers):
+            bad = Count()
+            found = ParquetSource([path], SPEC, lanes=lanes, bad=bad)
+            list(found.batches(8, part=(worker, workers)))
+            total += bad.counts["row"]
+        assert total == 10, (lanes, workers)
+
+
+def test_replicas_of_a_worker_get_its_rows_in_turn(folder):
+    found = source(folder)
+    whole = [batch["row"] for batch in found.batches(50)]
+    pipeline = Pipeline(found, 50, part=(1, 2), replicas=3)
+    shares = [b["row"] for b in pipeline.dataset().as_numpy_iterator()]
+    assert len(shares) == 3 * len(whole)
+    for step, rows in enumerate(whole):
+        mine = np.concatenate(shares[3 * step : 3 * step + 3])
+        np.testing.assert_array_equal(mine, rows[25:])

@@ -128,13 +128,13 @@ def test_any_step_is_reached_without_those_before(folder, window):
 def test_what_comes_before_a_step_is_not_read(folder, window, monkeypatch):
     found = source(folder, shuffle_rows=window)
     read = []
-    original = ParquetSource._read_group
+    original = ParquetSource._read_table
 
-    def spy(self, group, bad):
+    def spy(self, group):
         read.append((os.path.basename(group.path), group.index))
-        return original(self, group, bad)
+        return original(self, group)
 
-    monkeypatch.setattr(ParquetSource, "_read_group", spy)
+    monkeypatch.setattr(ParquetSource, "_read_table", spy)
     (last,) = found.batches(90, first_step=11)
     assert len(last["row"]) == 10
     if not window:
@@ -147,13 +147,13 @@ def test_what_comes_before_a_step_is_not_read(folder, window, monkeypatch):
 def test_about_two_windows_are_read_ahead(folder, window, monkeypatch):
     found = source(folder, shuffle_rows=window)
     read = []
-    original = ParquetSource._read_group
+    original = ParquetSource._read_table
 
-    def spy(self, group, bad):
+    def spy(self, group):
         read.append(group.num_rows)
-        return original(self, group, bad)
+        return original(self, group)
 
-    monkeypatch.setattr(ParquetSource, "_read_group", spy)
+    monkeypatch.setattr(ParquetSource, "_read_table", spy)
     batches = found.batches(10)
     used = 0
     assert not read

@@ -72,10 +72,10 @@ def test_without_an_end_it_goes_on(source):
 
 
 def test_the_reader_s_own_error_is_kept(source, monkeypatch):
-    def fail(group, bad):
+    def fail(block):
         raise DataError("row 3: bad")
 
-    monkeypatch.setattr(source, "_read_group", fail)
+    monkeypatch.setattr(source, "_read_table", fail)
     pipeline = Pipeline(source, SIZE)
     assert pipeline.error is None
     with pytest.raises(tf.errors.OpError):
