@@ -72,6 +72,7 @@ setup(
         "console_scripts": [
             "wukong-train=trainer.main:main",
             "wukong-export=export.main:main",
+            "wukong-launch=trainer.launch:main",
             "wukong-prepare=trainer.prepare:main",
         ]
     },

@@ -42,6 +42,7 @@ PLACES = {
     "wukong_tf/weights.py": "runs",
     "wukong_tf/__init__.py": "wukong_tf",
     "trainer/data/": "trainer_data",
+    "trainer/distribution/": "distribution",
     "trainer/preparation/": "preparation",
     "trainer/": "trainer",
     "export/": "export",
@@ -68,6 +69,10 @@ RULES = {
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
     "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
+    "distribution": (
+        [*TENSORFLOW, "absl", "trainer.data", "trainer.distribution"],
+        [],
+    ),
     "preparation": (
         ["absl", "numpy", "pyarrow", "tqdm", "trainer.preparation", *FORMS],
         ["apache_beam", "h5py", "tensorflow"],

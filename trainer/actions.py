@@ -1,5 +1,6 @@
 """What happens between the windows of steps, each a plain callable."""
 
+import contextlib
 import math
 import sys
 import time
@@ -8,11 +9,12 @@ from typing import Any
 
 import tqdm
 
-from trainer import checkpoints
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator
 from trainer.loop import Progress, Schedule, Window
-from trainer.recording import MetricsLog, log
+from trainer.recording import Metrics, log
+from trainer.saving import LAST_TRIES, CheckpointWriter
+from wukong_tf.errors import WukongError
 
 HIGHER_IS_BETTER = ("auc", "group_auc")
 
@@ -50,8 +52,10 @@ class ShowProgress:
             self._last_line = now
             log(f"step {progress.step}/{self._schedule.total_steps}: {text}")
 
-    def close(self):
-        """Ends the bar."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
         self._bar.close()
 
 
@@ -74,7 +78,7 @@ class Evaluate:
         evaluator: Evaluator,
         source: Source,
         schedule: Schedule,
-        metrics: MetricsLog,
+        metrics: Metrics,
         *,
         metric: str,
         task: str,
@@ -155,28 +159,24 @@ class SaveCheckpoint:
     """Saves after every evaluation and whenever the schedule says.
 
     Args:
-        run_dir: the run directory.
+        writer: writes them.
         schedule: when one is due.
         arrays: gives canonical names and arrays of the moment.
-        keep: newest checkpoints kept beside the best.
-        metric: name of the metric that the best is best in.
+        metrics: where those that were written are recorded.
     """
 
     def __init__(
         self,
-        run_dir: str,
+        writer: CheckpointWriter,
         schedule: Schedule,
         arrays: Callable,
-        *,
-        keep: int,
-        metric: str,
+        metrics: Metrics,
     ):
-        self._run_dir = run_dir
+        self._writer = writer
         self._schedule = schedule
         self._arrays = arrays
-        self._keep = keep
-        self._metric = metric
-        self._saved: int | None = None
+        self._metrics = metrics
+        self._begun: int | None = None
 
     def __call__(self, progress: Progress, window: Window):
         """Saves, if it is due."""
@@ -187,20 +187,41 @@ class SaveCheckpoint:
         last = progress.step == self._schedule.total_steps
         if evaluated or last or self._schedule.checkpoints_at(progress.step):
             self.save(progress)
+        self._record()
 
     def save(self, progress: Progress):
-        """Saves now, unless this step is saved already."""
-        if self._saved == progress.step:
+        """Begins to save, unless this step is saved already."""
+        if self._begun == progress.step:
             return
-        path = checkpoints.save(
-            self._run_dir, progress.step, progress.to_dict(), self._arrays()
-        )
-        self._saved = progress.step
+        self._begun = progress.step
+        best = None
         if progress.evaluations and progress.evaluations[-1]["best"]:
-            best = progress.evaluations[-1]
-            if best["step"] == progress.step:
-                checkpoints.mark_best(
-                    self._run_dir, progress.step, self._metric, best["value"]
-                )
-        checkpoints.prune(self._run_dir, self._keep)
-        log(f"saved {path}")
+            newest = progress.evaluations[-1]
+            if newest["step"] == progress.step:
+                best = newest["value"]
+        self._writer.save(progress.step, progress.to_dict(), self._arrays, best)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        # After an error, what is being written is finished, not more.
+        with (
+            contextlib.suppress(WukongError)
+            if kind
+            else (contextlib.nullcontext())
+        ):
+            self._writer.close(tries=0 if kind else LAST_TRIES)
+        self._record()
+
+    def _record(self):
+        for saved in self._writer.take_saved():
+            self._metrics.write(
+                "checkpoint",
+                saved.step,
+                {
+                    "bytes": saved.bytes,
+                    "seconds": saved.seconds,
+                    "training_waited": saved.waited,
+                },
+            )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wukong_tf import runs
+from wukong_tf import runs, table_rows
 from wukong_tf.errors import RunError, TrainingError
 from wukong_tf.weights import StoredRows
 
@@ -33,8 +33,8 @@ def save(
     step: int,
     state: dict[str, Any],
     arrays: Iterable[tuple[str, StoredRows | np.ndarray]],
-) -> str:
-    """Publishes a checkpoint and returns its directory.
+) -> tuple[str, int]:
+    """Publishes a checkpoint and returns its directory and bytes.
 
     Args:
         run_dir: the run directory.
@@ -71,6 +71,7 @@ def save(
         os.rename(beside, final)
         shutil.rmtree(f"{beside}-old", ignore_errors=True)
         _sync_directory(folder)
+        size = sum(entry.stat().st_size for entry in os.scandir(final))
     except TrainingError:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -80,7 +81,7 @@ def save(
             f"the checkpoint of step {step} could not be written to "
             f"{folder}: {error}. Earlier checkpoints are whole."
         ) from error
-    return final
+    return final, size
 
 
 def mark_best(run_dir: str, step: int, metric: str, value: float):
@@ -108,11 +109,17 @@ def restore_best(
         os.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
 
 
-def prune(run_dir: str, keep: int):
-    """Removes all checkpoints but the newest `keep` and the best."""
+def prune(run_dir: str, keep: int, every: int = 0):
+    """Removes all checkpoints but some.
+
+    Args:
+        run_dir: the run directory.
+        keep: how many of the newest stay; the best stays too.
+        every: those whose step is a multiple of it stay; 0 for none.
+    """
     best = runs.best_step(run_dir)
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
-        if step != best:
+        if step != best and not (every and step % every == 0):
             shutil.rmtree(path)
 
 
@@ -198,8 +205,7 @@ def _write_array(folder, file_name, name, array):
                 "shape": array.shape,
             },
         )
-        pieces = array.chunks() if isinstance(array, StoredRows) else [array]
-        for chunk in pieces:
+        for chunk in _pieces(array):
             hashing.write(_finite(name, chunk).tobytes())
         file.flush()
         os.fsync(file.fileno())
@@ -209,6 +215,18 @@ def _write_array(folder, file_name, name, array):
         "dtype": str(array.dtype),
         "sha256": hashing.hexdigest(),
     }
+
+
+def _pieces(array):
+    """Runs of rows, so that little is in memory twice."""
+    if isinstance(array, StoredRows):
+        yield from array.chunks()
+    elif not array.ndim:
+        yield array
+    else:
+        size = array.nbytes // max(1, len(array))
+        for start, stop in table_rows.chunks((0, len(array)), size):
+            yield array[start:stop]
 
 
 def _sync_directory(folder):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
+from trainer.distribution.strategies import Distribution
 from trainer.steps import make_eval_step, make_score_step
-from wukong_tf.metrics import exact_auc, grouped_auc, of_sums
+from wukong_tf.metrics import exact_auc, grouped_auc, of_sums, zero_sums
 from wukong_tf.models import ClickModel
 
 
@@ -39,14 +41,16 @@ class Evaluator:
     """Evaluates a model on sources, with one traced function for all.
 
     Args:
-        strategy: where to compute.
+        distribution: where to compute.
         model: the model.
         batch_size: rows of an evaluation step.
-        should_stop: asked before every step; True gives the evaluation up.
+        should_stop: asked before every step, by all workers alike; True
+            gives the evaluation up.
         negative_rate: share of negative rows that the rows to evaluate
             kept, for all tasks. Defaults to None, each task's own.
 
     Attributes:
+        workers: those of the distribution.
         negative_rates: that share by task.
         weights: a context in which the model has the weights to evaluate;
             those that it has anyway, unless another is set.
@@ -54,13 +58,15 @@ class Evaluator:
 
     def __init__(
         self,
-        strategy: tf.distribute.Strategy,
+        distribution: Distribution,
         model: ClickModel,
         batch_size: int,
         should_stop: Callable[[], bool] = lambda: False,
         negative_rate: float | None = None,
     ):
-        self._strategy = strategy
+        self._distribution = distribution
+        self.workers = distribution.workers
+        strategy = distribution.strategy
         self._spec = model.config.features
         self._batch_size = batch_size
         self._should_stop = should_stop
@@ -75,19 +81,63 @@ class Evaluator:
         )
         eval_step = make_eval_step(model, self.negative_rates)
 
-        @tf.function(reduce_retracing=True)
-        def run(batch):
-            sums, logits = strategy.run(eval_step, args=(batch,))
-            return tf.nest.map_structure(
-                lambda part: strategy.reduce("SUM", part, axis=None), sums
-            ), logits
+        def gathered(value):
+            """The rows of all replicas, in order."""
+            if distribution.replicas == 1:
+                return value
+            return strategy.gather(value, axis=0)
 
-        self._run = run
+        def packed_step(batch):
+            """All sums as one vector, which replicas sum at once."""
+            sums, logits = eval_step(batch)
+            flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(sums)]
+            return tf.concat(flat, 0), logits
+
+        def run(batch, keep):
+            sums, logits = strategy.run(packed_step, args=(batch,))
+            sums = strategy.reduce("SUM", sums, axis=None)
+            if not keep:
+                return sums, {}
+            kept = {f"logit:{task}": part for task, part in logits.items()}
+            kept |= {name: batch[name] for name in self._kept_columns()}
+            return sums, {name: gathered(part) for name, part in kept.items()}
+
+        self._run = {
+            keep: tf.function(
+                functools.partial(run, keep=keep), reduce_retracing=True
+            )
+            for keep in (False, True)
+        }
         score_step = make_score_step(model)
-        self._score = tf.function(
-            lambda batch: strategy.run(score_step, args=(batch,)),
-            reduce_retracing=True,
-        )
+
+        @tf.function(reduce_retracing=True)
+        def score(batch):
+            logits = strategy.run(score_step, args=(batch,))
+            return {task: gathered(part) for task, part in logits.items()}
+
+        self._score = score
+
+    def _zero_sums(self):
+        return {task.name: zero_sums() for task in self._spec.tasks}
+
+    def _packed(self) -> int:
+        """Numbers in the vector of all sums."""
+        return sum(int(tf.size(p)) for p in tf.nest.flatten(self._zero_sums()))
+
+    def _unpacked(self, vector):
+        """The sums {task: {name: ...}} in a vector of all."""
+        like = self._zero_sums()
+        parts, at = [], 0
+        for part in tf.nest.flatten(like):
+            size = int(tf.size(part))
+            parts.append(vector[at : at + size].reshape(part.shape))
+            at += size
+        return tf.nest.pack_sequence_as(like, parts)
+
+    def _kept_columns(self):
+        spec = self._spec
+        names = [*(t.label for t in spec.tasks), spec.weight, spec.group]
+        return [name for name in names if name]
 
     def evaluate(
         self, source: Source, *, exact: bool = False
@@ -97,41 +147,48 @@ class Evaluator:
         Args:
             source: the split.
             exact: whether AUC is taken by sorting all rows instead of from
-                65,536 bins. Rows' scores are kept in memory for it, and
-                wherever the spec has a group column: 8 to 24 bytes a row.
+                65,536 bins. Rows' scores are kept in the chief's memory for
+                it, and wherever the spec has a group column: 8 to 24 bytes a
+                row.
+
+        Returns:
+            The metrics, the same for every worker, and the scores, which
+            the chief alone has.
 
         Raises:
             Interrupted: the run was told to stop.
         """
         keep = exact or self._spec.group is not None
-        sums: dict = {}
+        sums = np.zeros(self._packed(), np.float64)
         kept: dict[str, list] = {}
         with self.weights():
             for batch in self._batches(source, labels=True):
-                batch_sums, logits = self._run(batch)
-                for task, parts in batch_sums.items():
-                    total = sums.setdefault(task, {})
-                    for name, part in parts.items():
-                        total[name] = total.get(name, 0.0) + part.numpy()
-                if keep:
-                    self._keep(kept, batch, logits)
-        scores = self._scores(kept) if keep else {}
-        return self._metrics(sums, scores, exact), scores
+                batch_sums, columns = self._run[keep](batch)
+                sums += batch_sums.numpy()
+                if self.workers.is_chief:
+                    for name, value in columns.items():
+                        kept.setdefault(name, []).append(value.numpy())
+        scores = self._scores(kept) if kept else {}
+        metrics = self._metrics(self._unpacked(sums), scores, exact)
+        if keep:
+            metrics = self.workers.from_chief(metrics)
+        return metrics, scores
 
     def score(self, source: Source) -> Iterator[dict[str, np.ndarray]]:
         """{task: logits [B]} of each batch, in order; no label is read."""
         for batch in self._batches(source, labels=False):
             yield {
-                task: self._gather(part)
-                for task, part in self._score(batch).items()
+                task: part.numpy() for task, part in self._score(batch).items()
             }
 
     def _batches(self, source, labels):
-        pipeline = Pipeline(source, self._batch_size, labels=labels)
-        data = self._strategy.distribute_datasets_from_function(
-            lambda context: pipeline.dataset()
+        pipeline = Pipeline(
+            source,
+            self._batch_size,
+            labels=labels,
+            **self._distribution.share(),
         )
-        iterator = iter(data)
+        iterator = self._distribution.iterate(pipeline)
         for _ in range(pipeline.steps_per_epoch):
             if self._should_stop():
                 raise Interrupted
@@ -139,21 +196,6 @@ class Evaluator:
                 yield next(iterator)
             except tf.errors.OpError as error:
                 raise (pipeline.error or error) from None
-
-    def _gather(self, value):
-        """The rows of all replicas, in order, as one array."""
-        local = self._strategy.experimental_local_results(value)
-        return np.concatenate([part.numpy() for part in local])
-
-    def _keep(self, kept, batch, logits):
-        spec = self._spec
-        columns = {task.label: batch[task.label] for task in spec.tasks}
-        columns |= {f"logit:{task}": part for task, part in logits.items()}
-        for name in (spec.weight, spec.group):
-            if name:
-                columns[name] = batch[name]
-        for name, value in columns.items():
-            kept.setdefault(name, []).append(self._gather(value))
 
     def _scores(self, kept):
         columns = {name: np.concatenate(parts) for name, parts in kept.items()}

@@ -75,6 +75,7 @@ def define():
     _model()
     _training()
     _evaluation()
+    _distribution()
     _machine()
 
 
@@ -267,9 +268,11 @@ def _model():
     flags.DEFINE_enum(
         "precision",
         "float32",
-        ("float32", "bfloat16"),
+        ("float32", "bfloat16", "float64"),
         "Arithmetic of the dense part; tables, norms, logits and loss are "
-        "float32 in both. float16 is not offered.",
+        "float32 in the first two. float64, of all of it, is for comparing "
+        "runs to more digits; plans of memory count it as float32. float16 "
+        "is not offered.",
     )
     flags.DEFINE_bool(
         "remat",
@@ -396,6 +399,25 @@ def _training():
         "Newest checkpoints kept; the best is kept beside them.",
         lower_bound=1,
     )
+    flags.DEFINE_integer(
+        "keep_checkpoint_every_steps",
+        0,
+        "Keep checkpoints whose step is a multiple of this too; 0 for none.",
+        lower_bound=0,
+    )
+    flags.DEFINE_bool(
+        "async_checkpoints",
+        True,
+        "Write checkpoints beside training, from a copy of the weights. Where "
+        "the host's memory does not allow a copy, training waits.",
+    )
+    flags.DEFINE_float(
+        "checkpoint_retry_s",
+        30.0,
+        "Seconds after which a checkpoint that could not be written, as on a "
+        "full disk, is tried again.",
+        lower_bound=0.0,
+    )
 
 
 def _evaluation():
@@ -451,6 +473,62 @@ def _evaluation():
         ("auc", "logloss", "ne", "group_auc"),
         "Metric on the valid split that chooses the best checkpoint and "
         "stops early.",
+    )
+
+
+def _distribution():
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ("auto", "one", "mirrored", "multi_worker"),
+        "one: one device. mirrored: all GPUs of this process, or "
+        "--cpu_replicas. multi_worker: one process of several, which "
+        "TF_CONFIG or the variables of a SLURM step name. auto: the last "
+        "where they do, else mirrored where there are several GPUs.",
+    )
+    flags.DEFINE_integer(
+        "cpu_replicas",
+        0,
+        "Replicas of --strategy=mirrored on a machine without GPUs, each on a "
+        "logical CPU; 0 for none.",
+        lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "collectives",
+        "auto",
+        ("auto", "nccl", "ring"),
+        "How replicas of several workers sum: NCCL, or a ring over gRPC. "
+        "auto: NCCL on GPUs, else the ring.",
+    )
+    flags.DEFINE_enum(
+        "table_exchange",
+        "auto",
+        ("auto", "gather", "reduce"),
+        "How replicas sum the gradients of tables. gather: each gets the "
+        "different rows of the others. reduce: as a dense table. auto: for "
+        "each width what sends less.",
+    )
+    flags.DEFINE_integer(
+        "data_lanes",
+        1,
+        "Runs of rows, read side by side, that each batch takes an equal "
+        "share of. They decide which rows make a batch. With as many as "
+        "workers, or a multiple, each worker reads its own rows alone; with "
+        "1, each reads all rows and uses its part.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "worker_timeout_s",
+        30,
+        "Seconds without a sign of life of a worker after which the others "
+        "end, naming it.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "cluster_timeout_s",
+        300,
+        "Seconds to wait for all workers at the start.",
+        lower_bound=1,
     )
 
 

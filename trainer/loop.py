@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
+from trainer.distribution.strategies import Distribution
+from trainer.step_clock import ASKED, GOT, StepClock, Times
 from wukong_tf.errors import TrainingError
 from wukong_tf.metrics import SCALARS
 
@@ -54,6 +56,8 @@ class Window:
         loss: mean loss of its rows.
         seconds: wall time.
         input_wait: share of that time spent waiting for input.
+        times: of the steps; None of a window without any.
+        local_rows: rows that this worker trained on.
         sums: scalar sums of each task over its rows, each scored before it
             was trained on, [tasks, sums]; None where they are not scored.
     """
@@ -65,6 +69,8 @@ class Window:
     seconds: float
     input_wait: float
     sums: np.ndarray | None = None
+    times: Times | None = None
+    local_rows: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,43 +120,49 @@ Action = Callable[[Progress, Window], None]
 
 
 def make_run_steps(
-    strategy: tf.distribute.Strategy, train_step: Callable, tasks: int = 0
+    strategy: tf.distribute.Strategy,
+    train_step: Callable,
+    tasks: int = 0,
+    clock: StepClock | None = None,
 ) -> Callable:
     """One tf.function that runs many training steps.
 
     It takes an iterator and a number of steps, and returns the sum over
-    rows of the loss, the rows, the seconds spent waiting for input, the
-    place, from 0, of the first step whose loss is not finite, or -1, and
-    the sums [tasks, sums] that the steps gave. It ends after such a step.
+    rows of the loss, the rows, those of this worker, the place, from 0, of
+    the first step whose loss is not finite, or -1, and the sums [tasks, sums]
+    that the steps gave. It ends after such a step.
 
     Args:
         strategy: where to compute.
         train_step: to a replica's part of the loss, and, where there are
             `tasks`, of the sums.
         tasks: number of tasks whose sums the step gives. Defaults to 0.
+        clock: notes when each step asked for its batch and got it. Defaults
+            to None, a clock that nobody reads.
     """
+    clock = clock or StepClock()
 
-    def body(iterator, index, loss_sum, rows, waited, bad, sums):
-        asked = _now()
-        with tf.control_dependencies([asked]):
+    def body(iterator, index, loss_sum, rows, local, bad, sums):
+        with tf.control_dependencies([clock.mark(ASKED)]):
             batch = next(iterator)
-        with tf.control_dependencies(tf.nest.flatten(batch)):
-            waited += _now() - asked
+        found = strategy.experimental_local_results(batch[GLOBAL_ROWS])
+        clock.mark(GOT, *found)
+        local += _local_rows(strategy, batch)
         parts = strategy.run(train_step, args=(batch,))
         if tasks:
             parts, more = parts
             sums += strategy.reduce("SUM", more, axis=None)
         loss = strategy.reduce("SUM", parts, axis=None)
-        count = tf.cast(_global_rows(strategy, batch), tf.float64)
+        count = tf.cast(found[0], tf.float64)
         bad = tf.where(tf.math.is_finite(loss), bad, index)
         loss_sum += tf.cast(loss, tf.float64) * count
-        return index + 1, loss_sum, rows + count, waited, bad, sums
+        return index + 1, loss_sum, rows + count, local, bad, sums
 
     @tf.function
     def run_steps(iterator, steps):
         zero = tf.zeros([], tf.float64)
         _, *results = tf.while_loop(
-            lambda index, loss, rows, waited, bad, sums: (
+            lambda index, loss, rows, local, bad, sums: (
                 (index < steps) & (bad < 0)
             ),
             lambda *state: body(iterator, *state),
@@ -158,7 +170,7 @@ def make_run_steps(
                 tf.constant(0),
                 zero,
                 zero,
-                zero,
+                tf.constant(0),
                 tf.constant(-1),
                 tf.zeros([tasks, len(SCALARS)], tf.float64),
             ),
@@ -170,24 +182,18 @@ def make_run_steps(
     return run_steps
 
 
-def _now() -> tf.Tensor:
-    """Seconds of a clock, float64, read whenever the graph comes by.
-
-    The host's clock, since `tf.timestamp` refuses to run where operations
-    must be deterministic.
-    """
-    now = tf.numpy_function(time.perf_counter, [], tf.float64)
-    return tf.ensure_shape(now, [])
-
-
-def _global_rows(strategy, batch):
-    return strategy.experimental_local_results(batch[GLOBAL_ROWS])[0]
+def _local_rows(strategy, batch):
+    """Rows of a batch that this worker's replicas have."""
+    name = next(name for name in batch if name != GLOBAL_ROWS)
+    parts = strategy.experimental_local_results(batch[name])
+    return tf.add_n([tf.shape(part)[0] for part in parts])
 
 
 def train(
     *,
-    strategy: tf.distribute.Strategy,
+    distribution: Distribution,
     run_steps: Callable,
+    clock: StepClock,
     pipeline: Pipeline,
     progress: Progress,
     schedule: Schedule,
@@ -197,13 +203,15 @@ def train(
     """Trains from `progress.step` until the schedule or a stop ends it.
 
     Args:
-        strategy: where to compute.
+        distribution: where to compute.
         run_steps: as `make_run_steps` gives it.
+        clock: that of `run_steps`.
         pipeline: the training rows, from the batch of `progress.step` on.
         progress: moved on in place.
         schedule: when to look up.
         actions: called in order at every wake-up.
-        should_stop: asked after every wake-up; True ends the loop.
+        should_stop: asked after every wake-up, by all workers alike; True
+            ends the loop.
 
     Raises:
         TrainingError: a loss was not finite; the message names the step.
@@ -214,13 +222,11 @@ def train(
         if progress.stopped_early or should_stop():
             return
         if iterator is None:  # not before it is known that a step is due
-            iterator = iter(
-                strategy.distribute_datasets_from_function(
-                    lambda context: pipeline.dataset()
-                )
-            )
+            iterator = distribution.iterate(pipeline)
         stop = schedule.next_stop(progress.step)
-        window = _run_window(run_steps, iterator, pipeline, progress.step, stop)
+        window = _run_window(
+            run_steps, clock, iterator, pipeline, progress.step, stop
+        )
         progress.step = stop
         progress.rows += window.rows
         progress.seconds += window.seconds
@@ -229,13 +235,15 @@ def train(
             action(progress, window)
 
 
-def _run_window(run_steps, iterator, pipeline, step, stop):
+def _run_window(run_steps, clock, iterator, pipeline, step, stop):
+    clock.start()
     began = time.perf_counter()
     try:
         results = run_steps(iterator, tf.constant(stop - step))
     except tf.errors.OpError as error:
         raise (pipeline.error or error) from None
-    loss_sum, rows, waited, bad, sums = (part.numpy() for part in results)
+    loss_sum, rows, local, bad, sums = (part.numpy() for part in results)
+    times = clock.end()
     seconds = time.perf_counter() - began
     if bad >= 0:
         raise TrainingError(
@@ -249,6 +257,8 @@ def _run_window(run_steps, iterator, pipeline, step, stop):
         rows=int(rows),
         loss=float(loss_sum / np.maximum(rows, 1)),
         seconds=seconds,
-        input_wait=float(waited / seconds),
+        input_wait=times.input_wait / seconds,
         sums=sums if len(sums) else None,
+        times=times,
+        local_rows=int(local),
     )

@@ -1,8 +1,9 @@
 """Trains, evaluates, scores or plans: `python -m trainer.main --help`.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory break a rule, or a file cannot be read or written; 75 stopped by a
-signal after saving, and the same command goes on.
+directory break a rule, or a file cannot be read or written; 69 another worker
+was lost; 75 stopped by a signal after saving. After the last two the same
+command goes on.
 """
 
 import os
@@ -13,9 +14,10 @@ from absl import app
 from absl import flags as absl_flags
 
 from trainer import flags
-from wukong_tf.errors import WukongError
+from wukong_tf.errors import LostWorkerError, WukongError
 
 EXIT_ERROR = 2
+EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 EXIT_RESUME = 75  # sysexits' EX_TEMPFAIL: try again
 
 # The table lookup needs TensorFlow's own Keras to be version 2; `import
@@ -62,7 +64,7 @@ def plan(values) -> int:
     train_rows = sources.rows_of_train(values, features)
     sizes = {
         "batch_size": values.batch_size,
-        "dtype": run_config.DTYPES[values.precision],
+        "dtype": run_config.counted_dtype(values.precision),
         "remat": values.remat,
     }
     placed = placement.place(
@@ -95,6 +97,9 @@ def run(argv) -> int:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
         check_flags(values)
         return MODES[values.mode](values)
+    except LostWorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_LOST
     except (WukongError, OSError) as error:  # an OSError names its file
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
@@ -107,7 +112,16 @@ def main():
     for flag in values.flags_by_module_dict()[flags.__name__]:
         # --help shows those of the program that was started.
         values.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(lambda argv: sys.exit(run(argv)))
+    app.run(lambda argv: _exit(run(argv)))
+
+
+def _exit(code):
+    if code == EXIT_LOST:
+        # An end in order would wait for the worker that is gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

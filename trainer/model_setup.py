@@ -8,15 +8,26 @@ from wukong_tf.optimizers import (
     LinearWarmup,
     OptimizerGroups,
     RowwiseAdagrad,
+    exchange,
 )
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.scaling import Cost, cost
 
+SHOWN_TABLES = 8
+
 
 def make_optimizers(
-    model: ClickModel, training: run_config.Training
+    model: ClickModel,
+    training: run_config.Training,
+    ways: dict[str, str] | None = None,
 ) -> OptimizerGroups:
-    """Rowwise Adagrad for the tables, Adam for everything else."""
+    """Rowwise Adagrad for the tables, Adam for everything else.
+
+    Args:
+        model: the model.
+        training: the rates and decays.
+        ways: as `table_ways` gives them. Defaults to None, one replica.
+    """
     warmup = training.warmup_steps
     return OptimizerGroups(
         model.trainable_variables,
@@ -41,7 +52,53 @@ def make_optimizers(
         average=("dense", training.average_weights)
         if training.average_weights
         else None,
+        ways=ways,
     )
+
+
+def table_ways(
+    model: ClickModel,
+    training: run_config.Training,
+    replicas: int,
+    way: str = "auto",
+) -> dict[str, str]:
+    """How replicas sum the gradient of each table, by its path.
+
+    Args:
+        model: the model.
+        training: its batch size counts.
+        replicas: of all workers.
+        way: "gather", "reduce", or "auto": for each what sends less.
+    """
+    found = {}
+    rows = -(-training.batch_size // replicas)
+    for layer in model.tables:
+        found[layer.table.path] = way
+        if way == "auto":
+            ids = rows * sum(layer.plan.columns)
+            found[layer.table.path] = exchange.cheaper_way(
+                layer.plan.rows, ids, replicas
+            )
+    return found
+
+
+def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
+    """How the gradients of tables are summed, for the log."""
+    lines = []
+    for layer in model.tables:
+        plan = layer.plan
+        names = [table.name for table in plan.tables]
+        shown = ", ".join(names[:SHOWN_TABLES])
+        if len(names) > SHOWN_TABLES:
+            shown += f" and {len(names) - SHOWN_TABLES} more"
+        how = "reduced as a whole table"
+        if ways[layer.table.path] == exchange.GATHER:
+            how = "gathered by their different rows"
+        lines.append(
+            f"gradients of tables of width {plan.width} ({plan.rows:,} rows: "
+            f"{shown}) are {how}"
+        )
+    return lines
 
 
 def _row_runs(model, training):
@@ -73,6 +130,6 @@ def model_cost(config: ModelConfig, training: run_config.Training) -> Cost:
     return cost(
         config,
         batch_size=training.batch_size,
-        dtype=run_config.DTYPES[training.precision],
+        dtype=run_config.counted_dtype(training.precision),
         remat=training.remat,
     )

@@ -1,12 +1,12 @@
 """Where tables lie, decided before any of them is allocated."""
 
 import dataclasses
-import os
 import subprocess
 from collections.abc import Sequence
 
 from absl import flags
 
+from trainer import memory
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost
 
@@ -87,7 +87,9 @@ class Placement:
             for table in self.tables
             if table.device == device.name
         )
-        return used + (self.dense_bytes if device is self.devices[0] else 0)
+        return used + (
+            self.dense_bytes if device.name == self.devices[0].name else 0
+        )
 
     def check(self):
         """Refuses what the devices cannot hold.
@@ -108,7 +110,7 @@ class Placement:
                     f"{most.width}), the largest, with its optimizer state "
                     f"{most.bytes + most.state_bytes:,}"
                 )
-            if device is self.devices[0]:
+            if device.name == self.devices[0].name:
                 parts.append(
                     "the dense part with its optimizer state and activations "
                     f"{self.dense_bytes:,}"
@@ -122,7 +124,11 @@ class Placement:
 
 
 def place(
-    found: Cost, devices: Sequence[Device], table_device: str = "auto"
+    found: Cost,
+    devices: Sequence[Device],
+    table_device: str = "auto",
+    *,
+    replicas: int = 1,
 ) -> Placement:
     """Puts the tables of a model on devices.
 
@@ -132,10 +138,19 @@ def place(
         table_device: "accelerator", "cpu", or "auto": on the accelerator
             as many tables as it holds beside the dense part, the smallest
             first, and the others in the host's memory.
+        replicas: how many of the model the host holds. An accelerator holds
+            one. Defaults to 1.
 
     Raises:
-        ConfigError: "accelerator" where there is none.
+        ConfigError: "accelerator" where there is none, or there are several
+            replicas and tables would lie beside an accelerator.
     """
+    devices = [
+        dataclasses.replace(device, bytes=device.bytes // replicas)
+        if device.name == HOST and device.bytes is not None
+        else device
+        for device in devices
+    ]
     dense = found.bytes - found.table_bytes - found.table_state_bytes
     first = devices[0]
     if table_device == ACCELERATOR and first.name != ACCELERATOR:
@@ -157,7 +172,15 @@ def place(
         PlacedTable(t.name, t.rows, t.width, chosen[t.name])
         for t in found.tables
     )
-    return Placement(tables, tuple(devices), dense)
+    placed = Placement(tables, tuple(devices), dense)
+    if replicas > 1 and placed.host_tables:
+        raise ConfigError(
+            f"tables {list(placed.host_tables)} would lie in the host's memory "
+            f"beside an accelerator, which {replicas} replicas cannot share: "
+            "one replica can. Smaller or narrower tables would fit the "
+            "accelerators."
+        )
+    return placed
 
 
 def devices_from_flags(values: flags.FlagValues) -> list[Device]:
@@ -168,7 +191,7 @@ def devices_from_flags(values: flags.FlagValues) -> list[Device]:
     """
     import tensorflow as tf
 
-    host = host_memory()
+    host = memory.total_bytes()
     if values.host_memory_gib:
         host = int(values.host_memory_gib * GIB)
     devices = [Device(HOST, host)]
@@ -178,25 +201,6 @@ def devices_from_flags(values: flags.FlagValues) -> list[Device]:
     if tf.config.list_physical_devices("GPU"):
         return [Device(ACCELERATOR, _accelerator_memory()), *devices]
     return devices
-
-
-def host_memory() -> int | None:
-    """Bytes that this process may use of the host, or None."""
-    limits = []
-    for path in (
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ):
-        try:
-            with open(path, encoding="ascii") as file:
-                limits.append(int(file.read()))
-        except (OSError, ValueError):
-            continue  # no such control group, or no limit
-    try:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (OSError, ValueError):
-        pass
-    return min(limits, default=None)
 
 
 def _accelerator_memory() -> int | None:

@@ -6,17 +6,35 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tqdm
 
+from trainer import memory
 from trainer.data.bad_values import BadValues, Count
+from trainer.distribution.workers import Workers
 from trainer.loop import Progress, Schedule, Window
 from wukong_tf.metrics import SCALARS, of_scalars
 
 METRICS = "metrics.jsonl"
+PERCENTILES = (50, 95, 99)
+
+
+class Metrics(Protocol):
+    """Takes records."""
+
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Adds one record."""
+        ...
+
+
+class NoMetrics:
+    """Takes the records of a worker that is not the chief."""
+
+    def write(self, kind: str, step: int, values: dict[str, Any]):
+        """Does nothing: the chief has the same."""
 
 
 class MetricsLog:
@@ -89,12 +107,19 @@ class WriteTraining:
         schedule: says the epoch.
         rate: from a step to the learning rate.
         bad: counts bad values, where they are counted.
+        workers: tell each other how they fare.
     """
 
     def __init__(
-        self, metrics: MetricsLog, schedule: Schedule, rate, bad: BadValues
+        self,
+        metrics: Metrics,
+        schedule: Schedule,
+        rate,
+        bad: BadValues,
+        workers: Workers,
     ):
         self._metrics = metrics
+        self._workers = workers
         self._schedule = schedule
         self._rate = rate
         self._bad = bad if isinstance(bad, Count) else None
@@ -109,13 +134,46 @@ class WriteTraining:
             "learning_rate": float(self._rate(progress.step - 1)),
             "examples_per_s": window.rows / window.seconds,
             "input_wait": window.input_wait,
+            **worker_figures(window),
         }
+        of_all = self._workers.gather(
+            {
+                "figures": {
+                    "examples_per_s": window.local_rows / window.seconds,
+                    "input_wait": window.input_wait,
+                    **worker_figures(window),
+                },
+                "bad": self._bad and dict(self._bad.counts),
+            }
+        )
+        if len(of_all) > 1:
+            values["workers"] = {
+                str(number): each["figures"]
+                for number, each in enumerate(of_all)
+            }
         if self._bad is not None:
             if self._before is None:  # those of the run before a stop
                 self._before = collections.Counter(progress.bad_values)
-            progress.bad_values = dict(self._before + self._bad.counts)
+            counts = self._before.copy()
+            for each in of_all:
+                counts.update(each["bad"])
+            progress.bad_values = dict(counts)
             values["bad_values"] = progress.bad_values
         self._metrics.write("train", progress.step, values)
+
+
+def worker_figures(window: Window) -> dict[str, Any]:
+    """How one worker fared: step times in ms, shares of time, memory."""
+    found: dict[str, Any] = {}
+    if window.times is not None and len(window.times.steps):
+        found["step_ms"] = {
+            f"p{percent}": window.times.milliseconds(percent)
+            for percent in PERCENTILES
+        }
+        if window.times.exchange is not None:
+            found["all_reduce"] = window.times.exchange / window.seconds
+    found["memory_bytes"] = memory.resident_bytes()
+    return found
 
 
 class Progressive:
@@ -130,7 +188,7 @@ class Progressive:
     """
 
     def __init__(
-        self, metrics: MetricsLog, schedule: Schedule, tasks: Sequence[str]
+        self, metrics: Metrics, schedule: Schedule, tasks: Sequence[str]
     ):
         self._metrics = metrics
         self._schedule = schedule
@@ -179,6 +237,22 @@ class Progressive:
         return dict(zip(SCALARS, map(np.float64, values), strict=True))
 
 
-def log(text: str):
-    """One line for the person who watches, clear of a progress bar."""
-    tqdm.tqdm.write(text, file=sys.stderr)
+_quiet = False
+
+
+def only_chief_logs(is_chief: bool):
+    """Spares the reader the same line from every worker."""
+    global _quiet
+    _quiet = not is_chief
+
+
+def log(text: str, *, of_each: bool = False):
+    """One line for the person who watches, clear of a progress bar.
+
+    Args:
+        text: the line.
+        of_each: whether every worker says it. Defaults to False, the chief
+            alone.
+    """
+    if of_each or not _quiet:
+        tqdm.tqdm.write(text, file=sys.stderr)

@@ -1,8 +1,6 @@
 """The figures that a run ends with."""
 
 import os
-import resource
-import sys
 from typing import Any
 
 from trainer.data.source import Source
@@ -13,12 +11,13 @@ from wukong_tf.errors import RunError
 
 
 def evaluate_splits(
-    evaluator: Evaluator, splits: dict[str, Source]
+    evaluator: Evaluator, splits: dict[str, Source], *, attainable: bool = True
 ) -> tuple[dict[str, Any], dict[str, dict[str, Predictions]]]:
     """Exact metrics and predictions of the held-out splits.
 
     Where a split's true probabilities are known, the metrics hold what is
-    attainable, and the share of the attainable gain in AUC over a coin.
+    attainable, if that is asked for, and the share of the attainable gain in
+    AUC over a coin.
     """
     results: dict[str, Any] = {}
     predictions: dict[str, dict[str, Predictions]] = {}
@@ -27,9 +26,9 @@ def evaluate_splits(
             continue
         source = splits[split]
         metrics, scores = evaluator.evaluate(source, exact=True)
-        attainable = getattr(source, "attainable", None)
-        if attainable is not None:
-            for task, best in attainable().items():
+        known = getattr(source, "attainable", None)
+        if known is not None and attainable:
+            for task, best in known().items():
                 values = metrics[task]
                 values["attainable_auc"] = best["auc"]
                 values["attainable_logloss"] = best["logloss"]
@@ -62,9 +61,3 @@ def compared_metrics(run_dir: str) -> dict[str, Any]:
         for key in ("test", "valid", "run", "model", "progressive")
         if key in content
     }
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -25,6 +25,7 @@ FREE_ON_RESUME = (
     "steps_per_loop",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "keep_checkpoint_every_steps",
     "patience",
 )
 TRAINING = (
@@ -44,6 +45,7 @@ TRAINING = (
     "early_stopping_metric",
     "early_stopping_task",
     "shuffle_rows",
+    "data_lanes",
     "lookup",
     "precision",
     "remat",
@@ -52,7 +54,18 @@ TRAINING = (
     *FREE_ON_RESUME,
 )
 # Keras's names of what --precision says.
-DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+DTYPES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float64": "float64",
+}
+
+
+def counted_dtype(precision: str) -> str:
+    """The dtype policy that bytes are counted for."""
+    return DTYPES["float32" if precision == "float64" else precision]
+
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -76,6 +89,7 @@ class Training:
     early_stopping_metric: str
     early_stopping_task: str
     shuffle_rows: int
+    data_lanes: int
     lookup: str
     precision: str
     remat: bool
@@ -86,6 +100,7 @@ class Training:
     steps_per_loop: int
     checkpoint_every_steps: int
     keep_checkpoints: int
+    keep_checkpoint_every_steps: int
     patience: int
 
     def __post_init__(self):
@@ -100,6 +115,18 @@ class Training:
                 f"which is one pass: --epochs must be 1; received "
                 f"{self.epochs}."
             )
+        if self.data_lanes > 1:
+            if self.eval == "progressive":
+                raise ConfigError(
+                    "--eval=progressive takes rows in the order of the files, "
+                    "which is one lane: --data_lanes must be 1; received "
+                    f"{self.data_lanes}."
+                )
+            if self.batch_size % self.data_lanes:
+                raise ConfigError(
+                    "--batch_size must be a multiple of --data_lanes; "
+                    f"received {self.batch_size} and {self.data_lanes}."
+                )
         if not 0 <= self.average_weights < 1:
             raise ConfigError(
                 "--average_weights must be in [0, 1); received "
@@ -134,6 +161,11 @@ def check_flags(values: flags.FlagValues):
             f"--synthetic contradicts --{given[0]}: the rows come either "
             "from the synthetic log or from files."
         )
+    if values.synthetic and values.data_lanes > 1:
+        raise ConfigError(
+            f"--data_lanes={values.data_lanes} contradicts --synthetic, whose "
+            "rows are made where they are used."
+        )
     if not values.synthetic:
         _refuse(values, "--synthetic is not set", "synthetic_")
     for name, modes in (
@@ -150,6 +182,14 @@ def check_flags(values: flags.FlagValues):
         values.predict_files and values.output
     ):
         raise ConfigError("--mode=predict needs --predict_files and --output.")
+    if values.precision == "float64" and (
+        values.model != "wukong" or values.lookup != "take"
+    ):
+        raise ConfigError(
+            "--precision=float64 needs --model=wukong and --lookup=take, as "
+            "the tables of TensorFlow Recommenders are float32; received "
+            f"--model={values.model} and --lookup={values.lookup}."
+        )
     if values.remat and values.model != "wukong":
         raise ConfigError(
             f"--remat contradicts --model={values.model}; it belongs to "

@@ -6,17 +6,18 @@ import os
 from typing import Any
 
 from trainer import start_checks
+from trainer.memory import peak_bytes
 from trainer.model_setup import model_cost
 from trainer.recording import log
 from trainer.report import write_report
-from trainer.results import compared_metrics, evaluate_splits, peak_bytes
+from trainer.results import compared_metrics, evaluate_splits
 from trainer.session import Session
 from wukong_tf import runs
 from wukong_tf.weights import assign_slots, model_slots
 
 
 def report(session: Session) -> dict[str, Any]:
-    """Evaluates the best checkpoint exactly and writes report/.
+    """Evaluates the best checkpoint exactly; the chief writes report/.
 
     Raises:
         Interrupted: the run was told to stop.
@@ -25,8 +26,12 @@ def report(session: Session) -> dict[str, Any]:
     model, splits = session.model, session.splits
     assign_slots(model_slots(model), found)
     session.evaluator.weights = contextlib.nullcontext  # they are in place
-    with session.stop:
-        results, predictions = evaluate_splits(session.evaluator, splits)
+    with session.signal:
+        results, predictions = evaluate_splits(
+            session.evaluator, splits, attainable=session.workers.is_chief
+        )
+    if not session.workers.is_chief:
+        return results
     progress = session.progress
     results["run"] = {
         "checkpoint_step": found.step,

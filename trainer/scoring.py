@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
-from trainer import distribution, run_config, sources, start_checks
+from trainer import run_config, sources, start_checks
 from trainer.checkpoints import write_json
+from trainer.distribution import lost
+from trainer.distribution.strategies import set_up
 from trainer.evaluation import Evaluator
 from trainer.placement import devices_from_flags, place
-from trainer.recording import log
+from trainer.recording import log, only_chief_logs
 from trainer.results import evaluate_splits
 from wukong_tf import runs
 from wukong_tf.errors import ConfigError, DataError
@@ -26,22 +28,25 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
     if not os.path.isdir(values.run_dir):
         raise ConfigError(f"--run_dir={values.run_dir}: there is no such run.")
     training = runs.read_config(values.run_dir)["training"]
-    strategy = distribution.set_up(
-        seed=training["seed"],
-        deterministic=values.deterministic,
-        intra_op=values.intra_op_threads,
-        inter_op=values.inter_op_threads,
+    distribution = set_up(
+        values, seed=training["seed"], deterministic=values.deterministic
     )
+    only_chief_logs(distribution.workers.is_chief)
     config = runs.read_model_config(values.run_dir)
     dtype = run_config.DTYPES[training["precision"]]
     # As it was trained: what scoring takes is less.
     placed = place(
-        cost(config, batch_size=training["batch_size"], dtype=dtype),
+        cost(
+            config,
+            batch_size=training["batch_size"],
+            dtype=run_config.counted_dtype(training["precision"]),
+        ),
         devices_from_flags(values),
         values.table_device,
+        replicas=distribution.replicas_on_this_host,
     )
     placed.check()
-    with strategy.scope():
+    with distribution.strategy.scope():
         model = runs.load_run(
             values.run_dir,
             values.checkpoint,
@@ -51,7 +56,7 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
             keep_units=runs.parse_keep_units(values.keep_units),
         )
     return Evaluator(
-        strategy,
+        distribution,
         model,
         values.eval_batch_size,
         negative_rate=values.eval_negative_rate,
@@ -75,7 +80,11 @@ def run_evaluation(values: flags.FlagValues):
     splits.pop("train", None)
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
-    results, _ = evaluate_splits(_evaluator(values), splits)
+    evaluator = _evaluator(values)
+    with lost.named(evaluator.workers):
+        results, _ = evaluate_splits(evaluator, splits)
+    if not evaluator.workers.is_chief:
+        return
     if found := start_checks.bad_values(splits):
         results["bad_values"] = found
     print(json.dumps(results, indent=2))
@@ -101,6 +110,10 @@ def run_prediction(values: flags.FlagValues):
     ]
     schema = pa.schema([(name, pa.float32()) for name in names])
     rows = 0
+    if not evaluator.workers.is_chief:
+        for _ in evaluator.score(source):
+            pass  # The chief writes what all of them score.
+        return
     with (
         _written(values.output) as beside,
         pq.ParquetWriter(beside, schema) as writer,

@@ -1,20 +1,26 @@
 """Puts a run together: model, optimizers, data, and what happens between."""
 
+import contextlib
+
 from absl import flags
 
 from trainer import actions, checkpoints, recording, run_config
 from trainer.data.bad_values import REFUSE
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
+from trainer.distribution.strategies import Distribution
 from trainer.evaluation import Evaluator, Interrupted
 from trainer.loop import Progress, Schedule, Window, make_run_steps, train
-from trainer.model_setup import make_optimizers
+from trainer.model_setup import describe_ways, make_optimizers, table_ways
 from trainer.placement import Placement
 from trainer.recording import log
+from trainer.saving import CheckpointWriter, Retention
+from trainer.step_clock import StepClock
 from trainer.steps import make_train_step
 from trainer.stop_signal import StopSignal
 from wukong_tf import runs
 from wukong_tf.config import ModelConfig
+from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import LinearWarmup
 from wukong_tf.warm_start import carry_over
@@ -45,11 +51,11 @@ def make_schedule(source: Source, training: run_config.Training) -> Schedule:
 
 
 class Session:
-    """One run in one process.
+    """One run, or a worker's part in it.
 
     Args:
         values: the parsed flags.
-        strategy: where to compute.
+        distribution: where to compute.
         config: the model.
         splits: the sources by split.
         placement: where the tables lie.
@@ -58,7 +64,7 @@ class Session:
     def __init__(
         self,
         values: flags.FlagValues,
-        strategy,
+        distribution: Distribution,
         config: ModelConfig,
         splits: dict[str, Source],
         placement: Placement,
@@ -66,12 +72,14 @@ class Session:
         self.values = values
         self.run_dir = values.run_dir
         self.training = run_config.training_from_flags(values)
-        self.strategy = strategy
+        self.distribution = distribution
+        self.workers = distribution.workers
         self.splits = splits
         self.schedule = make_schedule(splits["train"], self.training)
         self.progress = Progress()
-        self.stop = StopSignal()
-        with strategy.scope():
+        self.signal = StopSignal()
+        self.stopped = False
+        with distribution.strategy.scope():
             self.model = build_model(
                 config,
                 lookup=self.training.lookup,
@@ -79,25 +87,44 @@ class Session:
                 host_tables=placement.host_tables,
                 **({"remat": True} if self.training.remat else {}),
             )
-            self.groups = make_optimizers(self.model, self.training)
+            self.ways = table_ways(
+                self.model,
+                self.training,
+                distribution.replicas,
+                values.table_exchange,
+            )
+            self.groups = make_optimizers(self.model, self.training, self.ways)
             self.groups.build()
         self.slots = training_slots(self.model, self.groups)
         self.evaluator = Evaluator(
-            strategy,
+            distribution,
             self.model,
             self.training.eval_batch_size,
-            self.stop,
+            self.should_stop,
             values.eval_negative_rate,
         )
         if self.groups.average is not None:
             self.evaluator.weights = self.groups.average.applied
+
+    def describe_exchange(self) -> list[str]:
+        """How replicas and workers share the run, for the log."""
+        lines = []
+        if self.distribution.replicas > 1:
+            lines += describe_ways(self.model, self.ways)
+        workers, lanes = self.workers.count, self.training.data_lanes
+        if workers > 1 and lanes % workers and not self.values.synthetic:
+            lines.append(
+                f"each of {workers} workers reads rows of others too, since "
+                f"--data_lanes={lanes} is no multiple of their number"
+            )
+        return lines
 
     def restore(self):
         """Goes on from the newest whole checkpoint, if there is one.
 
         Otherwise from another run's, if --init_from names one.
         """
-        found = checkpoints.newest_whole(self.run_dir, log)
+        found = self._newest_whole()
         if found is None:
             if self.values.init_from:
                 self.start_from(self.values.init_from)
@@ -108,13 +135,36 @@ class Session:
         self.progress.stopped_early = actions.patience_is_out(
             self.progress.evaluations, self.training.patience
         )
-        checkpoints.restore_best(
-            self.run_dir,
-            found.step,
-            self.progress.evaluations,
-            self.training.early_stopping_metric,
-        )
+        if self.workers.is_chief:
+            checkpoints.restore_best(
+                self.run_dir,
+                found.step,
+                self.progress.evaluations,
+                self.training.early_stopping_metric,
+            )
         log(f"going on from step {found.step} ({found.path})")
+
+    def _newest_whole(self) -> runs.Checkpoint | None:
+        """The checkpoint that the chief goes on from."""
+        found = None
+        if self.workers.is_chief:
+            found = checkpoints.newest_whole(self.run_dir, log)
+        step = self.workers.from_chief(found and found.step)
+        if step is None or found is not None:
+            return found
+        path = dict(runs.checkpoint_paths(self.run_dir)).get(step)
+        if path is None:
+            raise RunError(
+                f"--run_dir={self.run_dir}: the chief goes on from step "
+                f"{step}, which worker {self.workers.index} does not see; the "
+                "run directory must be on a file system that all workers share."
+            )
+        return runs.open_checkpoint(path)
+
+    def should_stop(self) -> bool:
+        """Whether any worker was told to stop; asked by all at once."""
+        self.stopped = self.stopped or self.workers.any(self.signal())
+        return self.stopped
 
     def start_from(self, run_dir: str):
         """Takes what fits of another run's best checkpoint."""
@@ -151,15 +201,15 @@ class Session:
             self.schedule,
             self.training,
         )
-        metrics = recording.MetricsLog(self.run_dir, progress.step)
-        show = actions.ShowProgress(schedule, progress.step)
-        save = actions.SaveCheckpoint(
-            self.run_dir,
-            schedule,
-            lambda: read_slots(self.slots),
-            keep=training.keep_checkpoints,
-            metric=training.early_stopping_metric,
-        )
+        metrics: recording.Metrics = recording.NoMetrics()
+        chief: list = []  # what the chief alone does
+        save = show = None
+        if self.workers.is_chief:
+            metrics = recording.MetricsLog(self.run_dir, progress.step)
+            show = actions.ShowProgress(schedule, progress.step)
+            save = self._make_save(metrics)
+            chief = [show, save]
+        clock = StepClock(self.distribution.local_replicas)
         tasks = [task.name for task in self.model.config.features.tasks]
         evaluate = None
         if "valid" in self.splits:
@@ -179,6 +229,7 @@ class Session:
             schedule,
             rate,
             getattr(self.splits["train"], "bad", REFUSE),
+            self.workers,
         )
         epoch, step = divmod(progress.step, schedule.steps_per_epoch)
         pipeline = Pipeline(
@@ -188,15 +239,19 @@ class Session:
             step=step,
             epochs=None,
             steps=schedule.total_steps - progress.step,
+            **self.distribution.share(),
         )
-        with self.stop:
+        with self.signal, contextlib.ExitStack() as closing:
+            for action in chief:
+                closing.enter_context(action)
             try:
                 if evaluate is not None:
                     self._catch_up(evaluate, save)
                 train(
-                    strategy=self.strategy,
+                    distribution=self.distribution,
+                    clock=clock,
                     run_steps=make_run_steps(
-                        self.strategy,
+                        self.distribution.strategy,
                         make_train_step(
                             self.model,
                             self.groups,
@@ -204,28 +259,48 @@ class Session:
                             negative_rates=self.evaluator.negative_rates
                             if progressive
                             else None,
+                            clock=clock
+                            if self.distribution.times_exchange
+                            else None,
                         ),
                         len(tasks) if progressive else 0,
+                        clock,
                     ),
                     pipeline=pipeline,
                     progress=progress,
                     schedule=schedule,
                     actions=[
                         record,
-                        show,
+                        *chief[:1],
                         recording.Progressive(metrics, schedule, tasks),
                         *([] if evaluate is None else [evaluate]),
-                        save,
+                        *chief[1:],
                     ],
-                    should_stop=self.stop,
+                    should_stop=self.should_stop,
                 )
             except Interrupted:
                 pass
-            finally:
-                show.close()
-            if self.stop.received:
+            if self.stopped and save is not None:
                 save.save(progress)
-        return not self.stop.received
+        self.workers.gather(None)  # The chief has written what it had to.
+        return not self.stopped
+
+    def _make_save(self, metrics):
+        training = self.training
+        writer = CheckpointWriter(
+            self.run_dir,
+            Retention(
+                training.keep_checkpoints,
+                training.keep_checkpoint_every_steps,
+                training.early_stopping_metric,
+            ),
+            log,
+            in_background=self.values.async_checkpoints,
+            retry_s=self.values.checkpoint_retry_s,
+        )
+        return actions.SaveCheckpoint(
+            writer, self.schedule, lambda: read_slots(self.slots), metrics
+        )
 
     def _catch_up(self, evaluate, save):
         """The evaluation that a stop may have cut short."""
@@ -235,4 +310,5 @@ class Session:
         if progress.step and due and progress.step not in done:
             window = Window(max(0, progress.step - 1), 0, 0, 0.0, 0.0, 0.0)
             evaluate(progress, window)
-            save(progress, window)
+            if save is not None:
+                save(progress, window)

@@ -107,6 +107,7 @@ def open_sources(
                 shuffle_rows=values.shuffle_rows if split == "train" else 0,
                 seed=values.seed,
                 in_order=values.eval == "progressive",
+                lanes=values.data_lanes if split == "train" else 1,
                 bad=bad_values(values),
             )
     if values.mode == "train":

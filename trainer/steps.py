@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS
+from trainer.step_clock import SUMMED, SUMMING, StepClock
 from wukong_tf.config import FeatureSpec
 from wukong_tf.metrics import SCALARS, binary_sums, scalar_sums
 from wukong_tf.models import ClickModel
@@ -24,9 +25,9 @@ def global_loss(
     and divided by the rows of the global batch. A row without a label adds
     nothing to its task. The parts of all replicas add up to the loss.
     """
-    total = tf.constant(0.0)
+    parts = []
     for task in spec.tasks:
-        labels = batch[task.label]
+        labels = tf.cast(batch[task.label], logits[task.name].dtype)
         known = tf.math.is_finite(labels)
         loss = tf.nn.sigmoid_cross_entropy_with_logits(
             # Chosen before the loss: a NaN there would reach the gradients.
@@ -35,9 +36,10 @@ def global_loss(
         )  # [B]
         loss = tf.where(known, loss, 0.0)
         if spec.weight:
-            loss *= batch[spec.weight]
-        total += task.loss_weight * tf.reduce_sum(loss)
-    return total / batch[GLOBAL_ROWS]
+            loss *= tf.cast(batch[spec.weight], loss.dtype)
+        parts.append(task.loss_weight * tf.reduce_sum(loss))
+    total = tf.add_n(parts)
+    return total / tf.cast(batch[GLOBAL_ROWS], total.dtype)
 
 
 def make_train_step(
@@ -46,6 +48,7 @@ def make_train_step(
     *,
     jit_compile: bool = False,
     negative_rates: dict[str, float] | None = None,
+    clock: StepClock | None = None,
 ) -> Callable[[Batch], Any]:
     """A function that takes one training step on a replica's batch.
 
@@ -57,6 +60,8 @@ def make_train_step(
         negative_rates: where the batch is to be scored before the step, by
             task the share of negative rows that it kept. Defaults to None,
             it is not scored.
+        clock: notes the time that the sum over replicas takes. Defaults to
+            None, nothing does.
 
     Returns:
         A function to the replica's part of the loss before the step; with
@@ -83,10 +88,33 @@ def make_train_step(
             sums = _batch_sums(
                 spec, model.served_logits(logits), batch, negative_rates
             )
-        groups.apply(tape.gradient(loss, variables))
+        gradients = tape.gradient(loss, variables)
+        groups.apply(_summed(groups, gradients, clock))
         return loss if sums is None else (loss, sums)
 
     return train_step
+
+
+def _summed(groups, gradients, clock):
+    """The gradients of the global batch."""
+    context = tf.distribute.get_replica_context()
+    if clock is None or context.num_replicas_in_sync == 1:
+        return groups.sum_over_replicas(gradients)
+    # Nothing is sent before all is there, or the clock would count the
+    # backward pass.
+    with tf.control_dependencies([clock.mark(SUMMING, *_flat(gradients))]):
+        gradients = tf.nest.map_structure(
+            tf.identity, gradients, expand_composites=True
+        )
+    gradients = groups.sum_over_replicas(gradients)
+    with tf.control_dependencies([clock.mark(SUMMED, *_flat(gradients))]):
+        return tf.nest.map_structure(
+            tf.identity, gradients, expand_composites=True
+        )
+
+
+def _flat(gradients):
+    return tf.nest.flatten(gradients, expand_composites=True)
 
 
 def _drops_out(config) -> bool:

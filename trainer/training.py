@@ -1,5 +1,6 @@
 """`--mode=train`: from flags to a run that has come to its end."""
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -7,17 +8,18 @@ import time
 from absl import flags
 
 from trainer import (
-    distribution,
     run_config,
     run_directory,
     sources,
     start_checks,
 )
+from trainer.distribution import agreement, lost
+from trainer.distribution.strategies import set_up
 from trainer.evaluation import Interrupted
 from trainer.model_setup import model_cost
 from trainer.placement import devices_from_flags, place
 from trainer.plan import describe_model
-from trainer.recording import log
+from trainer.recording import log, only_chief_logs
 from trainer.results import compared_metrics
 from trainer.run_report import report
 from trainer.session import Session
@@ -30,12 +32,16 @@ def run_training(values: flags.FlagValues) -> bool:
     """`--mode=train`; True where the run came to its end."""
     began = time.perf_counter()
     training = run_config.training_from_flags(values)
-    strategy = distribution.set_up(
-        seed=training.seed,
-        deterministic=training.deterministic,
-        intra_op=values.intra_op_threads,
-        inter_op=values.inter_op_threads,
+    distribution = set_up(
+        values, seed=training.seed, deterministic=training.deterministic
     )
+    with lost.named(distribution.workers):
+        return _train(values, training, distribution, began)
+
+
+def _train(values, training, distribution, began):
+    workers = distribution.workers
+    only_chief_logs(workers.is_chief)
     features = sources.open_features(values)
     config = run_config.model_from_flags(values, features)
     splits = sources.open_sources(values, features)
@@ -44,6 +50,7 @@ def run_training(values: flags.FlagValues) -> bool:
         model_cost(config, training),
         devices_from_flags(values),
         values.table_device,
+        replicas=distribution.replicas_on_this_host,
     )
     placed.check()
     model = config.to_dict()
@@ -55,20 +62,31 @@ def run_training(values: flags.FlagValues) -> bool:
         "data": {split: s.num_rows for split, s in splits.items()}
         | ({"seed": values.synthetic_seed} if values.synthetic else {}),
     }
+    agreement.check_same(
+        workers,
+        agreement.identity({**content, "features": features.to_dict()}, splits),
+    )
     seen = start_checks.check_splits(
         splits, allow_overlap=values.allow_file_overlap
     )
-    with run_directory.locked(values.run_dir):
-        run_directory.claim(values.run_dir, content, features)
-        held_out = next(
-            splits[split]
-            for split in ("test", "valid", "train")
-            if split in splits
-        )
-        run_directory.write_samples(values.run_dir, held_out)
-        session = Session(values, strategy, config, splits, placed)
+    # The chief alone writes; the others begin once it may.
+    with contextlib.ExitStack() as held:
+        if workers.is_chief:
+            held.enter_context(run_directory.locked(values.run_dir))
+            run_directory.claim(values.run_dir, content, features)
+            held_out = next(
+                splits[split]
+                for split in ("test", "valid", "train")
+                if split in splits
+            )
+            run_directory.write_samples(values.run_dir, held_out)
+        workers.gather(None)
+        session = Session(values, distribution, config, splits, placed)
         log(describe_model(session.model))
-        log(distribution.describe(strategy))
+        for line in distribution.describe(training.batch_size):
+            log(line)
+        for line in session.describe_exchange():
+            log(line)
         for split, source in splits.items():
             log(f"{split}: {source.num_rows:,} rows")
         for line in seen:

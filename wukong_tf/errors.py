@@ -23,3 +23,7 @@ class TrainingError(WukongError, RuntimeError):
 
 class ExportError(WukongError, RuntimeError):
     """An exported version could not be made, proven or published."""
+
+
+class LostWorkerError(WukongError, RuntimeError):
+    """Another worker of a run is gone, or no longer answers."""

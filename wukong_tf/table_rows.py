@@ -36,6 +36,16 @@ def read(variable, start: int, stop: int) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable.value[start:stop])
 
 
+def local(value):
+    """The copy of a TensorFlow variable that the replica at work has.
+
+    A lookup in a variable that tf.distribute mirrors would read, and copy,
+    all of it; in one of its copies it reads rows alone.
+    """
+    get = getattr(value, "_get", None)  # of mirrored variables alone
+    return value if get is None else get()
+
+
 def write(
     variable,
     rows: tuple[int, int],

@@ -153,8 +153,14 @@ class StoredRows:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         del copy  # what is read is a copy already
-        parts = list(self.chunks())
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self._slot.rows is None:
+            (whole,) = self.chunks()
+        else:
+            whole = np.empty(self.shape, self.dtype)
+            start = 0
+            for chunk in self.chunks():
+                whole[start : start + len(chunk)] = chunk
+                start += len(chunk)
         return whole if dtype is None else whole.astype(dtype)
 
 

@@ -35,7 +35,9 @@ def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):
         "none": np.zeros((0, 4), np.float16),
         "../odd name:1": np.array([True, False]),
     }
-    path = checkpoints.save(str(tmp_path), 12, {"k": [1, None]}, saved.items())
+    path, _ = checkpoints.save(
+        str(tmp_path), 12, {"k": [1, None]}, saved.items()
+    )
     assert os.path.dirname(path) == str(tmp_path / runs.CHECKPOINTS)
     found = runs.open_checkpoint(path)
     assert (found.step, found.state, len(found)) == (12, {"k": [1, None]}, 4)

@@ -9,7 +9,7 @@ import pytest
 from tests import small_models
 from tests.errors import assert_refused
 from tests.trainer.cli import arguments, run
-from trainer import placement
+from trainer import memory
 from trainer.placement import Device, place
 from wukong_tf import runs
 from wukong_tf.models import build_model
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_table():
 
 
 def test_the_host_says_its_memory():
-    assert 2**28 < placement.host_memory() < 2**50
+    assert 2**28 < memory.total_bytes() < 2**50
 
 
 def test_plan_prints_devices_and_refuses(capsys):
@@ -125,7 +125,7 @@ def test_host_tables_are_the_same_model(tmp_path):
 @pytest.mark.slow
 def test_a_run_with_host_tables_is_the_same_run(tmp_path):
     found = []
-    for name, memory in (("one", 1.0), ("other", 0.004)):
+    for name, gib in (("one", 1.0), ("other", 0.004)):
         options = {
             "synthetic": True,
             "synthetic_train_rows": 2_000,
@@ -134,7 +134,7 @@ def test_a_run_with_host_tables_is_the_same_run(tmp_path):
             "batch_size": 8,
             "max_steps": 20,
             "run_dir": tmp_path / name,
-            "accelerator_memory_gib": memory,
+            "accelerator_memory_gib": gib,
         }
         assert run(*arguments(**options)) == 0
         found.append(dict(runs.find_checkpoint(str(tmp_path / name))))

@@ -12,17 +12,17 @@ def pool(feature: CategoricalFeature, rows, ids, weights=None):
 
     Args:
         feature: a feature with `pooling`.
-        rows: its table's rows for `ids`, float32 [B, L, W].
+        rows: its table's rows for `ids`, [B, L, W].
         ids: [B, L]; id 0 is padding and counts for nothing.
         weights: [B, L], or None where each id weighs 1.
 
     Returns:
-        float32 [B, 1, W]; zeros for an empty bag, and for one whose weights
+        [B, 1, W]; zeros for an empty bag, and for one whose weights
         are all 0.
     """
-    real = ops.cast(ops.not_equal(ids, PADDING_ID), "float32")  # [B, L]
+    real = ops.cast(ops.not_equal(ids, PADDING_ID), rows.dtype)  # [B, L]
     if weights is not None:
-        real = real * ops.cast(weights, "float32")
+        real = real * ops.cast(weights, rows.dtype)
     if feature.pooling == "mean":
         real = real * _inverse(ops.sum(real, axis=1, keepdims=True))
     elif feature.pooling == "sqrtn":

@@ -42,8 +42,8 @@ class FeatureEmbedding(keras.layers.Layer):
             count; otherwise each feature gives one row. Defaults to True.
         host_tables: names of the tables that lie in the host's memory while
             the rest is on an accelerator. Defaults to (), none.
-
-    All of it is float32: tables and raw numbers lose too much in bfloat16.
+        dtype: of all of it, "float32" or "float64": tables and raw numbers
+            lose too much in bfloat16. Defaults to "float32".
 
     Input:
         a dict of feature name to ids [B] or [B, 1], bags of ids and their
@@ -68,15 +68,16 @@ class FeatureEmbedding(keras.layers.Layer):
         lookup: str = "take",
         own_widths: bool = True,
         host_tables: Collection[str] = (),
+        dtype: str = "float32",
         name: str = "feature_embedding",
     ):
-        super().__init__(name=name, dtype="float32")
+        super().__init__(name=name, dtype=dtype)
         self.spec = spec if own_widths else _one_row_each(spec)
         self.embedding_dim = embedding_dim
         self.bottom_mlp_units = tuple(bottom_mlp_units)
         self.numeric_embeddings = numeric_embeddings
         self.dropout = keras.layers.Dropout(
-            dropout, dtype="float32", name="dropout"
+            dropout, dtype=dtype, name="dropout"
         )
         dropped = [f for f in self.spec.categorical if f.unit_dropout]
         self.unit_dropout = UnitDropout(dropped) if dropped else None
@@ -90,6 +91,7 @@ class FeatureEmbedding(keras.layers.Layer):
                     for each in table.tables
                 ],
                 seed=seed,
+                dtype=dtype,
             )
             for table in plan_tables(
                 self.spec,
@@ -146,7 +148,7 @@ class FeatureEmbedding(keras.layers.Layer):
             self.embedding_dim,
             use_bias=False,
             kernel_initializer="lecun_normal",
-            dtype="float32",
+            dtype=self.dtype_policy,
             name=scope_name(f"projection_{feature}"),
         )
         projection.build((None, width))
@@ -157,7 +159,7 @@ class FeatureEmbedding(keras.layers.Layer):
         rows = owner.num_embeddings if owner else self.numeric_embeddings
         return MLP(
             (*units, rows * self.embedding_dim),
-            dtype="float32",
+            dtype=self.dtype_policy,
             name=scope_name(name),
         )
 

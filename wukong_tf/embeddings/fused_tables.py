@@ -15,14 +15,14 @@ class FusedEmbedding(keras.layers.Layer):
     """All tables of one width, as one variable.
 
     Each feature's ids are shifted by its table's offset, so that one lookup
-    reads the rows of every feature, and one scatter updates them. The table
-    is float32 under every dtype policy.
+    reads the rows of every feature, and one scatter updates them.
 
     Args:
         table: the plan of the fused table.
         lookup: "take" or "tfrs", the engine that reads the rows.
         initial_scales: for each table of the plan, the scale s of its rows,
             which start uniform in [-s, s]. Defaults to None, zeros.
+        dtype: of the table. Defaults to "float32".
         seed: of the rows; with a table's name and a row's number it says
             what the row starts as. Defaults to None, Keras's next seed.
 
@@ -42,8 +42,9 @@ class FusedEmbedding(keras.layers.Layer):
         lookup: str = "take",
         initial_scales: Sequence[float] | None = None,
         seed: int | None = None,
+        dtype: str = "float32",
     ):
-        super().__init__(name=table.name, dtype="float32")
+        super().__init__(name=table.name, dtype=dtype)
         self.plan = table
         self.lookup = make_lookup(lookup)
         self.initial_scales = initial_scales or [0.0] * len(table.tables)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from keras import ops
 
+from wukong_tf import table_rows
 from wukong_tf.errors import ConfigError
 
 LOOKUPS = ("take", "tfrs")
@@ -33,7 +34,7 @@ class TakeLookup:
 
     def __call__(self, table, ids):
         """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
-        value = table.value
+        value = table_rows.local(table.value)
         if hasattr(value, "sparse_read"):
             # TensorFlow's variable. keras.ops.take would read all of it for
             # its shape, and outside a graph that copies the table.

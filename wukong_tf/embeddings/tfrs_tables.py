@@ -10,6 +10,8 @@ import os
 import tensorflow as tf
 from tensorflow.python.ops import resource_variable_ops
 
+from wukong_tf import table_rows
+
 
 def _import_tfrs():
     try:
@@ -39,6 +41,11 @@ class TFRSLookup:
 
     def build(self, layer, rows, width, features):
         """The table [rows, width] of zeros, a weight of `layer` now."""
+        if layer.variable_dtype != "float32":
+            raise ValueError(
+                'lookup="tfrs" has float32 tables alone; received '
+                f'{layer.variable_dtype}. lookup="take" has any.'
+            )
         tpu = tf.tpu.experimental.embedding
         config = tpu.TableConfig(
             rows,
@@ -63,8 +70,15 @@ class TFRSLookup:
 
     def __call__(self, table, ids):
         """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
-        del table  # the engine holds the same variable
-        return self._engine({"ids": tf.cast(ids, tf.int32)})["ids"]
+        # The engine holds the same variable. Given a mirrored one, it would
+        # read all of it; so for this call it holds the replica's own copy.
+        held = self._engine._tpu_embedding._variables["table"]
+        whole = held["parameters"]
+        held["parameters"] = table_rows.local(table.value)
+        try:
+            return self._engine({"ids": tf.cast(ids, tf.int32)})["ids"]
+        finally:
+            held["parameters"] = whole
 
 
 def _keras_creator(layer, made):

@@ -22,7 +22,7 @@ class ClickModel(keras.Model):
         name: of the model. Defaults to the configuration's model name, the
             same for every instance, so that weights' paths are too.
         dtype: Keras dtype policy of the dense part; tables, norms and
-            logits are float32 under every policy.
+            logits are float32 under every policy but float64.
     """
 
     config: Any  # of the subclass's own kind

@@ -5,7 +5,7 @@ from keras import ops
 
 from wukong_tf.config import EmbeddingModelConfig
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding, scope_name
-from wukong_tf.layers import MLP
+from wukong_tf.layers import MLP, arguments
 from wukong_tf.models.click_model import ClickModel
 
 
@@ -36,6 +36,8 @@ class EmbeddingModel(ClickModel):
         extra_width=0,
     ):
         super().__init__(config, name=name, dtype=dtype)
+        # float32, or float64 where all is.
+        self._wide = arguments.norm_dtype(self.dtype_policy.variable_dtype)
         self.feature_embedding = FeatureEmbedding(
             config.features,
             config.embedding_dim + extra_width,
@@ -45,6 +47,7 @@ class EmbeddingModel(ClickModel):
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             host_tables=host_tables,
+            dtype=self._wide,
         )
         self.build()
 
@@ -77,9 +80,9 @@ class EmbeddingModel(ClickModel):
         return heads
 
     def logits(self, heads, x, training):
-        """{task: float32 [B, 1]} of what the heads make of x."""
+        """{task: [B, 1]} of what the heads make of x, not in bfloat16."""
         return {
-            task.name: ops.cast(head(x, training=training), "float32")
+            task.name: ops.cast(head(x, training=training), self._wide)
             for task, head in zip(
                 self.config.features.tasks, heads, strict=True
             )

@@ -15,7 +15,13 @@ class ClippedAdam(keras.optimizers.Adam):
     spares the passes over memory that Keras's own formula makes.
 
     Takes the arguments of `keras.optimizers.Adam`.
+
+    Attributes:
+        gradients_are_summed: whether the gradients that `apply` gets are
+            those of all replicas already. False by default.
     """
+
+    gradients_are_summed = False
 
     def update_step(self, gradient, variable, learning_rate):
         """Moves `variable` and its two moments."""
@@ -46,7 +52,9 @@ class ClippedAdam(keras.optimizers.Adam):
         return super()._clip_gradients(grads)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
-        reduced = super()._all_reduce_sum_gradients(grads_and_vars)
+        reduced = grads_and_vars
+        if not self.gradients_are_summed:
+            reduced = super()._all_reduce_sum_gradients(grads_and_vars)
         variables = [variable for _, variable in reduced]
         grads = super()._clip_gradients([gradient for gradient, _ in reduced])
         return list(zip(grads, variables, strict=True))

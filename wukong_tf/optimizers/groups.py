@@ -1,10 +1,11 @@
 """Which variable goes to which optimizer, each exactly once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wukong_tf.errors import ConfigError
+from wukong_tf.optimizers import exchange
 from wukong_tf.optimizers.weight_average import WeightAverage
 
 TABLES = r"(^|/)(host_)?tables_\d+/table$"
@@ -20,6 +21,9 @@ class OptimizerGroups:
             in. The pattern None stands for what no other group claims.
         average: (group name, decay) of a running average of one group's
             variables, which `apply` moves after each step. Defaults to None.
+        ways: by path of a variable with sparse gradients, how they are
+            summed over replicas, "gather" or "reduce"; see
+            `wukong_tf.optimizers.exchange`. Defaults to "gather" for all.
 
     Attributes:
         average: the `WeightAverage`, once it is built, or None.
@@ -34,6 +38,7 @@ class OptimizerGroups:
         variables: Sequence[Any],
         optimizers: dict[str, tuple[Any, str | None]],
         average: tuple[str, float] | None = None,
+        ways: Mapping[str, str] | None = None,
     ):
         rest = [n for n, (_, pattern) in optimizers.items() if pattern is None]
         if len(rest) > 1:
@@ -45,6 +50,14 @@ class OptimizerGroups:
         self.average: WeightAverage | None = None
         self._average = average
         self._order = []
+        self._all = list(variables)
+        self._ways = [
+            (ways or {}).get(v.path, exchange.GATHER) for v in variables
+        ]
+        self._summed_here = []  # for each variable; others sum themselves
+        for optimizer in self.optimizers.values():
+            if hasattr(optimizer, "gradients_are_summed"):
+                optimizer.gradients_are_summed = True
         for variable in variables:
             claims = [
                 name
@@ -59,6 +72,9 @@ class OptimizerGroups:
                 )
             group = self.variables[claims[0]]
             self._order.append((claims[0], len(group)))
+            self._summed_here.append(
+                hasattr(self.optimizers[claims[0]], "gradients_are_summed")
+            )
             group.append(variable)
 
     def build(self):
@@ -70,12 +86,30 @@ class OptimizerGroups:
             name, decay = self._average
             self.average = WeightAverage(self.variables[name], decay)
 
+    def sum_over_replicas(self, gradients: Sequence[Any]) -> list:
+        """The gradients of the global batch.
+
+        Args:
+            gradients: of the variables, in the order that the constructor
+                got them, each of this replica's share of the batch. Those of
+                optimizers that sum by themselves, as Keras's do, stay.
+        """
+        mine = [i for i, here in enumerate(self._summed_here) if here]
+        sums = exchange.sum_over_replicas(
+            [gradients[i] for i in mine],
+            [self._all[i] for i in mine],
+            [self._ways[i] for i in mine],
+        )
+        found = list(gradients)
+        for index, total in zip(mine, sums, strict=True):
+            found[index] = total
+        return found
+
     def apply(self, gradients: Sequence[Any]):
         """One step of every optimizer.
 
         Args:
-            gradients: of the variables, in the order that the constructor
-                got them, each summed over this replica's share of the batch.
+            gradients: of the variables, as `sum_over_replicas` gives them.
         """
         grouped: dict[str, list] = {
             name: [None] * len(group) for name, group in self.variables.items()

@@ -7,6 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from wukong_tf import table_rows
+from wukong_tf.optimizers import exchange
+
 L2_SCOPES = ("touched", "all")
 
 
@@ -41,6 +44,11 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             Defaults to None.
         name: of the optimizer. Defaults to "rowwise_adagrad".
         **kwargs: as `keras.optimizers.Optimizer` takes them.
+
+    Attributes:
+        gradients_are_summed: whether the gradients that `apply` gets are
+            those of all replicas already. False by default: they are summed
+            over the replicas of the strategy, repeated ids first.
 
     Raises:
         ValueError: a variable has no rows (rank 0), or a value is negative.
@@ -86,6 +94,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             )
         self.l2 = l2
         self.l2_scope = l2_scope
+        self.gradients_are_summed = False
         self.row_runs = {
             path: [list(run) for run in runs]
             for path, runs in (row_runs or {}).items()
@@ -144,6 +153,15 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                 f"{total}."
             )
 
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        if self.gradients_are_summed:
+            return grads_and_vars
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        sums = exchange.sum_over_replicas(
+            gradients, variables, [exchange.GATHER] * len(variables)
+        )
+        return list(zip(sums, variables, strict=True))
+
     def accumulator(self, variable):
         """The state [rows] of `variable`."""
         return self._accumulators[self._get_variable_index(variable)]
@@ -194,18 +212,13 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     def _update_sparse(self, gradient, variable, state, learning_rate):
         import tensorflow as tf
 
-        rows, slot = tf.unique(gradient.indices)  # [U], [N]
-        # Sums of repeated ids are stable bit for bit this way; a scatter
-        # with repeated ids is not.
-        gradient = tf.math.unsorted_segment_sum(
-            gradient.values, slot, tf.size(rows)
-        )  # [U, ...]
+        rows, gradient = exchange.summed_rows(gradient)  # [U], [U, ...]
         learning_rate, l2 = self._of_rows(variable, learning_rate, rows)
         if self._decays(variable):
             l2 = _beside(l2, gradient)
             gradient += l2 * tf.gather(variable, rows)
         axes = list(range(1, gradient.shape.rank))
-        total = tf.gather(state.value, rows) + tf.reduce_mean(
+        total = tf.gather(table_rows.local(state.value), rows) + tf.reduce_mean(
             tf.square(gradient), axes
         )  # [U]
         scale = learning_rate / (tf.sqrt(total) + self.epsilon)  # [U]

@@ -47,6 +47,8 @@ class WeightAverage:
                 ops.copy(variable),
                 trainable=False,
                 dtype=variable.dtype,
+                # Every replica computes the same.
+                aggregation="only_first_replica",
                 name=f"{variable.path.replace('/', '_')}_average",
             )
             for variable in self.variables

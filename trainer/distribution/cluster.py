@@ -1,0 +1,142 @@
+"""Who the workers of a run are, by TF_CONFIG or by SLURM's variables."""
+
+import dataclasses
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Mapping
+
+from wukong_tf.errors import ConfigError
+
+WORKER = "worker"
+PORT = 12345  # of the first worker of a SLURM node
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The workers of a run, this process among them.
+
+    Args:
+        addresses: HOST:PORT of each, the chief first.
+        index: number of this one.
+        source: what says so, for the log.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+    source: str
+
+    def tf_config(self) -> str:
+        """TF_CONFIG's text."""
+        return json.dumps(
+            {
+                "cluster": {WORKER: list(self.addresses)},
+                "task": {"type": WORKER, "index": self.index},
+            }
+        )
+
+    @property
+    def on_this_host(self) -> int:
+        """Workers whose host is this one's, this one too."""
+        mine = _host(self.addresses[self.index])
+        return sum(_host(address) == mine for address in self.addresses)
+
+    def exposed(self) -> list[str]:
+        """The addresses that hosts of other networks may reach."""
+        return [a for a in self.addresses if not _is_private(_host(a))]
+
+
+def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
+    """The cluster that the environment describes, or None.
+
+    TF_CONFIG counts, or, where there is none, the variables of a SLURM step
+    of several tasks.
+
+    Raises:
+        ConfigError: the variables are not what they should be.
+    """
+    if environment.get("TF_CONFIG"):
+        return _from_tf_config(environment["TF_CONFIG"])
+    if int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        return _from_slurm(environment)
+    return None
+
+
+def _from_tf_config(text) -> Cluster | None:
+    try:
+        content = json.loads(text)
+        cluster = content.get("cluster") or {}
+        if not cluster:
+            return None
+        jobs = {job: list(found) for job, found in cluster.items() if found}
+        task = content["task"]
+        job, index = task["type"], int(task["index"])
+        addresses = jobs[job]
+        valid = 0 <= index < len(addresses) and all(
+            isinstance(each, str) and ":" in each for each in addresses
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            "TF_CONFIG must be a JSON object such as "
+            '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": '
+            f'"worker", "index": 0}}}}; received {text!r} ({error!r}).'
+        ) from error
+    if set(jobs) != {WORKER} or not valid:
+        raise ConfigError(
+            'TF_CONFIG must name one job, "worker", by HOST:PORT of each, and '
+            f"a task in it; received {text!r}. The first worker is the chief."
+        )
+    return Cluster(tuple(addresses), index, "TF_CONFIG")
+
+
+def _from_slurm(environment) -> Cluster:
+    from tensorflow.python.distribute.cluster_resolver import (
+        slurm_cluster_resolver as slurm,
+    )
+
+    try:
+        hosts = slurm.expand_hostlist(environment["SLURM_STEP_NODELIST"])
+        tasks = slurm.expand_tasks_per_node(
+            environment["SLURM_STEP_TASKS_PER_NODE"]
+        )
+        index = int(environment["SLURM_PROCID"])
+        port = int(environment.get("WUKONG_PORT") or PORT)
+        pairs = list(zip(hosts, tasks, strict=True))
+    except (KeyError, ValueError) as error:
+        names = ("NODELIST", "TASKS_PER_NODE", "NUM_TASKS")
+        given = {
+            name: environment.get(name)
+            for name in ("SLURM_PROCID", *(f"SLURM_STEP_{n}" for n in names))
+        }
+        raise ConfigError(
+            "SLURM's variables must name nodes and tasks of the step; "
+            f"received {given} ({error!r})."
+        ) from error
+    addresses = [
+        f"{host}:{port + task}"
+        for host, count in pairs
+        for task in range(count)
+    ]
+    if not 0 <= index < len(addresses):
+        raise ConfigError(
+            f"SLURM_PROCID must be below the {len(addresses)} tasks of the "
+            f"step; received {index}."
+        )
+    return Cluster(tuple(addresses), index, "SLURM")
+
+
+def _host(address):
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _is_private(host) -> bool:
+    """Whether all of a host's addresses are loopback or private ones."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return True  # not known here: nothing can be said
+    return all(
+        ipaddress.ip_address(str(each).partition("%")[0]).is_private
+        for each in found
+    )

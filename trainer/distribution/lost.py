@@ -1,0 +1,77 @@
+"""Which worker is gone, by what the others' operations fail with."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from trainer.distribution.cluster import WORKER
+from trainer.distribution.workers import Workers
+from wukong_tf.errors import LostWorkerError
+
+# What collectives fail with once the service that hears all heartbeats has
+# missed one, or a connection broke.
+_ENDED = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+)
+_TASK = re.compile(rf"/job:{WORKER}(?:/replica:0)?/task:(\d+)")
+_PROBE_MS = 2000
+
+
+@contextlib.contextmanager
+def named(workers: Workers) -> Iterator[None]:
+    """Turns what operations fail with into an error that names the worker.
+
+    Raises:
+        LostWorkerError: another worker is gone, or no longer answers.
+    """
+    try:
+        yield
+    except _ENDED as error:
+        if workers.count == 1:
+            raise
+        text = " ".join(error.message.split())
+        lost = find_lost(text, workers) or _silent(workers)
+        if not lost and "ollective" not in text:
+            raise
+        names = [f"worker {n} ({workers.addresses[n]})" for n in lost]
+        raise LostWorkerError(
+            f"worker {workers.index}: lost "
+            f"{' and '.join(names) or 'another worker'}, which died or gave no "
+            "sign of life for --worker_timeout_s. The same command on all "
+            "workers goes on from the last checkpoint."
+        ) from error
+
+
+def find_lost(text: str, workers: Workers) -> list[int]:
+    """The workers that an error names, but this one."""
+    found = {int(number) for number in _TASK.findall(text)}
+    for number, address in enumerate(workers.addresses):
+        if re.search(rf":{address.rpartition(':')[2]}\b", text):
+            found.add(number)
+    if not found and "CoordinationService/Heartbeat" in text:
+        found = {0}  # where that service is
+    return sorted((found & set(range(workers.count))) - {workers.index})
+
+
+def _silent(workers):
+    """The workers that do not answer now."""
+    found = []
+    for number in range(workers.count):
+        if number == workers.index:
+            continue
+        try:
+            context.context().check_collective_ops_peer_health(
+                f"/job:{WORKER}/replica:0/task:{number}",
+                timeout_in_ms=_PROBE_MS,
+            )
+        except tf.errors.OpError:
+            found.append(number)
+    return found

@@ -1,0 +1,268 @@
+"""Where a run computes: its strategy, its threads and its cluster."""
+
+import dataclasses
+import logging
+import os
+
+import keras
+import tensorflow as tf
+from absl import flags
+from tensorflow.python.eager import context
+
+from trainer.data.pipeline import Pipeline
+from trainer.distribution.cluster import WORKER, Cluster, find_cluster
+from trainer.distribution.workers import Workers
+from wukong_tf.errors import ConfigError, LostWorkerError
+
+ONE, MIRRORED, MULTI_WORKER = "one", "mirrored", "multi_worker"
+STRATEGIES = ("auto", ONE, MIRRORED, MULTI_WORKER)
+COLLECTIVES = ("auto", "nccl", "ring")
+LEADER = f"/job:{WORKER}/replica:0/task:0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """Where a run computes.
+
+    Args:
+        strategy: of tf.distribute.
+        workers: the processes of the run.
+        name: of the kind of strategy, "one", "mirrored" or "multi_worker".
+        collectives: how replicas sum, in words.
+        cluster: of several workers, or None.
+    """
+
+    strategy: tf.distribute.Strategy
+    workers: Workers
+    name: str
+    collectives: str
+    cluster: Cluster | None = None
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of all workers."""
+        return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def local_replicas(self) -> int:
+        """Replicas of this worker."""
+        return self.replicas // self.workers.count
+
+    @property
+    def replicas_on_this_host(self) -> int:
+        """Replicas that share this host's memory."""
+        here = self.cluster.on_this_host if self.cluster else 1
+        return self.local_replicas * here
+
+    @property
+    def times_exchange(self) -> bool:
+        """Whether the sum over replicas can be timed at no cost.
+
+        On a GPU each step would wait for the device.
+        """
+        return not tf.config.list_logical_devices("GPU")
+
+    def iterate(self, pipeline: Pipeline):
+        """An iterator over a pipeline, made for `part` and `replicas`."""
+        if self.replicas == 1:
+            return iter(pipeline.dataset())
+        # Without an end, or workers would ask each other before each batch
+        # whether anyone has one left. Callers know how many there are.
+        data = pipeline.dataset().apply(
+            tf.data.experimental.assert_cardinality(
+                tf.data.INFINITE_CARDINALITY
+            )
+        )
+        return iter(
+            self.strategy.distribute_datasets_from_function(lambda _: data)
+        )
+
+    def share(self) -> dict:
+        """The arguments of a `Pipeline` that say what this worker reads."""
+        return {"part": self.workers.part, "replicas": self.local_replicas}
+
+    def describe(self, batch_size: int) -> list[str]:
+        """Devices, threads and how replicas sum, for the log."""
+        devices = tf.config.list_logical_devices("GPU") or (
+            tf.config.list_logical_devices("CPU")
+        )
+        devices = devices[: self.local_replicas]
+        here = f"{self.local_replicas} replica(s) on {devices[0].name}"
+        if len(devices) > 1:
+            here += f" to {devices[-1].name}"
+        lines = [
+            f"strategy {self.name}: {here}"
+            + (f" in each of {self.workers.count} workers" * bool(self.cluster))
+            + f", threads: intra-op {threads('intra')}, "
+            f"inter-op {threads('inter')} "
+            f"(0 is one for each of the {os.cpu_count()} CPUs)"
+        ]
+        if self.replicas > 1:
+            low = batch_size // self.replicas
+            high = -(-batch_size // self.replicas)
+            size = f"{low}" if low == high else f"{low} or {high}"
+            lines.append(
+                f"gradients are summed by {self.collectives}; a batch of "
+                f"{batch_size} rows is {size} for each of {self.replicas} "
+                "replicas"
+            )
+        if self.cluster:
+            lines.append(
+                f"workers by {self.cluster.source}: "
+                + ", ".join(self.cluster.addresses)
+            )
+        return lines
+
+
+def set_up(
+    values: flags.FlagValues, *, seed: int, deterministic: bool
+) -> Distribution:
+    """Fixes seeds and threads, and joins the cluster if there is one.
+
+    Args:
+        values: the flags of the machine.
+        seed: of weights and dropout.
+        deterministic: whether TensorFlow must avoid operations whose result
+            can differ from run to run.
+
+    Raises:
+        ConfigError: the flags and the machine contradict each other, or
+            Keras runs on another backend than TensorFlow.
+        LostWorkerError: a worker did not come in --cluster_timeout_s.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            "the trainer needs Keras on TensorFlow; KERAS_BACKEND chose "
+            f"{keras.backend.backend()!r}."
+        )
+    for kind, count in (
+        ("intra", values.intra_op_threads),
+        ("inter", values.inter_op_threads),
+    ):
+        # Where TensorFlow is at work already, it refuses even the same value.
+        if threads(kind) != count:
+            getattr(tf.config.threading, f"set_{kind}_op_parallelism_threads")(
+                count
+            )
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # TensorFlow says a line of every collective.
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    cluster = find_cluster()
+    name = _choose(values, cluster)
+    if name == MULTI_WORKER and cluster is not None:
+        return _multi_worker(values, cluster)
+    if name == MIRRORED:
+        return _mirrored(values)
+    strategy = tf.distribute.get_strategy()
+    return Distribution(strategy, Workers(strategy), ONE, "")
+
+
+def _choose(values, cluster):
+    several = cluster is not None and len(cluster.addresses) > 1
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    name = values.strategy
+    if name == "auto":
+        if cluster is not None:
+            return MULTI_WORKER
+        return MIRRORED if gpus > 1 or values.cpu_replicas else ONE
+    if name == MULTI_WORKER and cluster is None:
+        raise ConfigError(
+            "--strategy=multi_worker needs TF_CONFIG or the variables of a "
+            "SLURM step; there are none. trainer.launch sets TF_CONFIG."
+        )
+    if name != MULTI_WORKER and several:
+        raise ConfigError(
+            f"--strategy={name} contradicts {cluster.source}, which names "
+            f"{len(cluster.addresses)} workers."
+        )
+    if values.cpu_replicas and (name != MIRRORED or gpus):
+        raise ConfigError(
+            f"--cpu_replicas={values.cpu_replicas} needs --strategy=mirrored "
+            "on a machine without GPUs."
+        )
+    return name
+
+
+def _mirrored(values) -> Distribution:
+    if tf.config.list_physical_devices("GPU"):
+        if values.collectives == "ring":
+            raise ConfigError(
+                "--collectives=ring contradicts --strategy=mirrored on GPUs, "
+                "which sums by NCCL."
+            )
+        strategy = tf.distribute.MirroredStrategy(
+            cross_device_ops=tf.distribute.NcclAllReduce()
+        )
+        how = "NCCL"
+    else:
+        if values.collectives == "nccl":
+            raise ConfigError("--collectives=nccl needs GPUs; there are none.")
+        count = values.cpu_replicas or 1
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        made = tf.config.get_logical_device_configuration(cpu) or []
+        if len(made) != count:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+        strategy = tf.distribute.MirroredStrategy(
+            [f"CPU:{number}" for number in range(count)],
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        )
+        how = "adding on one CPU, in one process"
+    return Distribution(strategy, Workers(strategy), MIRRORED, how)
+
+
+def _multi_worker(values, cluster: Cluster) -> Distribution:
+    gpus = tf.config.list_physical_devices("GPU")
+    kind = values.collectives
+    if kind == "auto":
+        kind = "nccl" if gpus else "ring"
+    if kind == "nccl" and not gpus:
+        raise ConfigError("--collectives=nccl needs GPUs; there are none.")
+    implementation = tf.distribute.experimental.CommunicationImplementation
+    os.environ["TF_CONFIG"] = cluster.tf_config()
+    _configure_heartbeats(values, cluster)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                implementation=getattr(implementation, kind.upper())
+            )
+        )
+        workers = Workers(strategy, cluster.index, cluster.addresses)
+        workers.gather(None)  # All are here, and the collectives work.
+    except tf.errors.OpError as error:
+        raise LostWorkerError(
+            f"worker {cluster.index} ({cluster.addresses[cluster.index]}): "
+            "not all workers of "
+            f"{', '.join(cluster.addresses)} came within "
+            f"--cluster_timeout_s={values.cluster_timeout_s} s: "
+            f"{' '.join(error.message.split())[:500]}"
+        ) from None
+    how = {"nccl": "NCCL", "ring": "a ring over gRPC"}[kind]
+    return Distribution(strategy, workers, MULTI_WORKER, how, cluster)
+
+
+def _configure_heartbeats(values, cluster):
+    """Bounds how long a worker can be silent before the others know."""
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=LEADER,
+        cluster_register_timeout_in_ms=values.cluster_timeout_s * 1000,
+        heartbeat_timeout_in_ms=values.worker_timeout_s * 1000,
+        # A worker may end long before the chief has written the report.
+        shutdown_barrier_timeout_in_ms=1000,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(
+                name=WORKER, num_tasks=len(cluster.addresses)
+            )
+        ],
+    )
+
+
+def threads(kind: str) -> int:
+    """Threads within an operation ("intra") or operations at once ("inter")."""
+    return getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")()

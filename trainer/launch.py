@@ -1,0 +1,288 @@
+"""Starts the workers of a run on this machine, and starts them again.
+
+python -m trainer.launch --workers=N -- FLAGS OF trainer.main
+
+Each worker is a process of its own on a free loopback port; where there are
+GPUs, each sees one of them. Their lines come out with [NUMBER] before them.
+When one ends other than well, the others are ended too.
+
+Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
+directory break a rule; 69 a worker was lost; 75 stopped by a signal after
+saving. After the last two the same command goes on, which --max_restarts
+does by itself.
+"""
+
+import ctypes
+import json
+import math
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME
+
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    0,
+    "Processes to start; 0 for one a GPU, or one where there is none.",
+    lower_bound=0,
+)
+MAX_RESTARTS = flags.DEFINE_integer(
+    "max_restarts",
+    0,
+    "Times to start all workers again after one was lost or stopped.",
+    lower_bound=0,
+)
+GRACE_S = flags.DEFINE_integer(
+    "grace_s",
+    60,
+    "Seconds that workers have to end by themselves once one has ended, "
+    "before they are killed.",
+    lower_bound=1,
+)
+EXIT_FAULT = 1
+_POLL_S = 0.1
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+
+
+class Worker:
+    """A process whose lines are passed on with its number before them.
+
+    Args:
+        number: of the worker.
+        command: what to run.
+        environment: its variables.
+    """
+
+    def __init__(self, number: int, command: Sequence[str], environment):
+        self.number = number
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            errors="replace",
+            # Ctrl-C reaches the launcher alone, which tells each worker.
+            start_new_session=True,
+            preexec_fn=_end_with_the_launcher,
+        )
+        self._threads = [
+            threading.Thread(target=self._pass_on, args=pair, daemon=True)
+            for pair in (
+                (self.process.stdout, sys.stdout),
+                (self.process.stderr, sys.stderr),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _pass_on(self, source, target):
+        for line in source:
+            target.write(f"[{self.number}] {line}")
+            target.flush()
+
+    def send(self, number: signal.Signals):
+        """Sends a signal, unless the process has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def finish(self):
+        """Waits for its last lines."""
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+
+def _end_with_the_launcher():
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [each for each in visible.split(",") if each.strip()]
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
+
+
+def start(count: int, arguments: Sequence[str]) -> list[Worker]:
+    """The workers of a run, started."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    devices = gpus()
+    workers = []
+    for number in range(count):
+        environment = dict(os.environ)
+        if count > 1:
+            task = {"type": "worker", "index": number}
+            environment["TF_CONFIG"] = json.dumps(
+                {"cluster": {"worker": addresses}, "task": task}
+            )
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[number]
+        command = [sys.executable, "-m", "trainer.main", *arguments]
+        workers.append(Worker(number, command, environment))
+    return workers
+
+
+def outcome(codes: Sequence[int]) -> int:
+    """The exit code that those of all workers come to."""
+    if all(code == 0 for code in codes):
+        return 0
+    for code in (EXIT_ERROR, EXIT_FAULT):
+        if code in codes:
+            return code
+    if all(code in (0, EXIT_RESUME) for code in codes):
+        return EXIT_RESUME
+    return EXIT_LOST
+
+
+class Launcher:
+    """Runs workers to their common end.
+
+    Args:
+        count: of workers.
+        arguments: of `trainer.main`.
+        grace_s: seconds that workers have to end once one has.
+    """
+
+    def __init__(self, count: int, arguments: Sequence[str], grace_s: float):
+        self._count = count
+        self._arguments = list(arguments)
+        self._grace_s = grace_s
+        self._signals: queue.SimpleQueue = queue.SimpleQueue()
+        self.told: int | None = None
+
+    def tell(self, number: int, frame=None):
+        """Notes a signal, for all workers."""
+        del frame
+        self.told = number
+        self._signals.put(signal.Signals(number))
+
+    def run(self) -> int:
+        """Starts the workers; their exit code, once all have ended."""
+        workers = start(self._count, self._arguments)
+        ended_at: float | None = None
+        try:
+            while any(w.process.poll() is None for w in workers):
+                while not self._signals.empty():
+                    number = self._signals.get()
+                    for worker in workers:
+                        worker.send(number)
+                now = [worker.process.poll() for worker in workers]
+                if ended_at is None and any(c is not None for c in now):
+                    ended_at = time.monotonic()
+                failed = any(code not in (None, 0) for code in now)
+                late = time.monotonic() - (ended_at or math.inf) > self._grace_s
+                if failed and (late or _cannot_end(now)):
+                    self._kill(workers)
+                time.sleep(_POLL_S)
+        finally:
+            self._kill(workers)
+            for worker in workers:
+                worker.process.wait()
+                worker.finish()
+        codes = [worker.process.wait() for worker in workers]
+        for worker, code in zip(workers, codes, strict=True):
+            if code:
+                said = f"exit code {code}"
+                if code < 0:
+                    said = f"killed by {signal.Signals(-code).name}"
+                _say(f"worker {worker.number} ended: {said}")
+        return outcome(codes)
+
+    def _kill(self, workers):
+        for worker in workers:
+            worker.send(signal.SIGKILL)
+
+
+def _cannot_end(codes) -> bool:
+    """Whether those that are left would only wait for one that is gone.
+
+    A worker that refuses its flags or data may do so before the others have
+    joined it, and they would wait for --cluster_timeout_s.
+    """
+    return any(code in (EXIT_ERROR, EXIT_FAULT) for code in codes)
+
+
+def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
+    """Runs workers, and starts them again if they were lost or stopped."""
+    launcher = Launcher(count, arguments, grace_s)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, launcher.tell)
+    while True:
+        code = launcher.run()
+        again = code in (EXIT_LOST, EXIT_RESUME) and launcher.told is None
+        if not again or not restarts:
+            return code
+        restarts -= 1
+        _say(f"starting all workers again; {restarts} restarts are left")
+
+
+def _say(text):
+    print(f"launch: {text}", file=sys.stderr, flush=True)
+
+
+def _run(argv) -> int:
+    count = WORKERS.value or len(gpus()) or 1
+    found = gpus()
+    if found and count > len(found):
+        _say(
+            f"error: --workers must be at most the {len(found)} GPUs; "
+            f"received {count}."
+        )
+        return EXIT_ERROR
+    return launch(count, MAX_RESTARTS.value, argv[1:], GRACE_S.value)
+
+
+def main():
+    """Entry point of `wukong-launch`."""
+    own, trainers = sys.argv, []
+    if "--" in sys.argv:
+        place = sys.argv.index("--")
+        own, trainers = sys.argv[:place], sys.argv[place + 1 :]
+
+    def begin(argv):
+        if len(argv) > 1:
+            _say(
+                f"error: unexpected arguments {argv[1:]}; the trainer's flags "
+                "come after --."
+            )
+            sys.exit(EXIT_ERROR)
+        sys.exit(_run([argv[0], *trainers]))
+
+    app.run(begin, argv=own)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""When checkpoints are written: beside training, and again where it failed."""
+
+import dataclasses
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from trainer import checkpoints
+from trainer.memory import available_bytes
+from wukong_tf.errors import RunError
+from wukong_tf.weights import StoredRows
+
+# Of the memory that is left, what a copy of the weights may take.
+COPY_SHARE = 0.7
+LAST_TRIES = 3  # once training has ended
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """Which checkpoints are kept.
+
+    Args:
+        newest: how many of the newest.
+        every: those whose step is a multiple of it too; 0 for none.
+        metric: name of the metric that the best, kept too, is best in.
+    """
+
+    newest: int
+    every: int
+    metric: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was written.
+
+    Args:
+        path: its directory.
+        step: its step.
+        bytes: its size.
+        seconds: that writing it took.
+        waited: seconds that training stood still for it.
+    """
+
+    path: str
+    step: int
+    bytes: int
+    seconds: float
+    waited: float
+
+
+@dataclasses.dataclass
+class _Job:
+    step: int
+    state: dict[str, Any]
+    arrays: Mapping[str, np.ndarray] | Iterable[tuple[str, StoredRows]]
+    best: float | None
+    waited: float = 0.0
+
+    def pairs(self):
+        arrays = self.arrays
+        return arrays.items() if isinstance(arrays, Mapping) else arrays
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread, from a copy of the weights.
+
+    Training stands still while the weights are copied, not while they are
+    written. Where memory does not allow a copy, it waits for the writing. A
+    checkpoint that could not be written, as on a full disk, is tried again
+    every `retry_s` seconds, until a newer one takes its place.
+
+    Args:
+        run_dir: the run directory.
+        retention: which checkpoints are kept.
+        log: is told a line of every checkpoint, from any thread.
+        in_background: whether to copy and write beside training.
+        retry_s: seconds between tries.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        retention: Retention,
+        log: Callable[[str], None],
+        *,
+        in_background: bool = True,
+        retry_s: float = 30.0,
+    ):
+        self._run_dir = run_dir
+        self._retention = retention
+        self._log = log
+        self._in_background = in_background
+        self._retry_s = retry_s
+        self._changed = threading.Condition()
+        self._job: _Job | None = None  # to be written, or tried again
+        self._writing = False
+        self._closing = False
+        self._error: Exception | None = None
+        self._failed: RunError | None = None
+        self._saved: list[Saved] = []
+        self._thread: threading.Thread | None = None
+
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        arrays: Callable[[], Iterable[tuple[str, StoredRows]]],
+        best: float | None = None,
+    ):
+        """Begins to save a step.
+
+        Args:
+            step: training steps done.
+            state: JSON values of the trainer's own.
+            arrays: gives canonical names and arrays of the moment.
+            best: value of the metric where this is the best step so far.
+
+        Raises:
+            TrainingError: the weights of this or the checkpoint before are
+                not finite.
+        """
+        began = time.perf_counter()
+        self._wait_for_writing()
+        found = list(arrays())
+        job = _Job(step, state, found, best)
+        if self._in_background and self._fits(found):
+            job.arrays = {name: np.asarray(array) for name, array in found}
+            job.waited = time.perf_counter() - began
+            with self._changed:
+                self._replace(job)
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name="checkpoints", daemon=True
+                    )
+                    self._thread.start()
+                self._changed.notify_all()
+            return
+        with self._changed:
+            self._replace(None)
+        self._failed = None
+        for left in range(LAST_TRIES - 1, -1, -1):
+            try:
+                self._write(job, began)
+                return
+            except RunError as error:
+                # Weights that moved on would not be those of this step.
+                if not left:
+                    self._failed = error
+                    self._log(f"{error} It is given up.")
+                    return
+                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
+                time.sleep(self._retry_s)
+
+    def take_saved(self) -> list[Saved]:
+        """What was written since the last call."""
+        with self._changed:
+            found, self._saved = self._saved, []
+        return found
+
+    def close(self, *, tries: int = LAST_TRIES):
+        """Waits until all is written.
+
+        Raises:
+            RunError: the last one could not be, after `tries` of them.
+            TrainingError: its weights are not finite.
+        """
+        self._wait_for_writing()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        for left in range(tries - 1, -1, -1):
+            job, self._job = self._job, None
+            if job is None:
+                break
+            try:
+                self._write(job)
+            except RunError as error:
+                if not left:
+                    raise
+                self._job = job
+                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
+                time.sleep(self._retry_s)
+        self._raise()
+        if self._failed is not None:
+            raise self._failed
+
+    def _raise(self):
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _wait_for_writing(self):
+        with self._changed:
+            self._changed.wait_for(lambda: not self._writing)
+        self._raise()
+
+    def _replace(self, job):
+        if self._job is not None:
+            self._log(
+                f"the checkpoint of step {self._job.step} is given up for a "
+                "newer one."
+            )
+        self._job = job
+
+    def _fits(self, arrays):
+        size = sum(
+            int(np.prod(a.shape, dtype=np.int64)) * a.dtype.itemsize
+            for _, a in arrays
+        )
+        free = available_bytes()
+        return free is None or size <= COPY_SHARE * free
+
+    def _run(self):
+        """The thread's work."""
+        tried_at = None
+        while True:
+            with self._changed:
+                if tried_at is None:
+                    self._changed.wait_for(lambda: self._job or self._closing)
+                else:
+                    self._changed.wait_for(
+                        functools.partial(self._is_not, self._job),
+                        self._retry_s,
+                    )
+                job = self._job
+                if job is None or (self._closing and tried_at is not None):
+                    return
+                self._writing = True
+                self._job = None
+            tried_at = None
+            try:
+                self._write(job)
+            except RunError as error:
+                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
+                tried_at = time.monotonic()
+            except Exception as error:  # raised again by the main thread
+                self._error = error
+            with self._changed:
+                if tried_at is not None and self._job is None:
+                    self._job = job
+                self._writing = False
+                self._changed.notify_all()
+
+    def _is_not(self, failed):
+        """Whether there is something else to do than to wait."""
+        return self._closing or self._job is not failed
+
+    def _write(self, job, stalled_since=None):
+        began = time.perf_counter()
+        path, size = checkpoints.save(
+            self._run_dir, job.step, job.state, job.pairs()
+        )
+        if job.best is not None:
+            checkpoints.mark_best(
+                self._run_dir, job.step, self._retention.metric, job.best
+            )
+        checkpoints.prune(
+            self._run_dir, self._retention.newest, self._retention.every
+        )
+        seconds = time.perf_counter() - began
+        waited = job.waited
+        if stalled_since is not None:
+            waited = time.perf_counter() - stalled_since
+        with self._changed:
+            self._saved.append(Saved(path, job.step, size, seconds, waited))
+        self._log(
+            f"saved {path}: {size / 1e6:,.1f} MB in {seconds:.2f} s; training "
+            f"waited {waited:.2f} s"
+        )

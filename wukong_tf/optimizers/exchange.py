@@ -1,0 +1,175 @@
+"""Sums gradients over the replicas of a tf.distribute strategy.
+
+A table's gradient is sparse. Its repeated ids are summed on each replica
+before anything is sent, and then one of two ways is taken:
+
+- "gather": every replica gets the rows, and their numbers, of all others;
+- "reduce": the rows are laid out as the whole table, and summed, which is
+  less to send where the rows of all batches together outnumber the table's.
+
+Both give the same sums, and the same rows count as touched.
+"""
+
+import math
+from collections.abc import Sequence
+
+GATHER, REDUCE = "gather", "reduce"
+WAYS = (GATHER, REDUCE)
+# Of collectives' keys: TensorFlow counts its own from 100 on, one or more for
+# each call of a function.
+_FIRST_KEY = 2**30
+_KEYS = 2**10
+
+
+def cheaper_way(rows: int, rows_of_a_replica: int, replicas: int) -> str:
+    """The way that sends less for one table.
+
+    In a ring, gathering sends (N - 1) U rows from each replica and reducing
+    2 (N - 1) / N times those of the table; U is the number of different rows
+    in a replica's batch.
+
+    Args:
+        rows: of the table.
+        rows_of_a_replica: most different rows in a replica's batch.
+        replicas: N.
+    """
+    gathered = replicas * min(rows_of_a_replica, rows)
+    return REDUCE if 2 * rows < gathered else GATHER
+
+
+def sum_over_replicas(
+    gradients: Sequence, variables: Sequence, ways: Sequence[str | None]
+) -> list:
+    """The gradients, each summed over all replicas.
+
+    To be called in a replica's context of TensorFlow.
+
+    Args:
+        gradients: tf.Tensor or tf.IndexedSlices, or None where a variable
+            has none.
+        variables: theirs, for the shapes of tables.
+        ways: for each that is sparse "gather" or "reduce".
+
+    Returns:
+        The sums, in the same order; a sparse one stays sparse.
+    """
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return list(gradients)
+    found = list(gradients)
+    dense = []
+    for index, gradient in enumerate(gradients):
+        if isinstance(gradient, tf.IndexedSlices):
+            rows, values = summed_rows(gradient)
+            if ways[index] == REDUCE:
+                found[index] = _reduce(
+                    context, rows, values, variables[index].shape[0]
+                )
+            else:
+                found[index] = _gather(context, rows, values, index)
+        elif gradient is not None:
+            dense.append(index)
+    if dense:
+        sums = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, [gradients[index] for index in dense]
+        )
+        for index, total in zip(dense, sums, strict=True):
+            found[index] = total
+    return found
+
+
+def summed_rows(gradient):
+    """Different rows [U] of tf.IndexedSlices, and their sums [U, ...]."""
+    import tensorflow as tf
+
+    rows, slot = tf.unique(gradient.indices)  # [U], [N]
+    # Sums of repeated ids are stable bit for bit this way; a scatter with
+    # repeated ids is not.
+    sums = tf.math.unsorted_segment_sum(gradient.values, slot, tf.size(rows))
+    return rows, sums  # [U], [U, ...]
+
+
+def _gather(context, rows, values, number):
+    """The rows of all replicas, one after the other."""
+    import tensorflow as tf
+
+    # The numbers travel as a column of bits beside the values, so that the
+    # replicas meet once and not twice.
+    shape = tf.shape(values)
+    flat = tf.reshape(values, [shape[0], -1])  # [U, d]
+    whole = tf.int64 if values.dtype.size == 8 else tf.int32
+    bits = tf.bitcast(tf.cast(rows, whole), values.dtype)  # [U]
+    sent = tf.concat([bits[:, None], flat], 1)  # [U, 1 + d]
+    got = _all_gather(context, sent, number)  # [rows of all, 1 + d]
+    rows = tf.cast(tf.bitcast(got[:, 0], whole), rows.dtype)
+    values = tf.reshape(got[:, 1:], tf.concat([[-1], shape[1:]], 0))
+    return tf.IndexedSlices(values, rows)
+
+
+def _all_gather(context, sent, number):
+    """The rows [U, ...] of all replicas, of which each may have others.
+
+    TensorFlow's own `all_gather` fixes the rows of a replica for all steps
+    that one call of a function runs, where several workers take part.
+
+    Args:
+        context: the replica's.
+        sent: this replica's rows.
+        number: of the tensor among those that a step gathers.
+    """
+    import tensorflow as tf
+    from tensorflow.python.ops import collective_ops
+
+    # Not public; pinned by the tests of several processes.
+    launchers = getattr(
+        context.strategy.extended._cross_device_ops, "_launchers", None
+    )
+    if launchers is None:  # the replicas of one process
+        return context.all_gather(sent, axis=0)
+    launcher = launchers[context._replica_id]
+
+    def gather(tensor, key):
+        return collective_ops.all_gather_v2(
+            tensor,
+            launcher._group_size,
+            launcher._group_key,
+            key,
+            communication_hint=launcher._options.implementation.value,
+            ordering_token=launcher._get_ordering_token(),
+        )
+
+    with tf.device(launcher._device):
+        first_key = _FIRST_KEY + number * _KEYS
+        counts = gather(tf.shape(sent)[:1], first_key)  # [N]
+        # A collective's shape is fixed by its key, so padding goes to one of
+        # few sizes, and each has a key: eight for each power of two.
+        most = tf.reduce_max(counts)
+        power = tf.math.log(tf.cast(tf.maximum(most, 8), tf.float64) + 0.5)
+        power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(most))
+        unit = tf.bitwise.left_shift(1, power - 3)
+        units = -(-most // unit)  # 8 to 16
+        size = units * unit
+        key = first_key + 1 + 16 * power + units
+        padding = [[0, size - tf.shape(sent)[0]]]
+        padding += [[0, 0]] * (sent.shape.rank - 1)
+        got = gather(tf.pad(sent, padding), key)  # [N size, ...]
+        real = tf.sequence_mask(counts, size)  # [N, size]
+        return tf.boolean_mask(got, tf.reshape(real, [-1]))
+
+
+def _reduce(context, rows, values, table_rows):
+    """The rows that any replica has, once each."""
+    import tensorflow as tf
+
+    shape = tf.shape(values)
+    flat = tf.reshape(values, [shape[0], -1])  # [U, d]
+    counted = tf.concat([flat, tf.ones_like(flat[:, :1])], 1)  # [U, d + 1]
+    dense = tf.math.unsorted_segment_sum(counted, rows, table_rows)
+    dense = context.all_reduce(tf.distribute.ReduceOp.SUM, dense)
+    touched = tf.cast(tf.where(dense[:, -1] > 0)[:, 0], rows.dtype)  # [U]
+    values = tf.gather(dense[:, :-1], touched)  # [U, d]
+    return tf.IndexedSlices(
+        tf.reshape(values, tf.concat([[-1], shape[1:]], 0)), touched
+    )
