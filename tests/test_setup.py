@@ -64,6 +64,7 @@ def test_console_scripts_lead_to_functions(setup):
     assert scripts.keys() == {
         "wukong-train",
         "wukong-export",
+        "wukong-launch",
         "wukong-prepare",
     }
     for target in scripts.values():

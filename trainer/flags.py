@@ -533,6 +533,19 @@ def _distribution():
 
 
 def _machine():
+    flags.DEFINE_float(
+        "hang_timeout_s",
+        600.0,
+        "Seconds without a training step after which each worker prints the "
+        "stacks of its threads; 0 for never. The first step is compiled "
+        "within it.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_string(
+        "profile_steps",
+        "",
+        "FIRST:LAST, steps from 0 that each worker profiles for TensorBoard.",
+    )
     flags.DEFINE_integer(
         "intra_op_threads",
         0,

@@ -84,6 +84,7 @@ class Schedule:
         eval_every: steps between evaluations; 0 for once an epoch.
         checkpoint_every: steps between checkpoints; 0 for none of its own.
         window: steps of a window of progressive evaluation; 0 for none.
+        also: other steps to look up at.
     """
 
     total_steps: int
@@ -92,6 +93,7 @@ class Schedule:
     eval_every: int = 0
     checkpoint_every: int = 0
     window: int = 0
+    also: tuple[int, ...] = ()
 
     def next_stop(self, step: int) -> int:
         """The step after `step` at which the host looks up next."""
@@ -103,6 +105,7 @@ class Schedule:
         )
         stops = [self.total_steps]
         stops += [(step // every + 1) * every for every in periods if every]
+        stops += [other for other in self.also if other > step]
         return min(stops)
 
     def evaluates_at(self, step: int) -> bool:

@@ -1,5 +1,10 @@
 """The optimizers of a run, and what its model takes."""
 
+import functools
+
+import keras
+import tensorflow as tf
+
 from trainer import run_config
 from wukong_tf.config import ModelConfig
 from wukong_tf.models import ClickModel
@@ -14,6 +19,7 @@ from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.scaling import Cost, cost
 
 SHOWN_TABLES = 8
+_REPLICA_SEEDS = 1_000_003  # far from each other
 
 
 def make_optimizers(
@@ -54,6 +60,27 @@ def make_optimizers(
         else None,
         ways=ways,
     )
+
+
+def vary_dropout(model: ClickModel):
+    """Has every replica draw other dropout masks.
+
+    Replicas draw the same numbers, and rows at the same place of two
+    replicas' shares would be dropped alike.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout) and layer.rate:
+            generator = layer.seed_generator
+            generator.next = functools.partial(_of_replica, generator.next)
+
+
+def _of_replica(draw, **options):
+    seed = draw(**options)
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return seed
+    replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+    return seed + tf.stack([replica * _REPLICA_SEEDS, tf.zeros_like(replica)])
 
 
 def table_ways(

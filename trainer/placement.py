@@ -87,9 +87,8 @@ class Placement:
             for table in self.tables
             if table.device == device.name
         )
-        return used + (
-            self.dense_bytes if device.name == self.devices[0].name else 0
-        )
+        first = device.name == self.devices[0].name
+        return used + (self.dense_bytes if first else 0)
 
     def check(self):
         """Refuses what the devices cannot hold.

@@ -11,13 +11,20 @@ from trainer.data.source import Source, steps_per_epoch
 from trainer.distribution.strategies import Distribution
 from trainer.evaluation import Evaluator, Interrupted
 from trainer.loop import Progress, Schedule, Window, make_run_steps, train
-from trainer.model_setup import describe_ways, make_optimizers, table_ways
+from trainer.model_setup import (
+    describe_ways,
+    make_optimizers,
+    table_ways,
+    vary_dropout,
+)
 from trainer.placement import Placement
+from trainer.profiling import Profile, parse_steps
 from trainer.recording import log
 from trainer.saving import CheckpointWriter, Retention
 from trainer.step_clock import StepClock
 from trainer.steps import make_train_step
 from trainer.stop_signal import StopSignal
+from trainer.watchdog import Watchdog
 from wukong_tf import runs
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import RunError
@@ -33,7 +40,11 @@ from wukong_tf.weights import (
 )
 
 
-def make_schedule(source: Source, training: run_config.Training) -> Schedule:
+def make_schedule(
+    source: Source,
+    training: run_config.Training,
+    profile: tuple[int, int] | None = None,
+) -> Schedule:
     """When the host looks up, in steps."""
     window = 0
     if training.eval == "progressive":
@@ -47,6 +58,7 @@ def make_schedule(source: Source, training: run_config.Training) -> Schedule:
         eval_every=training.eval_every_steps,
         checkpoint_every=training.checkpoint_every_steps,
         window=window,
+        also=profile or (),
     )
 
 
@@ -75,7 +87,10 @@ class Session:
         self.distribution = distribution
         self.workers = distribution.workers
         self.splits = splits
-        self.schedule = make_schedule(splits["train"], self.training)
+        self.profiled = parse_steps(values.profile_steps)
+        self.schedule = make_schedule(
+            splits["train"], self.training, self.profiled
+        )
         self.progress = Progress()
         self.signal = StopSignal()
         self.stopped = False
@@ -87,6 +102,8 @@ class Session:
                 host_tables=placement.host_tables,
                 **({"remat": True} if self.training.remat else {}),
             )
+            if distribution.replicas > 1:
+                vary_dropout(self.model)
             self.ways = table_ways(
                 self.model,
                 self.training,
@@ -241,9 +258,13 @@ class Session:
             steps=schedule.total_steps - progress.step,
             **self.distribution.share(),
         )
+        worker = self.workers.index
+        profile = Profile(self.run_dir, self.profiled, worker)
+        watchdog = Watchdog(clock, self.values.hang_timeout_s, worker)
         with self.signal, contextlib.ExitStack() as closing:
-            for action in chief:
-                closing.enter_context(action)
+            for context in (*chief, profile, watchdog):
+                closing.enter_context(context)
+            profile.begin(progress.step)
             try:
                 if evaluate is not None:
                     self._catch_up(evaluate, save)
@@ -270,6 +291,7 @@ class Session:
                     progress=progress,
                     schedule=schedule,
                     actions=[
+                        profile,
                         record,
                         *chief[:1],
                         recording.Progressive(metrics, schedule, tasks),

@@ -41,12 +41,13 @@ class StepClock:
 
     Attributes:
         last: when a step last began or ended something.
+        running: whether a window of steps runs.
     """
 
     def __init__(self, replicas: int = 1):
         self._replicas = replicas
-        self.last = time.perf_counter()
         self.start()
+        self.running = False
 
     def start(self):
         """Begins a window."""
@@ -55,6 +56,7 @@ class StepClock:
         self._input = 0.0
         self._exchange: float | None = None
         self.last = time.perf_counter()
+        self.running = True
 
     def mark(self, what: int, *after) -> tf.Operation:
         """An operation that notes the time once `after` are computed.
@@ -83,5 +85,6 @@ class StepClock:
 
     def end(self) -> Times:
         """Ends the window."""
+        self.running = False
         ends = np.array([*self._began, time.perf_counter()])
         return Times(np.diff(ends), self._input, self._exchange)

@@ -14,6 +14,7 @@ from trainer import (
     start_checks,
 )
 from trainer.distribution import agreement, lost
+from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
 from trainer.evaluation import Interrupted
 from trainer.model_setup import model_cost
@@ -86,6 +87,8 @@ def _train(values, training, distribution, began):
         for line in distribution.describe(training.batch_size):
             log(line)
         for line in session.describe_exchange():
+            log(line)
+        for line in warnings_of(distribution.cluster):
             log(line)
         for split, source in splits.items():
             log(f"{split}: {source.num_rows:,} rows")

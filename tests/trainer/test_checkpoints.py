@@ -35,9 +35,11 @@ def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):
         "none": np.zeros((0, 4), np.float16),
         "../odd name:1": np.array([True, False]),
     }
-    path, _ = checkpoints.save(
+    path, size = checkpoints.save(
         str(tmp_path), 12, {"k": [1, None]}, saved.items()
     )
+    files = [f"{path}/{name}" for name in os.listdir(path)]
+    assert size == sum(map(os.path.getsize, files))
     assert os.path.dirname(path) == str(tmp_path / runs.CHECKPOINTS)
     found = runs.open_checkpoint(path)
     assert (found.step, found.state, len(found)) == (12, {"k": [1, None]}, 4)

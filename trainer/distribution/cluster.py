@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from wukong_tf.errors import ConfigError
 
 WORKER = "worker"
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 PORT = 12345  # of the first worker of a SLURM node
 
 
@@ -45,6 +46,26 @@ class Cluster:
     def exposed(self) -> list[str]:
         """The addresses that hosts of other networks may reach."""
         return [a for a in self.addresses if not _is_private(_host(a))]
+
+
+def warnings_of(cluster: Cluster | None) -> list[str]:
+    """What whoever runs the cluster must know, a line each."""
+    if cluster is None or len(cluster.addresses) == 1:
+        return []
+    port = cluster.addresses[cluster.index].rpartition(":")[2]
+    lines = []
+    if set(map(_host, cluster.addresses)) - _LOOPBACK:
+        lines.append(
+            f"warning: port {port} of every interface takes commands of "
+            "TensorFlow from anyone who reaches it, unencrypted; let a "
+            "firewall admit the workers alone"
+        )
+    if exposed := cluster.exposed():
+        lines.append(
+            f"warning: {', '.join(exposed)} are public addresses: whoever "
+            "reaches them can read the model and run code in the workers"
+        )
+    return lines
 
 
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:

@@ -1,0 +1,172 @@
+"""A run is the same run, whatever strategy makes it.
+
+Tolerances: sums over replicas add the same numbers in another order. In
+float32 that is 1e-7 of a sum, which a run of 34 steps carries on; a row's
+first step in rowwise Adagrad is its gradient's direction at full length, so
+a gradient near 0 carries more of it. AUC is a
+count of pairs, and two rows of almost the same score may change places: of
+200 rows a pair is 0.00005 to 0.0002.
+"""
+
+import pytest
+
+from tests.distributed import processes
+from tests.distributed.processes import (
+    LAST_STEP,
+    assert_same_run,
+    finish,
+    records,
+    start_one,
+    start_workers,
+    write_log,
+)
+from wukong_tf import runs
+
+pytestmark = pytest.mark.slow
+
+FLOAT32 = {"weights": 2e-5, "metrics": 2e-6, "auc": 5e-4}
+FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
+WIDE = {"precision": "float64", "lookup": "take"}
+MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_log(tmp_path_factory.mktemp("data") / "log")
+
+
+@pytest.fixture(scope="module")
+def one(data, tmp_path_factory):
+    """A run on one device."""
+    run_dir = tmp_path_factory.mktemp("one") / "run"
+    finish(start_one(data, run_dir))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def wide(data, tmp_path_factory):
+    """A run on one device in float64."""
+    run_dir = tmp_path_factory.mktemp("wide") / "run"
+    finish(start_one(data, run_dir, **WIDE))
+    return run_dir
+
+
+def test_two_mirrored_replicas(data, one, tmp_path):
+    said = finish(start_one(data, tmp_path / "run", **MIRRORED))
+    assert "summed by adding on one CPU" in said
+    assert_same_run(one, tmp_path / "run", **FLOAT32)
+
+
+def test_two_workers(data, one, tmp_path):
+    said = finish(start_workers(2, data, tmp_path / "run"))
+    assert "summed by a ring over gRPC" in said
+    assert "a batch of 60 rows is 30 for each of 2 replicas" in said
+    assert "of width 6 (" in said and "by their different rows" in said
+    assert_same_run(one, tmp_path / "run", **FLOAT32)
+    last = records(tmp_path / "run", "train")[-1]
+    assert last["workers"].keys() == {"0", "1"}
+    for figures in [last, *last["workers"].values()]:
+        assert 0 < figures["all_reduce"] < 1
+        assert 0 < figures["input_wait"] < 1
+        assert figures["examples_per_s"] > 0
+        assert figures["memory_bytes"] > 2**26
+        times = figures["step_ms"]
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+
+
+def test_two_workers_in_float64_that_go_on_from_one(data, wide, tmp_path):
+    """Written on one device, read by two workers, tables reduced whole."""
+    run_dir = tmp_path / "run"
+    finish(start_one(data, run_dir, max_steps=LAST_STEP // 2, **WIDE))
+    half = runs.find_checkpoint(str(run_dir), "latest").step
+    assert half == LAST_STEP // 2
+    said = finish(
+        start_workers(2, data, run_dir, table_exchange="reduce", **WIDE)
+    )
+    assert f"going on from step {half}" in said
+    assert "are reduced as a whole table" in said
+    differs, name = processes.largest_difference(wide, run_dir)
+    assert differs <= FLOAT64["weights"], name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["gather", "reduce"])
+@pytest.mark.parametrize(
+    "options, base, tolerance",
+    [({}, "one", FLOAT32), (WIDE, "wide", FLOAT64)],
+    ids=["float32", "float64"],
+)
+def test_four_workers(data, request, tmp_path, way, options, base, tolerance):
+    run_dir = tmp_path / "run"
+    finish(start_workers(4, data, run_dir, table_exchange=way, **options))
+    assert_same_run(request.getfixturevalue(base), run_dir, **tolerance)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_replicas_in_float64(data, wide, tmp_path, workers):
+    run_dir = tmp_path / "run"
+    if workers:
+        finish(start_workers(workers, data, run_dir, **WIDE))
+    else:
+        finish(start_one(data, run_dir, **MIRRORED, **WIDE))
+    assert_same_run(wide, run_dir, **FLOAT64)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("first, then", [(1, 2), (2, 4), (4, 1)])
+def test_a_checkpoint_goes_on_under_another_strategy(
+    data, one, wide, tmp_path, first, then
+):
+    for name, options, whole, tolerance in (
+        ("narrow", {}, one, FLOAT32),
+        ("wide", WIDE, wide, FLOAT64),
+    ):
+        run_dir = tmp_path / name
+        for count, steps in ((first, LAST_STEP // 2), (then, 0)):
+            options = {**options, "max_steps": steps}
+            if count == 1:
+                finish(start_one(data, run_dir, **options))
+            else:
+                finish(start_workers(count, data, run_dir, **options))
+        differs, array = processes.largest_difference(whole, run_dir)
+        assert differs <= tolerance["weights"], array
+
+
+@pytest.mark.full
+def test_predictions_and_evaluation_of_two_workers_are_those_of_one(
+    data, one, tmp_path
+):
+    """--mode=eval and predict by two workers: the chief writes all rows."""
+    import json
+
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    shared = {"lookup": "take", "table_device": "auto"}
+    found = []
+    for name in ("one", "two"):
+        for mode in ("eval", "predict"):
+            options = {
+                "mode": mode,
+                "output": tmp_path / f"{name}-{mode}",
+                **shared,
+            }
+            if mode == "predict":
+                options["predict_files"] = f"{data}/test.parquet"
+            if name == "one":
+                finish(start_one(data, one, **options))
+            else:
+                finish(start_workers(2, data, one, **options))
+        scores = pq.read_table(tmp_path / f"{name}-predict")
+        results = json.loads((tmp_path / f"{name}-eval").read_text())
+        found.append(
+            (np.stack([c.to_numpy() for c in scores.columns], 1), results)
+        )
+    (scores, results), (scores_2, results_2) = found
+    assert scores.shape == scores_2.shape == (processes.ROWS["test"], 4)
+    assert abs(scores - scores_2).max() < 1e-6
+    for split, tasks in results.items():
+        for task, values in tasks.items():
+            for metric, value in values.items():
+                assert abs(value - results_2[split][task][metric]) < 1e-6

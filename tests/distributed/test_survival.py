@@ -1,0 +1,360 @@
+"""Whatever dies, the run goes on and ends as if nothing had."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.distributed import processes
+from tests.distributed.processes import (
+    finish,
+    kill,
+    largest_difference,
+    records,
+    start_worker,
+    start_workers,
+    step_of,
+    wait_for,
+    workers_of,
+    write_log,
+)
+from trainer.launch import free_ports
+from trainer.main import EXIT_LOST, EXIT_RESUME
+from wukong_tf import runs
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = {
+    "epochs": 10,
+    "checkpoint_every_steps": 10,
+    "eval_every_steps": 60,
+    "steps_per_loop": 2,
+}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_log(tmp_path_factory.mktemp("data") / "log")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run of two workers that nothing disturbed."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    finish(start_workers(2, data, run_dir, **OPTIONS))
+    return run_dir
+
+
+def assert_ends_equal(run_dir, whole):
+    """To the bit: nothing that was lost is missed."""
+    differs, name = largest_difference(whole, run_dir)
+    assert differs == 0, name
+    # Each evaluation once, in order, whatever was run again.
+    evaluations = [r["step"] for r in records(whole, "valid")]
+    assert [r["step"] for r in records(run_dir, "valid")] == evaluations
+
+
+def begin(data, run_dir, steps, *launch, count=2, **options):
+    """A run that has come some steps far, and its workers' process ids."""
+    launcher = start_workers(
+        count, data, run_dir, *launch, **{**OPTIONS, **options}
+    )
+    wait_for(lambda: step_of(run_dir) >= steps, launcher, f"step {steps}")
+    return launcher, workers_of(launcher, count)
+
+
+@pytest.mark.parametrize(
+    "told", [1, pytest.param(0, marks=pytest.mark.full), "launcher"]
+)
+def test_sigterm_to_one_saves_a_step_that_all_agree_on(
+    data, whole, tmp_path, told
+):
+    run_dir = tmp_path / "run"
+    launcher, pids = begin(data, run_dir, 20)
+    kill(launcher.pid if told == "launcher" else pids[told], signal.SIGTERM)
+    said = finish(launcher, EXIT_RESUME)
+    assert "SIGTERM: stopping after the steps in hand" in said
+    assert said.count("worker 0 ended: exit code 75") == 1
+    assert said.count("worker 1 ended: exit code 75") == 1
+    stopped = runs.find_checkpoint(str(run_dir), "latest").step
+    assert 20 <= stopped < 170 and stopped == step_of(run_dir)
+    said = finish(start_workers(2, data, run_dir, **OPTIONS))
+    assert f"going on from step {stopped}" in said
+    assert_ends_equal(run_dir, whole)
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+def test_a_killed_worker_is_named_and_started_again(
+    data, whole, tmp_path, lost
+):
+    run_dir = tmp_path / "run"
+    launcher, pids = begin(data, run_dir, 24, "--max_restarts=1")
+    kill(pids[lost])
+    said = finish(launcher)
+    assert (
+        f"[{1 - lost}] error: worker {1 - lost}: lost worker {lost} (" in said
+    )
+    assert f"launch: worker {lost} ended: killed by SIGKILL" in said
+    assert f"launch: worker {1 - lost} ended: exit code {EXIT_LOST}" in said
+    assert "starting all workers again; 0 restarts are left" in said
+    assert "going on from step 20" in said
+    assert_ends_equal(run_dir, whole)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lost", [0, 1])
+def test_killed_in_an_evaluation(data, whole, tmp_path, lost):
+    run_dir = tmp_path / "run"
+    # Evaluations of 203 steps, long enough to be hit.
+    options = {**OPTIONS, "eval_batch_size": 1}
+    launcher, pids = begin(data, run_dir, 60, "--max_restarts=1", **options)
+    kill(pids[lost])
+    finish(launcher)
+    differs, name = largest_difference(whole, run_dir)
+    assert differs == 0, name
+    assert [r["step"] for r in records(run_dir, "valid")] == [60, 120, 170]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lost", [0, 1])
+def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path, lost):
+    run_dir = tmp_path / "run"
+    launcher = start_workers(2, data, run_dir, "--max_restarts=1", **OPTIONS)
+    pids = workers_of(launcher, 2)
+    folder = run_dir / "checkpoints"
+
+    def writes():
+        return folder.is_dir() and any(
+            name.startswith(".unfinished") for name in os.listdir(folder)
+        )
+
+    wait_for(lambda: step_of(run_dir) >= 20, launcher, "step 20")
+    for _ in range(100_000):
+        if writes():
+            break
+    kill(pids[lost])
+    finish(launcher)
+    assert_ends_equal(run_dir, whole)
+    assert not writes()
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+def test_a_stopped_worker_is_noticed_in_bounded_time(
+    data, whole, tmp_path, lost
+):
+    """Its socket stays open: it is its silence that tells."""
+    run_dir = tmp_path / "run"
+    launcher, pids = begin(data, run_dir, 24, "--grace_s=2")
+    kill(pids[lost], signal.SIGSTOP)
+    began = time.monotonic()
+    said = finish(launcher, EXIT_LOST)
+    # Twice --worker_timeout_s and --grace_s, and what a slow machine takes.
+    assert time.monotonic() - began < 60
+    assert (
+        f"[{1 - lost}] error: worker {1 - lost}: lost worker {lost} (" in said
+    )
+    assert f"launch: worker {lost} ended: killed by SIGKILL" in said
+    finish(start_workers(2, data, run_dir, **OPTIONS))
+    assert_ends_equal(run_dir, whole)
+
+
+@pytest.mark.full
+def test_workers_end_with_their_launcher(data, whole, tmp_path):
+    run_dir = tmp_path / "run"
+    launcher, pids = begin(data, run_dir, 20)
+    launcher.kill()
+    for _ in range(600):
+        states = [Path(f"/proc/{pid}").exists() for pid in pids]
+        if not any(states):
+            break
+        time.sleep(0.1)
+    assert not any(states)
+    launcher.communicate()
+    finish(start_workers(2, data, run_dir, **OPTIONS))
+    assert_ends_equal(run_dir, whole)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("spoil", ["truncate", "flip"])
+def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path, spoil):
+    run_dir = tmp_path / "run"
+    finish(
+        start_workers(2, data, run_dir, **OPTIONS, max_steps=40),
+    )
+    path = dict(runs.checkpoint_paths(str(run_dir)))[40]
+    file = Path(max(Path(path).glob("*.npy"), key=os.path.getsize))
+    content = bytearray(file.read_bytes())
+    if spoil == "flip":
+        content[len(content) // 2] ^= 4
+    else:
+        del content[-7:]
+    file.write_bytes(content)
+    said = finish(start_workers(2, data, run_dir, **OPTIONS))
+    assert f"corrupted checkpoint: {path}" in said
+    assert "going on from step 30" in said
+    differs, name = largest_difference(whole, run_dir)
+    assert differs == 0, name
+
+
+@pytest.mark.full
+def test_a_second_run_on_the_directory_is_refused(data, tmp_path):
+    run_dir = tmp_path / "run"
+    launcher, _ = begin(data, run_dir, 10, epochs=60)
+    said = finish(
+        start_workers(
+            2,
+            data,
+            run_dir,
+            **OPTIONS,
+        ),
+        2,
+    )
+    assert "is in use by another process" in said
+    launcher.terminate()
+    finish(launcher, EXIT_RESUME)
+
+
+def refused(data, tmp_path, first, second):
+    """What two workers said that do not fit together."""
+    ports = free_ports(2)
+    workers = [
+        start_worker(
+            index,
+            ports,
+            options.pop("data", data),
+            tmp_path / "run",
+            **options,
+        )
+        for index, options in enumerate((first, second))
+    ]
+    said = [finish(worker, 2) for worker in workers]
+    assert all("the workers of a run must have the same" in s for s in said)
+    assert not (tmp_path / "run").exists()
+    return said[0]
+
+
+def test_another_flag_is_refused(data, tmp_path):
+    said = refused(data, tmp_path, {}, {"learning_rate": 0.002})
+    assert (
+        "training.learning_rate is 0.001 for worker 0 and 0.002 for worker 1"
+        in said
+    )
+
+
+@pytest.mark.full
+def test_another_file_is_refused(data, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    content = bytearray((other / "valid.parquet").read_bytes())
+    content[40] ^= 1
+    (other / "valid.parquet").write_bytes(content)
+    said = refused(data, tmp_path, {}, {"data": str(other)})
+    assert "the valid file valid.parquet is" in said
+    assert "train.parquet" not in said
+
+
+@pytest.mark.full
+def test_other_code_is_refused(data, tmp_path):
+    for package in ("trainer", "wukong_tf"):
+        shutil.copytree(ROOT / package, tmp_path / "code" / package)
+    with open(tmp_path / "code/trainer/loop.py", "a") as file:
+        file.write("# changed\n")
+    said = refused(data, tmp_path, {}, {"cwd": tmp_path / "code"})
+    assert "the code of wukong_tf and trainer is of digest" in said
+
+
+@pytest.mark.full
+def test_a_worker_that_never_comes_is_waited_for_in_bounded_time(
+    data, tmp_path
+):
+    ports = free_ports(2)
+    for index in range(2):
+        worker = start_worker(
+            index, ports, data, tmp_path / "run", cluster_timeout_s=8
+        )
+        said = finish(worker, EXIT_LOST)
+        assert "not all workers of" in said and "--cluster_timeout_s=8" in said
+
+
+@pytest.mark.full
+def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
+    """A file system of 12 MB fills up, and is enlarged later."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(mount)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a file system of its own needs the right to mount")
+    try:
+        run_dir = mount / "run"
+        launcher, _ = begin(
+            data, run_dir, 20, checkpoint_retry_s=0.2, steps_per_loop=1
+        )
+        filler = mount / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(2**16))
+            except OSError:
+                pass
+        before = len(runs.checkpoint_paths(str(run_dir)))
+        time.sleep(1.5)
+        kept = runs.checkpoint_paths(str(run_dir))
+        assert before and kept
+        for _, path in kept:
+            runs.open_checkpoint(path)  # whole
+        filler.unlink()
+        said = finish(launcher)
+        assert "could not be written" in said and "No space left" in said
+        assert "It is tried again in 0.2 s." in said
+        differs, name = largest_difference(whole, run_dir)
+        assert differs == 0, name
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.full
+def test_soak(data, tmp_path_factory, tmp_path):
+    """Twenty random kills over one run."""
+    options = {**OPTIONS, "epochs": 30, "checkpoint_every_steps": 5}
+    quiet = tmp_path_factory.mktemp("quiet") / "run"
+    finish(start_workers(2, data, quiet, **options))
+    draw = random.Random(20)
+    run_dir = tmp_path / "run"
+    launcher = start_workers(2, data, run_dir, "--max_restarts=20", **options)
+    dead: set[int] = set()
+    for number in range(20):
+        pids = [0]
+        while not dead.isdisjoint(pids) or 0 in pids:
+            pids = workers_of(launcher, 2)
+        # Any moment: some are killed as they start, some as they save.
+        start = step_of(run_dir)
+        if number % 4:
+            goal = start + draw.randrange(1, 18)
+            wait_for(
+                lambda goal=goal: step_of(run_dir) >= goal,
+                launcher,
+                f"step {goal}",
+            )
+        time.sleep(draw.random() * 0.3)
+        victim = pids[draw.randrange(2)]
+        kill(victim)
+        dead |= set(pids)
+        wait_for(
+            lambda pids=pids: (
+                not any(Path(f"/proc/{pid}").exists() for pid in pids)
+            ),
+            launcher,
+            "the end of both workers",
+        )
+    processes_said = launcher.communicate(timeout=400)[0]
+    assert launcher.returncode == 0, processes_said[-5000:]
+    assert processes_said.count("starting all workers again") == 20
+    differs, name = largest_difference(quiet, run_dir)
+    assert differs == 0, name
+    assert processes.records(run_dir, "valid")[-1]["step"] == 510

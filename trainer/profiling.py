@@ -1,0 +1,73 @@
+"""A profile of some steps, for TensorBoard."""
+
+import os
+
+import tensorflow as tf
+
+from trainer.loop import Progress, Window
+from trainer.recording import log
+from wukong_tf.errors import ConfigError
+
+
+class Profile:
+    """Profiles the windows of steps between two steps.
+
+    Args:
+        run_dir: the run directory; profiles lie in its tensorboard/.
+        steps: (first, past the last) step, or None for no profile.
+        worker: number of this worker.
+    """
+
+    def __init__(
+        self, run_dir: str, steps: tuple[int, int] | None, worker: int
+    ):
+        self._folder = os.path.join(run_dir, "tensorboard")
+        self._first, self._past = steps or (0, 0)
+        self._worker = worker
+        self._running = False
+
+    def begin(self, step: int):
+        """Begins, if a profile does at `step`."""
+        if not self._running and self._first <= step < self._past:
+            tf.profiler.experimental.start(self._folder)
+            self._running = True
+
+    def __call__(self, progress: Progress, window: Window):
+        """Ends the profile, or begins it, where it is due."""
+        del window
+        if self._running and progress.step >= self._past:
+            self._end()
+        self.begin(progress.step)
+
+    def _end(self):
+        tf.profiler.experimental.stop()
+        self._running = False
+        log(
+            f"worker {self._worker}: profile of steps {self._first} to "
+            f"{self._past - 1} in {self._folder}",
+            of_each=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._running:
+            self._end()
+
+
+def parse_steps(text: str) -> tuple[int, int] | None:
+    """FIRST:LAST of --profile_steps as (first, past the last).
+
+    Raises:
+        ConfigError: it is no such thing.
+    """
+    if not text:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise ConfigError(
+            "--profile_steps must be FIRST:LAST, numbers of steps from 0; "
+            f"received {text!r}."
+        )
+    return int(first), int(last) + 1

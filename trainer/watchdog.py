@@ -1,0 +1,57 @@
+"""Prints the stacks of this process when a step hangs."""
+
+import faulthandler
+import threading
+import time
+
+from trainer.recording import log
+from trainer.step_clock import StepClock
+
+
+class Watchdog:
+    """A context in which a step that takes too long is reported.
+
+    Every worker has its own, so that where all of them wait for each other,
+    each prints where. It goes on waiting, and prints again.
+
+    Args:
+        clock: of the steps.
+        timeout_s: seconds without a step; 0 watches nothing.
+        worker: number of this worker.
+    """
+
+    def __init__(self, clock: StepClock, timeout_s: float, worker: int):
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._worker = worker
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self):
+        if self._timeout_s:
+            self._thread = threading.Thread(
+                target=self._watch, name="watchdog", daemon=True
+            )
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self):
+        reported = self._clock.last
+        while not self._ended.wait(min(1.0, self._timeout_s / 4)):
+            since = max(self._clock.last, reported)
+            if time.perf_counter() - since < self._timeout_s:
+                continue
+            reported = time.perf_counter()
+            if not self._clock.running:  # an evaluation or a checkpoint
+                continue
+            log(
+                f"worker {self._worker}: no step for {self._timeout_s:g} s "
+                "(--hang_timeout_s); the stacks of its threads:",
+                of_each=True,
+            )
+            faulthandler.dump_traceback(all_threads=True)
