@@ -1,0 +1,200 @@
+"""Two workers beside one: `python -m benchmarks.scaling_workers`.
+
+The trainer as its users start it, on the model of benchmarks.mid_size and a
+Parquet log, with 2,048 rows a worker and step, each worker held to one core
+and one thread an operation. In turn, round by round: one worker; two workers
+of one run, which sum their gradients in a ring over gRPC on loopback; and two
+runs of one worker each at once, which share the machine and nothing else. The
+value is the median over rounds of the throughput of the second over that of
+the first. Bar: 1.6. The third over the first is what the machine allows.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from absl import app, flags
+
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds.", lower_bound=1)
+STEPS = flags.DEFINE_integer(
+    "steps", 12, "Steps of a run that count, after two that do not."
+)
+ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of all tables.")
+
+BAR = 1.6
+BATCH = 2048
+WARM_UP = 2
+HELD_OUT = 2048
+
+
+def write_log(folder: str, batches: int):
+    """A log of the mid-size model's features."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchmarks import mid_size
+
+    spec = mid_size.features(ROWS.value)
+    with open(os.path.join(folder, "features.json"), "w") as file:
+        file.write(spec.to_json())
+    for split, count in (("train", batches), ("valid", 1)):
+        path = os.path.join(folder, f"{split}.parquet")
+        found = [
+            pa.table(mid_size.batch(spec, [len(split), seed], HELD_OUT))
+            for seed in range(count)
+        ]
+        pq.write_table(pa.concat_tables(found), path, row_group_size=8192)
+
+
+def command(data: str, run_dir: str, workers: int) -> list[str]:
+    """The trainer on a model of benchmarks.mid_size."""
+    from benchmarks import mid_size
+
+    config = mid_size.config(ROWS.value)
+    sizes = {
+        name: getattr(config, name)
+        for name in ("embedding_dim", "num_layers", "num_fmb", "num_lcb")
+    }
+    sizes |= {"rank": config.rank}
+    options = {
+        **sizes,
+        "mlp_units": "512,512",
+        "head_units": "512,512",
+        "batch_size": BATCH * workers,
+        "data_lanes": workers,
+        "data_dir": data,
+        "run_dir": run_dir,
+        "max_steps": WARM_UP + STEPS.value,
+        "steps_per_loop": WARM_UP,
+        "shuffle_rows": 0,
+        "eval_every_steps": WARM_UP + STEPS.value,
+        "intra_op_threads": 1,
+        "inter_op_threads": 1,
+    }
+    return [sys.executable, "-m", "trainer.main"] + [
+        f"--{name}={value}" for name, value in options.items()
+    ]
+
+
+def start(core: int, arguments: list[str], environment=None):
+    """A process held to one core."""
+    return subprocess.Popen(
+        ["taskset", "-c", str(core), *arguments],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(processes):
+    """Waits for all; an error of one ends the benchmark."""
+    for process in processes:
+        _, said = process.communicate()
+        if process.returncode:
+            raise RuntimeError(said)
+
+
+def rate(run_dir: str) -> tuple[float, float | None]:
+    """Rows a second without the first steps, and the all-reduce's share."""
+    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
+        found = [json.loads(line) for line in file]
+    windows = [
+        record
+        for record in found
+        if record["kind"] == "train" and record["step"] > WARM_UP
+    ]
+    rates = [record["examples_per_s"] for record in windows]
+    shares = [r["all_reduce"] for r in windows if "all_reduce" in r]
+    share = statistics.median(shares) if shares else None
+    return statistics.median(rates), share
+
+
+def measure(data: str, folder: str, cores) -> dict[str, float]:
+    """One round."""
+    from trainer.launch import free_ports
+
+    def run_dir(name):
+        return os.path.join(folder, name)
+
+    finish([start(cores[0], command(data, run_dir("one"), 1))])
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    finish(
+        [
+            start(
+                cores[index],
+                command(data, run_dir("two"), 2),
+                {
+                    "TF_CONFIG": json.dumps(
+                        {
+                            "cluster": {"worker": addresses},
+                            "task": {"type": "worker", "index": index},
+                        }
+                    )
+                },
+            )
+            for index in range(2)
+        ]
+    )
+    names = ("first", "second")
+    finish(
+        [
+            start(core, command(data, run_dir(name), 1))
+            for core, name in zip(cores, names, strict=True)
+        ]
+    )
+    one, _ = rate(run_dir("one"))
+    two, share = rate(run_dir("two"))
+    apart = sum(rate(run_dir(name))[0] for name in names)
+    return {"one": one, "two": two, "apart": apart, "all_reduce": share or 0.0}
+
+
+def main(argv):
+    """Runs the rounds and prints the result."""
+    del argv
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise app.UsageError("two cores are needed.")
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = os.path.join(folder, "data")
+        os.mkdir(data)
+        write_log(data, 2 * (WARM_UP + STEPS.value))
+        for number in range(ROUNDS.value):
+            place = os.path.join(folder, str(number))
+            rounds.append(measure(data, place, cores))
+            print(f"round {number}: {rounds[-1]}", file=sys.stderr)
+
+    def ratio(name):
+        return statistics.median(r[name] / r["one"] for r in rounds)
+
+    value = ratio("two")
+    print(
+        json.dumps(
+            {
+                "name": "scaling_workers",
+                "value": round(value, 3),
+                "bar": BAR,
+                "holds": value >= BAR,
+                "two_runs_over_one": round(ratio("apart"), 3),
+                "two_workers_over_two_runs": round(
+                    statistics.median(r["two"] / r["apart"] for r in rounds), 3
+                ),
+                "all_reduce_share": round(
+                    statistics.median(r["all_reduce"] for r in rounds), 3
+                ),
+                "examples_per_s": {
+                    name: round(statistics.median(r[name] for r in rounds))
+                    for name in ("one", "two", "apart")
+                },
+                "rounds": rounds,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
