@@ -35,7 +35,7 @@ def config(rows: int) -> WukongConfig:
     )
 
 
-def batch(spec: FeatureSpec, seed: int, rows: int = BATCH):
+def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):
     """Ids, each as likely as any other, and labels."""
     random = np.random.default_rng(seed)
     found = {

@@ -99,6 +99,7 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._job: _Job | None = None  # to be written, or tried again
         self._writing = False
+        self._failing = False  # the job waits to be tried again
         self._closing = False
         self._error: Exception | None = None
         self._failed: RunError | None = None
@@ -198,7 +199,9 @@ class CheckpointWriter:
 
     def _wait_for_writing(self):
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing)
+            self._changed.wait_for(
+                lambda: self._failing or not (self._writing or self._job)
+            )
         self._raise()
 
     def _replace(self, job):
@@ -207,7 +210,7 @@ class CheckpointWriter:
                 f"the checkpoint of step {self._job.step} is given up for a "
                 "newer one."
             )
-        self._job = job
+        self._job, self._failing = job, False
 
     def _fits(self, arrays):
         size = sum(
@@ -219,32 +222,30 @@ class CheckpointWriter:
 
     def _run(self):
         """The thread's work."""
-        tried_at = None
         while True:
             with self._changed:
-                if tried_at is None:
-                    self._changed.wait_for(lambda: self._job or self._closing)
-                else:
+                if self._failing:
                     self._changed.wait_for(
                         functools.partial(self._is_not, self._job),
                         self._retry_s,
                     )
+                else:
+                    self._changed.wait_for(lambda: self._job or self._closing)
                 job = self._job
-                if job is None or (self._closing and tried_at is not None):
+                if job is None or (self._closing and self._failing):
                     return
-                self._writing = True
-                self._job = None
-            tried_at = None
+                self._job, self._writing, self._failing = None, True, False
+            failed = False
             try:
                 self._write(job)
             except RunError as error:
+                failed = True
                 self._log(f"{error} It is tried again in {self._retry_s:g} s.")
-                tried_at = time.monotonic()
             except Exception as error:  # raised again by the main thread
                 self._error = error
             with self._changed:
-                if tried_at is not None and self._job is None:
-                    self._job = job
+                if failed and self._job is None:
+                    self._job, self._failing = job, True
                 self._writing = False
                 self._changed.notify_all()
 

@@ -129,7 +129,13 @@ def best_step(run_dir: str) -> int | None:
         return None
     try:
         return int(plain.parse_json(_read_text(path), path)["step"])
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (
+        ConfigError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise RunError(f"{path}: names no step: {error}.") from error
 
 

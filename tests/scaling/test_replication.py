@@ -26,7 +26,7 @@ def of(replicas, batch=64, table_rows=150, **options):
     )
 
 
-def ring_bytes(replicas: int, size: int) -> int:
+def ring_bytes(replicas: int, size: float) -> float:
     """Bytes that one member of a ring sends to sum `size` bytes."""
     piece = size / replicas
     sent = 0.0

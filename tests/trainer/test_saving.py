@@ -1,0 +1,206 @@
+"""Checkpoints written beside training: what waits, what is tried again."""
+
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from trainer import checkpoints, saving
+from trainer.saving import CheckpointWriter, Retention
+from wukong_tf import runs
+from wukong_tf.errors import RunError, TrainingError
+from wukong_tf.weights import Slot, read_slots
+
+KEEP = Retention(newest=2, every=0, metric="logloss")
+
+
+class Weights:
+    """An array that goes on changing after it was given away."""
+
+    def __init__(self):
+        self.variable = keras.Variable(np.zeros(1000, np.float32))
+
+    def __call__(self):
+        return read_slots([Slot("dense/x", self.variable)])
+
+    def set(self, value):
+        self.variable.assign(np.full(1000, value, np.float32))
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def weights():
+    return Weights()
+
+
+def writer(tmp_path, said, **options):
+    options = {"retry_s": 0.05, "retention": KEEP, **options}
+    retention = options.pop("retention")
+    return CheckpointWriter(str(tmp_path), retention, said.append, **options)
+
+
+def steps(tmp_path):
+    return [step for step, _ in runs.checkpoint_paths(str(tmp_path))]
+
+
+def hold(monkeypatch):
+    """Writing waits for the event that is given back."""
+    go, original = threading.Event(), checkpoints.save
+
+    def save(*args):
+        assert go.wait(30)
+        return original(*args)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    return go
+
+
+def fail(monkeypatch, times):
+    """The first so many writes fail as on a full disk."""
+    left, original = [times], checkpoints.save
+
+    def save(run_dir, step, *args):
+        if left[0]:
+            left[0] -= 1
+            raise RunError(f"step {step} could not be written: disk full.")
+        return original(run_dir, step, *args)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    return left
+
+
+def test_training_goes_on_while_a_copy_is_written(
+    tmp_path, said, weights, monkeypatch
+):
+    go = hold(monkeypatch)
+    made = writer(tmp_path, said)
+    weights.set(1)
+    made.save(1, {"of": 1}, weights)
+    weights.set(2)  # training, before anything is written
+    assert not steps(tmp_path) and not made.take_saved()
+    go.set()
+    made.close()
+    ((_, path),) = runs.checkpoint_paths(str(tmp_path))
+    found = runs.open_checkpoint(path)
+    np.testing.assert_array_equal(found["dense/x"], np.ones(1000))
+    assert found.state == {"of": 1}
+    (saved,) = made.take_saved()
+    assert (saved.path, saved.step) == (path, 1)
+    assert saved.bytes > 4000 and 0 <= saved.waited <= saved.seconds + 1
+    assert "MB in" in said[0] and "training waited" in said[0]
+    assert made.take_saved() == []
+
+
+def test_a_second_one_waits_for_the_first(tmp_path, said, weights, monkeypatch):
+    go = hold(monkeypatch)
+    made = writer(tmp_path, said)
+    made.save(1, {}, weights)
+    while not made._writing:
+        time.sleep(0.01)
+    threading.Timer(0.3, go.set).start()
+    made.save(2, {}, weights)
+    made.close()
+    assert steps(tmp_path) == [1, 2]
+    assert made.take_saved()[1].waited > 0.1
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_one_that_fails_is_tried_again(
+    tmp_path, said, weights, monkeypatch, in_background
+):
+    fail(monkeypatch, 2)
+    made = writer(tmp_path, said, in_background=in_background)
+    weights.set(3)
+    made.save(1, {}, weights, best=0.5)
+    weights.set(4 if in_background else 3)
+    for _ in range(400):
+        if steps(tmp_path):
+            break
+        time.sleep(0.01)
+    made.close()
+    assert steps(tmp_path) == [1] and runs.best_step(str(tmp_path)) == 1
+    found = runs.find_checkpoint(str(tmp_path))
+    assert (found["dense/x"] == 3).all()
+    assert sum("It is tried again in 0.05 s" in line for line in said) == 2
+
+
+def test_a_newer_one_takes_the_place_of_one_that_fails(
+    tmp_path, said, weights, monkeypatch
+):
+    left = fail(monkeypatch, 10**6)
+    made = writer(tmp_path, said, retry_s=60)
+    made.save(1, {}, weights)
+    while not said:
+        time.sleep(0.01)
+    left[0] = 0
+    weights.set(5)
+    made.save(2, {}, weights)
+    made.close()
+    assert steps(tmp_path) == [2]
+    assert any("step 1 is given up for a newer one" in line for line in said)
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_a_disk_that_stays_full_ends_the_run(
+    tmp_path, said, weights, monkeypatch, in_background
+):
+    fail(monkeypatch, 10**6)
+    made = writer(tmp_path, said, in_background=in_background)
+    made.save(7, {}, weights)
+    with pytest.raises(RunError, match="step 7 could not be written"):
+        made.close()
+    assert not steps(tmp_path)
+
+
+def test_after_an_error_nothing_is_tried_again(
+    tmp_path, said, weights, monkeypatch
+):
+    left = fail(monkeypatch, 10**6)
+    made = writer(tmp_path, said, retry_s=60)
+    made.save(7, {}, weights)
+    while not said:
+        time.sleep(0.01)
+    before = left[0]
+    made.close(tries=0)
+    assert left[0] == before
+
+
+def test_weights_that_are_not_finite_end_the_run(tmp_path, said, weights):
+    made = writer(tmp_path, said)
+    weights.set(np.nan)
+    made.save(1, {}, weights)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        made.close()
+    assert not steps(tmp_path)
+    made = writer(tmp_path, said, in_background=False)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        made.save(1, {}, weights)
+
+
+def test_without_memory_for_a_copy_training_waits(
+    tmp_path, said, weights, monkeypatch
+):
+    monkeypatch.setattr(saving, "available_bytes", lambda: 5000)
+    made = writer(tmp_path, said)
+    made.save(1, {}, weights)
+    assert steps(tmp_path) == [1] and made._thread is None
+    monkeypatch.setattr(saving, "available_bytes", lambda: 6000)
+    made.save(2, {}, weights)
+    assert made._thread is not None
+    made.close()
+
+
+def test_the_newest_the_best_and_every_nth_are_kept(tmp_path, said, weights):
+    made = writer(
+        tmp_path, said, retention=Retention(newest=2, every=10, metric="auc")
+    )
+    for step in range(1, 28):
+        made.save(step, {}, weights, best=0.1 if step == 7 else None)
+    made.close()
+    assert steps(tmp_path) == [7, 10, 20, 26, 27]
