@@ -7,13 +7,14 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What runs on every Keras backend; the rest is TensorFlow's.
 NEUTRAL := tests/layers tests/models tests/embeddings/test_rich_features.py
 
-.PHONY: help quickstart test test-fast test-full lint clean
+.PHONY: help quickstart test test-fast test-full test-gpu lint clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
+	@echo "make test-gpu    runs on two GPUs or more beside one"
 	@echo "make lint        ruff and mypy"
 	@echo "make clean       remove $(VENV) and $(VENV)-beam, nothing trained"
 
@@ -61,6 +62,11 @@ test: lint $(VENV)-beam/.run
 
 test-fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not full"
+
+# NCCL's equality tests; each says why it was skipped below two GPUs.
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e '.[gpu]'
+	$(BIN)/python -m pytest tests/distributed/test_gpu.py
 
 test-full: lint $(VENV)/.torch $(VENV)-beam/.run
 	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)

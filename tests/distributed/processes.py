@@ -82,9 +82,15 @@ def start(*command: str, environment=None, cwd=None) -> subprocess.Popen:
     )
 
 
-def start_one(data, run_dir, **options) -> subprocess.Popen:
+def start_one(
+    data, run_dir, *, environment=None, **options
+) -> subprocess.Popen:
     """A run in one process."""
-    return start("trainer.main", *flags_of(data, run_dir, **options))
+    return start(
+        "trainer.main",
+        *flags_of(data, run_dir, **options),
+        environment=environment,
+    )
 
 
 def start_workers(

@@ -1,0 +1,87 @@
+"""How long training waits: `python -m benchmarks.checkpoint_stall`.
+
+The model of benchmarks.mid_size with its optimizers' state, saved in turn from
+a copy beside training and in training's way, as --async_checkpoints says. The
+value is the median over rounds of the time that training stands still with a
+copy over that without. Bar: 0.25, of our own.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+
+from absl import app, flags
+
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=1)
+ROWS = flags.DEFINE_integer("rows", 2_000_000, "Rows of all tables.")
+
+BAR = 0.25
+
+
+def main(argv):
+    """Runs the rounds and prints the result."""
+    del argv
+    from benchmarks import mid_size
+    from trainer.saving import CheckpointWriter, Retention
+    from wukong_tf.models import build_model
+    from wukong_tf.optimizers import (
+        ClippedAdam,
+        OptimizerGroups,
+        RowwiseAdagrad,
+    )
+    from wukong_tf.optimizers.groups import TABLES
+    from wukong_tf.weights import read_slots, training_slots
+
+    model = build_model(mid_size.config(ROWS.value))
+    groups = OptimizerGroups(
+        model.trainable_variables,
+        {
+            "tables": (RowwiseAdagrad(0.05), TABLES),
+            "dense": (ClippedAdam(1e-3), None),
+        },
+    )
+    groups.build()
+    slots = training_slots(model, groups)
+    found: dict[bool, list] = {False: [], True: []}
+    for _ in range(ROUNDS.value):
+        for in_background in found:
+            with tempfile.TemporaryDirectory() as folder:
+                writer = CheckpointWriter(
+                    folder,
+                    Retention(1, 0, "logloss"),
+                    lambda line: print(line, file=sys.stderr),
+                    in_background=in_background,
+                )
+                writer.save(1, {}, lambda: read_slots(slots))
+                writer.close()
+                found[in_background] += writer.take_saved()
+    ratios = [
+        beside.waited / direct.waited
+        for beside, direct in zip(found[True], found[False], strict=True)
+    ]
+    value = statistics.median(ratios)
+    print(
+        json.dumps(
+            {
+                "name": "checkpoint_stall",
+                "value": round(value, 3),
+                "bar": BAR,
+                "holds": value <= BAR,
+                "megabytes": round(found[True][0].bytes / 1e6, 1),
+                "waited_s": {
+                    name: round(
+                        statistics.median(s.waited for s in found[beside]), 3
+                    )
+                    for name, beside in (("copy", True), ("direct", False))
+                },
+                "written_s": round(
+                    statistics.median(s.seconds for s in found[True]), 3
+                ),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
