@@ -72,10 +72,14 @@ def test_flags_that_the_pages_name_exist():
     from absl import flags
 
     from export import main as export_main
-    from trainer import prepare
+    from trainer import launch, prepare
 
     known = {"flagfile", "help"}
-    for define in (export_main.define_flags, prepare.define_flags):
+    for define in (
+        export_main.define_flags,
+        launch.define_flags,
+        prepare.define_flags,
+    ):
         values = flags.FlagValues()
         define(values)
         known |= set(values)

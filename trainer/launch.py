@@ -29,28 +29,35 @@ from absl import app, flags
 
 from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME
 
-WORKERS = flags.DEFINE_integer(
-    "workers",
-    0,
-    "Processes to start; 0 for one a GPU, or one where there is none.",
-    lower_bound=0,
-)
-MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts",
-    0,
-    "Times to start all workers again after one was lost or stopped.",
-    lower_bound=0,
-)
-GRACE_S = flags.DEFINE_integer(
-    "grace_s",
-    60,
-    "Seconds that workers have to end by themselves once one has ended, "
-    "before they are killed.",
-    lower_bound=1,
-)
 EXIT_FAULT = 1
 _POLL_S = 0.1
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+
+
+def define_flags(values: flags.FlagValues):
+    """Defines the launcher's flags."""
+    flags.DEFINE_integer(
+        "workers",
+        0,
+        "Processes to start; 0 for one a GPU, or one where there is none.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_restarts",
+        0,
+        "Times to start all workers again after one was lost or stopped.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "grace_s",
+        60,
+        "Seconds that workers have to end by themselves once one has ended, "
+        "before they are killed.",
+        lower_bound=1,
+        flag_values=values,
+    )
 
 
 class Worker:
@@ -254,19 +261,24 @@ def _say(text):
 
 
 def _run(argv) -> int:
-    count = WORKERS.value or len(gpus()) or 1
+    values = flags.FLAGS
     found = gpus()
+    count = values.workers or len(found) or 1
     if found and count > len(found):
         _say(
             f"error: --workers must be at most the {len(found)} GPUs; "
             f"received {count}."
         )
         return EXIT_ERROR
-    return launch(count, MAX_RESTARTS.value, argv[1:], GRACE_S.value)
+    return launch(count, values.max_restarts, argv[1:], values.grace_s)
 
 
 def main():
     """Entry point of `wukong-launch`."""
+    define_flags(flags.FLAGS)
+    for flag in flags.FLAGS.flags_by_module_dict().get(__name__, []):
+        # --help shows those of the program that was started.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     own, trainers = sys.argv, []
     if "--" in sys.argv:
         place = sys.argv.index("--")

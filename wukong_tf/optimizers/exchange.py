@@ -19,6 +19,9 @@ WAYS = (GATHER, REDUCE)
 # each call of a function.
 _FIRST_KEY = 2**30
 _KEYS = 2**10
+# Number of each kind of tensor that was gathered; every worker's program
+# comes upon them in the same order.
+_kinds: dict[tuple, int] = {}
 
 
 def cheaper_way(rows: int, rows_of_a_replica: int, replicas: int) -> str:
@@ -141,12 +144,14 @@ def _all_gather(context, sent, number):
         )
 
     with tf.device(launcher._device):
-        first_key = _FIRST_KEY + number * _KEYS
+        kind = (launcher._group_key, number, sent.dtype, *sent.shape[1:])
+        place = _kinds.setdefault(kind, len(_kinds))
+        first_key = _FIRST_KEY + place * _KEYS
         counts = gather(tf.shape(sent)[:1], first_key)  # [N]
         # A collective's shape is fixed by its key, so padding goes to one of
         # few sizes, and each has a key: eight for each power of two.
-        most = tf.reduce_max(counts)
-        power = tf.math.log(tf.cast(tf.maximum(most, 8), tf.float64) + 0.5)
+        most = tf.maximum(tf.reduce_max(counts), 8)
+        power = tf.math.log(tf.cast(most, tf.float64) + 0.5)
         power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(most))
         unit = tf.bitwise.left_shift(1, power - 3)
         units = -(-most // unit)  # 8 to 16
