@@ -1,6 +1,7 @@
 """What is recorded of a run: metrics.jsonl, TensorBoard and the log."""
 
 import collections
+import errno
 import json
 import math
 import os
@@ -49,6 +50,8 @@ class MetricsLog:
     def __init__(self, run_dir: str, step: int):
         self._path = os.path.join(run_dir, METRICS)
         self._keep_until(step)
+        self._pending: list[str] = []  # lines that could not be written yet
+        self._failed: set[str] = set()
         self._writer = tf.summary.create_file_writer(
             os.path.join(run_dir, "tensorboard")
         )
@@ -66,12 +69,42 @@ class MetricsLog:
     def write(self, kind: str, step: int, values: dict[str, Any]):
         """Adds one record; nested values become TensorBoard tags."""
         record = {"step": step, "kind": kind, **_json_ready(values)}
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._pending.append(json.dumps(record) + "\n")
+        self._try(self._path, self._append)
+        self._try("TensorBoard's events", self._summarize, kind, step, values)
+
+    def _append(self):
+        """Writes the lines that are due, all of them or none."""
+        with open(self._path, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            data = "".join(self._pending).encode()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+        self._pending.clear()
+
+    def _summarize(self, kind, step, values):
         with self._writer.as_default():
             for tag, value in _flat(values, kind):
                 tf.summary.scalar(tag, value, step=step)
         self._writer.flush()
+
+    def _try(self, what, write, *arguments):
+        """Training goes on where a disk is full; what is due waits."""
+        try:
+            write(*arguments)
+        except (OSError, tf.errors.OpError) as error:
+            if what not in self._failed:
+                text = " ".join(str(error).split())[-300:]
+                log(f"{what} cannot be written for now: {text}")
+            self._failed.add(what)
+            return
+        if what in self._failed:
+            log(f"{what} can be written again")
+            self._failed.discard(what)
 
 
 def _step_of(line):

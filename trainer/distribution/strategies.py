@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 import os
+import signal
+import sys
 
 import keras
 import tensorflow as tf
@@ -224,6 +226,7 @@ def _multi_worker(values, cluster: Cluster) -> Distribution:
     implementation = tf.distribute.experimental.CommunicationImplementation
     os.environ["TF_CONFIG"] = cluster.tf_config()
     _configure_heartbeats(values, cluster)
+    _bound_the_wait(values.cluster_timeout_s, cluster)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(
             communication_options=tf.distribute.experimental.CommunicationOptions(
@@ -234,14 +237,30 @@ def _multi_worker(values, cluster: Cluster) -> Distribution:
         workers.gather(None)  # All are here, and the collectives work.
     except tf.errors.OpError as error:
         raise LostWorkerError(
-            f"worker {cluster.index} ({cluster.addresses[cluster.index]}): "
-            "not all workers of "
-            f"{', '.join(cluster.addresses)} came within "
-            f"--cluster_timeout_s={values.cluster_timeout_s} s: "
+            f"worker {cluster.index}: not all workers of "
+            f"{', '.join(cluster.addresses)} came: "
             f"{' '.join(error.message.split())[:500]}"
         ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     how = {"nccl": "NCCL", "ring": "a ring over gRPC"}[kind]
     return Distribution(strategy, workers, MULTI_WORKER, how, cluster)
+
+
+def _bound_the_wait(timeout_s, cluster):
+    """Ends the process by SIGALRM unless it joins the others in time.
+
+    TensorFlow waits without a bound for a worker that never comes, and holds
+    Python's lock meanwhile: only the system can end it then.
+    """
+    print(
+        f"worker {cluster.index}: waiting at most --cluster_timeout_s="
+        f"{timeout_s} s for {', '.join(cluster.addresses)}",
+        file=sys.stderr,
+        flush=True,
+    )
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
 
 
 def _configure_heartbeats(values, cluster):
