@@ -18,7 +18,7 @@ WAYS = (GATHER, REDUCE)
 # Of collectives' keys: TensorFlow counts its own from 100 on, one or more for
 # each call of a function.
 _FIRST_KEY = 2**30
-_KEYS = 2**10
+_KEYS = 2**11
 # Number of each kind of tensor that was gathered; every worker's program
 # comes upon them in the same order.
 _kinds: dict[tuple, int] = {}
@@ -65,13 +65,13 @@ def sum_over_replicas(
     dense = []
     for index, gradient in enumerate(gradients):
         if isinstance(gradient, tf.IndexedSlices):
-            rows, values = summed_rows(gradient)
             if ways[index] == REDUCE:
+                rows, values = summed_rows(gradient)
                 found[index] = _reduce(
                     context, rows, values, variables[index].shape[0]
                 )
             else:
-                found[index] = _gather(context, rows, values, index)
+                found[index] = _gather(context, gradient, index)
         elif gradient is not None:
             dense.append(index)
     if dense:
@@ -94,33 +94,16 @@ def summed_rows(gradient):
     return rows, sums  # [U], [U, ...]
 
 
-def _gather(context, rows, values, number):
-    """The rows of all replicas, one after the other."""
-    import tensorflow as tf
-
-    # The numbers travel as a column of bits beside the values, so that the
-    # replicas meet once and not twice.
-    shape = tf.shape(values)
-    flat = tf.reshape(values, [shape[0], -1])  # [U, d]
-    whole = tf.int64 if values.dtype.size == 8 else tf.int32
-    bits = tf.bitcast(tf.cast(rows, whole), values.dtype)  # [U]
-    sent = tf.concat([bits[:, None], flat], 1)  # [U, 1 + d]
-    got = _all_gather(context, sent, number)  # [rows of all, 1 + d]
-    rows = tf.cast(tf.bitcast(got[:, 0], whole), rows.dtype)
-    values = tf.reshape(got[:, 1:], tf.concat([[-1], shape[1:]], 0))
-    return tf.IndexedSlices(values, rows)
-
-
-def _all_gather(context, sent, number):
-    """The rows [U, ...] of all replicas, of which each may have others.
+def _gather(context, gradient, number):
+    """The different rows of all replicas, one replica's after the other's.
 
     TensorFlow's own `all_gather` fixes the rows of a replica for all steps
     that one call of a function runs, where several workers take part.
 
     Args:
         context: the replica's.
-        sent: this replica's rows.
-        number: of the tensor among those that a step gathers.
+        gradient: tf.IndexedSlices of this replica.
+        number: of the gradient among those that a step gathers.
     """
     import tensorflow as tf
     from tensorflow.python.ops import collective_ops
@@ -130,7 +113,9 @@ def _all_gather(context, sent, number):
         context.strategy.extended._cross_device_ops, "_launchers", None
     )
     if launchers is None:  # the replicas of one process
-        return context.all_gather(sent, axis=0)
+        rows, values = summed_rows(gradient)
+        rows, values = context.all_gather([rows, values], axis=0)
+        return tf.IndexedSlices(values, rows)
     launcher = launchers[context._replica_id]
 
     def gather(tensor, key):
@@ -144,24 +129,35 @@ def _all_gather(context, sent, number):
         )
 
     with tf.device(launcher._device):
-        kind = (launcher._group_key, number, sent.dtype, *sent.shape[1:])
+        rows, slot = tf.unique(gradient.indices)  # [U], [ids]
+        kind = (
+            launcher._group_key,
+            number,
+            rows.dtype,
+            gradient.values.dtype,
+            *gradient.values.shape[1:],
+        )
         place = _kinds.setdefault(kind, len(_kinds))
         first_key = _FIRST_KEY + place * _KEYS
-        counts = gather(tf.shape(sent)[:1], first_key)  # [N]
-        # A collective's shape is fixed by its key, so padding goes to one of
-        # few sizes, and each has a key: eight for each power of two.
+        counts = gather(tf.shape(rows), first_key)  # [N]
+        # A collective's shape is fixed by its key, so what is sent has one of
+        # few sizes, and each has keys: eight for each power of two.
         most = tf.maximum(tf.reduce_max(counts), 8)
         power = tf.math.log(tf.cast(most, tf.float64) + 0.5)
         power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(most))
         unit = tf.bitwise.left_shift(1, power - 3)
         units = -(-most // unit)  # 8 to 16
         size = units * unit
-        key = first_key + 1 + 16 * power + units
-        padding = [[0, size - tf.shape(sent)[0]]]
-        padding += [[0, 0]] * (sent.shape.rank - 1)
-        got = gather(tf.pad(sent, padding), key)  # [N size, ...]
-        real = tf.sequence_mask(counts, size)  # [N, size]
-        return tf.boolean_mask(got, tf.reshape(real, [-1]))
+        key = first_key + 1 + 2 * (16 * power + units)
+        # Rows beyond U are zeros, and are added to one that is there.
+        values = tf.math.unsorted_segment_sum(gradient.values, slot, size)
+        rows = gather(tf.pad(rows, [[0, size - tf.size(rows)]]), key)
+        values = gather(values, key + 1)  # [N size, ...]
+        real = tf.reshape(tf.sequence_mask(counts, size), [-1])  # [N size]
+        any_row = tf.reduce_max(tf.where(real, rows, 0))
+        total = tf.size(rows) * tf.cast(tf.reduce_any(real), tf.int32)
+        rows = tf.where(real, rows, any_row)
+        return tf.IndexedSlices(values[:total], rows[:total])
 
 
 def _reduce(context, rows, values, table_rows):
