@@ -117,16 +117,9 @@ class Evaluator:
 
         self._score = score
 
-    def _zero_sums(self):
-        return {task.name: zero_sums() for task in self._spec.tasks}
-
-    def _packed(self) -> int:
-        """Numbers in the vector of all sums."""
-        return sum(int(tf.size(p)) for p in tf.nest.flatten(self._zero_sums()))
-
     def _unpacked(self, vector):
         """The sums {task: {name: ...}} in a vector of all."""
-        like = self._zero_sums()
+        like = {task.name: zero_sums() for task in self._spec.tasks}
         parts, at = [], 0
         for part in tf.nest.flatten(like):
             size = int(tf.size(part))
@@ -159,7 +152,7 @@ class Evaluator:
             Interrupted: the run was told to stop.
         """
         keep = exact or self._spec.group is not None
-        sums = np.zeros(self._packed(), np.float64)
+        sums: np.ndarray | float = 0.0
         kept: dict[str, list] = {}
         with self.weights():
             for batch in self._batches(source, labels=True):

@@ -103,6 +103,16 @@ def run_prediction(values: flags.FlagValues):
         bad=sources.bad_values(values),
     )
     evaluator = _evaluator(values)
+    with lost.named(evaluator.workers):
+        if evaluator.workers.is_chief:
+            _write_scores(values, spec, source, evaluator)
+        else:
+            for _ in evaluator.score(source):
+                pass  # The chief writes what all of them score.
+
+
+def _write_scores(values, spec, source, evaluator):
+    """Scores a source into --output."""
     names = [
         f"{task.name}_{what}"
         for task in spec.tasks
@@ -110,10 +120,6 @@ def run_prediction(values: flags.FlagValues):
     ]
     schema = pa.schema([(name, pa.float32()) for name in names])
     rows = 0
-    if not evaluator.workers.is_chief:
-        for _ in evaluator.score(source):
-            pass  # The chief writes what all of them score.
-        return
     with (
         _written(values.output) as beside,
         pq.ParquetWriter(beside, schema) as writer,

@@ -17,8 +17,6 @@ from trainer.distribution.workers import Workers
 from wukong_tf.errors import ConfigError, LostWorkerError
 
 ONE, MIRRORED, MULTI_WORKER = "one", "mirrored", "multi_worker"
-STRATEGIES = ("auto", ONE, MIRRORED, MULTI_WORKER)
-COLLECTIVES = ("auto", "nccl", "ring")
 LEADER = f"/job:{WORKER}/replica:0/task:0"
 
 

@@ -1,25 +1,17 @@
 """The table of docs/scaling.md: `python -m wukong_tf.scaling`."""
 
-from wukong_tf.categorical_feature import CategoricalFeature
-from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.scaling.cost import cost
 from wukong_tf.scaling.presets import (
     INTERNAL_EXAMPLES,
-    INTERNAL_ROWS,
     INTERNAL_TABLES,
+    internal_features,
     presets,
 )
 
 
 def table() -> str:
     """Each internal scale point beside what the paper prints, as Markdown."""
-    # Widths are what counts here; tables are added as the paper gives them.
-    features = FeatureSpec(
-        tuple(
-            CategoricalFeature(f"feature_{index}", 1)
-            for index in range(INTERNAL_ROWS)
-        )
-    )
+    features = internal_features()
     lines = [
         "| preset | l | n_F = n_L | k | MLP | GFLOP, ours | GFLOP, printed | "
         "dense parameters, ours | total, ours | total, printed | PF-days |",

@@ -9,6 +9,7 @@ import difflib
 import functools
 from typing import Any
 
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import WukongConfig
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_spec import FeatureSpec
@@ -53,6 +54,19 @@ class Preset:
     def config(self, features: FeatureSpec, **changes: Any) -> WukongConfig:
         """The preset over `features`, some fields changed."""
         return WukongConfig(features, **{**self.sizes, **changes})
+
+
+def internal_features() -> FeatureSpec:
+    """As many features as the internal points have rows, of one id each.
+
+    Widths are what counts; tables are added as the paper gives them.
+    """
+    return FeatureSpec(
+        tuple(
+            CategoricalFeature(f"feature_{index}", 1)
+            for index in range(INTERNAL_ROWS)
+        )
+    )
 
 
 @functools.cache

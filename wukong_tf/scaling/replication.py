@@ -8,7 +8,7 @@ import dataclasses
 import math
 
 from wukong_tf.scaling.cost import FLOAT_BYTES, Cost, cost
-from wukong_tf.scaling.presets import INTERNAL_ROWS, preset
+from wukong_tf.scaling.presets import INTERNAL_ROWS, internal_features, preset
 
 # NVIDIA's data sheet of the H100 SXM5: dense bfloat16 operations a second
 # and memory; NVLink is 900 GB/s in both directions together, so half in one.
@@ -118,15 +118,7 @@ def table(
         batch: rows of a replica.
         table_rows: rows of all tables.
     """
-    from wukong_tf.categorical_feature import CategoricalFeature
-    from wukong_tf.feature_spec import FeatureSpec
-
-    features = FeatureSpec(
-        tuple(
-            CategoricalFeature(f"feature_{index}", 1)
-            for index in range(INTERNAL_ROWS)
-        )
-    )
+    features = internal_features()
     lines = [
         "| preset | H100s | weights and state a GPU | compute | dense on the "
         "wire | tables on the wire | exchange | step | efficiency | rows/s |",
