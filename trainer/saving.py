@@ -127,6 +127,7 @@ class CheckpointWriter:
         """
         began = time.perf_counter()
         self._wait_for_writing()
+        self._failed = None  # a newer one makes up for it
         found = list(arrays())
         job = _Job(step, state, found, best)
         if self._in_background and self._fits(found):
@@ -143,19 +144,26 @@ class CheckpointWriter:
             return
         with self._changed:
             self._replace(None)
-        self._failed = None
-        for left in range(LAST_TRIES - 1, -1, -1):
+        # Weights that moved on would not be those of this step.
+        self._failed = self._persist(job, LAST_TRIES, began)
+        if self._failed is not None:
+            self._log(f"{self._failed} It is given up.")
+
+    def _persist(self, job, tries, stalled_since=None) -> RunError | None:
+        """Writes now; the error of the last try, if all of them failed."""
+        failed = None
+        for left in range(tries - 1, -1, -1):
             try:
-                self._write(job, began)
-                return
+                self._write(job, stalled_since)
+                return None
             except RunError as error:
-                # Weights that moved on would not be those of this step.
-                if not left:
-                    self._failed = error
-                    self._log(f"{error} It is given up.")
-                    return
-                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
-                time.sleep(self._retry_s)
+                failed = error
+                if left:
+                    self._log(
+                        f"{error} It is tried again in {self._retry_s:g} s."
+                    )
+                    time.sleep(self._retry_s)
+        return failed
 
     def take_saved(self) -> list[Saved]:
         """What was written since the last call."""
@@ -176,18 +184,9 @@ class CheckpointWriter:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        for left in range(tries - 1, -1, -1):
-            job, self._job = self._job, None
-            if job is None:
-                break
-            try:
-                self._write(job)
-            except RunError as error:
-                if not left:
-                    raise
-                self._job = job
-                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
-                time.sleep(self._retry_s)
+        job, self._job = self._job, None
+        if job is not None:
+            self._failed = self._persist(job, tries)
         self._raise()
         if self._failed is not None:
             raise self._failed

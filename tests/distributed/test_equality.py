@@ -18,7 +18,6 @@ from tests.distributed.processes import (
     records,
     start_one,
     start_workers,
-    write_log,
 )
 from wukong_tf import runs
 
@@ -28,11 +27,6 @@ FLOAT32 = {"weights": 2e-5, "metrics": 2e-6, "auc": 5e-4}
 FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
 WIDE = {"precision": "float64", "lookup": "take"}
 MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_log(tmp_path_factory.mktemp("data") / "log")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from tests.distributed.processes import (
     finish,
     start_one,
     start_workers,
-    write_log,
 )
 
 
@@ -36,11 +35,6 @@ pytestmark = [
 # Products of float32 in full, or each replica rounds by its batch.
 ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0"}
 TOLERANCE = {"weights": 1e-4, "metrics": 1e-5, "auc": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_log(tmp_path_factory.mktemp("data") / "log")
 
 
 @pytest.fixture(scope="module")

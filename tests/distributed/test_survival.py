@@ -21,7 +21,6 @@ from tests.distributed.processes import (
     step_of,
     wait_for,
     workers_of,
-    write_log,
 )
 from trainer.launch import free_ports
 from trainer.main import EXIT_LOST, EXIT_RESUME
@@ -36,11 +35,6 @@ OPTIONS = {
     "steps_per_loop": 2,
 }
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_log(tmp_path_factory.mktemp("data") / "log")
 
 
 @pytest.fixture(scope="module")

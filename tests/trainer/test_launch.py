@@ -9,6 +9,8 @@ import pytest
 from tests.distributed.processes import finish, start
 from trainer import launch
 
+pytestmark = pytest.mark.slow  # all start processes
+
 
 @pytest.mark.parametrize(
     "codes, expected",
