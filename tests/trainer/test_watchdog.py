@@ -4,8 +4,6 @@ import time
 
 import pytest
 
-from tests.errors import assert_refused
-from trainer.profiling import parse_steps
 from trainer.step_clock import StepClock
 from trainer.watchdog import Watchdog
 
@@ -43,10 +41,3 @@ def test_steps_that_go_on_are_not_shown(capfd):
             time.sleep(0.05)
             clock._note(0)
     assert capfd.readouterr().err == ""
-
-
-def test_steps_to_profile():
-    assert parse_steps("") is None
-    assert parse_steps("3:5") == (3, 6)
-    for text in ("3", "5:3", "a:b", "-1:2", "1:2:3"):
-        assert_refused(lambda text=text: parse_steps(text), "--profile", text)

@@ -1,0 +1,36 @@
+"""A profile of some steps: the flag, and what a run leaves of it."""
+
+import glob
+import os
+
+from tests.errors import assert_refused
+from tests.trainer import clicks
+from tests.trainer.cli import arguments, run
+from tests.trainer.test_training import SMALL
+from trainer.profiling import parse_steps
+
+
+def test_steps_to_profile():
+    assert parse_steps("") is None
+    assert parse_steps("3:5") == (3, 6)
+    for text in ("3", "5:3", "a:b", "-1:2", "1:2:3"):
+        assert_refused(lambda text=text: parse_steps(text), "--profile", text)
+
+
+def test_a_run_leaves_the_profile_of_its_steps(tmp_path, capfd):
+    options = {
+        **SMALL,
+        "data_dir": clicks.write_log(str(tmp_path / "log")),
+        "run_dir": str(tmp_path / "run"),
+        "epochs": 1,
+        "profile_steps": "2:3",
+    }
+    assert run(*arguments(**options)) == 0
+    said = capfd.readouterr()
+    folder = os.path.join(options["run_dir"], "tensorboard")
+    assert f"profile of steps 2 to 3 in {folder}" in said.out + said.err
+    traces = glob.glob(f"{folder}/plugins/profile/*/*.xplane.pb")
+    assert len(traces) == 1
+    with open(traces[0], "rb") as file:
+        trace = file.read()
+    assert b"MatMul" in trace
