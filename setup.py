@@ -19,6 +19,7 @@ def version() -> str:
 
 REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
 BASELINES = ["keras-rs>=0.4.0"]
+SERVING = ["aiohttp>=3.14.5", "prometheus-client>=0.26.0"]
 DEV = [
     "jax>=0.10.2",
     "mypy>=2.4.1,<2.5",
@@ -51,6 +52,8 @@ setup(
         # refuses to read nulls among Parquet lists of a fixed size.
         "pyarrow>=25.0.1",
         "tensorflow>=2.21.0",
+        # Requests as messages: warm-up files and the gRPC client.
+        "tensorflow-serving-api>=2.21.0",
         # On macOS it asks for tensorflow-macos, which has no such release;
         # --lookup=take trains there.
         'tensorflow-recommenders>=0.7.7; sys_platform != "darwin"',
@@ -60,12 +63,12 @@ setup(
     ],
     extras_require={
         "gpu": ['tensorflow[and-cuda]>=2.21.0; sys_platform == "linux"'],
-        "serving": ["tensorflow-serving-api>=2.21.0"],
+        "serving": SERVING,
         "report": REPORT,
         "beam": ["apache-beam>=2.77.0"],
         # DLRM and DCN-V2; the other baselines need nothing more.
         "baselines": BASELINES,
-        "dev": [*DEV, *REPORT, *BASELINES],
+        "dev": [*DEV, *REPORT, *BASELINES, *SERVING],
         "torch": ["torch>=2.13.0"],
     },
     entry_points={

@@ -12,99 +12,45 @@ import tempfile
 from absl import app, logging
 from absl import flags as absl_flags
 
-from wukong_tf.errors import ConfigError, RunError, WukongError
+from export import flags
+from wukong_tf.errors import WukongError
 
-FORMATS = ("saved_model", "onnx")
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-def define_flags(values: absl_flags.FlagValues):
-    """Defines the flags; call it once, before they are parsed."""
-    absl_flags.DEFINE_string(
-        "run_dir",
-        None,
-        "Run directory of a trained model. Needed.",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_string(
-        "output",
-        None,
-        "Directory that holds the versions, such as TensorFlow Serving's "
-        "model_base_path. Made if it is missing. Needed.",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_list(
-        "format",
-        list(FORMATS),
-        f"What to write, comma-separated: {', '.join(FORMATS)}.",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_string(
-        "checkpoint",
-        "best",
-        'Checkpoint to export: "best", "latest" or a step.',
-        flag_values=values,
-    )
-    absl_flags.DEFINE_list(
-        "keep_units",
-        [],
-        "Units to keep of features that have several: one number for all of "
-        "them, or FEATURE:NUMBER,... The columns of the others are not in "
-        "what is published. Default: all units.",
-        flag_values=values,
-    )
-    absl_flags.DEFINE_integer(
-        "version",
-        None,
-        "Version to publish. Default: the time in seconds since 1970, or one "
-        "above the highest version of --output where that is more. A version "
-        "that exists is never overwritten.",
-        lower_bound=1,
-        upper_bound=2**63 - 1,
-        flag_values=values,
-    )
-
-
-def check_flags(values):
-    """Refuses flags that are missing or wrong."""
-    for name in ("run_dir", "output"):
-        if not getattr(values, name):
-            raise ConfigError(f"--{name} is needed.")
-    if not values.format:
-        raise ConfigError("--format is empty; name at least one format.")
-    for name in values.format:
-        if name not in FORMATS:
-            raise ConfigError(
-                f"--format must hold some of {list(FORMATS)}; received "
-                f"{name!r}."
-            )
-    if not os.path.isdir(values.run_dir):
-        raise RunError(f"--run_dir={values.run_dir} is no directory.")
-
-
 def export(values) -> str:
     """Writes, proves and publishes a version; returns its directory."""
-    from export import manifest, parity, publish, signatures
+    from export import manifest, parity, proof, publish, signatures
 
-    formats = _formats(values.format)
+    formats = [name for name in flags.FORMATS if name in values.format]
+    held_out = proof.held_out(values) if flags.smaller(values) else None
     with (
         publish.draft(values.output, values.version) as draft,
         tempfile.TemporaryDirectory() as vocabularies,
     ):
         model, checkpoint = load(values)
-        served = signatures.ServedModel(model, vocabularies)
-        written = []
-        for name, module in formats.items():
-            module.write(served, draft.path)
-            written.append(module.load(served, draft.path))
-            print(f"{name}: written", flush=True)
+        served = signatures.ServedModel(
+            model,
+            vocabularies,
+            precision=values.tables,
+            context=values.context_features,
+        )
         samples = parity.read_samples(values.run_dir, served.spec)
-        report = parity.compare(served, samples, written)
+        artifacts = proof.write(values, formats, served, draft.path)
+        report = parity.compare(served, samples, artifacts)
         report.check()
         print(report.describe())
+        changes = None
+        if held_out is not None:
+            changes = proof.changes(values, served, artifacts, held_out)
+            changes.check()
+            print(changes.describe())
+        proof.write_requests(values, formats, served, samples, draft.path)
         manifest.write_features(served.spec, draft)
-        content = manifest.describe(served, checkpoint, report, formats)
+        content = manifest.describe(
+            served, checkpoint, report, formats, changes, values
+        )
         manifest.write(content, values.run_dir, draft)
     print(f"published {draft.final} ({publish.size_text(draft.final)})")
     highest = publish.versions(values.output)[-1]
@@ -135,20 +81,12 @@ def load(values):
     return model, checkpoint
 
 
-def _formats(names):
-    """The module of each format that was asked for, in FORMATS' order."""
-    from export import onnx_model, saved_model
-
-    modules = {"saved_model": saved_model, "onnx": onnx_model}
-    return {name: modules[name] for name in FORMATS if name in names}
-
-
 def run(argv, values: absl_flags.FlagValues) -> int:
     """Exports as the flags in `values` say; returns the exit code."""
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
-        check_flags(values)
+        flags.check(values)
         export(values)
     except WukongError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -169,7 +107,7 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     values = absl_flags.FLAGS
     before = set(values)
-    define_flags(values)
+    flags.define(values)
     for name in set(values) - before:
         # --help shows those of the program that was started.
         values.register_key_flag_for_module(sys.argv[0], values[name])

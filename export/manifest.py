@@ -12,22 +12,26 @@ import pyarrow as pa
 import tensorflow as tf
 
 import wukong_tf
-from export import signatures
+from export import flags, missing, proof, signatures
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 
 FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
-def describe(served, checkpoint, report, formats) -> dict[str, Any]:
+def describe(
+    served, checkpoint, report, formats, changes, values
+) -> dict[str, Any]:
     """All of the manifest but what the draft directory tells.
 
     Args:
         served: the ServedModel.
         checkpoint: the Checkpoint that its weights came from.
         report: parity's Report.
-        formats: dict of format name to its module.
+        formats: names of the formats.
+        changes: the Report of smaller forms, or None.
+        values: the flags.
     """
     model = served.model.config.to_dict()
     features = model.pop("features")
@@ -39,25 +43,41 @@ def describe(served, checkpoint, report, formats) -> dict[str, Any]:
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
     }
-    for module in formats.values():
-        versions.update(module.versions())
+    versions |= proof.versions(formats)
     return {
         "format": FORMAT,
-        "formats": list(formats),
+        "formats": formats,
+        "model_name": flags.model_name(values),
         "checkpoint": {
             "step": checkpoint.step,
             "digest": runs.digest(checkpoint.entries),
         },
-        "precision": "float32",
+        "precision": {
+            "tables": values.tables,
+            "dense": "float32",
+            "onnx_dense": values.onnx_dense,
+        },
         "model": model,
         "features": _features(features),
-        "signature": {
-            "name": signatures.SIGNATURE,
-            "inputs": _specs(served.inputs),
-            "onnx_inputs": _specs(served.id_inputs),
-            "outputs": _specs(served.outputs),
+        "signatures": {
+            name: _signature(served, name, function)
+            for name, function in served.functions().items()
         },
+        "onnx_inputs": {
+            name: _specs(specs)
+            for name, specs in proof.specs(served, formats).items()
+        },
+        "optional_inputs": list(missing.missing_values(served.spec)),
+        "context_features": list(served.context),
+        "outputs": {
+            task: {"probability": probability, "logit": logit}
+            for task, (probability, logit) in signatures.output_names(
+                served.spec
+            ).items()
+        },
+        "batch_sizes": flags.batch_sizes(values),
         "parity": report.to_dict(),
+        "smaller_forms": changes and changes.to_dict(),
         "versions": versions,
     }
 
@@ -102,6 +122,21 @@ def _features(features):
         for each in features.get("categorical", ())
     ]
     return {"digest": runs.digest(features), "columns": columns}
+
+
+def _signature(served, name, function):
+    """Inputs and outputs of a signature; "inputs" alone are tf.Examples."""
+    outputs = function.get_concrete_function().structured_outputs
+    raw = name in (signatures.SIGNATURE, signatures.CANDIDATES)
+    examples = {
+        signatures.EXAMPLES: tf.TensorSpec(
+            [None], tf.string, signatures.EXAMPLES
+        )
+    }
+    return {
+        "inputs": _specs(served.inputs if raw else examples),
+        "outputs": _specs(outputs),
+    }
 
 
 def _specs(specs):

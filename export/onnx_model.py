@@ -1,34 +1,74 @@
-"""Writes the served function as one ONNX file, and loads it back."""
+"""Writes the served functions as ONNX files, and loads them back."""
 
+import dataclasses
 import os
+import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from export import signatures
+from export import onnx_graph, onnx_handlers, onnx_passes, signatures, tables
 from export.parity import Artifact
+from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
-from wukong_tf.weights import model_slots
+from wukong_tf.features import encode, encode_served, of_ids
+from wukong_tf.features.transforms import number, served_ids
 
 NAME = "onnx"
-FILE = os.path.join("onnx", "model.onnx")
+DENSE_NAME = "onnx_dense"
+FOLDER = "onnx"
+FILES = {NAME: "model.onnx", DENSE_NAME: "dense.onnx"}
+FILE = os.path.join(FOLDER, FILES[NAME])
 
 # The highest that tf2onnx knows (OPSET_TO_IR_VERSION of its constants.py);
 # onnxruntime 1.32 runs it, as the parity check proves for each file.
 OPSET = 18
+LOWEST_OPSET = 13
 
 # Protobuf's limit on one message, and room for all but the weights in it.
 MAX_BYTES = 2**31 - 1
 GRAPH_BYTES = 2**24
+_ALIGNMENT = 4096  # of arrays beside the file, so that they can be mapped
+_CHUNK_BYTES = 1 << 26
 
 
-def write(served: signatures.ServedModel, folder: str):
-    """Writes onnx/model.onnx into `folder`.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a file is written.
+
+    Args:
+        opset: version of ONNX's operators.
+        optimize: whether the graph is made smaller and faster.
+        dense: "float32", or "int8" for matrix products of integers.
+    """
+
+    opset: int = OPSET
+    optimize: bool = True
+    dense: str = "float32"
+
+
+def write(
+    served: signatures.ServedModel,
+    folder: str,
+    options: Options | None = None,
+    name: str = NAME,
+) -> tuple[int, int]:
+    """Writes onnx/model.onnx, or onnx/dense.onnx, into `folder`.
+
+    Args:
+        served: the model.
+        folder: of the version.
+        options: Defaults to None, those of `Options`.
+        name: "onnx", the whole model from ids, or "onnx_dense", from the
+            embeddings.
+
+    Returns:
+        How many operators the graph had before it was optimized, and has.
 
     Raises:
-        ExportError: a package is missing, the file would be too large, or
-            it is not valid ONNX.
+        ExportError: a package is missing, the dense part is too large, or
+            the file is not valid ONNX.
     """
     try:
         import onnx
@@ -36,24 +76,34 @@ def write(served: signatures.ServedModel, folder: str):
         import tf2onnx
     except ImportError as error:
         raise ExportError(
-            "--format=onnx needs the packages onnx, onnxruntime and tf2onnx: "
-            f"{error}."
+            f"--format={name} needs the packages onnx, onnxruntime and "
+            f"tf2onnx: {error}."
         ) from error
+    options = options or Options()
     check_size(served.model)
 
+    cut = _dense_cut if name == DENSE_NAME else _whole_cut
+    function, specs, kept = cut(served, options)
     proto, _ = tf2onnx.convert.from_function(
-        _with_tables_as_inputs(served),
-        input_signature=[served.id_inputs, _table_specs(served.model)],
-        opset=OPSET,
-        custom_op_handlers={"Log1p": (_log1p, [])},
+        function,
+        input_signature=specs,
+        opset=options.opset,
+        custom_op_handlers=onnx_handlers.handlers(options.optimize),
     )
+    before = len(proto.graph.node)
+    if options.optimize:
+        onnx_passes.improve(proto.graph, options.opset)
+    if options.dense == "int8":
+        proto = _with_integer_products(proto)
     graph = proto.graph
     graph.name = graph.doc_string = served.model.name
-    _attach_tables(graph, served.model)
+    columns = [value for value in graph.input if value.name not in kept]
+    del graph.input[:]
+    graph.input.extend(columns)
     _name_batch([*graph.input, *graph.output])
-    path = os.path.join(folder, FILE)
-    os.makedirs(os.path.dirname(path))
-    onnx.save_model(proto, path)
+    path = os.path.join(folder, FOLDER, FILES[name])
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _save(proto, kept, path)
     try:
         onnx.checker.check_model(path, full_check=True)
     except (
@@ -63,10 +113,23 @@ def write(served: signatures.ServedModel, folder: str):
         raise ExportError(
             f"the ONNX graph that tf2onnx made is not valid: {error}."
         ) from error
+    return before, len(graph.node)
 
 
-def load(served: signatures.ServedModel, folder: str) -> Artifact:
-    """The ONNX file in `folder`, as parity calls it.
+def count(path: str) -> dict[str, int]:
+    """How many operators of each kind a file has, most first."""
+    import onnx
+
+    return onnx_graph.count(onnx.load(path, load_external_data=False).graph)
+
+
+def load(
+    served: signatures.ServedModel,
+    folder: str,
+    name: str = NAME,
+    tolerance: float | None = None,
+) -> list[Artifact]:
+    """A file in `folder`, as parity calls it.
 
     Raises:
         ExportError: its inputs or outputs are not those of `served`.
@@ -77,16 +140,21 @@ def load(served: signatures.ServedModel, folder: str) -> Artifact:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # refused requests are expected, not news
     session = onnxruntime.InferenceSession(
-        os.path.join(folder, FILE),
+        os.path.join(folder, FOLDER, FILES[name]),
         options,
         providers=["CPUExecutionProvider"],
     )
+    dense = name == DENSE_NAME
     for kind, expected, found in (
-        ("inputs", served.id_inputs, session.get_inputs()),
+        (
+            "inputs",
+            served.row_inputs if dense else served.id_inputs,
+            session.get_inputs(),
+        ),
         ("outputs", served.outputs, session.get_outputs()),
     ):
         signatures.check_written(
-            NAME, kind, signatures.plain_specs(expected), _plain(found)
+            name, kind, signatures.plain_specs(expected), _plain(found)
         )
     names = [output.name for output in session.get_outputs()]
 
@@ -94,31 +162,32 @@ def load(served: signatures.ServedModel, folder: str) -> Artifact:
         values = session.run(names, columns)
         return dict(zip(names, values, strict=True))
 
-    return Artifact(NAME, score, states.InvalidArgument, takes_ids=True)
+    takes = "rows" if dense else "ids"
+    return [Artifact(name, score, states.InvalidArgument, takes, tolerance)]
 
 
 def check_size(model):
-    """Refuses a model whose weights do not fit into one ONNX file.
+    """Refuses a model whose dense part does not fit into one ONNX file.
 
     Raises:
-        ExportError: with the bytes of each table.
+        ExportError: with the bytes of its largest weights.
     """
-    size = sum(_bytes(weight.shape) for weight in model.weights)
-    if size + GRAPH_BYTES <= MAX_BYTES:
-        return
-    tables = {
-        slot.name: _bytes(slot.shape)
-        for slot in model_slots(model)
-        if slot.rows is not None
+    tables_ = {layer.table.path for layer in model.tables}
+    sizes = {
+        weight.path: 4 * int(np.prod(weight.shape, dtype=np.int64))
+        for weight in model.weights
+        if weight.path not in tables_
     }
-    largest = sorted(tables.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{name} {bytes_:,}" for name, bytes_ in largest[:20])
-    rest = f" and {len(largest) - 20} smaller" if len(largest) > 20 else ""
+    total = sum(sizes.values())
+    if total + GRAPH_BYTES <= MAX_BYTES:
+        return
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:20]
+    text = ", ".join(f"{name} {size:,}" for name, size in largest)
     raise ExportError(
-        f"--format=onnx: one ONNX file holds at most {MAX_BYTES:,} bytes, of "
-        f"which {GRAPH_BYTES:,} are kept for the graph; this model's weights "
-        f"take {size:,}. Bytes of the tables: {text}{rest}. Export it with "
-        "--format=saved_model."
+        f"--format=onnx: the graph without its tables holds at most "
+        f"{MAX_BYTES:,} bytes, of which {GRAPH_BYTES:,} are kept for its "
+        f"nodes; this model's dense weights take {total:,}. The largest: "
+        f"{text}. Export it with --format=saved_model."
     )
 
 
@@ -134,54 +203,166 @@ def versions() -> dict[str, str]:
     }
 
 
-def _with_tables_as_inputs(served):
-    """The served function of the columns, with ids, and the tables.
+def _whole_cut(served, options):
+    """The function of ids and tables, its signature, and the tables.
 
     The converter copies every constant many times over: it gets a graph
     that has no table in it.
     """
-
-    def serve(columns, tables):
-        scope = keras.StatelessScope(
-            [
-                (layer.table, tables[name])
-                for name, layer in _tables(served.model).items()
-            ]
-        )
-        with scope:
-            return served.scores_of_ids(columns)
-
-    return tf.function(serve)
-
-
-def _tables(model):
-    """The layers that own tables, by a name that no feature can have."""
-    return {f"tables/{layer.plan.name}": layer for layer in model.tables}
-
-
-def _table_specs(model):
-    return {
-        name: tf.TensorSpec(layer.table.shape, tf.float32, name)
-        for name, layer in _tables(model).items()
+    spec = of_ids(served.spec)
+    layers = {
+        f"tables/{layer.plan.name}": layer for layer in served.model.tables
     }
+    kept, parts = {}, {}
+    for name, layer in layers.items():
+        specs = tables.specs(layer, served.precision)
+        parts[name] = {
+            part: tf.TensorSpec(each.shape, each.dtype, _part(name, part))
+            for part, each in specs.items()
+        }
+        for part in specs:
+            kept[_part(name, part)] = (served, layer, part)
+
+    def serve(columns, stored):
+        readers = {
+            layer: _reader(spec, layer, stored[name], options.optimize)
+            for name, layer in layers.items()
+        }
+        if options.optimize:
+            inputs = encode(spec, _checked_bags(spec, columns))
+        else:
+            inputs = encode_served(spec, columns)
+        with tables.read_by(readers):
+            logits = served.model(inputs, training=False)
+        return served.named_outputs(logits)
+
+    return tf.function(serve), [served.id_inputs, parts], kept
 
 
-def _attach_tables(graph, model):
-    """Turns the inputs that stand for tables into the tables."""
-    from onnx import numpy_helper
+def _part(name, part):
+    return name if part == "rows" else f"{name}/{part}"
 
-    tables = _tables(model)
-    columns = [value for value in graph.input if value.name not in tables]
-    del graph.input[:]
-    graph.input.extend(columns)
-    for name, layer in tables.items():
-        graph.initializer.append(
-            numpy_helper.from_array(np.asarray(layer.table), name)
+
+def _reader(spec, layer, stored, optimize):
+    if optimize or "scale" in stored:
+        features = {feature.name: feature for feature in spec.categorical}
+        return tables.Reader(stored, tables.range_check(layer, features))
+    return _TakeReader(stored["rows"])
+
+
+class _TakeReader:
+    """Reads rows as Keras does."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __call__(self, table, ids):
+        del table
+        return keras.ops.cast(
+            keras.ops.take(self._rows, ids, axis=0), "float32"
         )
 
 
-def _bytes(shape):
-    return 4 * int(np.prod(shape, dtype=np.int64))  # every weight is float32
+def _checked_bags(spec: FeatureSpec, columns):
+    """Columns whose ids are checked where they are looked up.
+
+    A bag's padding is found by its ids, so those that are read as padding
+    are replaced before.
+    """
+    checked = dict(columns)
+    for feature in spec.categorical:
+        if feature.pooling and feature.oov_id == 0:
+            checked[feature.name] = served_ids(feature, columns[feature.name])
+    return checked
+
+
+def _dense_cut(served, options):
+    """The function of embeddings, its signature, and no tables."""
+    del options
+    spec = served.spec
+
+    def serve(columns):
+        rows = {
+            feature.name: columns[feature.name][:, None]  # [B, 1, width]
+            for feature in spec.categorical
+        }
+        inputs = {f.name: number(f, columns[f.name]) for f in spec.numeric}
+        inputs |= {f.name: columns[f.name] for f in spec.vector}
+        x = served.model.feature_embedding.join(rows, inputs, training=False)
+        return served.named_outputs(served.model.score(x, training=False))
+
+    return tf.function(serve), [served.row_inputs], {}
+
+
+def _with_integer_products(proto):
+    """The model with matrix products of int8 weights and uint8 inputs."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "int8.onnx")
+        quantize_dynamic(
+            proto,
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            # Products of 8 by 8 bits overflow on processors without VNNI.
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return onnx.load(path)
+
+
+def _save(proto, kept, path):
+    """Writes the file, and large tables into another beside it."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    sizes = {
+        name: int(np.prod(layer.table.shape, dtype=np.int64)) * 4
+        for name, (_, layer, _) in kept.items()
+    }
+    beside = proto.ByteSize() + sum(sizes.values()) + GRAPH_BYTES > MAX_BYTES
+    if not beside:
+        for name, place in kept.items():
+            proto.graph.initializer.append(
+                numpy_helper.from_array(_array(*place), name)
+            )
+        onnx.save_model(proto, path)
+        return
+    data = f"{path}.data"
+    with open(data, "wb") as file:
+        for name, place in kept.items():
+            array = _array(*place)
+            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            tensor = TensorProto(
+                name=name,
+                dims=array.shape,
+                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                data_location=TensorProto.EXTERNAL,
+            )
+            for key, value in (
+                ("location", os.path.basename(data)),
+                ("offset", file.tell()),
+                ("length", array.nbytes),
+            ):
+                tensor.external_data.add(key=key, value=str(value))
+            _write_array(file, array)
+            proto.graph.initializer.append(tensor)
+    onnx.save_model(proto, path)
+
+
+def _array(served, layer, part):
+    if served.precision == "float32":
+        return np.asarray(layer.table)
+    return served.stored(layer)[part]
+
+
+def _write_array(file, array):
+    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), rows):
+        file.write(np.ascontiguousarray(array[first : first + rows]).data)
 
 
 def _name_batch(values):
@@ -202,34 +383,3 @@ def _plain(values):
         )
         for value in values
     }
-
-
-def _log1p(graph, node, name, args):
-    """log(1 + x), which ONNX lacks, without its loss for small x.
-
-    With u the float next to 1 + x, log(u) x / (u - 1) makes up for the
-    rounding of u; where u is 1, log1p(x) is x.
-    """
-    del name, args
-    (x,) = node.input
-    (result,) = node.output
-    dtype = graph.get_dtype(result)
-    shape = graph.get_shape(result)
-    one = graph.make_const(f"{node.name}_one", np.array(1, np.float32)).output[
-        0
-    ]
-
-    def op(kind, *inputs):
-        return graph.make_node(kind, list(inputs)).output[0]
-
-    graph.remove_node(node.name)
-    u = op("Add", x, one)
-    ratio = op("Div", x, op("Sub", u, one))
-    far = op("Mul", op("Log", u), ratio)
-    graph.make_node(
-        "Where",
-        [op("Equal", u, one), x, far],
-        outputs=[result],
-        shapes=[shape],
-        dtypes=[dtype],
-    )

@@ -30,17 +30,21 @@ class Artifact:
     """A written file, loaded back.
 
     Args:
-        name: of its format.
-        score: from raw columns to its outputs.
+        name: of its format, and of its signature or file there.
+        score: from the columns that it takes to its outputs, some or all of
+            those that the model has.
         refusal: the exception by which it refuses a request.
-        takes_ids: whether it takes ids where requests hold raw values.
-            Defaults to False.
+        takes: what rows become on their way to it, one of requests.WAYS.
+            Defaults to "raw".
+        tolerance: largest difference of a logit or probability that it may
+            have. Defaults to None, TOLERANCE.
     """
 
     name: str
     score: Callable[[Columns], Columns]
     refusal: type[Exception]
-    takes_ids: bool = False
+    takes: str = "raw"
+    tolerance: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Report:
         replaced: features whose out-of-range ids were compared with their
             `oov_id`.
         refused: features whose out-of-range ids must be an error.
-        logit: largest absolute difference of a logit, by format.
+        logit: largest absolute difference of a logit, by artifact; None
+            where it gives no logit.
         probability: the same of a probability.
+        tolerances: how large they may be, by artifact.
         faults: what else is wrong, in words.
     """
 
@@ -64,19 +70,21 @@ class Report:
     raw: tuple[str, ...]
     replaced: tuple[str, ...]
     refused: tuple[str, ...]
-    logit: dict[str, float]
-    probability: dict[str, float]
+    logit: dict[str, float | None]
+    probability: dict[str, float | None]
+    tolerances: dict[str, float]
     faults: tuple[str, ...]
 
     def describe(self) -> str:
         """The figures as text for people."""
         lines = [
             f"parity on {self.rows} held-out rows, largest difference from "
-            f"the checkpoint in float32 (at most {TOLERANCE:.0e}):"
+            "the checkpoint in float32:"
         ]
         lines += [
-            f"  {name:<12} logit {self.logit[name]:.1e}, probability "
-            f"{self.probability[name]:.1e}"
+            f"  {name:<28} logit {_figure(self.logit[name])}, probability "
+            f"{_figure(self.probability[name])} (at most "
+            f"{self.tolerances[name]:.0e})"
             for name in self.logit
         ]
         return "\n".join(lines)
@@ -87,9 +95,13 @@ class Report:
         Raises:
             ExportError: with the figures.
         """
-        figures = [*self.logit.values(), *self.probability.values()]
         # Written so that NaN fails.
-        close = all(figure <= TOLERANCE for figure in figures)
+        close = all(
+            figure <= self.tolerances[name]
+            for figures in (self.logit, self.probability)
+            for name, figure in figures.items()
+            if figure is not None
+        )
         if not close or self.faults:
             faults = "".join(f"\n  {fault}" for fault in self.faults)
             raise ExportError(
@@ -100,7 +112,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The figures for the manifest."""
         return {
-            "tolerance": TOLERANCE,
+            "tolerance": self.tolerances,
             "rows": self.rows,
             "single_rows": self.single_rows,
             "raw_values": list(self.raw),
@@ -148,9 +160,8 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
 def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """Compares `artifacts` with the Keras model, which runs eagerly.
 
-    The rows go three ways: as the trainer reads them to the model; as a
-    request to what takes raw values; and through the client's encoder to
-    what takes ids.
+    The rows go to the model as the trainer reads them, and to each artifact
+    in the form that it takes.
 
     Args:
         served: the ServedModel that they were written from.
@@ -159,27 +170,38 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """
     spec = served.spec
     cases = list(requests.cases(spec, samples))
-    ways = requests.Ways(spec)
+    ways = requests.Ways(served)
     expected = [_reference(served, ways.trainer(case.read)) for case in cases]
+    shared: list[tuple[requests.Case, Columns]] = []
+    if served.context:
+        for case in cases:
+            case = requests.with_one_context(case, served.context)
+            shared.append((case, _reference(served, ways.trainer(case.read))))
     faults: list[str] = []
     logit, probability = {}, {}
     for artifact in artifacts:
-        worst = {"logit": 0.0, "probability": 0.0}
-        way = ways.ids if artifact.takes_ids else ways.raw
-        for case, want in zip(cases, expected, strict=True):
+        pairs = list(zip(cases, expected, strict=True))
+        if artifact.takes == "candidates":
+            pairs = shared
+        worst: dict[str, float | None] = {"logit": None, "probability": None}
+        way = ways.by_name(artifact.takes)
+        for case, want in pairs:
             try:
                 got = artifact.score(way(case.sent))
             except artifact.refusal as error:
                 faults.append(f"{artifact.name} refuses a request: {error}")
                 worst = dict.fromkeys(worst, math.inf)
                 break
-            for name, value in want.items():
+            for name in want.keys() & got.keys():
                 kind = "logit" if name.endswith("logit") else "probability"
-                gap = _difference(got[name], value)
-                worst[kind] = float(np.maximum(worst[kind], gap))
+                gap = _difference(got[name], want[name])
+                worst[kind] = float(np.maximum(worst[kind] or 0.0, gap))
+        if worst["probability"] is None:
+            faults.append(f"{artifact.name} gives no probability.")
         logit[artifact.name] = worst["logit"]
         probability[artifact.name] = worst["probability"]
-        faults += _unrefused(spec, samples, artifact, way)
+        if artifact.takes != "rows":  # whoever reads the rows refuses ids
+            faults += _unrefused(spec, samples, artifact, way)
     return Report(
         samples.num_rows,
         min(samples.num_rows, requests.SINGLE_ROWS),
@@ -188,8 +210,18 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         tuple(f.name for f in _refusing(spec)),
         logit,
         probability,
+        {
+            artifact.name: TOLERANCE
+            if artifact.tolerance is None
+            else artifact.tolerance
+            for artifact in artifacts
+        },
         tuple(faults),
     )
+
+
+def _figure(value):
+    return "      -" if value is None else f"{value:.1e}"
 
 
 def _difference(got, want):
@@ -201,7 +233,8 @@ def _difference(got, want):
 def _reference(served, columns):
     """The checkpoint's scores of rows as the trainer reads them."""
     inputs = encode(served.spec, columns)
-    logits = served.model(inputs, training=False)  # {task: [B, 1]}
+    with served.stored_tables():
+        logits = served.model(inputs, training=False)  # {task: [B, 1]}
     logits = served.model.served_logits(logits)
     scores = {}
     for task, (probability, logit) in output_names(served.spec).items():
@@ -218,13 +251,12 @@ def _refusing(spec):
 
 def _unrefused(spec, samples, artifact, way):
     """In words, the ids out of range that `artifact` answers."""
-    rows = way(samples.slice(0, 2))
+    rows = samples.slice(0, 2)
     for feature in _refusing(spec):
         for value in requests.out_of_range(feature):
-            ids = rows[feature.name].copy()
-            ids[-1] = value
+            sent = requests.with_last_id(rows, feature, int(value))
             try:
-                artifact.score({**rows, feature.name: ids})
+                artifact.score(way(sent))
             except artifact.refusal:
                 continue
             yield (

@@ -1,11 +1,12 @@
 """Requests that parity sends, and the ways that their rows can go."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from export import missing, tf_examples
 from export.client.encode import Encoder
 from trainer.data import columns
 from trainer.data.bad_values import Count
@@ -15,6 +16,8 @@ from wukong_tf.config import FeatureSpec
 from wukong_tf.features import of_requests, signature
 
 SINGLE_ROWS = 8
+BATCHES = (7, 512)  # beside those of all rows and of one
+WAYS = ("raw", "ids", "rows", "tf_example", "candidates")
 _INT64 = np.iinfo(np.int64)
 # Text of every length at which the hash changes its way, and in more than
 # one script.
@@ -44,13 +47,24 @@ class Ways:
     """The ways of rows to a model.
 
     Args:
-        spec: the features.
+        served: the ServedModel.
     """
 
-    def __init__(self, spec: FeatureSpec):
-        self._spec = of_requests(spec)
+    def __init__(self, served):
+        self._served = served
+        self._spec = of_requests(served.spec)
         self._checks = checks_of(self._spec, labels=False)
-        self._encoder = Encoder(spec.to_dict())
+        self._encoder = Encoder(served.spec.to_dict())
+
+    def by_name(self, name: str) -> Callable[[pa.Table], Columns]:
+        """The way called `name`, one of WAYS."""
+        return {
+            "raw": self.raw,
+            "ids": self.ids,
+            "rows": self.rows,
+            "tf_example": self.tf_example,
+            "candidates": self.candidates,
+        }[name]
 
     def trainer(self, rows: pa.Table) -> Columns:
         """As the trainer reads them, what is missing as it counts it."""
@@ -70,7 +84,7 @@ class Ways:
             if feature is None or not feature.pooling:
                 found[name] = _single(values, feature, form, dtype)
                 continue
-            padding = 0 if name in weights else _missing(feature)
+            padding = 0 if name in weights else missing.of_feature(feature)
             padded = np.full((len(values), feature.ids_per_row), padding, dtype)
             for row, bag in enumerate(values):
                 bag = bag or []
@@ -82,19 +96,31 @@ class Ways:
         """Through the client's encoder."""
         return self._encoder.encode(rows.to_pylist())
 
+    def rows(self, rows: pa.Table) -> Columns:
+        """As embeddings, which another service reads and pools."""
+        return self._served.rows_of(self.ids(rows))
+
+    def tf_example(self, rows: pa.Table) -> Columns:
+        """As serialized tf.Examples, without what is missing."""
+        texts = [
+            tf_examples.serialize(self._spec, row) for row in rows.to_pylist()
+        ]
+        return {"inputs": np.array(texts, object)}
+
+    def candidates(self, rows: pa.Table) -> Columns:
+        """As a request to the SavedModel, with the context's columns once."""
+        columns = self.raw(rows)
+        for name in self._served.context:
+            columns[name] = columns[name][:1]
+        return columns
+
 
 def _single(values, feature, form, dtype):
     """One value, or one vector, a row."""
     if len(form.shape) > 1:
         return np.array(values, dtype).reshape(-1, *form.shape[1:])
-    instead = np.nan if feature is None else _missing(feature)
+    instead = np.nan if feature is None else missing.of_feature(feature)
     return np.array([instead if v is None else v for v in values], dtype)
-
-
-def _missing(feature: CategoricalFeature):
-    """What stands for a missing value in a request."""
-    missing = {"string": "", "int64": feature.missing_value, "float": np.nan}
-    return missing.get(feature.raw or "", 0)
 
 
 def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
@@ -114,6 +140,9 @@ def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
         for edge in (_unknown_values, _missing_values, _known_values):
             table = _replaced(spec, samples, edge)
             yield Case(table, table)
+    for size in BATCHES:
+        some = samples.take(np.arange(size) % rows)
+        yield Case(some, some)
     for row in range(min(rows, SINGLE_ROWS)):
         one = samples.slice(row, 1)
         yield Case(one, one)
@@ -222,6 +251,40 @@ def _left_open(values, feature):
     if not feature.pooling or feature.ids_per_row == 1:
         return values
     return [bag[:-1] for bag in values]
+
+
+def with_one_context(case: Case, context: Sequence[str]) -> Case:
+    """The case with the first row's context in every row."""
+
+    def shared(table):
+        for name in context:
+            first = table[name].take([0] * table.num_rows)
+            place = table.column_names.index(name)
+            table = table.set_column(place, table.field(place), first)
+        return table
+
+    return Case(shared(case.sent), shared(case.read))
+
+
+def with_last_id(
+    rows: pa.Table, feature: CategoricalFeature, value: int
+) -> pa.Table:
+    """Rows whose last has an id of `feature` replaced, in a bag its first."""
+    values = rows[feature.name].to_pylist()
+    columns = {feature.name: (values, pa.int64())}
+    if feature.pooling:
+        values[-1] = [value, *(values[-1] or [])[1:]]
+        columns[feature.name] = (values, pa.list_(pa.int64()))
+        if feature.weights:
+            weights = rows[feature.weights].to_pylist()
+            weights[-1] = weights[-1] or [1.0]
+            columns[feature.weights] = (weights, pa.list_(pa.float32()))
+    else:
+        values[-1] = value
+    for name, (given, kind) in columns.items():
+        place = rows.column_names.index(name)
+        rows = rows.set_column(place, name, pa.array(given, kind))
+    return rows
 
 
 def out_of_range(feature: CategoricalFeature) -> np.ndarray:

@@ -1,12 +1,22 @@
-"""Writes the served function as a SavedModel, and loads it back."""
+"""Writes the served functions as a SavedModel, and loads it back."""
+
+import os
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
 
-from export import signatures
+from export import c_api, missing, signatures
 from export.parity import Artifact
+from export.v1_session import SignatureSession
 from wukong_tf.errors import ExportError
 
 NAME = "saved_model"
+FILE = "saved_model.pb"
+_METHODS = {
+    signatures.REGRESS: "tensorflow/serving/regress",
+    signatures.CLASSIFY: "tensorflow/serving/classify",
+}
 
 
 def write(served: signatures.ServedModel, folder: str):
@@ -20,43 +30,115 @@ def write(served: signatures.ServedModel, folder: str):
             served,
             folder,
             signatures={
-                signatures.SIGNATURE: served.serve.get_concrete_function()
+                name: function.get_concrete_function()
+                for name, function in served.functions().items()
             },
         )
+        _finish_signatures(served, os.path.join(folder, FILE))
+        fingerprinting_utils.write_fingerprint(folder)
     except tf.errors.OpError as error:
         raise ExportError(
             f"the SavedModel could not be written to {folder}: {error.message}."
         ) from error
 
 
-def load(served: signatures.ServedModel, folder: str) -> Artifact:
-    """The SavedModel in `folder`, as parity calls it.
+def _finish_signatures(served, path):
+    """Method names, and defaults of what may be missing.
+
+    TensorFlow 2 writes Predict's method name into every signature, and takes
+    defaults of positional arguments alone.
+    """
+    with open(path, "rb") as file:
+        proto = saved_model_pb2.SavedModel.FromString(file.read())
+    (graph,) = proto.meta_graphs
+    defaults = {
+        name: tf.make_tensor_proto(value.numpy())
+        for name, value in missing.empty_inputs(served.spec).items()
+    }
+    for name, signature in graph.signature_def.items():
+        for kind, method in _METHODS.items():
+            if name == kind or name.endswith(f"_{kind}"):
+                signature.method_name = method
+        if name in (signatures.SIGNATURE, signatures.CANDIDATES):
+            for column, value in defaults.items():
+                signature.defaults[column].CopyFrom(value)
+    with open(path, "wb") as file:
+        file.write(proto.SerializeToString(deterministic=True))
+
+
+def load(served: signatures.ServedModel, folder: str) -> list[Artifact]:
+    """The signatures in `folder`, as parity calls them.
+
+    Each is run by the tensors that it names in a session, and
+    `serving_default` through TensorFlow's C interface too.
 
     Raises:
-        ExportError: its inputs or outputs are not those of `served`.
+        ExportError: inputs or outputs are not those of `served`.
     """
-    loaded = tf.saved_model.load(folder)
-    function = loaded.signatures[signatures.SIGNATURE]
-    for kind, expected, found in (
-        ("inputs", served.inputs, function.structured_input_signature[1]),
-        ("outputs", served.outputs, function.structured_outputs),
+    session = SignatureSession(folder)
+    functions = served.functions()
+    found = set(session.signatures) - {"__saved_model_init_op"}
+    if found != set(functions):
+        raise ExportError(
+            f"{NAME}: signatures must be {sorted(functions)}; the file that "
+            f"was written has {sorted(found)}."
+        )
+    for kind, expected, infos in (
+        (
+            "inputs",
+            served.inputs,
+            session.signatures[signatures.SIGNATURE].inputs,
+        ),
+        (
+            "outputs",
+            served.outputs,
+            session.signatures[signatures.SIGNATURE].outputs,
+        ),
     ):
         signatures.check_written(
             NAME,
             kind,
             signatures.plain_specs(expected),
-            signatures.plain_specs(found),
+            {name: info[1:] for name, info in infos.items()},
         )
+    artifacts = [_artifact(served, name, session.run) for name in functions]
+    loaded = c_api.Session(folder)
+    by_c_api = _artifact(
+        served,
+        signatures.SIGNATURE,
+        loaded.run_signature(session.signatures),
+        "c_api",
+    )
+    return [*artifacts, by_c_api]
 
-    # `loaded` is kept alive by its use here: its variables are freed with it.
-    def score(columns, loaded=loaded):
-        del loaded
-        outputs = function(
-            **{name: tf.constant(value) for name, value in columns.items()}
-        )
-        return {name: value.numpy() for name, value in outputs.items()}
 
-    return Artifact(NAME, score, tf.errors.InvalidArgumentError)
+def _artifact(served, name, run, label=NAME):
+    takes = {
+        signatures.SIGNATURE: "raw",
+        signatures.CANDIDATES: "candidates",
+    }.get(name, "tf_example")
+    task = next(
+        (
+            task
+            for task in served.spec.tasks
+            for kind in _METHODS
+            if name == signatures.task_signature(served.spec, task.name, kind)
+        ),
+        None,
+    )
+
+    def score(columns):
+        outputs = run(name, columns)
+        if task is None:
+            return outputs
+        probability, _ = signatures.output_names(served.spec)[task.name]
+        if "scores" in outputs:
+            return {probability: outputs["scores"][:, 1]}
+        return {probability: outputs["outputs"]}
+
+    return Artifact(
+        f"{label} {name}", score, tf.errors.InvalidArgumentError, takes
+    )
 
 
 def versions() -> dict[str, str]:

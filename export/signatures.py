@@ -1,11 +1,15 @@
-"""The function that every format serves: raw columns in, scores out."""
+"""The functions that are served: raw columns in, scores out."""
 
+import functools
 import keyword
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from export import missing, tables, tf_examples
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import Lookups, encode_served, of_ids, signature
@@ -14,6 +18,11 @@ PROBABILITY = "probability"
 LOGIT = "logit"
 OUTPUTS = (PROBABILITY, LOGIT)
 SIGNATURE = "serving_default"
+TF_EXAMPLE = "tf_example"
+REGRESS, CLASSIFY = "regress", "classify"
+CANDIDATES = "candidates"
+EXAMPLES = "inputs"  # the name that Regress and Classify ask for
+CLASSES = ("0", "1")
 
 # TensorFlow renames an input, without an error, that is called otherwise.
 _INPUT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
@@ -37,7 +46,7 @@ def output_names(spec: FeatureSpec) -> dict[str, tuple[str, str]]:
 
 
 class ServedModel(tf.Module):
-    """A trained model as one TensorFlow function of raw columns.
+    """A trained model as TensorFlow functions, one a signature.
 
     It tracks the model's variables and not its Keras layers, so that what is
     saved of it loads where there is no Keras.
@@ -48,28 +57,54 @@ class ServedModel(tf.Module):
             SavedModel to take along as assets; it must last until that is
             saved. Defaults to None: they are held in memory, for other
             uses.
+        precision: of the tables in what is written: "float32", "float16" or
+            "int8". Defaults to "float32".
+        context: names of the features that all candidates of a request
+            share; with any, there is a signature for candidates. Defaults
+            to ().
 
     Attributes:
-        serve: the function, from a dict of columns, as `inputs` describes
-            them, to the outputs that `outputs` describes, float32 [B] each:
-            "probability" and "logit", or "TASK_probability" and
-            "TASK_logit" for each of several tasks. The logit of a task
-            whose negatives were sampled is that of the whole log.
+        serve: the function of `serving_default`, from a dict of columns, as
+            `inputs` describes them, to the outputs that `outputs`
+            describes, float32 [B] each: "probability" and "logit", or
+            "TASK_probability" and "TASK_logit" for each of several tasks.
+            The logit of a task whose negatives were sampled is that of the
+            whole log.
 
     Raises:
         ExportError: a feature's name cannot name an input, or a task's an
-            output.
+            output, or `context` names no feature or all of them.
     """
 
-    def __init__(self, model, folder: str | None = None):
+    def __init__(
+        self,
+        model,
+        folder: str | None = None,
+        *,
+        precision: str = "float32",
+        context: Sequence[str] = (),
+    ):
         super().__init__(name="served_model")
         self.spec: FeatureSpec = model.config.features
         self.lookups = Lookups(self.spec, folder)
         check_input_names(self.spec)
+        self.precision = precision
+        self.context = _check_context(self.spec, context)
         self._model = _Untracked(model)
+        self._kept = _Untracked({})
+        in_other_form = set()
+        self.tables: dict[str, dict[str, tf.Variable]] = {}
+        if precision != "float32":
+            for layer in model.tables:
+                in_other_form.add(layer.table.path)
+                self.tables[layer.plan.name] = {
+                    name: tf.Variable(value, trainable=False)
+                    for name, value in self.stored(layer).items()
+                }
         self.weights = {
             weight.path.partition("/")[2]: weight.value
             for weight in model.weights
+            if weight.path not in in_other_form
         }
         self.serve = tf.function(
             self.scores, input_signature=[signature(self.spec)]
@@ -91,6 +126,36 @@ class ServedModel(tf.Module):
         return signature(of_ids(self.spec))
 
     @property
+    def row_inputs(self) -> dict[str, tf.TensorSpec]:
+        """The same where rows of tables were read and pooled beforehand.
+
+        float32 [B, width of its table] for each categorical feature.
+        """
+        widths = {
+            name: layer.plan.width
+            for layer in self.model.tables
+            for name in layer.plan.features
+        }
+        numbers = [feature.name for feature in self.spec.numeric]
+        numbers += [feature.name for feature in self.spec.vector]
+        return {
+            feature.name: tf.TensorSpec(
+                [None, widths[feature.name]], tf.float32, feature.name
+            )
+            for feature in self.spec.categorical
+        } | {name: self.inputs[name] for name in numbers}
+
+    def rows_of(self, columns) -> dict[str, np.ndarray]:
+        """Columns as `row_inputs` describes them, of those of `id_inputs`."""
+        encoded = encode_served(of_ids(self.spec), columns)
+        with self.stored_tables():
+            read = self.model.feature_embedding.read(encoded)
+        rows = {name: np.asarray(row)[:, 0] for name, row in read.items()}
+        return {
+            name: rows.get(name, columns.get(name)) for name in self.row_inputs
+        }
+
+    @property
     def outputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the outputs, by name."""
         return {
@@ -99,24 +164,127 @@ class ServedModel(tf.Module):
             for name in names
         }
 
+    def stored(self, layer) -> dict[str, np.ndarray]:
+        """A table as it is written; see `tables.store`."""
+        kept = self._kept.value
+        if layer.plan.name not in kept:
+            kept[layer.plan.name] = tables.store(layer, self.precision)
+        return kept[layer.plan.name]
+
+    def functions(self) -> dict[str, Any]:
+        """The tf.function of each signature, by its name."""
+        examples = tf.TensorSpec([None], tf.string, EXAMPLES)
+        found = {
+            SIGNATURE: self.serve,
+            TF_EXAMPLE: tf.function(
+                self.scores_of_examples, input_signature=[examples]
+            ),
+        }
+        for task in self.spec.tasks:
+            for kind, make in (
+                (REGRESS, self._regress),
+                (CLASSIFY, self._classify),
+            ):
+                found[task_signature(self.spec, task.name, kind)] = tf.function(
+                    functools.partial(make, task.name),
+                    input_signature=[examples],
+                )
+        if self.context:
+            found[CANDIDATES] = tf.function(
+                self.scores_of_candidates,
+                input_signature=[signature(self.spec)],
+            )
+        return found
+
     def scores(self, raw_columns):
         """What `serve` traces: a dict of columns to a dict of outputs."""
+        return self._encoded_scores(missing.fill(self.spec, raw_columns))
+
+    def scores_of_examples(self, inputs):
+        """As `scores`, from serialized tf.Examples [B]."""
+        return self._encoded_scores(tf_examples.parse(self.spec, inputs))
+
+    def scores_of_candidates(self, raw_columns):
+        """As `scores`, where the context's columns have a single row."""
+        shared = {name: raw_columns[name] for name in self.context}
+        items = {n: v for n, v in raw_columns.items() if n not in shared}
+        items = missing.fill(self.spec, items)
+        rows = tf.shape(next(iter(items.values())))[0]
+        encoded = encode_served(
+            self.spec, missing.fill(self.spec, shared) | items, self.lookups
+        )
+        for name in self.context:
+            shape = tf.concat([[rows], tf.shape(encoded[name])[1:]], 0)
+            encoded[name] = tf.broadcast_to(encoded[name], shape)
+        return self._outputs(encoded)
+
+    def _regress(self, task, inputs):
+        probability, _ = output_names(self.spec)[task]
+        return {"outputs": self.scores_of_examples(inputs)[probability]}
+
+    def _classify(self, task, inputs):
+        probability, _ = output_names(self.spec)[task]
+        positive = self.scores_of_examples(inputs)[probability]
+        scores = tf.stack([1 - positive, positive], axis=1)  # [B, 2]
+        classes = tf.broadcast_to(tf.constant(CLASSES), tf.shape(scores))
+        return {"classes": classes, "scores": scores}
+
+    def _encoded_scores(self, raw_columns):
         return self._outputs(
             encode_served(self.spec, raw_columns, self.lookups)
         )
 
-    def scores_of_ids(self, columns):
-        """As `scores`, from columns as `id_inputs` describes them."""
-        return self._outputs(encode_served(of_ids(self.spec), columns))
-
     def _outputs(self, inputs):
-        logits = self.model(inputs, training=False)  # {task: [B, 1]}
+        with self.stored_tables():
+            logits = self.model(inputs, training=False)  # {task: [B, 1]}
+        return self.named_outputs(logits)
+
+    def stored_tables(self):
+        """A context in which the model reads its tables as written."""
+        return tables.read_by(
+            {
+                layer: tables.Reader(self.tables[layer.plan.name])
+                for layer in self.model.tables
+                if self.tables
+            }
+        )
+
+    def named_outputs(self, logits):
+        """Outputs by their names, of logits {task: [B, 1]} of the model."""
         logits = self.model.served_logits(logits)
         outputs: dict[str, tf.Tensor] = {}
         for task, (probability, logit) in output_names(self.spec).items():
             flat = tf.squeeze(logits[task], axis=1)  # [B]
             outputs |= {probability: tf.sigmoid(flat), logit: flat}
         return outputs
+
+
+def task_signature(spec: FeatureSpec, task: str, kind: str) -> str:
+    """Name of a task's signature: "regress", or "TASK_regress" of several."""
+    return kind if len(spec.tasks) == 1 else f"{task}_{kind}"
+
+
+def _check_context(spec, context):
+    columns = list(signature(spec))
+    for name in context:
+        if name not in columns:
+            raise ExportError(
+                f"--context_features: {name!r} is no input; the inputs are "
+                f"{columns}."
+            )
+    weights = {f.name: f.weights for f in spec.categorical if f.weights}
+    for name, weight in weights.items():
+        if (name in context) != (weight in context):
+            raise ExportError(
+                f"--context_features must name both or neither of {name!r} "
+                f"and its weights {weight!r}."
+            )
+    if context and set(context) >= set(columns):
+        raise ExportError(
+            "--context_features names all inputs; candidates need one of "
+            "their own."
+        )
+    return tuple(context)
 
 
 def check_input_names(spec: FeatureSpec):

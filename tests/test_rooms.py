@@ -81,7 +81,13 @@ RULES = {
     "export_client": (["numpy"], []),
     "export": (
         [*PROGRAM, "export", "trainer.data"],
-        ["onnx", "onnxruntime", "tf2onnx"],
+        [
+            "google.protobuf",
+            "onnx",
+            "onnxruntime",
+            "tensorflow_serving",
+            "tf2onnx",
+        ],
     ),
 }
 # Only files whose paths start so may import these.

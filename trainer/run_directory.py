@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from trainer import checkpoints
+from trainer.checkpoints import write_json
+from trainer.data import held_out
 from trainer.data.source import Source
 from trainer.run_config import FREE_ON_RESUME
 from wukong_tf import runs
@@ -86,11 +88,13 @@ def _differences(old, new, prefix):
             yield f"{prefix}{key} was {before}, is {now}"
 
 
-def write_samples(run_dir: str, source: Source):
-    """Writes the first rows of a held-out split as samples.parquet.
+def write_held_out(run_dir: str, split: str, source: Source):
+    """Notes which split was held out, and its first rows as samples.parquet.
 
-    They hold what a request holds, raw values where requests do.
+    The rows hold what a request holds, raw values where requests do.
     """
+    path = os.path.join(run_dir, runs.HELD_OUT)
+    write_json(path, held_out.describe(split, source))
     path = os.path.join(run_dir, runs.SAMPLES)
     if os.path.exists(path):
         return

@@ -12,6 +12,7 @@ from absl import flags
 
 from trainer import run_config, sources, start_checks
 from trainer.checkpoints import write_json
+from trainer.data.held_out import open_files
 from trainer.distribution import lost
 from trainer.distribution.strategies import set_up
 from trainer.evaluation import Evaluator
@@ -96,7 +97,7 @@ def run_evaluation(values: flags.FlagValues):
 def run_prediction(values: flags.FlagValues):
     """`--mode=predict`: scores files, row by row, into one Parquet file."""
     spec = runs.read_features(values.run_dir)
-    source = sources.open_files(
+    source = open_files(
         values.predict_files,
         spec,
         labels=False,

@@ -1,16 +1,11 @@
 """Opens the splits that the flags name."""
 
-from collections.abc import Sequence
-
 from absl import flags
 
 from trainer.data.bad_values import REFUSE, BadValues, Count
-from trainer.data.file_source import FileSource
-from trainer.data.parquet import ParquetSource
-from trainer.data.paths import expand
+from trainer.data.held_out import open_files
 from trainer.data.source import Source
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
-from trainer.data.tfrecord import TFRecordSource
 from trainer.run_config import (
     SPLITS,
     features_from_flags,
@@ -18,9 +13,7 @@ from trainer.run_config import (
     with_overrides,
 )
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ConfigError, DataError
-
-RECORD_NAMES = (".tfrecord", ".tfrecords")
+from wukong_tf.errors import ConfigError
 
 
 def open_features(values: flags.FlagValues) -> FeatureSpec:
@@ -40,31 +33,6 @@ def rows_of_train(
         return int(values.synthetic_train_rows)
     files = files_of_split(values, "train")
     return open_files(files, features).num_rows if files else None
-
-
-def open_files(
-    files: Sequence[str], features: FeatureSpec, **options
-) -> FileSource:
-    """The source of Parquet or of TFRecord files.
-
-    Args:
-        files: paths or globs, all of one format, told by how they end.
-        features: the spec.
-        **options: as `FileSource` takes them.
-
-    Raises:
-        DataError: as `FileSource` does, or the files are of both formats.
-    """
-    paths = expand(files)
-    records = [p for p in paths if p.lower().endswith(RECORD_NAMES)]
-    if records and len(records) < len(paths):
-        other = next(p for p in paths if p not in records)
-        raise DataError(
-            f"{records[0]} and {other}: the files of a split must be all "
-            "Parquet or all TFRecord."
-        )
-    kind = TFRecordSource if records else ParquetSource
-    return kind(files, features, **options)
 
 
 def bad_values(values: flags.FlagValues) -> BadValues:

@@ -77,11 +77,11 @@ def _train(values, training, distribution, began):
             held.enter_context(run_directory.locked(values.run_dir))
             run_directory.claim(values.run_dir, content, features)
             held_out = next(
-                splits[split]
-                for split in ("test", "valid", "train")
-                if split in splits
+                split for split in ("test", "valid", "train") if split in splits
             )
-            run_directory.write_samples(values.run_dir, held_out)
+            run_directory.write_held_out(
+                values.run_dir, held_out, splits[held_out]
+            )
         workers.gather(None)
         session = Session(values, distribution, config, splits, placed)
         log(describe_model(session.model))

@@ -22,6 +22,7 @@ from wukong_tf.errors import ConfigError, RunError
 CONFIG = "config.json"
 FEATURES = "features.json"
 SAMPLES = "samples.parquet"
+HELD_OUT = "held_out.json"
 CHECKPOINTS = "checkpoints"
 INDEX = "checkpoint.json"
 BEST = "best.json"

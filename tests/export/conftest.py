@@ -5,16 +5,16 @@ import io
 import os
 
 import pytest
-from absl import flags
+from absl import flags as absl_flags
 
-from export import main
+from export import flags, main
 from tests.export.run_directories import make_run
 
 
 def run_main(*args):
     """(exit code, standard output, standard error) of the command line."""
-    values = flags.FlagValues()
-    main.define_flags(values)
+    values = absl_flags.FlagValues()
+    flags.define(values)
     rest = values(["export", *args])
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -1,6 +1,7 @@
 """The command line: what it publishes and what it refuses."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_one_format_writes_no_other(run_dir, output):
     args = (f"--run_dir={run_dir}", f"--output={output}")
     code, out, error = run_main(*args, "--format=onnx", "--checkpoint=20")
     assert code == 0, error
-    assert "step 20" in out and "onnx         logit" in out
+    assert "step 20" in out and re.search("onnx +logit", out)
     version = max(os.listdir(output), key=int)
     assert sorted(os.listdir(os.path.join(output, version))) == [
         "features.json",
@@ -98,15 +99,16 @@ def test_another_model_s_scores_are_not_published(
 ):
     write = module.write
 
-    def perturbed(served, folder):
+    def perturbed(served, folder, *args):
         bias = served.model.weights[-1]
         bias.assign_add([0.01])
-        write(served, folder)
+        written = write(served, folder, *args)
         bias.assign_add([-0.01])
+        return written
 
     monkeypatch.setattr(module, "write", perturbed)
     error = refused(output, f"--run_dir={run_dir}", f"--format={module.NAME}")
-    assert f"{module.NAME:<12} logit 1.0e-02" in error
+    assert re.search(f"{module.NAME}( serving_default)? +logit 1.0e-02", error)
     assert "nothing is published" in error
 
 
@@ -160,8 +162,6 @@ def test_missing_samples_are_refused(copied_run, output):
     ],
 )
 def test_wrong_flags_are_refused(run_dir, output, flag, match):
-    import re
-
     error = refused(output, f"--run_dir={run_dir}", flag)
     assert re.search(match, error)
 

@@ -56,8 +56,9 @@ def test_the_figures_are_the_largest_differences(served):
     assert report.logit["fake"] == pytest.approx(0.25, abs=1e-5)
     assert report.probability["fake"] < 1e-6
     assert (report.rows, report.single_rows) == (ROWS, requests.SINGLE_ROWS)
-    # All rows, single rows, all rows with ids out of range.
-    assert batches == [ROWS, *[1] * requests.SINGLE_ROWS, ROWS]
+    # All rows, other batches, single rows, all rows with ids out of range.
+    singles = [1] * requests.SINGLE_ROWS
+    assert batches == [ROWS, *requests.BATCHES, *singles, ROWS]
     assert report.replaced == ("user", "site")
     assert report.refused == ("item", "other")
     with pytest.raises(ExportError, match=r"fake +logit 2\.5e-01"):
@@ -109,7 +110,15 @@ def test_an_artifact_that_refuses_good_requests_fails(served):
 def test_a_figure_over_the_tolerance_fails(figure):
     def report(value):
         return parity.Report(
-            5, 5, (), (), (), {"onnx": value}, {"onnx": 0.0}, ()
+            5,
+            5,
+            (),
+            (),
+            (),
+            {"onnx": value},
+            {"onnx": 0.0},
+            {"onnx": parity.TOLERANCE},
+            (),
         )
 
     report(parity.TOLERANCE).check()
@@ -134,12 +143,12 @@ def test_outputs_of_another_shape_fail(served):
     assert report.logit["fake"] == math.inf
 
 
-def test_samples_come_back_as_requests(tmp_path):
+def test_samples_come_back_as_requests(served, tmp_path):
     raw = columns()
     write_samples(tmp_path, raw)
     table = parity.read_samples(str(tmp_path), SPEC)
     assert table.column_names == list(SPEC.feature_names)
-    got = requests.Ways(SPEC).raw(table)
+    got = requests.Ways(served).raw(table)
     want = request(raw)
     assert list(got) == list(want)
     for name, value in want.items():

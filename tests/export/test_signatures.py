@@ -28,7 +28,12 @@ OUTPUTS = {
 
 def test_saved_model_has_the_signature(published):
     loaded = tf.saved_model.load(published)
-    assert list(loaded.signatures) == ["serving_default"]
+    assert set(loaded.signatures) == {
+        "serving_default",
+        "tf_example",
+        "regress",
+        "classify",
+    }
     function = loaded.signatures["serving_default"]
     args, inputs = function.structured_input_signature
     assert args == ()
@@ -54,8 +59,9 @@ def test_onnx_has_the_signature(published):
 
 def test_manifest_has_the_signature(published):
     with open(os.path.join(published, "manifest.json")) as file:
-        signature = json.load(file)["signature"]
-    assert signature["name"] == "serving_default"
+        found = json.load(file)["signatures"]
+    signature = found["serving_default"]
+    assert list(found["regress"]["inputs"]) == ["inputs"]
     for kind, expected in (("inputs", INPUTS), ("outputs", OUTPUTS)):
         assert signature[kind] == {
             name: {"dtype": dtype, "shape": list(shape)}

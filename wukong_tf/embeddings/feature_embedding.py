@@ -170,7 +170,41 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         """Dict of features to [B, n, d]."""
-        parts = self._categorical(inputs, training)
+        if len(self.tables) == 1 and self._plain(self.tables[0]):
+            ids = stack_columns(inputs, self.spec.categorical)  # [B, C]
+            return self._join([self.tables[0](ids)], inputs, training)
+        return self.join(self.read(inputs), inputs, training)
+
+    def read(self, inputs):
+        """Rows of the tables alone, bags pooled.
+
+        Args:
+            inputs: dict of features, as `call` takes it.
+
+        Returns:
+            dict of categorical feature to [B, 1, width of its table].
+        """
+        rows: dict = {}
+        for embedding in self.tables:
+            rows |= self._read(embedding, inputs)
+        return rows
+
+    def join(self, rows, inputs, training=None):
+        """What `call` makes of rows that `read` gave.
+
+        Args:
+            rows: dict of categorical feature to [B, 1, width of its table].
+            inputs: dict with the numeric and the vector features.
+            training: whether dropout is on.
+
+        Returns:
+            [B, n, d].
+        """
+        parts = self._categorical(rows, training)
+        return self._join(parts, inputs, training)
+
+    def _join(self, parts, inputs, training):
+        """The rows of all kinds of features, one after another."""
         if self.numeric_mlp is not None:
             numbers = stack_columns(inputs, self.spec.numeric)  # [B, F]
             parts.append(self._rows(self.numeric_mlp(numbers)))
@@ -186,15 +220,8 @@ class FeatureEmbedding(keras.layers.Layer):
         rows = flat.shape[-1] // self.embedding_dim
         return ops.reshape(flat, (-1, rows, self.embedding_dim))
 
-    def _categorical(self, inputs, training):
+    def _categorical(self, read, training):
         """Rows of the categorical features and of the groups, in order."""
-        if len(self.tables) == 1 and self._plain(self.tables[0]):
-            return [
-                self.tables[0](stack_columns(inputs, self.spec.categorical))
-            ]
-        read: dict = {}
-        for embedding in self.tables:
-            read |= self._read(embedding, inputs)  # {name: [B, 1, width]}
         kept = None
         if training and self.unit_dropout is not None:
             kept = self.unit_dropout.draw()

@@ -1,0 +1,251 @@
+"""A SavedModel through TensorFlow's C interface, without its Python loader.
+
+What is not in the graph itself, such as a table that no initializer fills,
+is missing here as it is in a server written in C++.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export.v1_session import TAG, Signature
+
+_STRING_BYTES = 24  # of a TF_TString
+_OK = 0
+
+
+class _Output(ctypes.Structure):
+    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
+
+
+def _library():
+    """TensorFlow's library, with the types of what is called here."""
+    folder = os.path.dirname(tf.__file__)
+    library = ctypes.CDLL(
+        os.path.join(folder, f"libtensorflow_cc.so.{tf.__version__[0]}")
+    )
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    text, whole = ctypes.c_char_p, ctypes.c_int
+    for name, result, arguments in (
+        ("TF_NewStatus", pointer, ()),
+        ("TF_DeleteStatus", None, (pointer,)),
+        ("TF_GetCode", whole, (pointer,)),
+        ("TF_Message", text, (pointer,)),
+        ("TF_NewSessionOptions", pointer, ()),
+        ("TF_DeleteSessionOptions", None, (pointer,)),
+        ("TF_NewGraph", pointer, ()),
+        ("TF_DeleteGraph", None, (pointer,)),
+        (
+            "TF_LoadSessionFromSavedModel",
+            pointer,
+            (
+                pointer,
+                pointer,
+                text,
+                ctypes.POINTER(text),
+                whole,
+                pointer,
+                pointer,
+                pointer,
+            ),
+        ),
+        ("TF_CloseSession", None, (pointer, pointer)),
+        ("TF_DeleteSession", None, (pointer, pointer)),
+        ("TF_GraphOperationByName", pointer, (pointer, text)),
+        (
+            "TF_AllocateTensor",
+            pointer,
+            (whole, ctypes.POINTER(ctypes.c_int64), whole, size),
+        ),
+        ("TF_DeleteTensor", None, (pointer,)),
+        ("TF_TensorData", pointer, (pointer,)),
+        ("TF_TensorByteSize", size, (pointer,)),
+        ("TF_NumDims", whole, (pointer,)),
+        ("TF_Dim", ctypes.c_int64, (pointer, whole)),
+        ("TF_TensorType", whole, (pointer,)),
+        ("TF_StringInit", None, (pointer,)),
+        ("TF_StringCopy", None, (pointer, text, size)),
+        ("TF_StringGetDataPointer", pointer, (pointer,)),
+        ("TF_StringGetSize", size, (pointer,)),
+        (
+            "TF_SessionRun",
+            None,
+            (
+                pointer,
+                pointer,
+                ctypes.POINTER(_Output),
+                ctypes.POINTER(pointer),
+                whole,
+                ctypes.POINTER(_Output),
+                ctypes.POINTER(pointer),
+                whole,
+                pointer,
+                whole,
+                pointer,
+                pointer,
+            ),
+        ),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Session:
+    """A session that C++ loaded.
+
+    Args:
+        folder: that of saved_model.pb.
+
+    Raises:
+        tf.errors.OpError: it does not load.
+    """
+
+    def __init__(self, folder: str):
+        self._c = _library()
+        self._status = self._c.TF_NewStatus()
+        self._graph = self._c.TF_NewGraph()
+        options = self._c.TF_NewSessionOptions()
+        tags = (ctypes.c_char_p * 1)(TAG.encode())
+        try:
+            self._session = self._c.TF_LoadSessionFromSavedModel(
+                options,
+                None,
+                os.fsencode(folder),
+                tags,
+                1,
+                self._graph,
+                None,
+                self._status,
+            )
+            self._check()
+        finally:
+            self._c.TF_DeleteSessionOptions(options)
+
+    def run_signature(self, signatures: Mapping[str, Signature]) -> Callable:
+        """A function as `SignatureSession.run`, for these signatures."""
+
+        def run(name, columns):
+            signature = signatures[name]
+            feeds = {
+                signature.inputs[each][0]: (value, signature.inputs[each][1])
+                for each, value in {**signature.defaults, **columns}.items()
+            }
+            values = self.run(
+                feeds, [info[0] for info in signature.outputs.values()]
+            )
+            return dict(zip(signature.outputs, values, strict=True))
+
+        return run
+
+    def run(
+        self, feeds: Mapping[str, tuple[Any, str]], fetches: list[str]
+    ) -> list[np.ndarray]:
+        """Values of the tensors `fetches`.
+
+        Args:
+            feeds: tensor's name to (value, name of its dtype).
+            fetches: tensors' names.
+
+        Raises:
+            tf.errors.OpError: the graph refuses it.
+        """
+        made = [self._tensor(*given) for given in feeds.values()]
+        results = (ctypes.c_void_p * len(fetches))()
+        try:
+            self._c.TF_SessionRun(
+                self._session,
+                None,
+                self._places(feeds),
+                (ctypes.c_void_p * len(made))(*made),
+                len(made),
+                self._places(fetches),
+                results,
+                len(fetches),
+                None,
+                0,
+                None,
+                self._status,
+            )
+            self._check()
+            return [self._array(tensor) for tensor in results]
+        finally:
+            for tensor in (*made, *(each for each in results if each)):
+                self._c.TF_DeleteTensor(tensor)
+
+    def _places(self, names):
+        places = (_Output * len(names))()
+        for place, name in zip(places, names, strict=True):
+            operation, _, index = name.partition(":")
+            place.operation = self._c.TF_GraphOperationByName(
+                self._graph, operation.encode()
+            )
+            place.index = int(index)
+        return places
+
+    def _tensor(self, value, dtype):
+        kind = tf.dtypes.as_dtype(dtype)
+        strings = kind == tf.string
+        array = np.asarray(value, object if strings else kind.as_numpy_dtype)
+        size = array.size * _STRING_BYTES if strings else array.nbytes
+        shape = (ctypes.c_int64 * array.ndim)(*array.shape)
+        tensor = self._c.TF_AllocateTensor(
+            kind.as_datatype_enum, shape, array.ndim, size
+        )
+        data = self._c.TF_TensorData(tensor)
+        if not strings:
+            flat = np.ascontiguousarray(array)
+            if size:
+                ctypes.memmove(data, flat.ctypes.data, size)
+            return tensor
+        for place, text in enumerate(array.ravel()):
+            text = text if isinstance(text, bytes) else text.encode()
+            here = data + place * _STRING_BYTES
+            self._c.TF_StringInit(here)
+            self._c.TF_StringCopy(here, text, len(text))
+        return tensor
+
+    def _array(self, tensor):
+        shape = [
+            self._c.TF_Dim(tensor, axis)
+            for axis in range(self._c.TF_NumDims(tensor))
+        ]
+        kind = tf.dtypes.as_dtype(self._c.TF_TensorType(tensor))
+        data = self._c.TF_TensorData(tensor)
+        if kind != tf.string:
+            size = self._c.TF_TensorByteSize(tensor)
+            content = ctypes.string_at(data, size) if size else b""
+            return np.frombuffer(content, kind.as_numpy_dtype).reshape(shape)
+        texts = [
+            ctypes.string_at(
+                self._c.TF_StringGetDataPointer(data + at),
+                self._c.TF_StringGetSize(data + at),
+            )
+            for at in range(
+                0, int(np.prod(shape)) * _STRING_BYTES, _STRING_BYTES
+            )
+        ]
+        return np.array(texts, object).reshape(shape)
+
+    def _check(self):
+        code = self._c.TF_GetCode(self._status)
+        if code != _OK:
+            message = self._c.TF_Message(self._status).decode(errors="replace")
+            kind = tf.compat.v1.errors.exception_type_from_error_code(code)
+            raise kind(None, None, message)
+
+    def close(self):
+        """Frees the model."""
+        session, self._session = getattr(self, "_session", None), None
+        if session:
+            self._c.TF_CloseSession(session, self._status)
+            self._c.TF_DeleteSession(session, self._status)
+            self._c.TF_DeleteGraph(self._graph)
+            self._c.TF_DeleteStatus(self._status)
+
+    def __del__(self):
+        self.close()

@@ -1,0 +1,234 @@
+"""What smaller tables and products cost, on rows that were held out."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export import signatures
+from trainer.data.source import Source
+from wukong_tf.errors import ExportError
+from wukong_tf.features import encode
+from wukong_tf.metrics import exact_auc
+
+BATCH = 4096
+
+Columns = dict[str, np.ndarray]
+# From columns of ids to {task: logits [B]} of the whole log.
+Scorer = Callable[[Columns], Columns]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The largest changes that are published.
+
+    Args:
+        auc: of a task's AUC, absolute.
+        ne: of a task's normalized entropy, absolute.
+        logit: of any row's logit, absolute.
+    """
+
+    auc: float
+    ne: float
+    logit: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What each smaller form changes.
+
+    Args:
+        rows: that were scored.
+        limits: that the changes are held to.
+        changes: form to task to "auc", "ne" and "logit", each with the
+            value in float32, as published, and the change.
+    """
+
+    rows: int
+    limits: Limits
+    changes: dict[str, dict[str, dict[str, float]]]
+
+    def describe(self) -> str:
+        """The figures as text for people."""
+        lines = [
+            f"smaller forms on {self.rows:,} held-out rows, against the "
+            "checkpoint in float32:"
+        ]
+        for form, tasks in self.changes.items():
+            lines += [
+                f"  {form:<12} {task}: AUC {each['auc']:.6f} "
+                f"({each['auc_change']:+.6f}), NE {each['ne']:.6f} "
+                f"({each['ne_change']:+.6f}), largest change of a logit "
+                f"{each['logit_change']:.4f}"
+                for task, each in tasks.items()
+            ]
+        return "\n".join(lines)
+
+    def check(self):
+        """Refuses changes over the limits.
+
+        Raises:
+            ExportError: with the figures and the limits.
+        """
+        over = [
+            f"{form}, {task}: the change of {name} is {each[key]:.6f}; "
+            f"--{flag} allows {limit:g}."
+            for form, tasks in self.changes.items()
+            for task, each in tasks.items()
+            for name, key, flag, limit in (
+                ("AUC", "auc_change", "max_auc_change", self.limits.auc),
+                ("NE", "ne_change", "max_ne_change", self.limits.ne),
+                (
+                    "a logit",
+                    "logit_change",
+                    "max_logit_change",
+                    self.limits.logit,
+                ),
+            )
+            # Written so that NaN fails.
+            if not abs(each[key]) <= limit
+        ]
+        if over:
+            raise ExportError(
+                "nothing is published, as a smaller form changes too much.\n"
+                f"{self.describe()}\n" + "\n".join(over)
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures for the manifest."""
+        return dataclasses.asdict(self)
+
+
+def measure(
+    served: signatures.ServedModel,
+    forms: Mapping[str, Scorer],
+    source: Source,
+    limits: Limits,
+) -> Report:
+    """Scores all rows of `source` in float32 and in each form.
+
+    Args:
+        served: the model.
+        forms: name to the function that scores as it will be served.
+        source: held-out rows, with their labels.
+        limits: that the changes are held to.
+
+    Raises:
+        ExportError: no row has a label, or all labels of a task are alike.
+    """
+    spec = served.spec
+    scorers = {"float32": of_ids(served, stored=False), **forms}
+    names = [*(task.label for task in spec.tasks), spec.weight]
+    kept: dict[str, list] = {name: [] for name in names if name}
+    logits: dict[str, dict[str, list]] = {
+        form: {task.name: [] for task in spec.tasks} for form in scorers
+    }
+    for batch in source.batches(BATCH):
+        for name, parts in kept.items():
+            parts.append(batch[name])
+        columns = _id_columns(served, batch)
+        for form, score in scorers.items():
+            for name, value in score(columns).items():
+                logits[form][name].append(value)
+    joined = {name: np.concatenate(parts) for name, parts in kept.items()}
+    weights = joined.get(spec.weight or "")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    rows = 0
+    for task in spec.tasks:
+        labels = joined[task.label]
+        rows = max(rows, len(labels))
+        full = np.concatenate(logits["float32"][task.name])
+        before = metrics(task, labels, full, weights)
+        if not math.isfinite(before["auc"]):
+            raise ExportError(
+                f"--eval_data: task {task.name!r} needs rows of both classes "
+                f"to tell a change of AUC; there are {len(labels)} rows."
+            )
+        for form in forms:
+            small = np.concatenate(logits[form][task.name])
+            after = metrics(task, labels, small, weights)
+            gap = np.max(np.abs(small.astype(np.float64) - full))
+            found.setdefault(form, {})[task.name] = {
+                "auc_float32": before["auc"],
+                "auc": after["auc"],
+                "auc_change": after["auc"] - before["auc"],
+                "ne_float32": before["ne"],
+                "ne": after["ne"],
+                "ne_change": after["ne"] - before["ne"],
+                "logit_change": float(gap),
+            }
+    return Report(rows, limits, found)
+
+
+def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
+    """The model's logits of columns of ids.
+
+    Args:
+        served: the model.
+        stored: whether it reads its tables as they are written, or as the
+            checkpoint has them.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def run(columns):
+        inputs = encode(served.spec, columns)
+        if stored:
+            with served.stored_tables():
+                logits = served.model(inputs, training=False)
+        else:
+            logits = served.model(inputs, training=False)
+        logits = served.model.served_logits(logits)
+        return {task: value[:, 0] for task, value in logits.items()}
+
+    def score(columns):
+        given = {name: tf.constant(value) for name, value in columns.items()}
+        return {task: value.numpy() for task, value in run(given).items()}
+
+    return score
+
+
+def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
+    """The logits of an artifact that takes ids."""
+    outputs = signatures.output_names(served.spec)
+
+    def score(columns):
+        scores = artifact.score(columns)
+        return {task: scores[logit] for task, (_, logit) in outputs.items()}
+
+    return score
+
+
+def metrics(task, labels, logits, weights=None) -> dict[str, float]:
+    """AUC and normalized entropy of a task, as the trainer's report has them.
+
+    Args:
+        task: the Task; its `negative_rate` weighs negative rows.
+        labels: 0 or 1, NaN where a row has none, [N].
+        logits: of the whole log, [N].
+        weights: [N], or None where all are 1.
+    """
+    known = np.isfinite(labels)
+    labels = labels[known].astype(np.float64)
+    logits = logits[known].astype(np.float64)
+    weights = np.ones_like(labels) if weights is None else weights[known]
+    weights = weights * np.where(labels == 0, 1 / task.negative_rate, 1.0)
+    loss = np.logaddexp(0, logits) - labels * logits
+    total = weights.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.float64((weights * labels).sum()) / total
+        entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+        return {
+            "auc": exact_auc(labels, logits, weights),
+            "ne": float((weights * loss).sum() / total / entropy),
+        }
+
+
+def _id_columns(served, batch):
+    """A batch as a request of ids holds it."""
+    return {
+        name: np.asarray(batch[name], spec.dtype.as_numpy_dtype)
+        for name, spec in served.id_inputs.items()
+    }

@@ -1,0 +1,145 @@
+"""An ONNX graph that can be looked through and changed."""
+
+import collections
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Graph:
+    """A view of a graph's nodes by what they read and make.
+
+    Nodes are changed through its methods, which keep the view true.
+
+    Args:
+        proto: an onnx.GraphProto; it is changed in place.
+    """
+
+    def __init__(self, proto):
+        self.proto = proto
+        self._makers: dict[str, Any] = {}
+        self._readers: dict[str, list] = collections.defaultdict(list)
+        self._constants = {each.name: each for each in proto.initializer}
+        self._outputs = {each.name for each in proto.output}
+        for node in proto.node:
+            self._note(node)
+
+    def _note(self, node):
+        for name in node.output:
+            self._makers[name] = node
+        for name in node.input:
+            self._readers[name].append(node)
+
+    def maker(self, name: str, kind: str | None = None):
+        """The node that makes a value, if it is of `kind`, or None."""
+        node = self._makers.get(name)
+        return node if kind is None or (node and node.op_type == kind) else None
+
+    def readers(self, name: str) -> list:
+        """The nodes that read a value."""
+        return list(self._readers.get(name, ()))
+
+    def read_once(self, name: str) -> bool:
+        """Whether one node alone reads a value that is no output."""
+        return len(self._readers[name]) == 1 and name not in self._outputs
+
+    def nodes(self, kind: str) -> list:
+        """The nodes of a kind."""
+        return [node for node in self.proto.node if node.op_type == kind]
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value of an initializer or a Constant node, or None."""
+        from onnx import numpy_helper
+
+        if name in self._constants:
+            return numpy_helper.to_array(self._constants[name])
+        node = self.maker(name, "Constant")
+        if node is not None and node.attribute[0].name == "value":
+            return numpy_helper.to_array(node.attribute[0].t)
+        return None
+
+    def add_constant(self, name: str, value: np.ndarray) -> str:
+        """A new initializer; returns its name."""
+        from onnx import numpy_helper
+
+        name = self._free(name)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self.proto.initializer.append(tensor)
+        self._constants[name] = self.proto.initializer[-1]
+        return name
+
+    def add(
+        self, kind: str, inputs: Sequence[str], output: str, **attributes
+    ) -> str:
+        """A new node that makes `output`; returns that name."""
+        from onnx import helper
+
+        node = helper.make_node(
+            kind, list(inputs), [output], name=output, **attributes
+        )
+        self.proto.node.append(node)
+        self._note(self.proto.node[-1])
+        return output
+
+    def remove(self, node):
+        """Takes a node out; what it made has to come from elsewhere."""
+        for name in node.output:
+            self._makers.pop(name, None)
+        for name in set(node.input):
+            self._readers[name] = [
+                each for each in self._readers[name] if each is not node
+            ]
+        self.proto.node.remove(node)
+
+    def _free(self, name):
+        taken = self._constants.keys() | self._makers.keys()
+        number, found = 0, name
+        while found in taken:
+            number += 1
+            found = f"{name}_{number}"
+        return found
+
+    def tidy(self):
+        """Drops what no output needs, and puts the nodes in order."""
+        order: dict[int, Any] = {}
+        used: set[str] = set()
+        for output in self.proto.output:
+            for node in self._needed(output.name, set(order)):
+                order.setdefault(id(node), node)
+        for node in order.values():
+            used.update(node.input)
+        ordered = [_copy(node) for node in order.values()]
+        kept = [
+            _copy(each) for each in self.proto.initializer if each.name in used
+        ]
+        del self.proto.node[:], self.proto.initializer[:]
+        del self.proto.value_info[:]
+        self.proto.node.extend(ordered)
+        self.proto.initializer.extend(kept)
+
+    def _needed(self, name, done) -> Iterator[Any]:
+        """The nodes that make a value, each after those that it reads."""
+        stack = [(self._makers.get(name), False)]
+        while stack:
+            node, seen = stack.pop()
+            if node is None or (id(node) in done and not seen):
+                continue
+            if seen:
+                yield node
+                continue
+            done.add(id(node))
+            stack.append((node, True))
+            stack.extend((self._makers.get(each), False) for each in node.input)
+
+
+def count(proto) -> dict[str, int]:
+    """How many nodes of each kind a graph has, most first."""
+    kinds = collections.Counter(node.op_type for node in proto.node)
+    return dict(kinds.most_common())
+
+
+def _copy(message):
+    other = type(message)()
+    other.CopyFrom(message)
+    return other

@@ -1,0 +1,110 @@
+"""The stages of an export: what is written, and how it is held to the run."""
+
+import os
+
+from export import (
+    flags,
+    gates,
+    onnx_model,
+    request_examples,
+    saved_model,
+    signatures,
+    warmup,
+)
+from export.parity import Artifact
+from trainer.data.held_out import open_files, reopen
+from trainer.data.source import Source
+from wukong_tf import runs
+from wukong_tf.errors import DataError, ExportError
+
+
+def held_out(values) -> Source:
+    """The rows that smaller forms are held to.
+
+    Raises:
+        ExportError: they cannot be read; the message says what to give.
+    """
+    spec = runs.read_features(values.run_dir)
+    try:
+        if values.eval_data:
+            return open_files(values.eval_data, spec)
+        return reopen(os.path.join(values.run_dir, runs.HELD_OUT), spec)
+    except DataError as error:
+        raise ExportError(
+            f"--tables={values.tables} --onnx_dense={values.onnx_dense}: a "
+            f"smaller form needs held-out rows with labels: {error} Name "
+            "files with --eval_data."
+        ) from error
+
+
+def write(values, formats, served, folder: str) -> list[Artifact]:
+    """Writes each format into `folder`; returns them, loaded back."""
+    artifacts = []
+    for name in formats:
+        if name == saved_model.NAME:
+            saved_model.write(served, folder)
+            artifacts += saved_model.load(served, folder)
+            print(f"{name}: {len(served.functions())} signatures", flush=True)
+            continue
+        options = onnx_model.Options(
+            opset=values.opset, dense=values.onnx_dense
+        )
+        before, after = onnx_model.write(served, folder, options, name)
+        tolerance = None
+        if values.onnx_dense != "float32":  # held to limits of its own
+            tolerance = values.max_logit_change
+        artifacts += onnx_model.load(served, folder, name, tolerance)
+        print(f"{name}: {before} operators became {after}", flush=True)
+    return artifacts
+
+
+def changes(values, served, artifacts, source: Source) -> gates.Report:
+    """What the smaller forms change on held-out rows."""
+    forms: dict[str, gates.Scorer] = {}
+    for artifact in artifacts:
+        if artifact.takes == "ids":
+            forms[artifact.name] = gates.of_artifact(served, artifact)
+        elif artifact.takes == "rows":
+            continue  # as the whole ONNX file, from the same tables
+        elif served.precision != "float32":
+            forms.setdefault(
+                saved_model.NAME, gates.of_ids(served, stored=True)
+            )
+    limits = gates.Limits(
+        values.max_auc_change, values.max_ne_change, values.max_logit_change
+    )
+    return gates.measure(served, forms, source, limits)
+
+
+def write_requests(values, formats, served, samples, folder: str):
+    """Warm-up requests, which are run, and examples to copy.
+
+    Raises:
+        ExportError: a request cannot be run.
+    """
+    if saved_model.NAME not in formats:
+        return
+    sizes, name = flags.batch_sizes(values), flags.model_name(values)
+    count = warmup.write(served, samples, folder, name, sizes)
+    if warmup.replay(folder) != count:
+        raise ExportError(f"{warmup.FILE}: not all requests can be read.")
+    request_examples.write(served, samples, folder, name)
+    print(f"warm-up: {count} requests of {sizes} rows were run")
+
+
+def versions(formats) -> dict[str, str]:
+    """Versions of the packages that wrote the formats."""
+    found = {}
+    for name in formats:
+        module = saved_model if name == saved_model.NAME else onnx_model
+        found.update(module.versions())
+    return found
+
+
+def specs(served: signatures.ServedModel, formats) -> dict:
+    """Inputs of each ONNX file, by its format."""
+    inputs = {
+        onnx_model.NAME: served.id_inputs,
+        onnx_model.DENSE_NAME: served.row_inputs,
+    }
+    return {name: inputs[name] for name in formats if name in inputs}

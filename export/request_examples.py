@@ -1,0 +1,164 @@
+"""Requests to copy, written beside each version from its own signatures."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pyarrow as pa
+
+from export import requests, signatures, warmup
+
+FOLDER = "examples"
+ROWS = 3
+
+_CURL = """\
+#!/bin/sh
+# Sends the requests beside this file: sh curl.sh [http://HOST:PORT]
+set -e
+cd "$(dirname "$0")"
+server="${{1:-http://localhost:8501}}"
+{lines}"""
+
+_GRPC = '''\
+"""Sends predict.pbtxt: python grpc_predict.py [HOST:PORT]
+
+Needs the packages grpcio and tensorflow-serving-api.
+"""
+
+import os
+import sys
+
+import grpc
+from google.protobuf import text_format
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+address = sys.argv[1] if len(sys.argv) > 1 else "localhost:8500"
+here = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(here, "predict.pbtxt"), encoding="utf-8") as file:
+    request = text_format.Parse(file.read(), predict_pb2.PredictRequest())
+# Replies of many rows are larger than gRPC's own limit of 4 MB.
+options = [("grpc.max_receive_message_length", -1)]
+with grpc.insecure_channel(address, options) as channel:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    reply = stub.Predict(request, timeout=30)
+for name, tensor in sorted(reply.outputs.items()):
+    print(name, list(tensor.float_val))
+'''
+
+
+def write(
+    served: signatures.ServedModel,
+    samples: pa.Table,
+    folder: str,
+    model_name: str,
+):
+    """Writes requests of some rows into examples/ of a version.
+
+    predict_rows.json and predict_columns.json, for each other signature a
+    file of its name, curl.sh that sends them all, and predict.pbtxt with
+    grpc_predict.py that sends it.
+
+    Args:
+        served: the model.
+        samples: rows as requests hold them.
+        folder: of the version.
+        model_name: that the server knows the model by.
+    """
+    from google.protobuf import text_format
+
+    place = os.path.join(folder, FOLDER)
+    os.makedirs(place)
+    rows = _whole_rows(samples)
+    verbs = {}
+    for name, (verb, body) in bodies(served, rows).items():
+        with open(
+            os.path.join(place, f"{name}.json"), "w", encoding="utf-8"
+        ) as file:
+            json.dump(body, file, indent=1)
+            file.write("\n")
+        verbs[name] = verb
+    lines = "".join(
+        f'curl -fsS -d @{name}.json "$server/v1/models/{model_name}:{verb}"\n'
+        for name, verb in verbs.items()
+    )
+    _write(place, "curl.sh", _CURL.format(lines=lines))
+    log = warmup.predict_log(
+        model_name, signatures.SIGNATURE, requests.Ways(served).raw(rows)
+    )
+    text = text_format.MessageToString(log.predict_log.request)
+    _write(place, "predict.pbtxt", text)
+    _write(place, "grpc_predict.py", _GRPC)
+
+
+def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
+    """Name of a request to its verb and its JSON body."""
+    ways = requests.Ways(served)
+    raw = ways.raw(rows)
+    found: dict[str, tuple[str, dict]] = {
+        "predict_rows": ("predict", {"instances": instances(raw)}),
+        "predict_columns": ("predict", {"inputs": inputs(raw)}),
+    }
+    if served.context:
+        found[signatures.CANDIDATES] = (
+            "predict",
+            {
+                "signature_name": signatures.CANDIDATES,
+                "inputs": inputs(ways.candidates(rows)),
+            },
+        )
+    examples = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in rows.to_pylist()
+    ]
+    for task in served.spec.tasks:
+        for kind in (signatures.REGRESS, signatures.CLASSIFY):
+            name = signatures.task_signature(served.spec, task.name, kind)
+            found[name] = (
+                kind,
+                {"signature_name": name, "examples": examples},
+            )
+    return found
+
+
+def instances(columns) -> list:
+    """Columns as a list of rows; of a single column, its values."""
+    values = inputs(columns)
+    if len(values) == 1:
+        return next(iter(values.values()))
+    return [
+        dict(zip(values, row, strict=True))
+        for row in zip(*values.values(), strict=True)
+    ]
+
+
+def inputs(columns) -> dict[str, list]:
+    """Columns as lists that JSON holds; strings as text."""
+    return {name: _listed(value) for name, value in columns.items()}
+
+
+def _listed(value):
+    if isinstance(value, np.ndarray):
+        return [_listed(each) for each in value]
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _whole_rows(samples):
+    """The first rows without a missing number, or simply the first ones."""
+
+    def whole(row):
+        return not any(
+            value is None or (isinstance(value, float) and math.isnan(value))
+            for value in row.values()
+        )
+
+    some = samples.slice(0, 256).to_pylist()
+    places = [place for place, row in enumerate(some) if whole(row)]
+    return samples.take((places or range(len(some)))[:ROWS])
+
+
+def _write(folder, name, text):
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        file.write(text)

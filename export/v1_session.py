@@ -1,0 +1,145 @@
+"""A SavedModel as TensorFlow Serving's classic path runs it.
+
+Serving feeds and fetches the tensors that a signature names, through a
+session whose initializer has run. This is the same from Python; the server
+itself is no part of it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+TAG = "serve"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One signature.
+
+    Args:
+        inputs: name to (tensor's name, dtype's name, shape with None for
+            what is free).
+        outputs: the same.
+        defaults: values of the inputs that may be left out.
+        method: its method name.
+    """
+
+    inputs: dict[str, tuple[str, str, tuple]]
+    outputs: dict[str, tuple[str, str, tuple]]
+    defaults: dict[str, np.ndarray]
+    method: str
+
+
+class RequestError(ValueError):
+    """A request that does not fit its signature."""
+
+
+class SignatureSession:
+    """Runs the signatures of a SavedModel.
+
+    Args:
+        folder: that of saved_model.pb.
+        threads: of operations, each inside and between them. Defaults to
+            None, TensorFlow's choice.
+    """
+
+    def __init__(self, folder: str, threads: int | None = None):
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=threads or 0,
+            inter_op_parallelism_threads=threads or 0,
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        with self._session.graph.as_default():
+            meta = tf.compat.v1.saved_model.load(self._session, [TAG], folder)
+        self.signatures = {
+            name: _signature(proto)
+            for name, proto in meta.signature_def.items()
+            if proto.method_name
+        }
+        self._calls: dict = {}
+
+    def run(
+        self,
+        name: str,
+        columns: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """What a signature gives for `columns`.
+
+        Args:
+            name: of the signature.
+            columns: its inputs; those with a default may be missing.
+            outputs: which to fetch. Defaults to None, all.
+
+        Raises:
+            RequestError: names are missing or unknown.
+            tf.errors.OpError: the graph refuses the request.
+        """
+        if name not in self.signatures:
+            raise RequestError(
+                f"signature {name!r} is unknown; there are "
+                f"{sorted(self.signatures)}."
+            )
+        signature = self.signatures[name]
+        columns = {**signature.defaults, **columns}
+        if columns.keys() != signature.inputs.keys():
+            extra = sorted(columns.keys() - signature.inputs.keys())
+            lacking = sorted(signature.inputs.keys() - columns.keys())
+            raise RequestError(
+                f"signature {name!r}: inputs missing: {lacking}; unknown: "
+                f"{extra}."
+            )
+        wanted = tuple(outputs or signature.outputs)
+        call = self._call(name, wanted)
+        values = call(*(columns[each] for each in signature.inputs))
+        return dict(zip(wanted, values, strict=True))
+
+    def _call(self, name, wanted):
+        """A prepared call; making one anew costs more than a small batch."""
+        key = (name, wanted)
+        if key not in self._calls:
+            signature = self.signatures[name]
+            graph = self._session.graph
+            self._calls[key] = self._session.make_callable(
+                [
+                    graph.get_tensor_by_name(signature.outputs[each][0])
+                    for each in wanted
+                ],
+                feed_list=[
+                    graph.get_tensor_by_name(tensor)
+                    for tensor, _, _ in signature.inputs.values()
+                ],
+            )
+        return self._calls[key]
+
+    def close(self):
+        """Frees the model."""
+        self._session.close()
+
+
+def _signature(proto):
+    return Signature(
+        _infos(proto.inputs),
+        _infos(proto.outputs),
+        {
+            name: tf.make_ndarray(value)
+            for name, value in proto.defaults.items()
+        },
+        proto.method_name,
+    )
+
+
+def _infos(infos):
+    return {
+        name: (
+            info.name,
+            tf.dtypes.as_dtype(info.dtype).name,
+            tuple(
+                None if each.size < 0 else each.size
+                for each in info.tensor_shape.dim
+            ),
+        )
+        for name, info in sorted(infos.items())
+    }

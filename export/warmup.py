@@ -1,0 +1,153 @@
+"""Requests that a server runs before it serves a version."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from export import requests, signatures, v1_session
+from wukong_tf.errors import ExportError
+
+FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000  # a server refuses a file with more
+
+
+def write(
+    served: signatures.ServedModel,
+    samples: pa.Table,
+    folder: str,
+    model_name: str,
+    batch_sizes: Sequence[int],
+) -> int:
+    """Writes a request of each size for every signature.
+
+    Args:
+        served: the model.
+        samples: rows as requests hold them; they are taken in turn.
+        folder: of the version.
+        model_name: that the requests name.
+        batch_sizes: rows of the requests.
+
+    Returns:
+        The number of requests.
+
+    Raises:
+        ExportError: there would be more than a server takes.
+    """
+    names = list(served.functions())
+    count = len(names) * len(batch_sizes)
+    if count > MAX_RECORDS:
+        raise ExportError(
+            f"--batch_sizes: {len(batch_sizes)} sizes and {len(names)} "
+            f"signatures make {count} warm-up requests; a server takes at "
+            f"most {MAX_RECORDS}."
+        )
+    path = os.path.join(folder, FILE)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in _records(served, samples, model_name, batch_sizes):
+            writer.write(record.SerializeToString(deterministic=True))
+    return count
+
+
+def _records(served, samples, model_name, batch_sizes) -> Iterator:
+    ways = requests.Ways(served)
+    kinds = {
+        signatures.task_signature(served.spec, task.name, kind): kind
+        for task in served.spec.tasks
+        for kind in (signatures.REGRESS, signatures.CLASSIFY)
+    }
+    first = 0
+    for name in served.functions():
+        for size in batch_sizes:
+            places = (first + np.arange(size)) % samples.num_rows
+            rows = samples.take(places)
+            first += size
+            if name in kinds:
+                texts = ways.tf_example(rows)["inputs"]
+                yield _examples(kinds[name], model_name, name, texts)
+                continue
+            way = {
+                signatures.SIGNATURE: ways.raw,
+                signatures.CANDIDATES: ways.candidates,
+            }.get(name, ways.tf_example)
+            yield predict_log(model_name, name, way(rows))
+
+
+def predict_log(model_name: str, signature: str, columns):
+    """A PredictionLog of a Predict request."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature
+    for name, value in columns.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def _examples(kind, model_name, signature, texts):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    part = log.regress_log if kind == signatures.REGRESS else log.classify_log
+    part.request.model_spec.name = model_name
+    part.request.model_spec.signature_name = signature
+    for text in texts:
+        part.request.input.example_list.examples.add().ParseFromString(text)
+    return log
+
+
+def replay(folder: str) -> int:
+    """Runs every request of a version's file, as a server does on loading.
+
+    Returns:
+        The number of requests.
+
+    Raises:
+        ExportError: one cannot be read or run; the message numbers it.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    session = v1_session.SignatureSession(folder)
+    path = os.path.join(folder, FILE)
+    number = 0
+    try:
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            number += 1
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            session.run(*request_of(log))
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExportError(
+            f"{FILE}: request {number} (from 1) cannot be run: {error}."
+        ) from error
+    finally:
+        session.close()
+    return number
+
+
+def request_of(log) -> tuple[str, dict[str, np.ndarray]]:
+    """The signature and the columns of a PredictionLog.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        return request.model_spec.signature_name, {
+            name: tf.make_ndarray(value)
+            for name, value in request.inputs.items()
+        }
+    if kind in ("regress_log", "classify_log"):
+        request = getattr(log, kind).request
+        texts = [
+            example.SerializeToString()
+            for example in request.input.example_list.examples
+        ]
+        columns = {signatures.EXAMPLES: np.array(texts, object)}
+        return request.model_spec.signature_name, columns
+    raise ValueError(f"a record of kind {kind!r} is no request")

@@ -1,0 +1,96 @@
+"""Which rows a run held out, so that they can be read again."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.data.bad_values import BadValues, Count
+from trainer.data.file_source import FileSource
+from trainer.data.parquet import ParquetSource
+from trainer.data.paths import expand
+from trainer.data.source import Source
+from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from trainer.data.tfrecord import TFRecordSource
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+
+RECORD_NAMES = (".tfrecord", ".tfrecords")
+
+
+def open_files(
+    files: Sequence[str], features: FeatureSpec, **options
+) -> FileSource:
+    """The source of Parquet or of TFRecord files.
+
+    Args:
+        files: paths or globs, all of one format, told by how they end.
+        features: the spec.
+        **options: as `FileSource` takes them.
+
+    Raises:
+        DataError: as `FileSource` does, or the files are of both formats.
+    """
+    paths = expand(files)
+    records = [p for p in paths if p.lower().endswith(RECORD_NAMES)]
+    if records and len(records) < len(paths):
+        other = next(p for p in paths if p not in records)
+        raise DataError(
+            f"{records[0]} and {other}: the files of a split must be all "
+            "Parquet or all TFRecord."
+        )
+    kind = TFRecordSource if records else ParquetSource
+    return kind(files, features, **options)
+
+
+def describe(split: str, source: Source) -> dict[str, Any]:
+    """A split, as JSON, for `reopen`.
+
+    Files are kept by their absolute paths: they are on the machine, or the
+    shared disk, where the run was made.
+    """
+    if isinstance(source, SyntheticSource):
+        return {
+            "split": split,
+            "synthetic": {
+                "seed": source.log.seed,
+                "tasks": list(source.log.tasks),
+                "rows": source.num_rows,
+            },
+        }
+    assert isinstance(source, FileSource)
+    content: dict[str, Any] = {
+        "split": split,
+        "files": [os.path.abspath(path) for path in source.paths],
+    }
+    if isinstance(source.bad, Count):
+        content["max_bad_fraction"] = source.bad.max_fraction
+    return content
+
+
+def reopen(path: str, spec: FeatureSpec) -> Source:
+    """The split that the file at `path` describes.
+
+    Args:
+        path: a JSON file with what `describe` gave.
+        spec: the features.
+
+    Raises:
+        DataError: it cannot be read, or the rows that it names cannot.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        if "synthetic" in content:
+            kept = content["synthetic"]
+            log = SyntheticLog(kept["seed"], tuple(kept["tasks"]))
+            return SyntheticSource(log, content["split"], kept["rows"])
+        files = list(content["files"])
+        bad: dict[str, BadValues] = {}
+        if "max_bad_fraction" in content:
+            bad["bad"] = Count(content["max_bad_fraction"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: does not say which rows were held out: {error}."
+        ) from error
+    return open_files(files, spec, **bad)
