@@ -40,6 +40,7 @@ setup(
     packages=find_packages(
         include=["wukong_tf*", "trainer*", "export*"],
     ),
+    package_data={"export.server": ["page.html"]},
     # Lower bounds are the versions that the tests run with.
     install_requires=[
         "absl-py>=2.5.1",
@@ -75,6 +76,9 @@ setup(
         "console_scripts": [
             "wukong-train=trainer.main:main",
             "wukong-export=export.main:main",
+            "wukong-rollout=export.rollout:main",
+            "wukong-score=export.score:main",
+            "wukong-serve=export.serve:main",
             "wukong-launch=trainer.launch:main",
             "wukong-prepare=trainer.prepare:main",
         ]

@@ -5,18 +5,11 @@ the output break a rule, or an artifact does not give the run's scores; 130
 interrupted. Nothing is published but with exit code 0.
 """
 
-import os
-import sys
 import tempfile
 
-from absl import app, logging
 from absl import flags as absl_flags
 
-from export import flags
-from wukong_tf.errors import WukongError
-
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
+from export import flags, program
 
 
 def export(values) -> str:
@@ -83,41 +76,17 @@ def load(values):
 
 def run(argv, values: absl_flags.FlagValues) -> int:
     """Exports as the flags in `values` say; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise WukongError(f"unexpected arguments: {argv[1:]}.")
+
+    def work():
         flags.check(values)
         export(values)
-    except WukongError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+
+    return program.exit_code(argv, work, "interrupted; nothing was published")
 
 
 def main():
     """Entry point of `wukong-export`."""
-    # Nothing has imported Keras or TensorFlow yet. The artifacts are
-    # TensorFlow's, whatever Keras is set to elsewhere, and parity is held on
-    # the CPU: accelerators round float32 products.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    values = absl_flags.FLAGS
-    before = set(values)
-    flags.define(values)
-    for name in set(values) - before:
-        # --help shows those of the program that was started.
-        values.register_key_flag_for_module(sys.argv[0], values[name])
-    app.run(_run_quietly)
-
-
-def _run_quietly(argv):
-    # Saving and converting log each of their stages.
-    logging.set_verbosity(logging.ERROR)
-    sys.exit(run(argv, absl_flags.FLAGS))
+    program.start(flags.define, run)
 
 
 if __name__ == "__main__":

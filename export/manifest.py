@@ -67,7 +67,11 @@ def describe(
             name: _specs(specs)
             for name, specs in proof.specs(served, formats).items()
         },
-        "optional_inputs": list(missing.missing_values(served.spec)),
+        "optional_inputs": {
+            # JSON has no NaN.
+            name: None if value != value else value
+            for name, value in missing.missing_values(served.spec).items()
+        },
         "context_features": list(served.context),
         "outputs": {
             task: {"probability": probability, "logit": logit}

@@ -82,13 +82,13 @@ def write_requests(values, formats, served, samples, folder: str):
     Raises:
         ExportError: a request cannot be run.
     """
+    sizes, name = flags.batch_sizes(values), flags.model_name(values)
+    request_examples.write(served, samples, folder, name)
     if saved_model.NAME not in formats:
         return
-    sizes, name = flags.batch_sizes(values), flags.model_name(values)
     count = warmup.write(served, samples, folder, name, sizes)
     if warmup.replay(folder) != count:
         raise ExportError(f"{warmup.FILE}: not all requests can be read.")
-    request_examples.write(served, samples, folder, name)
     print(f"warm-up: {count} requests of {sizes} rows were run")
 
 

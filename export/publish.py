@@ -12,6 +12,7 @@ from wukong_tf.errors import ExportError
 
 # No integers, so that a server looks at neither.
 _UNFINISHED = ".unfinished-"
+REMOVED = ".removed-"
 _LOCK = ".lock"
 
 
@@ -46,8 +47,8 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
     made: list[str] = []
     try:
         _make_directories(output, made)
-        with _locked(output):
-            _remove_unfinished(output)
+        with locked(output):
+            remove_unfinished(output)
             version = _choose(output, version)
             path = os.path.join(output, f"{_UNFINISHED}{version}")
             final = os.path.join(output, str(version))
@@ -122,7 +123,7 @@ def _make_directories(path, made):
 
 
 @contextlib.contextmanager
-def _locked(output):
+def locked(output):
     """Holds `output` against other exports."""
     path = os.path.join(output, _LOCK)
     with open(path, "a") as lock:
@@ -143,10 +144,10 @@ def _locked(output):
             os.unlink(path)
 
 
-def _remove_unfinished(output):
+def remove_unfinished(output):
     """Removes what a killed export left; the lock says that it is dead."""
     for name in os.listdir(output):
-        if name.startswith(_UNFINISHED):
+        if name.startswith((_UNFINISHED, REMOVED)):
             shutil.rmtree(os.path.join(output, name))
 
 

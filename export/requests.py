@@ -74,23 +74,7 @@ class Ways:
 
     def raw(self, rows: pa.Table) -> Columns:
         """As a request to the SavedModel."""
-        found = {}
-        features = {f.name: f for f in self._spec.categorical}
-        weights = {f.weights: f for f in self._spec.categorical if f.weights}
-        for name, form in signature(self._spec).items():
-            dtype = form.dtype.as_numpy_dtype
-            values = rows[name].to_pylist()
-            feature = features.get(name) or weights.get(name)
-            if feature is None or not feature.pooling:
-                found[name] = _single(values, feature, form, dtype)
-                continue
-            padding = 0 if name in weights else missing.of_feature(feature)
-            padded = np.full((len(values), feature.ids_per_row), padding, dtype)
-            for row, bag in enumerate(values):
-                bag = bag or []
-                padded[row, : len(bag)] = bag
-            found[name] = padded
-        return found
+        return raw_columns(self._spec, rows)
 
     def ids(self, rows: pa.Table) -> Columns:
         """Through the client's encoder."""
@@ -113,6 +97,27 @@ class Ways:
         for name in self._served.context:
             columns[name] = columns[name][:1]
         return columns
+
+
+def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
+    """Rows, as requests hold them, as the SavedModel takes them."""
+    found = {}
+    features = {f.name: f for f in spec.categorical}
+    weights = {f.weights: f for f in spec.categorical if f.weights}
+    for name, form in signature(spec).items():
+        dtype = form.dtype.as_numpy_dtype
+        values = rows[name].to_pylist()
+        feature = features.get(name) or weights.get(name)
+        if feature is None or not feature.pooling:
+            found[name] = _single(values, feature, form, dtype)
+            continue
+        padding = 0 if name in weights else missing.of_feature(feature)
+        padded = np.full((len(values), feature.ids_per_row), padding, dtype)
+        for row, bag in enumerate(values):
+            bag = bag or []
+            padded[row, : len(bag)] = bag
+        found[name] = padded
+    return found
 
 
 def _single(values, feature, form, dtype):

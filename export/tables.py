@@ -19,6 +19,12 @@ _CHUNK_ROWS = 1 << 16
 _NO_ROW = 2**40
 
 
+def _kept_as(layer, precision):
+    """The precision of a table; a scale would outweigh a row of one number."""
+    narrow = precision == "int8" and layer.plan.width == 1
+    return "float32" if narrow else precision
+
+
 def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
     """The arrays that a table is kept as.
 
@@ -26,11 +32,13 @@ def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
         layer: it owns the table.
         precision: "float32", "float16" or "int8". Rows of int8 are q, with
             a scale s for each row: s q is the row, s the largest absolute
-            value of the row over 127.
+            value of the row over 127. A table of width 1 stays in float32
+            then.
 
     Returns:
         dict with "rows" [R, W] and, for int8, "scale", float32 [R, 1].
     """
+    precision = _kept_as(layer, precision)
     table = layer.table.value
     rows, width = table.shape
     kept = {"rows": np.empty((rows, width), _DTYPES[precision])}
@@ -49,6 +57,7 @@ def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
 
 def specs(layer: FusedEmbedding, precision: str) -> dict[str, tf.TensorSpec]:
     """Specs of what `store` gives."""
+    precision = _kept_as(layer, precision)
     rows, width = layer.table.shape
     found = {"rows": tf.TensorSpec((rows, width), _DTYPES[precision])}
     if precision == "int8":

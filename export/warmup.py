@@ -110,6 +110,7 @@ def replay(folder: str) -> int:
     Raises:
         ExportError: one cannot be read or run; the message numbers it.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
     session = v1_session.SignatureSession(folder)
@@ -120,7 +121,7 @@ def replay(folder: str) -> int:
             number += 1
             log = prediction_log_pb2.PredictionLog.FromString(record)
             session.run(*request_of(log))
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, DecodeError, ValueError) as error:
         raise ExportError(
             f"{FILE}: request {number} (from 1) cannot be run: {error}."
         ) from error

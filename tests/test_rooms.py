@@ -47,6 +47,8 @@ PLACES = {
     "trainer/": "trainer",
     "export/": "export",
     "export/client/": "export_client",
+    "export/server/": "export_server",
+    "export/v1_session.py": "v1_session",
     "tests/": "test_support",
 }
 
@@ -78,10 +80,26 @@ RULES = {
         ["apache_beam", "h5py", "tensorflow"],
     ),
     "trainer": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
-    "export_client": (["numpy"], []),
+    "export_client": (
+        ["numpy", "export.client"],
+        ["grpc", "tensorflow", "tensorflow_serving"],
+    ),
+    "v1_session": (["numpy", "tensorflow"], []),
+    "export_server": (
+        [
+            "aiohttp",
+            "numpy",
+            "prometheus_client",
+            "export.client",
+            "export.server",
+            *FORMS,
+        ],
+        ["onnxruntime", "tensorflow", "export.v1_session"],
+    ),
     "export": (
         [*PROGRAM, "export", "trainer.data"],
         [
+            "aiohttp",
             "google.protobuf",
             "onnx",
             "onnxruntime",
@@ -97,6 +115,9 @@ CONFINED = {
     "apache_beam": "trainer/preparation/runners.py",
     "h5py": "trainer/preparation/job.py",
     "keras_rs": "wukong_tf/models/",
+    "aiohttp": "export/serve",
+    "prometheus_client": "export/server/app.py",
+    "grpc": "export/client/grpc_client.py",
 }
 
 

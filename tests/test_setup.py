@@ -64,6 +64,9 @@ def test_console_scripts_lead_to_functions(setup):
     assert scripts.keys() == {
         "wukong-train",
         "wukong-export",
+        "wukong-rollout",
+        "wukong-score",
+        "wukong-serve",
         "wukong-launch",
         "wukong-prepare",
     }

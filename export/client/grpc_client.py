@@ -1,0 +1,224 @@
+"""A client of TensorFlow Serving's gRPC interface.
+
+It needs the packages grpcio, tensorflow-serving-api and tensorflow, and can
+be copied with this folder:
+
+    client = GrpcClient("localhost:8500", "clicks")
+    client.wait_until_ready(60)
+    client.predict({"user": np.array([3]), "item": np.array([7])})
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.client.retry import ServerError, Transient, attempt, chunks
+
+RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED")
+
+
+class GrpcClient:
+    """Sends requests over one channel; several threads may use it.
+
+    Args:
+        server: "HOST:PORT".
+        model: name of the model.
+        version: number of the version to ask. Defaults to None, the one
+            that the server chooses.
+        label: label of the version to ask, instead of its number.
+        deadline_s: longest time of a call, with all its attempts and
+            parts. Defaults to 10 s.
+        retries: attempts after the first. Defaults to 3.
+        backoff_s: longest wait before the second attempt; it doubles.
+            Defaults to 0.1 s.
+        max_rows: rows in one request; a call with more sends several.
+            Defaults to 4,096.
+        credentials: of `grpc.ssl_channel_credentials`, for TLS. Defaults
+            to None, without.
+
+    Raises:
+        ImportError: a package is missing.
+        ValueError: both version and label are given.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        deadline_s: float = 10.0,
+        retries: int = 3,
+        backoff_s: float = 0.1,
+        max_rows: int = 4096,
+        credentials: Any = None,
+    ):
+        import grpc
+        from tensorflow_serving.apis import (
+            model_service_pb2_grpc,
+            prediction_service_pb2_grpc,
+        )
+
+        if version is not None and label is not None:
+            raise ValueError(
+                "`version` and `label` are two ways to name one version; "
+                f"received version={version} and label={label!r}."
+            )
+        # gRPC's own limit of 4 MB is below replies of many rows.
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(server, options)
+        else:
+            self._channel = grpc.secure_channel(server, credentials, options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
+            self._channel
+        )
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._error = grpc.RpcError
+        self._server = server
+        self._model = model
+        self._version = version
+        self._label = label
+        self._deadline = deadline_s
+        self._retries = retries
+        self._backoff = backoff_s
+        self._max_rows = max_rows
+
+    def predict(
+        self,
+        columns: Mapping[str, Any],
+        signature: str = "serving_default",
+        context: Mapping[str, Any] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The outputs of columns.
+
+        Args:
+            columns: input to array; all have as many rows.
+            signature: its name. Defaults to "serving_default".
+            context: inputs that go whole into every request, such as the
+                context of candidates. Defaults to None.
+
+        Returns:
+            dict of output to array.
+
+        Raises:
+            ServerError: the server refused the request, with what it said,
+                or did not answer in time.
+            ValueError: columns have unequal numbers of rows.
+        """
+        import tensorflow as tf
+
+        arrays = {name: np.asarray(value) for name, value in columns.items()}
+        counts = {name: len(value) for name, value in arrays.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(
+                f"columns must have as many rows; received {counts}."
+            )
+        ends = time.monotonic() + self._deadline
+        parts: list[dict[str, np.ndarray]] = []
+        for chunk in chunks(max(counts.values(), default=0), self._max_rows):
+            request = self._request(signature)
+            for name, value in arrays.items():
+                request.inputs[name].CopyFrom(
+                    tf.make_tensor_proto(value[chunk])
+                )
+            for name, value in (context or {}).items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            reply = self._call(self._stub.Predict, request, ends)
+            parts.append(
+                {
+                    name: tf.make_ndarray(value)
+                    for name, value in reply.outputs.items()
+                }
+            )
+        return {
+            name: np.concatenate([part[name] for part in parts])
+            for name in parts[0]
+        }
+
+    def status(self) -> dict[int, str]:
+        """State of each version, by its number."""
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = get_model_status_pb2.GetModelStatusRequest()
+        self._name(request.model_spec)
+        ends = time.monotonic() + self._deadline
+        reply = self._call(self._models.GetModelStatus, request, ends)
+        kind = get_model_status_pb2.ModelVersionStatus.State
+        return {
+            each.version: kind.Name(each.state)
+            for each in reply.model_version_status
+        }
+
+    def ready(self) -> bool:
+        """Whether a version that would be asked is available."""
+        try:
+            return "AVAILABLE" in self.status().values()
+        except ServerError:
+            return False
+
+    def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
+        """Returns when a version is available.
+
+        Raises:
+            ServerError: none is after `timeout_s` seconds.
+        """
+        ends = time.monotonic() + timeout_s
+        while not self.ready():
+            if time.monotonic() + every_s > ends:
+                raise ServerError(
+                    f"{self._server}: no version of {self._model!r} is "
+                    f"available after {timeout_s:g} s."
+                )
+            time.sleep(every_s)
+
+    def close(self):
+        """Closes the channel; the client cannot be used again."""
+        self._channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _request(self, signature):
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        self._name(request.model_spec)
+        request.model_spec.signature_name = signature
+        return request
+
+    def _name(self, spec):
+        spec.name = self._model
+        if self._version is not None:
+            spec.version.value = self._version
+        if self._label is not None:
+            spec.version_label = self._label
+
+    def _call(self, method, request, ends):
+        return attempt(
+            lambda left: self._once(method, request, left),
+            deadline=ends - time.monotonic(),
+            retries=self._retries,
+            backoff=self._backoff,
+        )
+
+    def _once(self, method, request, left):
+        try:
+            return method(request, timeout=left)
+        except self._error as error:
+            code = error.code().name
+            refused = ServerError(
+                f"{self._server}: {code}: {error.details()}", code
+            )
+            if code in RETRIED:
+                raise Transient(refused) from error
+            raise refused from error

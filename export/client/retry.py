@@ -1,0 +1,84 @@
+"""Deadlines and back-off that the clients share."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class ServerError(RuntimeError):
+    """A server's refusal, or that none answered in time.
+
+    Attributes:
+        code: status of the last answer: HTTP's number or gRPC's name; None
+            where there was no answer.
+    """
+
+    def __init__(self, message: str, code: int | str | None = None):
+        super().__init__(message)
+        self.code = code
+
+
+class Transient(Exception):
+    """An attempt failed in a way that another one may not.
+
+    Args:
+        error: what is raised where no attempt is left.
+        wait: seconds that the server asked to wait. Defaults to None.
+    """
+
+    def __init__(self, error: ServerError, wait: float | None = None):
+        super().__init__(str(error))
+        self.error = error
+        self.wait = wait
+
+
+def attempt(
+    call: Callable[[float], Result],
+    *,
+    deadline: float,
+    retries: int,
+    backoff: float,
+    max_backoff: float = 5.0,
+) -> Result:
+    """Calls until an attempt succeeds.
+
+    Waits a random time of up to `backoff`, doubled after each attempt, so
+    that many clients do not come back at once.
+
+    Args:
+        call: takes the seconds that are left; raises `Transient` where it
+            may be called again.
+        deadline: seconds that all attempts may take together.
+        retries: attempts after the first.
+        backoff: longest wait before the second attempt, in seconds.
+        max_backoff: longest wait at all. Defaults to 5 s.
+
+    Raises:
+        ServerError: of the last attempt.
+    """
+    ends = time.monotonic() + deadline
+    for number in range(retries + 1):
+        try:
+            return call(max(ends - time.monotonic(), 1e-3))
+        except Transient as failed:
+            longest = min(backoff * 2**number, max_backoff)
+            wait = random.uniform(0, longest)
+            if failed.wait is not None:
+                wait = max(wait, failed.wait)
+            if number == retries or time.monotonic() + wait >= ends:
+                raise failed.error from failed
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def chunks(rows: int, largest: int) -> list[slice]:
+    """`rows` rows in runs of at most `largest`; one empty run of none."""
+    if largest < 1:
+        raise ValueError(f"max_rows must be at least 1; received {largest}.")
+    return [
+        slice(first, min(first + largest, rows))
+        for first in range(0, max(rows, 1), largest)
+    ]

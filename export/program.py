@@ -1,0 +1,79 @@
+"""How the programs of this folder start, and what their exit codes are."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from wukong_tf.errors import ConfigError, WukongError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def start(
+    define: Callable[[flags.FlagValues], None],
+    run: Callable[[Sequence[str], flags.FlagValues], int],
+):
+    """Parses the command line, runs and exits.
+
+    Nothing has imported Keras or TensorFlow yet. What is published is
+    TensorFlow's, whatever Keras is set to elsewhere, and scores are held to
+    each other on the CPU: accelerators round float32 products.
+
+    Args:
+        define: defines the program's flags.
+        run: takes the arguments and the flags; returns the exit code.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    values = flags.FLAGS
+    before = set(values)
+    define(values)
+    for name in set(values) - before:
+        # --help shows those of the program that was started.
+        values.register_key_flag_for_module(sys.argv[0], values[name])
+
+    def main(argv):
+        # Saving and converting log each of their stages.
+        logging.set_verbosity(logging.ERROR)
+        sys.exit(run(argv, values))
+
+    app.run(main)
+
+
+def exit_code(
+    argv: Sequence[str], work: Callable[[], object], interrupted: str
+) -> int:
+    """Does the work; returns the exit code, with an error told.
+
+    Args:
+        argv: the program's name and what is no flag, of which there may be
+            nothing.
+        work: raises WukongError for what the user can mend.
+        interrupted: what to say on an interrupt.
+    """
+    try:
+        if len(argv) > 1:
+            raise ConfigError(f"unexpected arguments: {list(argv[1:])}.")
+        work()
+    except WukongError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def check_given(values, *names: str):
+    """Refuses flags without a value.
+
+    Raises:
+        ConfigError: naming the first of them.
+    """
+    for name in names:
+        if not getattr(values, name):
+            raise ConfigError(f"--{name} is needed.")

@@ -1,0 +1,214 @@
+"""Scores files with a published version: `python -m export.score --help`.
+
+For each Parquet file of --input one of the same name appears in --output, with
+the scores of its rows in their order. A file that is there already, from the
+same version and the same input, is left alone: a run that was stopped goes on
+where it was. Exit codes: 0 all files are scored; 1 a fault in the program; 2
+the flags, the version or the data break a rule; 130 interrupted.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+
+from absl import flags
+
+from export import program
+from wukong_tf.errors import ExportError
+
+
+def define(values: flags.FlagValues):
+    """Defines the flags; call it once, before they are parsed."""
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Directory of a published version. Needed.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "input",
+        [],
+        "Parquet files or globs, comma-separated. Needed.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Directory of the scores; made if it is missing. Needed.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "engine",
+        "auto",
+        ["auto", "onnx", "saved_model"],
+        "What computes; the scores are the same.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "keep_columns",
+        [],
+        "Columns of the input that stand beside the scores, such as keys.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        4096,
+        "Rows of one computation.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "threads",
+        None,
+        "Threads of one computation. Default: all processors.",
+        1,
+        flag_values=values,
+    )
+
+
+def run(argv, values: flags.FlagValues) -> int:
+    """Scores what the flags name; returns the exit code."""
+
+    def work():
+        program.check_given(values, "model", "input", "output")
+        with _locked(values.output):
+            score(
+                values.model,
+                values.input,
+                values.output,
+                engine=values.engine,
+                keep=values.keep_columns,
+                batch_size=values.batch_size,
+                threads=values.threads,
+            )
+
+    return program.exit_code(
+        argv,
+        work,
+        "interrupted; the same command goes on with the files that are not "
+        "scored",
+    )
+
+
+@contextlib.contextmanager
+def _locked(output: str) -> Iterator[None]:
+    """Makes the directory, and holds it against another run."""
+    try:
+        os.makedirs(output, exist_ok=True)
+        lock = open(os.path.join(output, ".lock"), "a")  # noqa: SIM115
+    except OSError as error:
+        raise ExportError(
+            f"--output={output} cannot be written: {error}."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ExportError(
+                f"--output={output}: another run is scoring into it."
+            ) from error
+        yield
+
+
+def score(
+    model: str,
+    files: list[str],
+    output: str,
+    *,
+    engine: str = "auto",
+    keep: list[str] | None = None,
+    batch_size: int = 4096,
+    threads: int | None = None,
+):
+    """Scores files, each into one of the same name.
+
+    Args:
+        model: directory of a published version.
+        files: paths or globs.
+        output: directory of the scores.
+        engine: "auto", "onnx" or "saved_model". Defaults to "auto".
+        keep: columns that stand beside the scores. Defaults to None, none.
+        batch_size: rows of one computation. Defaults to 4,096.
+        threads: of one computation. Defaults to None, all processors.
+
+    Raises:
+        ExportError: there is no version, two files have one name, or a
+            score cannot be written.
+        DataError: a file does not fit the features; the message names file,
+            row and column.
+    """
+    from export import scoring
+    from trainer.data.paths import expand
+
+    paths = expand(files)
+    names: dict[str, str] = {}
+    for path in paths:
+        other = names.setdefault(os.path.basename(path), path)
+        if other != path:
+            raise ExportError(
+                f"--input: {other} and {path} would be scored into one file; "
+                "score them into two directories."
+            )
+        if os.path.dirname(os.path.realpath(path)) == os.path.realpath(output):
+            raise ExportError(
+                f"--output={output}: holds the input {path}, which its scores "
+                "would replace."
+            )
+    scorer = scoring.Scorer(model, engine, batch_size, threads)
+    rows = seconds = left = 0.0
+    for path in paths:
+        target = os.path.join(output, os.path.basename(path))
+        about = scorer.about(path, keep or [])
+        if _is_scored(target, about):
+            left += 1
+            continue
+        began = time.perf_counter()
+        count = scorer.write(path, target, keep or [], about)
+        taken = time.perf_counter() - began
+        rows, seconds = rows + count, seconds + taken
+        print(
+            f"{target}: {count:,} rows, {count / taken:,.0f} rows/s",
+            flush=True,
+        )
+    if left:
+        print(f"{left:.0f} files were scored before")
+    rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
+    print(
+        f"{len(paths) - left:.0f} files, {rows:,.0f} rows in {seconds:.1f} s"
+        f"{rate} ({scorer.engine.name})"
+    )
+
+
+def _is_scored(target: str, about: dict) -> bool:
+    """Whether the file at `target` holds what would be written to it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from export import scoring
+
+    try:
+        metadata = pq.read_schema(target).metadata or {}
+    except FileNotFoundError:
+        return False
+    except (OSError, pa.ArrowException) as error:
+        raise ExportError(
+            f"{target}: is there, and no Parquet file: {error}. Remove it."
+        ) from error
+    if scoring.KEY not in metadata:
+        raise ExportError(
+            f"{target}: is there, and was not written by this program. Remove "
+            "it, or choose another --output."
+        )
+    return json.loads(metadata[scoring.KEY]) == about
+
+
+def main():
+    """Entry point of `wukong-score`."""
+    program.start(define, run)
+
+
+if __name__ == "__main__":
+    main()

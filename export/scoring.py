@@ -1,0 +1,173 @@
+"""The rows of a Parquet file through a published version."""
+
+import json
+import os
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export import requests
+from export.server import engines, published
+from trainer.data.parquet import ParquetSource
+from wukong_tf import runs
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError, ExportError
+from wukong_tf.features import has_raw, of_ids, of_requests, signature
+
+KEY = b"wukong_scores"  # of a file's metadata
+
+
+class Scorer:
+    """Scores files with one version.
+
+    ONNX takes ids, as the trainer's reader gives them. The SavedModel takes
+    what requests hold; where that is raw values, files must hold them.
+
+    Args:
+        model: directory of the version.
+        engine: "auto", "onnx" or "saved_model".
+        batch_size: rows of one computation.
+        threads: of one computation; None for all processors.
+
+    Raises:
+        ExportError: there is no such version.
+    """
+
+    def __init__(
+        self, model: str, engine: str, batch_size: int, threads: int | None
+    ):
+        self._version = published.read(model)
+        self._spec = _features(model)
+        name = engines.choose(self._version, engine)
+        if engine == "auto" and "onnx" in self._version.formats:
+            name = "onnx"  # the reader makes ids of raw values
+        self.engine = engines.load(self._version, name, threads)
+        self._raw = name == "saved_model" and has_raw(self._spec)
+        self._batch_size = batch_size
+
+    def about(self, path: str, keep: list[str]) -> dict[str, Any]:
+        """What a file of scores says of how it was made."""
+        stat = os.stat(path)
+        return {
+            "version": self._version.version,
+            "checkpoint": self._version.manifest["checkpoint"]["digest"],
+            "precision": self._version.manifest["precision"],
+            "input_bytes": stat.st_size,
+            "input_mtime_ns": stat.st_mtime_ns,
+            "keep_columns": keep,
+        }
+
+    def write(
+        self, path: str, target: str, keep: list[str], about: dict[str, Any]
+    ) -> int:
+        """Scores one file; it appears whole or not at all.
+
+        Args:
+            path: the Parquet file.
+            target: where its scores go.
+            keep: columns of it that stand beside them.
+            about: as `about` gives it; it is kept in the file's metadata.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            DataError: the file does not fit the features.
+            ExportError: the scores cannot be written.
+        """
+        spec = of_requests(self._spec) if self._raw else self._spec
+        source = ParquetSource([path], spec, labels=False)
+        kept = _Rows(path, keep, self._batch_size) if keep else None
+        names = [
+            each[kind]
+            for each in self._version.tasks.values()
+            for kind in ("probability", "logit")
+        ]
+        fields = [*(kept.schema if kept else ())]
+        fields += [pa.field(name, pa.float32()) for name in names]
+        metadata = {KEY: json.dumps(about).encode()}
+        beside = f"{target}.unfinished"
+        rows = 0
+        try:
+            with pq.ParquetWriter(
+                beside, pa.schema(fields, metadata)
+            ) as writer:
+                for batch in self._batches(path, source):
+                    outputs = self._outputs(path, rows, batch)
+                    count = len(outputs[names[0]])
+                    columns = kept.take(count).columns if kept else []
+                    columns += [pa.array(outputs[name]) for name in names]
+                    writer.write_table(pa.table(columns, schema=writer.schema))
+                    rows += count
+            os.replace(beside, target)
+        except OSError as error:
+            raise ExportError(
+                f"{target} cannot be written: {error}."
+            ) from error
+        finally:
+            if os.path.exists(beside):
+                os.unlink(beside)
+        return rows
+
+    def _batches(self, path, source):
+        if not self._raw:
+            specs = signature(of_ids(self._spec))
+            for batch in source.batches(self._batch_size):
+                yield {
+                    name: batch[name].astype(spec.dtype.as_numpy_dtype)
+                    for name, spec in specs.items()
+                }
+            return
+        # The reader checks the same rows, and makes ids of them.
+        rows = _Rows(path, list(signature(self._spec)), self._batch_size)
+        for batch in source.batches(self._batch_size):
+            count = len(next(iter(batch.values())))
+            yield requests.raw_columns(self._spec, rows.take(count))
+
+    def _outputs(self, path, first, columns):
+        try:
+            if isinstance(self.engine, engines.OnnxEngine):
+                return self.engine.run_ids(columns)
+            return self.engine.run(published.PREDICT, columns)
+        except engines.Refused as error:
+            raise DataError(
+                f"{path}, rows from {first} (from 0): {error}"
+            ) from error
+
+
+class _Rows:
+    """Some columns of a file, taken a number of rows at a time."""
+
+    def __init__(self, path: str, names: list[str], batch_size: int):
+        self._file = pq.ParquetFile(path)
+        schema = self._file.schema_arrow
+        for name in names:
+            if name not in schema.names:
+                raise DataError(
+                    f"{path}: --keep_columns names {name!r}; the file has "
+                    f"{schema.names}."
+                )
+        self.schema = pa.schema([schema.field(name) for name in names])
+        self._batches = self._file.iter_batches(batch_size, columns=names)
+        self._rest = self.schema.empty_table()
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows."""
+        parts = [self._rest]
+        while sum(len(part) for part in parts) < rows:
+            parts.append(
+                pa.Table.from_batches([next(self._batches)], self.schema)
+            )
+        table = pa.concat_tables(parts)
+        self._rest = table.slice(rows)
+        return table.slice(0, rows)
+
+
+def _features(model) -> FeatureSpec:
+    path = os.path.join(model, runs.FEATURES)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return FeatureSpec.from_json(file.read())
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error}.") from error

@@ -1,0 +1,256 @@
+"""Serves a published model on this machine: `python -m export.serve --help`.
+
+The paths are those of TensorFlow Serving's REST interface; the page at / takes
+features and shows the score. Exit codes: 0 told to stop and did; 1 a fault in
+the program; 2 the flags or the model break a rule.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from absl import flags
+
+from export import program
+from wukong_tf.errors import ConfigError, ExportError
+
+
+def define(values: flags.FlagValues):
+    """Defines the flags; call it once, before they are parsed."""
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Directory of versions, as export.main's --output, which is watched "
+        "for higher ones; or of a single version. Needed.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "name",
+        None,
+        "Name of the model in paths. Default: that of the export.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "version",
+        None,
+        "The only version to serve, to stay with it or to go back to it. "
+        "Default: the highest.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "engine",
+        "auto",
+        ["auto", "onnx", "saved_model"],
+        "What computes. auto: ONNX where it was published and requests hold "
+        "ids, else the SavedModel.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "host",
+        "127.0.0.1",
+        "Address to listen on. Other machines reach 0.0.0.0 or a public one: "
+        "there is neither a password nor encryption.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "port",
+        8501,
+        "Port; 0 takes a free one and prints it.",
+        0,
+        65535,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "threads",
+        None,
+        "Threads of one computation. Default: all processors.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_batch_rows",
+        512,
+        "Rows of one computation. Requests that wait are joined up to it, "
+        "larger ones are cut.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_waiting_rows",
+        8192,
+        "Rows that may wait; requests beyond are answered 503.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "max_request_mb",
+        16.0,
+        "Largest body, in millions of bytes.",
+        0.001,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "body_timeout_s",
+        10.0,
+        "Longest time that a body may take to arrive.",
+        0.1,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "poll_s",
+        1.0,
+        "Seconds between two looks for another version.",
+        0.05,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "grace_s",
+        10.0,
+        "Seconds that requests at work may take after a signal to stop.",
+        0.0,
+        flag_values=values,
+    )
+
+
+def run(argv, values: flags.FlagValues) -> int:
+    """Serves until it is told to stop; returns the exit code."""
+    logging.basicConfig(
+        format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr
+    )
+
+    def work():
+        program.check_given(values, "model")
+        asyncio.run(_serve(values, _checked_name(values)))
+
+    return program.exit_code(argv, work, "interrupted")
+
+
+def _checked_name(values) -> str:
+    """The model's name; refuses flags that are wrong."""
+    from export.server import published
+
+    path = values.model
+    if not os.path.isfile(os.path.join(path, published.MANIFEST)):
+        found = published.versions(path)
+        if not found:
+            raise ExportError(
+                f"--model={path}: there is no version in it; publish one with "
+                "python -m export.main."
+            )
+        if values.version is not None and values.version not in found:
+            raise ExportError(
+                f"--version={values.version}: {path} holds {found}."
+            )
+        path = os.path.join(path, str(values.version or found[-1]))
+    version = published.read(path)
+    name = values.name or version.manifest["model_name"]
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ConfigError(
+            "--name must be letters, digits, '_', '.' and '-', as it is part "
+            f"of a path; received {name!r}."
+        )
+    return name
+
+
+async def _serve(values, name: str):
+    try:
+        from aiohttp import web
+
+        from export.server.app import Measures, Server
+    except ImportError as error:
+        raise ExportError(
+            f"the server needs the packages of wukong_tf[serving]: {error}."
+        ) from error
+    from export.server.versions import Settings, Versions
+
+    measures = Measures()
+    with ThreadPoolExecutor(2, "compute") as executor:
+        versions = Versions(
+            values.model,
+            Settings(
+                values.engine,
+                values.threads,
+                values.max_batch_rows,
+                values.max_waiting_rows,
+                values.version,
+            ),
+            executor,
+            measures.rows.observe,
+        )
+        server = Server(
+            name,
+            versions,
+            measures,
+            body_s=values.body_timeout_s,
+            poll_s=values.poll_s,
+        )
+        runner = web.AppRunner(
+            server.application(int(values.max_request_mb * 1e6)),
+            access_log=None,
+            shutdown_timeout=values.grace_s,
+        )
+        await runner.setup()
+        try:
+            if versions.current is None:
+                raise ExportError(
+                    f"--model={values.model}: no version can be served; "
+                    f"{versions.states()}."
+                )
+            place = await _listen(values, web, runner)
+            if not _is_loopback(values.host):
+                logging.warning(
+                    "listening on %s: whoever reaches it may use the model",
+                    values.host,
+                )
+            print(
+                f"serving {name} on http://{place}/ (predict: "
+                f"http://{place}/v1/models/{name}:predict)",
+                flush=True,
+            )
+            await _told_to_stop()
+            logging.info("stopping")
+        finally:
+            await runner.cleanup()
+
+
+async def _listen(values, web, runner) -> str:
+    """Opens the port; returns HOST:PORT."""
+    try:
+        site = web.TCPSite(runner, values.host, values.port)
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"--host={values.host} --port={values.port} cannot be listened "
+            f"on: {error}."
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return socket.gethostbyname(host).startswith("127.")
+    except OSError:
+        return host in ("::1", "localhost")
+
+
+async def _told_to_stop():
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+def main():
+    """Entry point of `wukong-serve`."""
+    program.start(define, run)
+
+
+if __name__ == "__main__":
+    main()

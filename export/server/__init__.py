@@ -1,0 +1,1 @@
+"""A server of published versions over TensorFlow Serving's REST paths."""

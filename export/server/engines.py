@@ -1,0 +1,239 @@
+"""What computes a version's scores: onnxruntime or TensorFlow."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from export.client.encode import Encoder
+from export.server.published import (
+    CANDIDATES,
+    FEATURES,
+    PREDICT,
+    Form,
+    Published,
+)
+from wukong_tf.errors import ExportError
+
+Columns = dict[str, np.ndarray]
+NAMES = ("onnx", "saved_model")
+
+
+class Refused(ValueError):
+    """A request that the model refuses; the message says why."""
+
+
+class Engine(Protocol):
+    """Runs the signatures of one version; from several threads at once."""
+
+    name: str
+    forms: dict[str, Form]
+
+    def run(self, signature: str, columns: Columns) -> Columns:
+        """All outputs.
+
+        Raises:
+            Refused: the model refuses the request.
+        """
+        ...
+
+    def close(self):
+        """Frees the model."""
+        ...
+
+
+def choose(published: Published, name: str = "auto") -> str:
+    """The engine for a version.
+
+    Args:
+        published: the version.
+        name: "onnx", "saved_model" or "auto": ONNX where it is there and
+            requests hold ids, as it is faster; the SavedModel where raw
+            values have to become ids, which its graph does.
+
+    Raises:
+        ExportError: the version lacks what was asked for.
+    """
+    there = [each for each in NAMES if each in published.formats]
+    if name == "auto":
+        if published.has_raw:
+            there.reverse()
+        if not there:
+            raise ExportError(
+                f"{published.path}: holds neither of {list(NAMES)}; it holds "
+                f"{published.formats}."
+            )
+        return there[0]
+    if name not in there:
+        raise ExportError(
+            f"{published.path}: holds {published.formats}, and no {name!r}, "
+            "which --engine asks for."
+        )
+    return name
+
+
+def load(published: Published, name: str, threads: int | None) -> Engine:
+    """An engine that has a version's model.
+
+    Args:
+        published: the version.
+        name: as `choose` gives it.
+        threads: of one computation; None for all processors.
+    """
+    kinds: dict[str, Callable[..., Engine]] = {
+        "onnx": OnnxEngine,
+        "saved_model": SavedModelEngine,
+    }
+    return kinds[name](published, threads)
+
+
+class OnnxEngine:
+    """onnxruntime on the CPU; raw values become ids by the client's encoder.
+
+    Args:
+        published: the version.
+        threads: of one computation; None for all processors.
+    """
+
+    name = "onnx"
+
+    def __init__(self, published: Published, threads: int | None = None):
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+        forms = published.forms()
+        self.forms = {
+            name: forms[name] for name in (PREDICT, CANDIDATES) if name in forms
+        }
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # refusals are told to who asked
+        if threads:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            os.path.join(published.path, "onnx", "model.onnx"),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._refusal = states.InvalidArgument
+        self._ranges = _ranges(published)
+        self._encoder = None
+        if published.has_raw:
+            self._encoder = Encoder.from_file(
+                os.path.join(published.path, FEATURES)
+            )
+
+    def run(self, signature: str, columns: Columns) -> Columns:
+        """All outputs; see `Engine`."""
+        context = self.forms[signature].context
+        if context:
+            columns = _repeated(columns, context)
+        if self._encoder is not None:
+            try:
+                columns = self._encoder.encode(_rows(columns))
+            except ValueError as error:
+                raise Refused(str(error)) from error
+        return self.run_ids(columns)
+
+    def run_ids(self, columns: Columns) -> Columns:
+        """All outputs of columns whose raw values are ids already.
+
+        Raises:
+            Refused: the model refuses the request.
+        """
+        try:
+            values = self._session.run(self._outputs, columns)
+        except self._refusal as error:
+            raise Refused(self._out_of_range(columns) or str(error)) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _out_of_range(self, columns):
+        """In words, the id that is why; onnxruntime does not name it."""
+        for name, past in self._ranges.items():
+            bad = (columns[name] < 0) | (columns[name] >= past)
+            if bad.any():
+                row = int(np.argwhere(bad)[0][0])
+                value = columns[name][bad][0]
+                return (
+                    f"input {name!r}, row {row}: ids must be in [0, {past}); "
+                    f"received {value}."
+                )
+        return None
+
+    def close(self):
+        """Frees the model."""
+        del self._session
+
+
+class SavedModelEngine:
+    """The SavedModel in TensorFlow, by the tensors that signatures name.
+
+    Args:
+        published: the version.
+        threads: of one computation; None for all processors.
+    """
+
+    name = "saved_model"
+
+    def __init__(self, published: Published, threads: int | None = None):
+        import tensorflow as tf
+
+        from export.v1_session import SignatureSession
+
+        self.forms = published.forms()
+        self._session = SignatureSession(published.path, threads)
+        self._refusal = tf.errors.OpError
+
+    def run(self, signature: str, columns: Columns) -> Columns:
+        """All outputs; see `Engine`."""
+        try:
+            return self._session.run(signature, columns)
+        except (self._refusal, ValueError) as error:
+            raise Refused(_said(error)) from error
+
+    def close(self):
+        """Frees the model."""
+        self._session.close()
+
+
+def _said(error) -> str:
+    """What a graph says of a request that it refuses."""
+    message = getattr(error, "message", None) or str(error)
+    found = re.search("assertion failed: (.*)", message)
+    if found is None:
+        return message.removeprefix("Graph execution error:").strip()
+    text = found[1].strip("[]").replace("] [", " ")
+    return text.replace("\\'", "'").removesuffix("]")
+
+
+def _ranges(published) -> dict[str, int]:
+    """Features whose ids out of range are refused, and the first beyond."""
+    features = published.manifest["features"]["columns"]["categorical"]
+    return {
+        each["name"]: each["num_ids"]
+        for each in features
+        if not each.get("raw") and each.get("oov_id") is None
+    }
+
+
+def _repeated(columns: Columns, context: Sequence[str]) -> Columns:
+    """The context's one row as often as the others have rows."""
+    rows = max(
+        len(value) for name, value in columns.items() if name not in context
+    )
+    return {
+        name: np.repeat(value, rows, axis=0)
+        if name in context and len(value) == 1
+        else value
+        for name, value in columns.items()
+    }
+
+
+def _rows(columns: Columns) -> list[dict]:
+    """Columns as the rows that the encoder takes."""
+    lists = [value.tolist() for value in columns.values()]
+    return [
+        dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)
+    ]

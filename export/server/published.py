@@ -1,0 +1,143 @@
+"""A published version as its own files describe it."""
+
+import dataclasses
+import json
+import math
+import os
+from typing import Any
+
+from wukong_tf.errors import ExportError
+
+MANIFEST = "manifest.json"
+FEATURES = "features.json"
+PREDICT = "serving_default"
+CANDIDATES = "candidates"
+EXAMPLE_ROWS = os.path.join("examples", "predict_rows.json")
+EXAMPLE_COLUMNS = os.path.join("examples", "predict_columns.json")
+
+# Name to (dtype's name, shape with None for the batch).
+Specs = dict[str, tuple[str, tuple]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a signature takes and gives.
+
+    Args:
+        inputs: name to (dtype, shape).
+        outputs: the same.
+        optional: inputs that a request may leave out, and what stands for
+            them.
+        context: inputs that have one row whatever the others have.
+        method: Serving's name of the method.
+    """
+
+    inputs: Specs
+    outputs: Specs
+    optional: dict[str, Any]
+    context: tuple[str, ...] = ()
+    method: str = "tensorflow/serving/predict"
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A version.
+
+    Args:
+        path: its directory.
+        version: its number.
+        manifest: what its manifest.json holds.
+    """
+
+    path: str
+    version: int
+    manifest: dict[str, Any]
+
+    @property
+    def formats(self) -> list[str]:
+        """Names of the formats that are there."""
+        return self.manifest["formats"]
+
+    @property
+    def tasks(self) -> dict[str, dict[str, str]]:
+        """Task to the names of its probability and its logit."""
+        return self.manifest["outputs"]
+
+    @property
+    def has_raw(self) -> bool:
+        """Whether requests hold raw values that have to become ids."""
+        features = self.manifest["features"]["columns"]
+        return any(each.get("raw") for each in features["categorical"])
+
+    def forms(self) -> dict[str, Form]:
+        """The signatures of Predict by name."""
+        optional = {
+            name: math.nan if value is None else value
+            for name, value in self.manifest["optional_inputs"].items()
+        }
+        found = {}
+        for name, content in self.manifest["signatures"].items():
+            shared = self.manifest["context_features"]
+            kind = name.rpartition("_")[2]
+            known = kind in ("regress", "classify")
+            found[name] = Form(
+                _specs(content["inputs"]),
+                _specs(content["outputs"]),
+                optional if name in (PREDICT, CANDIDATES) else {},
+                tuple(shared) if name == CANDIDATES else (),
+                f"tensorflow/serving/{kind if known else 'predict'}",
+            )
+        return found
+
+    def example(self, name: str) -> dict[str, Any] | None:
+        """The JSON of one of its example requests, if it is there."""
+        try:
+            with open(os.path.join(self.path, name), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+
+
+def read(path: str) -> Published:
+    """The version in a directory.
+
+    Raises:
+        ExportError: there is none; the message says what is missing.
+    """
+    file = os.path.join(path, MANIFEST)
+    try:
+        with open(file, encoding="utf-8") as opened:
+            manifest = json.load(opened)
+        version = int(manifest["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(
+            f"{path} is no published version: {file}: {error}."
+        ) from error
+    if manifest.get("format") != 2:
+        raise ExportError(
+            f"{file}: the format must be 2; received "
+            f"{manifest.get('format')!r}. Export the run again."
+        )
+    return Published(path, version, manifest)
+
+
+def versions(base: str) -> list[int]:
+    """Numbers of the versions in a directory, lowest first."""
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return []
+    return sorted(
+        int(name)
+        for name in names
+        if name.isascii()
+        and name.isdigit()
+        and os.path.isfile(os.path.join(base, name, MANIFEST))
+    )
+
+
+def _specs(content) -> Specs:
+    return {
+        name: (each["dtype"], tuple(each["shape"]))
+        for name, each in content.items()
+    }

@@ -1,0 +1,228 @@
+"""Which version is served, and how another takes its place."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from export.server import engines, published, wire
+from export.server.batching import Batcher
+from export.server.published import PREDICT, Published
+from wukong_tf.errors import ExportError
+
+log = logging.getLogger("wukong.serve")
+WARM_ROUNDS = 3
+RETRY_S = 60.0  # as long as TensorFlow Serving waits by default
+
+
+@dataclasses.dataclass
+class Loaded:
+    """A version that is served, or was.
+
+    Args:
+        published: the version.
+        engine: its model.
+        batchers: one for each signature.
+        running: requests that are at work on it.
+    """
+
+    published: Published
+    engine: engines.Engine
+    batchers: dict[str, Batcher]
+    running: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How versions are run.
+
+    Args:
+        engine: "auto", "onnx" or "saved_model".
+        threads: of one computation; None for all processors.
+        max_rows: rows of one computation.
+        max_waiting: rows that may wait for each signature.
+        pinned: the only version to serve. Defaults to None, the highest.
+    """
+
+    engine: str
+    threads: int | None
+    max_rows: int
+    max_waiting: int
+    pinned: int | None = None
+
+
+class Versions:
+    """The version that is served.
+
+    Looks at a directory every so often. A higher version is loaded and
+    warmed beside the one that is served, then takes its place; the other is
+    freed when its last request is answered. A version that cannot be loaded
+    is told and tried again a minute later, and the one before goes on. Where
+    the version that is served is taken away, the highest that is left takes
+    its place.
+
+    Args:
+        base: directory of the versions, or of a single one.
+        settings: how versions are run.
+        executor: its threads compute.
+        note_rows: told the rows of each computation.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        settings: Settings,
+        executor: Executor,
+        note_rows: Callable[[int], None] = lambda rows: None,
+    ):
+        self._base = base
+        self._single = os.path.isfile(os.path.join(base, published.MANIFEST))
+        self._settings = settings
+        self._executor = executor
+        self._note_rows = note_rows
+        self._failed: dict[int, tuple[str, float]] = {}
+        self._loading: int | None = None
+        self.current: Loaded | None = None
+        self.loads = {"ok": 0, "failed": 0}
+
+    async def refresh(self):
+        """Serves the version that is to be served now."""
+        wanted = self._wanted()
+        if wanted is None:
+            return
+        version, path = wanted
+        if self.current and self.current.published.version == version:
+            return
+        self._loading = version
+        try:
+            loaded = await asyncio.to_thread(self._load, path)
+        except Exception as error:  # noqa: BLE001 any fault of a version
+            again = time.monotonic() + RETRY_S
+            self._failed[version] = (str(error), again)
+            self.loads["failed"] += 1
+            log.error("version %d cannot be served: %s", version, error)
+            return
+        finally:
+            self._loading = None
+        self._failed.pop(version, None)
+        before, self.current = self.current, loaded
+        self.loads["ok"] += 1
+        log.info("serving version %d (%s)", version, loaded.engine.name)
+        if before is not None and not before.running:
+            before.engine.close()
+
+    def _wanted(self) -> tuple[int, str] | None:
+        """The version to serve and its directory."""
+        if self._single:
+            version = published.read(self._base).version
+            return None if self._waits(version) else (version, self._base)
+        found = published.versions(self._base)
+        # One that was removed may come back mended.
+        self._failed = {
+            version: each
+            for version, each in self._failed.items()
+            if version in found
+        }
+        if self._settings.pinned is not None:
+            found = [v for v in found if v == self._settings.pinned]
+        found = [v for v in found if not self._waits(v)]
+        if not found:
+            return None
+        return found[-1], os.path.join(self._base, str(found[-1]))
+
+    def _waits(self, version):
+        """Whether a version failed a short while ago."""
+        _, again = self._failed.get(version, ("", 0.0))
+        return time.monotonic() < again
+
+    def _load(self, path: str) -> Loaded:
+        version = published.read(path)
+        name = engines.choose(version, self._settings.engine)
+        engine = engines.load(version, name, self._settings.threads)
+        _warm(version, engine, self._settings.max_rows)
+        batchers = {
+            signature: Batcher(
+                engine,
+                signature,
+                self._executor,
+                max_rows=self._settings.max_rows,
+                max_waiting=self._settings.max_waiting,
+                joins=not form.context,
+                note=self._note_rows,
+            )
+            for signature, form in engine.forms.items()
+        }
+        return Loaded(version, engine, batchers)
+
+    @contextlib.asynccontextmanager
+    async def using(self, version: int | None) -> AsyncIterator[Loaded]:
+        """The version for a request; it is kept until the block ends.
+
+        Raises:
+            LookupError: it is not served.
+        """
+        loaded = self.current
+        if loaded is None:
+            raise LookupError("no version is available.")
+        if version not in (None, loaded.published.version):
+            raise LookupError(
+                f"version {version} is not served; "
+                f"{loaded.published.version} is."
+            )
+        loaded.running += 1
+        try:
+            yield loaded
+        finally:
+            loaded.running -= 1
+            if not loaded.running and loaded is not self.current:
+                loaded.engine.close()
+
+    def states(self) -> list[dict[str, Any]]:
+        """The versions as a status answer lists them, highest first."""
+        states = {
+            version: ("END", "UNKNOWN", why)
+            for version, (why, _) in self._failed.items()
+        }
+        if self._loading is not None:
+            states[self._loading] = ("LOADING", "OK", "")
+        if self.current is not None:
+            states[self.current.published.version] = ("AVAILABLE", "OK", "")
+        return [
+            {
+                "version": str(version),
+                "state": state,
+                "status": {"error_code": code, "error_message": why},
+            }
+            for version, (state, code, why) in sorted(
+                states.items(), reverse=True
+            )
+        ]
+
+
+def _warm(version: Published, engine: engines.Engine, max_rows: int):
+    """Runs requests of several sizes before the version is served."""
+    example = version.example(published.EXAMPLE_COLUMNS)
+    if example is None:
+        return
+    name, columns, _ = wire.predict_request(example, engine.forms)
+    assert name == PREDICT
+    sizes = version.manifest["batch_sizes"]
+    for size in [*(each for each in sizes if each < max_rows), max_rows]:
+        rows = {each: _tiled(value, size) for each, value in columns.items()}
+        for _ in range(WARM_ROUNDS):
+            try:
+                engine.run(PREDICT, rows)
+            except engines.Refused as error:
+                raise ExportError(
+                    f"{version.path}: its own example is refused: {error}"
+                ) from error
+
+
+def _tiled(value, size):
+    repeats = -(-size // len(value))
+    return value.repeat(repeats, axis=0)[:size]

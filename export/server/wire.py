@@ -1,0 +1,321 @@
+"""JSON bodies of TensorFlow Serving's REST interface, in and out."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.server.published import PREDICT, Form
+
+Columns = dict[str, np.ndarray]
+_DTYPES: dict[str, Any] = {
+    "int64": np.int64,
+    "float32": np.float32,
+    "string": object,
+}
+_KINDS = {
+    "int64": "an integer of 64 bits",
+    "float32": "a number",
+    "string": 'a string, or {"b64": ...}',
+}
+
+
+class BadRequest(ValueError):
+    """A body that breaks a rule; the message names input, row and rule."""
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise BadRequest(
+            f"the body must be a JSON object; received {type(found).__name__}."
+        )
+    return found
+
+
+def predict_request(
+    body: Mapping[str, Any], forms: Mapping[str, Form]
+) -> tuple[str, Columns, bool]:
+    """What a Predict body asks for.
+
+    Args:
+        body: with "instances" or "inputs", and "signature_name" if it is not
+            serving_default.
+        forms: of the signatures.
+
+    Returns:
+        The signature, its columns, and whether the answer is by row.
+
+    Raises:
+        BadRequest: the body breaks a rule.
+    """
+    name = body.get("signature_name") or PREDICT
+    if name not in forms:
+        raise BadRequest(
+            f"signature_name {name!r} is unknown; there are {sorted(forms)}."
+        )
+    form = forms[name]
+    by_row = "instances" in body
+    if by_row == ("inputs" in body):
+        raise BadRequest(
+            'the body must hold either "instances", a list of rows, or '
+            f'"inputs", lists by name; received {sorted(body)}.'
+        )
+    if by_row:
+        if form.context:
+            raise BadRequest(
+                f'signature {name!r} takes "inputs" alone, as '
+                f"{list(form.context)} have one row."
+            )
+        given = _columns_of_rows(body["instances"], form)
+    else:
+        given = _columns(body["inputs"], form)
+    columns = {
+        each: to_array(each, given[each], dtype, shape, form.optional.get(each))
+        for each, (dtype, shape) in form.inputs.items()
+        if each in given
+    }
+    return name, completed(columns, form), by_row
+
+
+def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
+    """The columns of a Regress or Classify body.
+
+    Args:
+        body: with "examples", a list of rows, and what they share in
+            "context".
+        form: of serving_default.
+
+    Raises:
+        BadRequest: the body breaks a rule.
+    """
+    examples, context = body.get("examples"), body.get("context") or {}
+    if not isinstance(examples, list) or not isinstance(context, dict):
+        raise BadRequest(
+            'the body must hold "examples", a list of rows, and may hold '
+            f'"context", an object; received {sorted(body)}.'
+        )
+    rows = []
+    for number, example in enumerate(examples):
+        if not isinstance(example, dict):
+            raise BadRequest(f"examples, row {number}: must be an object.")
+        rows.append({**context, **example})
+    given = _columns_of_rows(rows, form)
+    columns = {
+        name: to_array(name, given[name], dtype, shape, form.optional.get(name))
+        for name, (dtype, shape) in form.inputs.items()
+        if name in given
+    }
+    return completed(columns, form)
+
+
+def _columns_of_rows(rows, form: Form) -> dict[str, list]:
+    """Values by input, of the inputs that any row has."""
+    if not isinstance(rows, list):
+        raise BadRequest('"instances" must be a list of rows.')
+    names = list(form.inputs)
+    if len(names) == 1 and not any(isinstance(row, dict) for row in rows):
+        return {names[0]: rows}
+    if len(names) == 1 and form.inputs[names[0]][0] == "string":
+        if all("b64" in row for row in rows if isinstance(row, dict)):
+            return {names[0]: rows}
+    known = set(names)
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise BadRequest(
+                f"row {number}: must be an object of inputs; received "
+                f"{_short(row)}."
+            )
+        if not row.keys() <= known:
+            unknown = sorted(row.keys() - known)
+            raise BadRequest(
+                f"row {number}: inputs {unknown} are unknown; there are "
+                f"{names}."
+            )
+    return {name: _column(name, rows, name in form.optional) for name in names}
+
+
+def _column(name, rows, optional):
+    if optional:
+        return [row.get(name) for row in rows]
+    try:
+        return [row[name] for row in rows]
+    except KeyError:
+        number = next(n for n, row in enumerate(rows) if name not in row)
+        raise BadRequest(f"row {number}: input {name!r} is missing.") from None
+
+
+def _columns(inputs, form: Form) -> dict[str, Any]:
+    if not isinstance(inputs, dict):
+        if len(form.inputs) > 1:
+            raise BadRequest(
+                f'"inputs" must be an object of {list(form.inputs)}.'
+            )
+        return {next(iter(form.inputs)): inputs}
+    if len(form.inputs) == 1 and list(inputs) == ["b64"]:
+        return {next(iter(form.inputs)): inputs}
+    unknown = sorted(inputs.keys() - form.inputs.keys())
+    if unknown:
+        raise BadRequest(
+            f"inputs {unknown} are unknown; there are {list(form.inputs)}."
+        )
+    for name in form.inputs:
+        if name not in inputs and name not in form.optional:
+            raise BadRequest(f"input {name!r} is missing.")
+    return dict(inputs)
+
+
+def to_array(
+    name: str, values, dtype: str, shape: tuple, filling: Any = None
+) -> np.ndarray:
+    """A list of JSON values as an input's array.
+
+    Args:
+        name: of the input.
+        values: a value for each row.
+        dtype: of the input.
+        shape: of the input, the rows' number first.
+        filling: what stands for null and fills up bags that are too short.
+            Defaults to None: nothing does.
+
+    Raises:
+        BadRequest: a value is of another type, or a row of another length.
+    """
+    if not isinstance(values, list):
+        raise BadRequest(
+            f"input {name!r}: must be a list with a value for each row; "
+            f"received {_short(values)}."
+        )
+    if not values:
+        return np.zeros((0, *shape[1:]), _DTYPES[dtype])
+    if dtype != "string":
+        try:
+            array = np.array(values)
+        except (ValueError, OverflowError):  # rows of unequal lengths
+            array = np.empty(0, object)
+        plain = array.dtype.kind in ("i" if dtype == "int64" else "if")
+        if plain and array.shape[1:] == shape[1:]:
+            return array.astype(dtype)
+    if len(shape) == 1:
+        found = [
+            _value(name, number, value, dtype, filling)
+            for number, value in enumerate(values)
+        ]
+    else:
+        found = [
+            _list(name, number, value, dtype, shape[1], filling)
+            for number, value in enumerate(values)
+        ]
+    array = np.empty((len(values), *shape[1:]), _DTYPES[dtype])
+    array[...] = found
+    return array
+
+
+def _list(name, number, row, dtype, size, filling):
+    """The values of a bag, filled up, or of a vector."""
+    if row is None and filling is not None:
+        row = []
+    lacking = size - len(row) if isinstance(row, list) else -1
+    if lacking < 0 or (lacking and filling is None):
+        rule = f"{size}" if filling is None else f"at most {size}"
+        raise BadRequest(
+            f"input {name!r}, row {number}: must be a list of {rule} values; "
+            f"received {_short(row)}."
+        )
+    found = [_value(name, number, value, dtype, filling) for value in row]
+    if lacking:
+        found += [_value(name, number, filling, dtype, filling)] * lacking
+    return found
+
+
+def _value(name, number, value, dtype, filling):
+    """One value of an input's type."""
+    if value is None and filling is not None:
+        value = filling
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if dtype == "int64" and whole and -(2**63) <= value < 2**63:
+        return value
+    if dtype == "float32" and (whole or isinstance(value, float)):
+        return value
+    if dtype == "string":
+        if isinstance(value, str):
+            return value.encode()
+        if isinstance(value, dict) and list(value) == ["b64"]:
+            try:
+                return base64.b64decode(value["b64"], validate=True)
+            except (ValueError, TypeError):
+                pass
+    raise BadRequest(
+        f"input {name!r}, row {number}: must be {_KINDS[dtype]}; received "
+        f"{_short(value)}."
+    )
+
+
+def completed(columns: Columns, form: Form) -> Columns:
+    """Columns with what is missing filled in.
+
+    Raises:
+        BadRequest: columns have unequal numbers of rows.
+    """
+    counts = {
+        name: len(value)
+        for name, value in columns.items()
+        if name not in form.context
+    }
+    if len(set(counts.values())) > 1:
+        raise BadRequest(
+            f"all inputs must have as many rows; received {counts}."
+        )
+    rows = max(counts.values(), default=0)
+    found = {}
+    for name, (dtype, shape) in form.inputs.items():
+        if name in columns:
+            found[name] = columns[name]
+            continue
+        size = 1 if name in form.context else rows
+        found[name] = to_array(
+            name, [None] * size, dtype, shape, form.optional[name]
+        )
+    return found
+
+
+def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:
+    """The body that answers a Predict request."""
+    lists = {name: _listed(value) for name, value in outputs.items()}
+    alone = len(lists) == 1
+    if not by_row:
+        return {"outputs": next(iter(lists.values())) if alone else lists}
+    if alone:
+        return {"predictions": next(iter(lists.values()))}
+    return {
+        "predictions": [
+            dict(zip(lists, row, strict=True))
+            for row in zip(*lists.values(), strict=True)
+        ]
+    }
+
+
+def _listed(value):
+    if value.dtype.kind != "O":
+        return value.tolist()
+    return [
+        _listed(each)
+        if isinstance(each, np.ndarray)
+        else each.decode(errors="replace")
+        for each in value
+    ]
+
+
+def _short(value):
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,0 +1,203 @@
+"""TensorFlow Serving's configuration files, as its own messages."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+
+from export import publish
+from export.server import published
+from wukong_tf.errors import ConfigError, ExportError
+
+MODELS = "models.config"
+BATCHING = "batching.config"
+MONITORING = "monitoring.config"
+
+_LABEL = re.compile("[a-zA-Z0-9_]+")
+_MONITORING = """\
+prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
+"""
+# No message of these fields is in any package; their names are from
+# session_bundle_config.proto.
+_BATCHING = """\
+max_batch_size {{ value: {largest} }}
+batch_timeout_micros {{ value: 1000 }}
+max_enqueued_batches {{ value: 100 }}
+num_batch_threads {{ value: 8 }}
+{allowed}enable_large_batch_splitting {{ value: true }}
+max_execution_batch_size {{ value: {largest} }}
+"""
+
+
+def write(
+    output: str,
+    config: str,
+    labels: Mapping[str, int],
+    base_path: str,
+    name: str | None = None,
+) -> str:
+    """Writes models.config, batching.config and monitoring.config.
+
+    Each appears whole or not at all. Other models of models.config stay as
+    they are.
+
+    Args:
+        output: directory of the versions.
+        config: path of models.config; the others lie beside it.
+        labels: label to version.
+        base_path: `output` as the server sees it.
+        name: of the model. Defaults to None, that of the first label's
+            version.
+
+    Returns:
+        The model's name.
+
+    Raises:
+        ConfigError: a label or the path breaks a rule.
+        ExportError: a version is not there, or models.config cannot be
+            read.
+    """
+    from google.protobuf import text_format
+
+    if not base_path.startswith("/") and "://" not in base_path:
+        raise ConfigError(
+            f"--base_path must be absolute; received {base_path!r}."
+        )
+    manifests = {}
+    for label, version in labels.items():
+        if not _LABEL.fullmatch(label):
+            raise ConfigError(
+                "labels must be letters, digits and underscores; received "
+                f"{label!r}."
+            )
+        manifests[label] = _servable(output, label, version)
+    name = name or next(iter(manifests.values()))["model_name"]
+    servers = read(config)
+    models = servers.model_config_list.config
+    others = [model for model in models if model.name != name]
+    for other in others:
+        if other.base_path == base_path:
+            raise ConfigError(
+                f"{config}: {other.name!r} has the base path {base_path} "
+                f"already; {name!r} needs another."
+            )
+    del models[:]
+    models.extend(others)
+    model = models.add(
+        name=name, base_path=base_path, model_platform="tensorflow"
+    )
+    wanted = sorted(set(labels.values()))
+    model.model_version_policy.specific.versions.extend(wanted)
+    for label, version in labels.items():
+        model.version_labels[label] = version
+    folder = os.path.dirname(os.path.abspath(config))
+    sizes: set[int] = set()
+    for manifest in manifests.values():
+        sizes.update(manifest["batch_sizes"])
+    _write(os.path.join(folder, BATCHING), batching(sorted(sizes)))
+    _write(os.path.join(folder, MONITORING), _MONITORING)
+    # Last, as it is what a running server looks at.
+    _write(config, text_format.MessageToString(servers))
+    return name
+
+
+def _servable(output, label, version):
+    """The manifest of a version that a server can load."""
+    path = os.path.join(output, str(version))
+    if version not in published.versions(output):
+        raise ExportError(
+            f"--{label}={version}: {output} holds {published.versions(output)}."
+        )
+    found = published.read(path)
+    if "saved_model" not in found.formats:
+        raise ExportError(
+            f"--{label}={version}: holds {found.formats} and no SavedModel, "
+            "which TensorFlow Serving loads."
+        )
+    return found.manifest
+
+
+def read(config: str):
+    """The ModelServerConfig of a file, or an empty one where there is none.
+
+    Raises:
+        ExportError: it cannot be parsed, or lists no models.
+    """
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    servers = model_server_config_pb2.ModelServerConfig()
+    try:
+        with open(config, encoding="utf-8") as file:
+            text_format.Parse(file.read(), servers)
+    except FileNotFoundError:
+        return servers
+    except (OSError, text_format.ParseError) as error:
+        raise ExportError(f"{config}: is no models.config: {error}.") from error
+    if servers.WhichOneof("config") == "custom_model_config":
+        raise ExportError(f"{config}: has a custom_model_config.")
+    return servers
+
+
+def batching(sizes: list[int]) -> str:
+    """batching.config for requests of up to the largest of `sizes` rows."""
+    allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+    return _BATCHING.format(largest=sizes[-1], allowed=allowed)
+
+
+def prune(output: str, config: str, keep: int) -> list[int]:
+    """Removes all but the highest versions.
+
+    Args:
+        output: directory of the versions.
+        config: a models.config; no version that it names for this directory
+            is removed.
+        keep: how many of the highest stay.
+
+    Returns:
+        The versions that were removed.
+
+    Raises:
+        ExportError: another export is at work there, or one cannot be
+            removed.
+    """
+    base = os.path.basename(os.path.abspath(output))
+    named = {
+        version
+        for model in read(config).model_config_list.config
+        if os.path.basename(model.base_path.rstrip("/")) == base
+        for version in (
+            *model.model_version_policy.specific.versions,
+            *model.version_labels.values(),
+        )
+    }
+    removed = []
+    with publish.locked(output):
+        publish.remove_unfinished(output)
+        for version in publish.versions(output)[:-keep]:
+            if version in named:
+                continue
+            path = os.path.join(output, str(version))
+            beside = os.path.join(output, f"{publish.REMOVED}{version}")
+            try:
+                # A server must not see half of it.
+                os.rename(path, beside)
+                shutil.rmtree(beside)
+            except OSError as error:
+                raise ExportError(
+                    f"{path} cannot be removed: {error}."
+                ) from error
+            removed.append(version)
+    return removed
+
+
+def _write(path, text):
+    beside = f"{path}.unfinished"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}.") from error

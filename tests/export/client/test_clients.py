@@ -1,0 +1,283 @@
+"""Both clients against a stand-in that runs the signatures in a session."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from export.client.grpc_client import GrpcClient
+from export.client.rest import RestClient
+from export.client.retry import ServerError, Transient, attempt, chunks
+from tests.export import stand_in
+from tests.export.run_directories import columns, request
+from tests.export.test_saved_model import logits_of
+
+
+@pytest.fixture(scope="module")
+def server(published):
+    with stand_in.running(published, "model", 7) as found:
+        yield found
+
+
+@pytest.fixture
+def rest(server):
+    with RestClient(server[0], "model", backoff_s=0.01) as client:
+        yield client
+
+
+@pytest.fixture
+def over_grpc(server):
+    with GrpcClient(server[1], "model", backoff_s=0.01) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def healthy(server):
+    faults = server[2]
+    faults.failing, faults.state = 0, "AVAILABLE"
+    faults.seen.clear()
+    return faults
+
+
+def rows_of(raw):
+    """Columns as rows of plain values."""
+    lists = {name: value.tolist() for name, value in request(raw).items()}
+    rows = zip(*lists.values(), strict=True)
+    return [dict(zip(lists, row, strict=True)) for row in rows]
+
+
+def test_rows_and_columns_give_the_run_s_scores(rest, over_grpc, run_dir):
+    raw = columns(seed=51)
+    want = logits_of(run_dir, raw)
+    by_row = [each["logit"] for each in rest.predict(rows_of(raw))]
+    lists = {name: value.tolist() for name, value in request(raw).items()}
+    by_column = rest.predict_columns(lists)["logit"]
+    got = over_grpc.predict(request(raw))["logit"]
+    for logits in (by_row, by_column, got):
+        np.testing.assert_allclose(logits, want, rtol=0, atol=1e-5)
+
+
+def test_examples_with_a_context_give_the_run_s_scores(rest, run_dir):
+    raw = columns(rows=5, seed=52)
+    raw["user"][:] = raw["user"][0]
+    examples = rows_of(raw)
+    context = {"user": examples[0]["user"]}
+    for each in examples:
+        del each["user"]
+    want = 1 / (1 + np.exp(-logits_of(run_dir, raw).astype(float)))
+    got = rest.regress(examples, context)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    classes = rest.classify(examples, context)
+    assert [name for name, _ in classes[0]] == ["0", "1"]
+    np.testing.assert_allclose([c[1][1] for c in classes], want, atol=1e-5)
+
+
+def test_many_rows_go_in_several_requests(server, healthy, run_dir):
+    raw = columns(rows=23, seed=53)
+    want = logits_of(run_dir, raw)
+    with RestClient(server[0], "model", max_rows=10) as client:
+        got = [each["logit"] for each in client.predict(rows_of(raw))]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    with GrpcClient(server[1], "model", max_rows=10) as client:
+        found = client.predict(request(raw))["logit"]
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5)
+    assert [rows for _, rows in healthy.seen] == [10, 10, 3] * 2
+
+
+def test_what_may_be_retried_is(rest, over_grpc, healthy):
+    rows = rows_of(columns(rows=2))
+    healthy.failing = 3
+    assert len(rest.predict(rows)) == 2
+    healthy.failing = 3
+    assert len(over_grpc.predict(request(columns(rows=2)))["logit"]) == 2
+    healthy.failing = 4  # one more than there are attempts
+    with pytest.raises(ServerError, match="503: not now") as caught:
+        rest.predict(rows)
+    assert caught.value.code == 503
+    healthy.failing = 4
+    with pytest.raises(ServerError, match="UNAVAILABLE: not now"):
+        over_grpc.predict(request(columns(rows=2)))
+
+
+def test_a_refusal_is_told_and_not_retried(rest, over_grpc, healthy):
+    raw = columns(rows=2)
+    raw["item"][1] = 20
+    with pytest.raises(ServerError, match="(?s)400: .*item") as caught:
+        rest.predict(rows_of(raw))
+    assert caught.value.code == 400
+    with pytest.raises(ServerError, match="(?s)INVALID_ARGUMENT.*item"):
+        over_grpc.predict(request(raw))
+    assert healthy.seen == []
+
+
+def test_ready_goes_by_the_state_and_not_by_the_answer(
+    server, rest, over_grpc, healthy
+):
+    assert rest.ready() and over_grpc.ready()
+    healthy.state = "LOADING"
+    assert not rest.ready() and not over_grpc.ready()
+    for client in (rest, over_grpc):
+        with pytest.raises(ServerError, match="after 0.1 s"):
+            client.wait_until_ready(0.1, every_s=0.05)
+    later = threading.Timer(0.2, setattr, (healthy, "state", "AVAILABLE"))
+    later.start()
+    rest.wait_until_ready(10, every_s=0.05)
+    over_grpc.wait_until_ready(10, every_s=0.05)
+
+
+def test_a_version_can_be_named(server):
+    rows = rows_of(columns(rows=1))
+    for how in ({"version": 7}, {"label": "stable"}):
+        with RestClient(server[0], "model", **how) as client:
+            assert len(client.predict(rows)) == 1
+    with RestClient(server[0], "model", version=8) as client:
+        with pytest.raises(ServerError, match="404"):
+            client.predict(rows)
+
+
+@pytest.mark.parametrize("kind", [RestClient, GrpcClient])
+def test_wrong_arguments_are_refused(kind):
+    with pytest.raises(ValueError, match="version=1 and label='a'"):
+        kind("http://localhost:1", "model", version=1, label="a")
+
+
+@pytest.mark.parametrize("address", ["localhost:8501", "ftp://a", "http://"])
+def test_an_address_must_be_one(address):
+    with pytest.raises(ValueError, match="http://HOST:PORT"):
+        RestClient(address, "model")
+
+
+def test_the_deadline_holds_for_a_server_that_only_listens():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with RestClient(address, "model", deadline_s=0.5) as client:
+            with pytest.raises(ServerError, match="timed out"):
+                client.predict([{"x": 1}])
+        assert time.monotonic() - began < 5
+
+
+def test_the_deadline_holds_for_an_answer_that_drips():
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+
+        def drip():
+            connection, _ = slow.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
+            try:
+                for _ in range(99):
+                    connection.sendall(b" ")
+                    time.sleep(0.1)
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        with RestClient(address, "m", deadline_s=0.5, retries=0) as client:
+            with pytest.raises(ServerError, match="in time|timed out"):
+                client.status()
+        thread.join()
+
+
+def test_no_server_is_an_error_that_names_the_address():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    with RestClient(f"http://127.0.0.1:{port}", "m", retries=1) as client:
+        with pytest.raises(ServerError, match=f"127.0.0.1:{port}"):
+            client.predict([{"x": 1}])
+        assert not client.ready()
+    with GrpcClient(f"127.0.0.1:{port}", "m", retries=1) as client:
+        with pytest.raises(ServerError, match="UNAVAILABLE"):
+            client.status()
+
+
+def test_columns_must_have_as_many_rows(over_grpc):
+    raw = request(columns(rows=3))
+    raw["item"] = raw["item"][:2]
+    with pytest.raises(ValueError, match="'item': 2"):
+        over_grpc.predict(raw)
+
+
+def test_waits_double_and_the_server_s_wish_is_met(monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    wishes = iter([None, None, 3.0, None])
+
+    def call(left):
+        raise Transient(ServerError("busy"), next(wishes))
+
+    with pytest.raises(ServerError, match="busy"):
+        attempt(call, deadline=60, retries=3, backoff=0.5)
+    assert waits == [0.5, 1.0, 3.0]
+
+
+def test_no_wait_goes_beyond_the_deadline(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("slept"))
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+
+    def call(left):
+        assert left <= 1
+        raise Transient(ServerError("busy"))
+
+    with pytest.raises(ServerError, match="busy"):
+        attempt(call, deadline=1, retries=3, backoff=2)
+
+
+def test_chunks():
+    assert chunks(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert chunks(0, 2) == [slice(0, 0)]
+    with pytest.raises(ValueError, match="max_rows"):
+        chunks(3, 0)
+
+
+def test_the_generated_requests_are_answered(published, server, rest, run_dir):
+    place = os.path.join(published, "examples")
+    answers = {}
+    for name in ("predict_rows", "predict_columns", "regress", "classify"):
+        with open(os.path.join(place, f"{name}.json")) as file:
+            body = json.load(file)
+        verb = "predict" if name.startswith("predict") else name
+        path = f"/v1/models/model:{verb}"
+        answers[name] = rest._post(verb, body, rest._ends())
+        assert path.endswith(verb)
+    logits = [r["logit"] for r in answers["predict_rows"]["predictions"]]
+    assert logits == answers["predict_columns"]["outputs"]["logit"]
+    want = [r["probability"] for r in answers["predict_rows"]["predictions"]]
+    np.testing.assert_allclose(answers["regress"]["results"], want, atol=1e-6)
+    scores = [row[1][1] for row in answers["classify"]["results"]]
+    np.testing.assert_allclose(scores, want, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_generated_scripts_run(published, server):
+    place = os.path.join(published, "examples")
+    rest_address, grpc_address, _ = server
+    script = os.path.join(place, "grpc_predict.py")
+    done = subprocess.run(
+        [sys.executable, script, grpc_address],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=os.path.dirname(published),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "probability [" in done.stdout
+    done = subprocess.run(
+        ["sh", os.path.join(place, "curl.sh"), rest_address],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "not found" in done.stderr:
+        pytest.skip("curl is not installed")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("predictions") == 1
+    assert done.stdout.count("results") == 2

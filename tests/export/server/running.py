@@ -1,0 +1,90 @@
+"""The server in a thread of this process."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from export.server.app import Measures, Server
+from export.server.versions import Settings, Versions
+
+
+class Running:
+    """A server that answers on loopback."""
+
+    def __init__(self, port, versions, measures):
+        self.port = port
+        self.versions = versions
+        self.measures = measures
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, body=None, headers=None):
+        """(status, JSON or text) of one request."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, 60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            text = response.read().decode()
+            self.headers = dict(response.getheaders())
+        if "json" in (response.getheader("Content-Type") or ""):
+            return response.status, json.loads(text)
+        return response.status, text
+
+    def post(self, verb, body, version=""):
+        return self.ask("POST", f"/v1/models/model{version}:{verb}", body)
+
+
+@contextlib.contextmanager
+def serving(
+    base,
+    *,
+    engine="auto",
+    max_rows=64,
+    max_waiting=1000,
+    pinned=None,
+    max_bytes=1_000_000,
+    body_s=2.0,
+    poll_s=0.05,
+):
+    """Serves `base` until the block ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def wait(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
+
+    measures = Measures()
+    with ThreadPoolExecutor(2) as executor:
+        versions = Versions(
+            str(base),
+            Settings(engine, None, max_rows, max_waiting, pinned),
+            executor,
+            measures.rows.observe,
+        )
+        server = Server(
+            "model", versions, measures, body_s=body_s, poll_s=poll_s
+        )
+        runner = web.AppRunner(server.application(max_bytes), access_log=None)
+
+        async def start():
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return runner.addresses[0][1]
+
+        try:
+            yield Running(wait(start()), versions, measures)
+        finally:
+            wait(runner.cleanup())
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()

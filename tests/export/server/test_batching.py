@@ -1,0 +1,142 @@
+"""How requests are joined, and what happens to a bad one among them."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from export.server.batching import Batcher, Overloaded
+from export.server.engines import Refused
+from export.server.published import Form
+
+
+class Doubling:
+    """An engine that doubles, refuses negatives, and can be held."""
+
+    def __init__(self, context=()):
+        spec = {"x": ("int64", (None,)), "c": ("int64", (None,))}
+        self.forms = {"s": Form(spec, {}, {}, context)}
+        self.batches = []
+        self.free = threading.Event()
+        self.free.set()
+
+    def run(self, signature, columns):
+        assert self.free.wait(30)
+        self.batches.append(len(columns["x"]))
+        if (columns["x"] < 0).any():
+            raise Refused("negative")
+        if (columns["x"] == 99).any():
+            raise MemoryError("all of it")
+        return {"y": 2 * columns["x"] + columns["c"].sum() * 0}
+
+
+def run(test, engine=None, **options):
+    engine = engine or Doubling()
+    options = {"max_rows": 10, "max_waiting": 100, **options}
+    with ThreadPoolExecutor(2) as executor:
+
+        async def main():
+            return await test(Batcher(engine, "s", executor, **options))
+
+        return asyncio.run(main()), engine
+
+
+def ask(batcher, *values):
+    x = np.array(values)
+    return batcher.run({"x": x, "c": x}, len(x))
+
+
+def test_requests_that_wait_are_joined():
+    engine = Doubling()
+
+    async def test(batcher):
+        engine.free.clear()
+        first = asyncio.create_task(ask(batcher, 0))
+        await asyncio.sleep(0.05)
+        rest = [asyncio.create_task(ask(batcher, n, n)) for n in range(1, 7)]
+        await asyncio.sleep(0.05)
+        engine.free.set()
+        return [(await each)["y"].tolist() for each in (first, *rest)]
+
+    found, _ = run(test, engine)
+    assert found == [[0], *([2 * n, 2 * n] for n in range(1, 7))]
+    assert engine.batches == [1, 10, 2]
+
+
+def test_a_request_that_finds_nothing_running_goes_alone():
+    async def test(batcher):
+        return [(await ask(batcher, n))["y"].tolist() for n in range(3)]
+
+    found, engine = run(test)
+    assert found == [[0], [2], [4]]
+    assert engine.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize("value, error", [(-1, Refused), (99, MemoryError)])
+def test_a_bad_request_fails_alone(value, error):
+    engine = Doubling()
+
+    async def test(batcher):
+        engine.free.clear()
+        held = asyncio.create_task(ask(batcher, 0))
+        await asyncio.sleep(0.05)
+        good = asyncio.create_task(ask(batcher, 4))
+        bad = asyncio.create_task(ask(batcher, value))
+        await asyncio.sleep(0.05)
+        engine.free.set()
+        await held
+        return await asyncio.gather(good, bad, return_exceptions=True)
+
+    (good, bad), _ = run(test, engine)
+    assert isinstance(bad, error)
+    assert good["y"].tolist() == [8]
+
+
+def test_a_large_request_is_cut_and_its_context_is_not():
+    async def test(batcher):
+        columns = {"x": np.arange(25), "c": np.array([7])}
+        return (await batcher.run(columns, 25))["y"].tolist()
+
+    found, engine = run(test, Doubling(("c",)))
+    assert found == [2 * n for n in range(25)]
+    assert engine.batches == [10, 10, 5]
+
+
+def test_more_than_may_wait_is_refused():
+    engine = Doubling()
+
+    async def test(batcher):
+        engine.free.clear()
+        held = asyncio.create_task(ask(batcher, 0))
+        await asyncio.sleep(0.05)
+        waits = asyncio.create_task(ask(batcher, 1, 2))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded, match="--max_waiting_rows"):
+            await ask(batcher, 3, 4)
+        engine.free.set()
+        await held
+        return (await waits)["y"].tolist()
+
+    found, _ = run(test, engine, max_waiting=3)
+    assert found == [2, 4]
+
+
+def test_whoever_has_gone_is_not_computed():
+    engine = Doubling()
+
+    async def test(batcher):
+        engine.free.clear()
+        held = asyncio.create_task(ask(batcher, 0))
+        await asyncio.sleep(0.05)
+        gone = asyncio.create_task(ask(batcher, 1, 2))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.sleep(0.05)
+        engine.free.set()
+        await held
+        return (await ask(batcher, 3))["y"].tolist()
+
+    found, _ = run(test, engine)
+    assert found == [6] and engine.batches == [1, 1]

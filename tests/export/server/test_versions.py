@@ -1,0 +1,147 @@
+"""Versions that come and go while requests are answered."""
+
+import json
+import os
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from export.client.rest import RestClient
+from export.client.retry import ServerError
+from tests.export.client.test_clients import rows_of
+from tests.export.conftest import run_main
+from tests.export.run_directories import columns
+from tests.export.server.running import serving
+from tests.export.test_saved_model import logits_of
+
+
+@pytest.fixture(scope="module")
+def both(run_dir, published, tmp_path_factory):
+    """Directory with versions 7, of step 10, and 8, of step 20."""
+    base = tmp_path_factory.mktemp("both") / "model"
+    shutil.copytree(published, base / "7")
+    code, _, error = run_main(
+        f"--run_dir={run_dir}",
+        f"--output={base}",
+        "--version=8",
+        "--checkpoint=20",
+        "--format=onnx",
+    )
+    assert code == 0, error
+    return base
+
+
+@pytest.fixture
+def base(both, tmp_path):
+    """Version 7 alone; version 8 waits in the same directory."""
+    copied = tmp_path / "model"
+    shutil.copytree(both, copied)
+    os.rename(copied / "8", copied / ".unfinished-8")
+    return copied
+
+
+def show(base, version=8):
+    os.rename(base / f".unfinished-{version}", base / str(version))
+
+
+def until(condition, seconds=60):
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def version_of(server):
+    return server.versions.current.published.version
+
+
+def test_a_swap_under_load_loses_nothing(base, run_dir):
+    raw = columns(rows=6, seed=71)
+    rows = rows_of(raw)
+    expected = [logits_of(run_dir, raw, checkpoint=step) for step in (10, 20)]
+    assert np.min(np.abs(expected[0] - expected[1])) > 1e-3
+    found, errors, stop = [set() for _ in range(4)], [], threading.Event()
+
+    def ask(number):
+        with RestClient(server.address, "model", retries=0) as client:
+            while not stop.is_set():
+                place = np.random.default_rng(len(found[number])).integers(6)
+                (answer,) = client.predict([rows[place]])
+                gaps = [abs(answer["logit"] - e[place]) for e in expected]
+                if min(gaps) > 1e-5:
+                    errors.append(answer)
+                found[number].add(int(np.argmin(gaps)))
+
+    with serving(base) as server:
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: all(0 in each for each in found))
+        show(base)
+        until(lambda: all(1 in each for each in found))
+        before = server.versions
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert version_of(server) == 8
+        assert before.loads == {"ok": 2, "failed": 0}
+        # Goes back where the version is taken away.
+        shutil.rmtree(base / "8")
+        until(lambda: version_of(server) == 7)
+        with RestClient(server.address, "model") as client:
+            logit = client.predict(rows[:1])[0]["logit"]
+    assert errors == []
+    assert logit == pytest.approx(expected[0][0], abs=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["manifest", "model", "format"])
+def test_a_version_that_cannot_be_loaded_changes_nothing(base, fault):
+    show(base)
+    path = base / "8" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    if fault == "manifest":
+        path.write_text("{")
+    if fault == "model":
+        (base / "8" / "onnx" / "model.onnx").write_bytes(b"no model")
+    if fault == "format":
+        path.write_text(json.dumps({**manifest, "format": 1}))
+    with serving(base) as server:
+        until(lambda: server.versions.current is not None)
+        assert version_of(server) == 7
+        states = {each["version"]: each for each in server.versions.states()}
+        assert states["8"]["state"] == "END"
+        assert states["8"]["status"]["error_message"]
+        with RestClient(server.address, "model") as client:
+            assert client.ready()
+            assert client.predict(rows_of(columns(rows=1)))
+
+
+def test_a_pinned_version_stays(base):
+    show(base)
+    with serving(base, pinned=7) as server:
+        assert version_of(server) == 7
+
+
+def test_a_single_version_can_be_served(base):
+    with serving(base / "7") as server:
+        assert version_of(server) == 7
+
+
+def test_without_a_version_requests_are_told_so(tmp_path, base):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with serving(empty) as server:
+        status, answer = server.post("predict", {"instances": []})
+        assert status == 503 and "no version" in answer["error"]
+        assert server.ask("GET", "/readyz")[0] == 503
+        assert server.ask("GET", "/healthz")[0] == 200
+        with RestClient(server.address, "model", retries=0) as client:
+            assert not client.ready()
+            with pytest.raises(ServerError, match="503"):
+                client.predict([])
+            shutil.copytree(base / "7", empty / "7.copied")
+            os.rename(empty / "7.copied", empty / "7")
+            client.wait_until_ready(60, every_s=0.05)
