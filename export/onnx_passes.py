@@ -18,6 +18,7 @@ def improve(proto, opset: int):
     if opset >= LAYER_NORM_OPSET:
         fuse_layer_norms(graph)
     fold_linear_paths(graph)
+    stack_inputs(graph)
     graph.tidy()
 
 
@@ -165,6 +166,41 @@ def _fold(graph, total, joined, added):
         "Concat", [f"{name}/interactions", f"{name}/linear"], name, axis=1
     )
     return True
+
+
+def stack_inputs(graph: Graph):
+    """Puts columns side by side in three nodes, however many there are.
+
+    Columns [B], each made [B, 1] to be joined to [B, C], are joined to
+    [C B] instead, which is read as [C, B] and transposed.
+    """
+    vectors = {
+        value.name
+        for value in graph.proto.input
+        if len(value.type.tensor_type.shape.dim) == 1
+    }
+    for concat in graph.nodes("Concat"):
+        columns = [graph.maker(name, "Reshape") for name in concat.input]
+        axis = [each.i for each in concat.attribute]
+        if axis != [1] or len(columns) < 4 or not all(columns):
+            continue
+        shapes = [graph.constant(column.input[1]) for column in columns]
+        if any(s is None or s.tolist() != [-1, 1] for s in shapes):
+            continue
+        if not all(column.input[0] in vectors for column in columns):
+            continue
+        name = concat.output[0]
+        graph.remove(concat)
+        graph.add(
+            "Concat",
+            [column.input[0] for column in columns],
+            f"{name}/joined",
+            axis=0,
+        )
+        shape = np.array([len(columns), -1], np.int64)
+        shape = graph.add_constant(f"{name}/shape", shape)
+        graph.add("Reshape", [f"{name}/joined", shape], f"{name}/rows")
+        graph.add("Transpose", [f"{name}/rows"], name, perm=[1, 0])
 
 
 def _constant_and_other(graph, node):

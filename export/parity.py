@@ -251,7 +251,8 @@ def _refusing(spec):
 
 def _unrefused(spec, samples, artifact, way):
     """In words, the ids out of range that `artifact` answers."""
-    rows = samples.slice(0, 2)
+    # Candidates are sent the first row's context alone.
+    rows = samples.slice(0, 1 if artifact.takes == "candidates" else 2)
     for feature in _refusing(spec):
         for value in requests.out_of_range(feature):
             sent = requests.with_last_id(rows, feature, int(value))

@@ -120,7 +120,10 @@ def define(values: flags.FlagValues):
 def run(argv, values: flags.FlagValues) -> int:
     """Serves until it is told to stop; returns the exit code."""
     logging.basicConfig(
-        format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr
+        format="%(asctime)s %(message)s",
+        level=logging.INFO,
+        stream=sys.stderr,
+        force=True,  # absl has a handler of its own
     )
 
     def work():

@@ -13,7 +13,7 @@ from tests.export.server.running import serving
 from tests.export.test_saved_model import logits_of
 from wukong_tf.errors import ExportError
 
-CONTEXT = ("user", "age")
+CONTEXT = ("user", "other", "age")
 
 
 @pytest.fixture(scope="module")
