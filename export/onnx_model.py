@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from export import onnx_graph, onnx_handlers, onnx_passes, signatures, tables
 from export.parity import Artifact
-from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode, encode_served, of_ids
-from wukong_tf.features.transforms import number, served_ids
+from wukong_tf.features.transforms import number
 
 NAME = "onnx"
 DENSE_NAME = "onnx_dense"
@@ -229,7 +228,7 @@ def _whole_cut(served, options):
             for name, layer in layers.items()
         }
         if options.optimize:
-            inputs = encode(spec, _checked_bags(spec, columns))
+            inputs = encode(spec, columns)  # ids are checked when read
         else:
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
@@ -261,19 +260,6 @@ class _TakeReader:
         return keras.ops.cast(
             keras.ops.take(self._rows, ids, axis=0), "float32"
         )
-
-
-def _checked_bags(spec: FeatureSpec, columns):
-    """Columns whose ids are checked where they are looked up.
-
-    A bag's padding is found by its ids, so those that are read as padding
-    are replaced before.
-    """
-    checked = dict(columns)
-    for feature in spec.categorical:
-        if feature.pooling and feature.oov_id == 0:
-            checked[feature.name] = served_ids(feature, columns[feature.name])
-    return checked
 
 
 def _dense_cut(served, options):

@@ -18,6 +18,7 @@ def improve(proto, opset: int):
     if opset >= LAYER_NORM_OPSET:
         fuse_layer_norms(graph)
     fold_linear_paths(graph)
+    unroll_tensordots(graph)
     stack_inputs(graph)
     graph.tidy()
 
@@ -62,7 +63,9 @@ def _layer_norm(graph, last):
                 continue
             variance, gamma, epsilon = parts
             mean = negative.input[0]
-            if not _are_moments(graph, x, mean, variance):
+            # Keras shapes gamma as x, with 1 for all but the last axis.
+            rank = graph.constant(gamma).ndim
+            if not _are_moments(graph, x, mean, variance, rank):
                 continue
             names = [gamma] if beta is None else [gamma, beta]
             sizes = {graph.constant(name).size for name in names}
@@ -89,9 +92,9 @@ def _scale(graph, m):
     return variance, gamma, float(graph.constant(epsilon).reshape(()))
 
 
-def _are_moments(graph, x, mean, variance):
+def _are_moments(graph, x, mean, variance, rank):
     """Whether these are the mean and variance of x over its last axis."""
-    if not _is_mean_of(graph, mean, x):
+    if not _is_mean_of(graph, mean, x, rank):
         return False
     square = graph.maker(variance, "ReduceMean")
     product = square and graph.maker(square.input[0], "Mul")
@@ -101,11 +104,11 @@ def _are_moments(graph, x, mean, variance):
     return (
         distance is not None
         and list(distance.input) == [x, mean]
-        and _is_mean_of(graph, variance, product.output[0])
+        and _is_mean_of(graph, variance, product.output[0], rank)
     )
 
 
-def _is_mean_of(graph, mean, x):
+def _is_mean_of(graph, mean, x, rank):
     node = graph.maker(mean, "ReduceMean")
     if node is None or node.input[0] != x:
         return False
@@ -116,7 +119,7 @@ def _is_mean_of(graph, mean, x):
     else:
         axes = list(attributes["axes"].ints) if "axes" in attributes else []
     keeps = attributes["keepdims"].i if "keepdims" in attributes else 1
-    return axes == [-1] and keeps == 1
+    return axes in ([-1], [rank - 1]) and keeps == 1
 
 
 def fold_linear_paths(graph: Graph):
@@ -166,6 +169,41 @@ def _fold(graph, total, joined, added):
         "Concat", [f"{name}/interactions", f"{name}/linear"], name, axis=1
     )
     return True
+
+
+def unroll_tensordots(graph: Graph):
+    """Multiplies [..., w] by [w, d] at once.
+
+    The converter reshapes to [N, w], multiplies and reshapes back, with
+    nodes that find out the shape.
+    """
+    for last in graph.nodes("Reshape"):
+        product = graph.maker(last.input[0], "MatMul")
+        first = product and graph.maker(product.input[0], "Reshape")
+        if first is None or not graph.read_once(product.output[0]):
+            continue
+        weights = graph.constant(product.input[1])
+        shape = graph.constant(first.input[1])
+        if weights is None or shape is None or weights.ndim != 2:
+            continue
+        x = first.input[0]
+        if shape.tolist() != [-1, len(weights)]:
+            continue
+        if not _is_shape_of(graph, last.input[1], x):
+            continue
+        graph.remove(last)
+        graph.add("MatMul", [x, product.input[1]], last.output[0])
+
+
+def _is_shape_of(graph, name, x):
+    """Whether a value is made of x's shape and constants alone."""
+    node = graph.maker(name)
+    if node is None or node.op_type not in ("Cast", "Concat", "Gather"):
+        return node is not None and (
+            node.op_type == "Shape" and node.input[0] == x
+        )
+    parts = [each for each in node.input if graph.constant(each) is None]
+    return bool(parts) and all(_is_shape_of(graph, p, x) for p in parts)
 
 
 def stack_inputs(graph: Graph):

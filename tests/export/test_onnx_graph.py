@@ -1,0 +1,387 @@
+"""What optimizing does to an ONNX graph, and what it leaves as it was."""
+
+import dataclasses
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from export import onnx_graph, onnx_model, onnx_passes, parity
+from export.signatures import ServedModel
+from tests.export.run_directories import (
+    CONFIG,
+    SPEC,
+    columns,
+    random_model,
+    request,
+    sample_table,
+)
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    LogisticRegressionConfig,
+    NumericFeature,
+    VectorFeature,
+    WukongConfig,
+)
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def session(folder, name="onnx"):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    path = os.path.join(folder, "onnx", onnx_model.FILES[name])
+    return onnxruntime.InferenceSession(path, options)
+
+
+def kinds(folder):
+    return onnx_model.count(os.path.join(folder, onnx_model.FILE))
+
+
+def norms(layer):
+    """How many LayerNormalizations a layer holds."""
+    return sum(
+        isinstance(each, keras.layers.LayerNormalization)
+        for each in layer._flatten_layers()
+    )
+
+
+@pytest.mark.parametrize("fm", ["projected", "full", "attentive"])
+def test_every_layer_norm_is_one_operator(fm, tmp_path):
+    config = dataclasses.replace(CONFIG, fm=fm, num_layers=3)
+    model = random_model(config)
+    served = ServedModel(model)
+    raw, optimized = str(tmp_path / "raw"), str(tmp_path / "optimized")
+    onnx_model.write(served, raw, onnx_model.Options(optimize=False))
+    before, after = onnx_model.write(served, optimized)
+    assert after < before < sum(kinds(raw).values())
+    assert after == sum(kinds(optimized).values())
+    assert "LayerNormalization" not in kinds(raw)
+    assert kinds(optimized)["LayerNormalization"] == norms(model) >= 6
+    assert "Reciprocal" not in kinds(optimized)
+    for folder in (raw, optimized):
+        artifacts = onnx_model.load(served, folder)
+        table = sample_table(columns())
+        parity.compare(served, table, artifacts).check()
+
+
+def test_norms_without_a_beta_are_found_too(tmp_path):
+    # The converter drops additions of zeros, as in a new model.
+    model = random_model()
+    for weight in model.weights:
+        if weight.path.endswith("beta"):
+            weight.assign(np.zeros(weight.shape))
+    served = ServedModel(model)
+    onnx_model.write(served, str(tmp_path))
+    assert kinds(str(tmp_path))["LayerNormalization"] == norms(model)
+    artifacts = onnx_model.load(served, str(tmp_path))
+    parity.compare(served, sample_table(columns()), artifacts).check()
+
+
+@pytest.mark.parametrize("opset", [13, 16, 17])
+def test_an_older_opset(opset, tmp_path):
+    served = ServedModel(random_model())
+    options = onnx_model.Options(opset=opset)
+    onnx_model.write(served, str(tmp_path), options)
+    proto = onnx.load(tmp_path / "onnx" / "model.onnx")
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    assert opsets[""] == opset
+    assert ("LayerNormalization" in kinds(str(tmp_path))) == (opset >= 17)
+    artifacts = onnx_model.load(served, str(tmp_path))
+    parity.compare(served, sample_table(columns()), artifacts).check()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 512])
+def test_every_batch_size_runs(published, rows):
+    loaded = session(published)
+    for value in (*loaded.get_inputs(), *loaded.get_outputs()):
+        assert value.shape[0] == "batch"
+    found = loaded.run(None, request(columns(rows=rows)))
+    assert all(value.shape == (rows,) for value in found)
+
+
+def test_ids_are_compared_as_integers(tmp_path):
+    # In float32 2**24 + 1 is 2**24, and the id would be in range.
+    rows = 2**24 + 1
+    spec = FeatureSpec(
+        (CategoricalFeature("big", rows), CategoricalFeature("small", 5))
+    )
+    model = random_model(LogisticRegressionConfig(spec))
+    served = ServedModel(model)
+    onnx_model.write(served, str(tmp_path))
+    (artifact,) = onnx_model.load(served, str(tmp_path))
+    small = np.array([1])
+    artifact.score({"big": np.array([rows - 1]), "small": small})
+    with pytest.raises(artifact.refusal):
+        artifact.score({"big": np.array([rows]), "small": small})
+
+
+def test_bags_and_raw_values_convert(tmp_path):
+    spec = FeatureSpec(
+        categorical=(
+            CategoricalFeature("item", 30, oov_id=2),
+            CategoricalFeature("tags", 12, pooling="mean", max_ids=4, oov_id=1),
+            CategoricalFeature(
+                "seen",
+                9,
+                pooling="sum",
+                max_ids=3,
+                weights="shares",
+                embedding_dim=6,
+            ),
+        ),
+        numeric=(NumericFeature("price", "log1p"),),
+    )
+    served = ServedModel(
+        random_model(WukongConfig(spec, embedding_dim=4, rank=2))
+    )
+    import pyarrow as pa
+
+    random = np.random.default_rng(5)
+    rows = 20
+    bags = [random.integers(1, 9, random.integers(0, 4)) for _ in range(rows)]
+    table = pa.table(
+        {
+            "item": random.integers(0, 30, rows),
+            "tags": pa.array([list(bag) for bag in bags], pa.list_(pa.int64())),
+            "seen": pa.array([list(bag) for bag in bags], pa.list_(pa.int64())),
+            "shares": pa.array(
+                [list(random.random(len(bag))) for bag in bags],
+                pa.list_(pa.float32()),
+            ),
+            "price": random.normal(size=rows),
+        }
+    )
+    for name in ("onnx", "onnx_dense"):
+        onnx_model.write(served, str(tmp_path), name=name)
+        artifacts = onnx_model.load(served, str(tmp_path), name)
+        parity.compare(served, table, artifacts).check()
+
+
+def test_the_dense_file_takes_embeddings(tmp_path):
+    model = random_model()
+    served = ServedModel(model)
+    before, after = onnx_model.write(served, str(tmp_path), name="onnx_dense")
+    assert after < before
+    loaded = session(str(tmp_path), "onnx_dense")
+    shapes = {each.name: each.shape for each in loaded.get_inputs()}
+    assert shapes == {
+        "user": ["batch", 4],
+        "item": ["batch", 4],
+        "other": ["batch", 4],
+        "site": ["batch", 6],
+        "price": ["batch"],
+        "age": ["batch"],
+        "content": ["batch", 3],
+    }
+    path = tmp_path / "onnx" / "dense.onnx"
+    assert "Shape" not in onnx_model.count(str(path))
+    weights = sum(np.asarray(weight).nbytes for weight in model.weights)
+    tables = sum(np.asarray(layer.table).nbytes for layer in model.tables)
+    stored = sum(
+        onnx.numpy_helper.to_array(each).nbytes
+        for each in onnx.load(path).graph.initializer
+    )
+    assert stored < weights - tables + 1000
+    (artifact,) = onnx_model.load(served, str(tmp_path), "onnx_dense")
+    raw = columns(seed=17)
+    want = served.serve(request(raw))["logit"]
+    got = artifact.score(served.rows_of(request(raw)))["logit"]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+def assert_in_two_files(folder, served):
+    """The tables lie beside the file, aligned, and scores are right."""
+    path = os.path.join(folder, onnx_model.FILE)
+    proto = onnx.load(path, load_external_data=False)
+    outside = {
+        each.name: {entry.key: entry.value for entry in each.external_data}
+        for each in proto.graph.initializer
+        if each.data_location == onnx.TensorProto.EXTERNAL
+    }
+    assert set(outside) == {
+        f"tables/{layer.plan.name}" for layer in served.model.tables
+    }
+    for each in outside.values():
+        assert each["location"] == "model.onnx.data"
+        assert int(each["offset"]) % 4096 == 0
+    size = sum(int(each["length"]) for each in outside.values())
+    assert os.path.getsize(f"{path}.data") >= size
+    artifacts = onnx_model.load(served, folder)
+    table = sample_table(columns(served.spec))
+    parity.compare(served, table, artifacts).check()
+
+
+def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path):
+    served = ServedModel(random_model())
+    limit = onnx_model.GRAPH_BYTES + 40_000
+    monkeypatch.setattr(onnx_model, "MAX_BYTES", limit)
+    onnx_model.write(served, str(tmp_path))
+    model = tmp_path / "onnx" / "model.onnx"
+    assert os.listdir(tmp_path / "onnx") == ["model.onnx"]
+    limit = onnx_model.GRAPH_BYTES + os.path.getsize(model) - 600
+    monkeypatch.setattr(onnx_model, "MAX_BYTES", limit)
+    onnx_model.write(served, str(tmp_path))
+    assert_in_two_files(str(tmp_path), served)
+
+
+@pytest.mark.full
+def test_a_model_of_more_than_two_gigabytes(tmp_path):
+    spec = FeatureSpec(
+        (
+            CategoricalFeature("big", 17_000_000, oov_id=0),
+            CategoricalFeature("small", 50, embedding_dim=6, oov_id=0),
+        )
+    )
+    model = random_model(
+        WukongConfig(spec, embedding_dim=32, num_layers=1, rank=1)
+    )
+    served = ServedModel(model)
+    onnx_model.write(served, str(tmp_path))
+    path = tmp_path / "onnx" / "model.onnx.data"
+    assert os.path.getsize(path) > 2**31
+    assert_in_two_files(str(tmp_path), served)
+
+
+def graph_of(nodes, inputs, outputs, constants=()):
+    from onnx import TensorProto, helper, numpy_helper
+
+    return helper.make_graph(
+        nodes,
+        "graph",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in inputs.items()
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+            for name in outputs
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants],
+    )
+
+
+def run(graph, **columns):
+    from onnx import helper
+
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)]
+    )
+    model.ir_version = 8
+    loaded = onnxruntime.InferenceSession(model.SerializeToString())
+    return loaded.run(None, columns)
+
+
+def test_linear_paths_are_folded_and_give_the_same():
+    from onnx import helper
+
+    random = np.random.default_rng(6)
+    linear, residual = (
+        random.normal(size=size).astype(np.float32) for size in ((2, 3), (5, 3))
+    )
+    nodes = [
+        helper.make_node("MatMul", ["l", "x"], ["lx"]),
+        helper.make_node("MatMul", ["r", "x"], ["rx"]),
+        helper.make_node("Concat", ["f", "lx"], ["both"], axis=1),
+        helper.make_node("Add", ["rx", "both"], ["y"]),
+    ]
+    inputs = {"x": ["b", 3, 4], "f": ["b", 3, 4]}
+    graph = graph_of(nodes, inputs, "y", [("l", linear), ("r", residual)])
+    x, f = (random.normal(size=(2, 3, 4)).astype(np.float32) for _ in "xf")
+    (before,) = run(graph, x=x, f=f)
+    onnx_passes.improve(graph, 18)
+    assert onnx_graph.count(graph) == {"MatMul": 2, "Add": 1, "Concat": 1}
+    sizes = [tuple(each.dims) for each in graph.initializer]
+    assert sorted(sizes) == [(2, 3), (3, 3)]
+    (after,) = run(graph, x=x, f=f)
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+
+
+def test_a_linear_path_that_is_read_twice_is_left():
+    from onnx import helper
+
+    ones = np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["l", "x"], ["lx"]),
+        helper.make_node("MatMul", ["r", "x"], ["rx"]),
+        helper.make_node("Concat", ["f", "lx"], ["both"], axis=1),
+        helper.make_node("Add", ["rx", "both"], ["y"]),
+        helper.make_node("Neg", ["lx"], ["z"]),
+    ]
+    inputs = {"x": ["b", 3, 4], "f": ["b", 3, 4]}
+    graph = graph_of(nodes, inputs, "yz", list(zip("lr", ones, strict=True)))
+    onnx_passes.improve(graph, 18)
+    assert len(graph.node) == 5
+
+
+def test_another_mean_is_no_layer_norm():
+    from onnx import helper
+
+    def norm(axes):
+        return [
+            helper.make_node("ReduceMean", ["x", axes], ["m"]),
+            helper.make_node("Sub", ["x", "m"], ["d"]),
+            helper.make_node("Mul", ["d", "d"], ["dd"]),
+            helper.make_node("ReduceMean", ["dd", "last"], ["v"]),
+            helper.make_node("Add", ["v", "e"], ["ve"]),
+            helper.make_node("Sqrt", ["ve"], ["s"]),
+            helper.make_node("Reciprocal", ["s"], ["i"]),
+            helper.make_node("Mul", ["i", "g"], ["k"]),
+            helper.make_node("Mul", ["x", "k"], ["xk"]),
+            helper.make_node("Neg", ["m"], ["n"]),
+            helper.make_node("Mul", ["n", "k"], ["nk"]),
+            helper.make_node("Add", ["nk", "b"], ["nkb"]),
+            helper.make_node("Add", ["xk", "nkb"], ["y"]),
+        ]
+
+    constants = [
+        ("last", np.array([-1])),
+        ("first", np.array([0])),
+        ("e", np.array(1e-5, np.float32)),
+        ("g", np.array([[2.0, 3.0, 4.0]], np.float32)),
+        ("b", np.array([[1.0, 0.0, -1.0]], np.float32)),
+    ]
+    x = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
+    for axes, nodes in (("last", 1), ("first", 13)):
+        graph = graph_of(norm(axes), {"x": ["b", 3]}, "y", constants)
+        (before,) = run(graph, x=x)
+        onnx_passes.improve(graph, 18)
+        assert len(graph.node) == nodes
+        (after,) = run(graph, x=x)
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    graph = graph_of(norm("last"), {"x": ["b", 3]}, "y", constants)
+    onnx_passes.improve(graph, 16)
+    assert len(graph.node) == 13
+
+
+def test_columns_are_stacked_in_three_nodes(tmp_path):
+    names = [f"f{number}" for number in range(6)]
+    spec = FeatureSpec(
+        tuple(CategoricalFeature(name, 9, oov_id=0) for name in names),
+        vector=(VectorFeature("v", 2),),
+    )
+    served = ServedModel(
+        random_model(WukongConfig(spec, embedding_dim=4, rank=2))
+    )
+    onnx_model.write(served, str(tmp_path))
+    proto = onnx.load(tmp_path / "onnx" / "model.onnx")
+    graph = onnx_graph.Graph(proto.graph)
+    shapes = [graph.constant(n.input[1]) for n in graph.nodes("Reshape")]
+    assert [6, -1] in [shape.tolist() for shape in shapes]
+    assert [-1, 1] not in [shape.tolist() for shape in shapes]
+    artifacts = onnx_model.load(served, str(tmp_path))
+    parity.compare(served, sample_table(columns(spec)), artifacts).check()
+
+
+def test_int8_products_are_near_and_few_bytes(tmp_path):
+    served = ServedModel(random_model())
+    onnx_model.write(served, str(tmp_path), onnx_model.Options(dense="int8"))
+    assert kinds(str(tmp_path))["MatMulInteger"] > 4
+    (artifact,) = onnx_model.load(served, str(tmp_path), tolerance=0.5)
+    report = parity.compare(served, sample_table(columns()), [artifact])
+    report.check()
+    assert 1e-4 < report.logit["onnx"] < 0.5
+    assert SPEC.feature_names[0] in request(columns())
