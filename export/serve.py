@@ -169,22 +169,9 @@ async def _serve(values, name: str):
         raise ExportError(
             f"the server needs the packages of wukong_tf[serving]: {error}."
         ) from error
-    from export.server.versions import Settings, Versions
-
     measures = Measures()
     with ThreadPoolExecutor(2, "compute") as executor:
-        versions = Versions(
-            values.model,
-            Settings(
-                values.engine,
-                values.threads,
-                values.max_batch_rows,
-                values.max_waiting_rows,
-                values.version,
-            ),
-            executor,
-            measures.rows.observe,
-        )
+        versions = _versions(values, executor, measures)
         server = Server(
             name,
             versions,
@@ -195,7 +182,7 @@ async def _serve(values, name: str):
         runner = web.AppRunner(
             server.application(int(values.max_request_mb * 1e6)),
             access_log=None,
-            shutdown_timeout=values.grace_s,
+            shutdown_timeout=1.0,  # by then all requests are answered
         )
         await runner.setup()
         try:
@@ -204,35 +191,55 @@ async def _serve(values, name: str):
                     f"--model={values.model}: no version can be served; "
                     f"{versions.states()}."
                 )
-            place = await _listen(values, web, runner)
-            if not _is_loopback(values.host):
-                logging.warning(
-                    "listening on %s: whoever reaches it may use the model",
-                    values.host,
-                )
-            print(
-                f"serving {name} on http://{place}/ (predict: "
-                f"http://{place}/v1/models/{name}:predict)",
-                flush=True,
-            )
+            site = await _listening(values, web, runner)
+            _say(name, values.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")
+            await site.stop()  # it takes no more connections
+            await server.leave(values.grace_s)
         finally:
             await runner.cleanup()
 
 
-async def _listen(values, web, runner) -> str:
-    """Opens the port; returns HOST:PORT."""
+def _versions(values, executor, measures):
+    from export.server.versions import Settings, Versions
+
+    settings = Settings(
+        values.engine,
+        values.threads,
+        values.max_batch_rows,
+        values.max_waiting_rows,
+        values.version,
+    )
+    return Versions(values.model, settings, executor, measures.rows.observe)
+
+
+async def _listening(values, web, runner):
+    """Opens the port."""
+    site = web.TCPSite(runner, values.host, values.port)
     try:
-        site = web.TCPSite(runner, values.host, values.port)
         await site.start()
     except OSError as error:
         raise ConfigError(
             f"--host={values.host} --port={values.port} cannot be listened "
             f"on: {error}."
         ) from error
-    host, port = runner.addresses[0][:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return site
+
+
+def _say(name, given_host, address):
+    """Prints where the server is, and warns where others can reach it."""
+    host, port = address[:2]
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not _is_loopback(given_host):
+        logging.warning(
+            "listening on %s: whoever reaches it may use the model", given_host
+        )
+    print(
+        f"serving {name} on http://{place}/ (predict: "
+        f"http://{place}/v1/models/{name}:predict)",
+        flush=True,
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -26,6 +26,7 @@ from export.server.versions import Loaded, Versions, log
 
 # Bodies above it are read in a thread, so that other requests go on.
 LARGE_BODY = 1 << 16
+MAX_BYTES = web.AppKey("max_bytes", int)
 _SECONDS = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
@@ -96,6 +97,7 @@ class Server:
         self._body_s = body_s
         self._poll_s = poll_s
         self._going = False
+        self._at_work = 0
 
     def application(self, max_bytes: int) -> web.Application:
         """The application.
@@ -106,6 +108,7 @@ class Server:
         app = web.Application(
             client_max_size=max_bytes, middlewares=[self._answered]
         )
+        app[MAX_BYTES] = max_bytes
         model = f"/v1/models/{self._name}"
         version = r"/versions/{version:\d+}"
         for path in (model, model + version):
@@ -124,7 +127,6 @@ class Server:
         app.router.add_get("/monitoring/prometheus/metrics", self._metrics)
         app.router.add_get("/", self._page)
         app.cleanup_ctx.append(self._watch)
-        app.on_shutdown.append(self._leave)
         return app
 
     async def _watch(self, app):
@@ -144,9 +146,16 @@ class Server:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    async def _leave(self, app):
-        del app
+    async def leave(self, grace_s: float):
+        """Is ready no more, and returns when all requests are answered.
+
+        Args:
+            grace_s: longest time to wait for them, in seconds.
+        """
         self._going = True
+        ends = time.monotonic() + grace_s
+        while self._at_work and time.monotonic() < ends:
+            await asyncio.sleep(0.01)
 
     @web.middleware
     async def _answered(self, request, handler):
@@ -155,6 +164,7 @@ class Server:
         if verb not in ("predict", "regress", "classify"):
             verb = "other"
         began = time.perf_counter()
+        self._at_work += 1
         try:
             response = await handler(request)
         except web.HTTPRequestEntityTooLarge as error:
@@ -187,6 +197,10 @@ class Server:
             response = _refusal(
                 500, "the server has a fault, which is in its log."
             )
+        finally:
+            self._at_work -= 1
+        if self._going:
+            response.force_close()
         self._measures.requests.labels(verb, response.status).inc()
         if verb != "other":
             taken = time.perf_counter() - began
@@ -194,6 +208,10 @@ class Server:
         return response
 
     async def _body(self, request) -> dict[str, Any]:
+        if (request.content_length or 0) > request.app[MAX_BYTES]:
+            raise web.HTTPRequestEntityTooLarge(
+                request.app[MAX_BYTES], request.content_length
+            )
         async with asyncio.timeout(self._body_s):
             body = await request.read()
         if len(body) > LARGE_BODY:

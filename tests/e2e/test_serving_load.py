@@ -1,0 +1,302 @@
+"""The server under load, while versions and the server come and go."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from export.client.rest import RestClient
+from tests.conftest import ROOT
+from tests.export.client.test_clients import rows_of
+from tests.export.conftest import run_main
+from tests.export.run_directories import columns, make_run
+from tests.export.test_saved_model import logits_of
+
+PATH = "/v1/models/model:predict"
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Versions 7 and 8 (hidden), rows, and what each version says of them."""
+    folder = tmp_path_factory.mktemp("load")
+    run_dir = make_run(str(folder / "run"))
+    base = folder / "model"
+    for version, step in ((7, 10), (8, 20)):
+        code, _, error = run_main(
+            f"--run_dir={run_dir}",
+            f"--output={base}",
+            f"--version={version}",
+            f"--checkpoint={step}",
+            "--format=onnx",
+        )
+        assert code == 0, error
+    raw = columns(rows=ROWS, seed=5)
+    expected = np.stack(
+        [logits_of(run_dir, raw, checkpoint=step) for step in (10, 20)]
+    )
+    assert np.min(np.abs(expected[0] - expected[1])) > 1e-4
+    return base, rows_of(raw), expected
+
+
+@pytest.fixture
+def base(world, tmp_path):
+    """The versions, of which 8 is hidden."""
+    copied = tmp_path / "model"
+    shutil.copytree(world[0], copied)
+    os.rename(copied / "8", copied / ".unfinished-8")
+    return copied
+
+
+class Process:
+    """`python -m export.serve` on a port."""
+
+    def __init__(self, base, port=0, *args):
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "export.serve",
+                f"--model={base}",
+                f"--port={port}",
+                "--poll_s=0.1",
+                "--body_timeout_s=3",
+                *args,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        found = re.search(r"http://127.0.0.1:(\d+)/", line)
+        assert found, line + self.process.stderr.read()
+        self.port = int(found[1])
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.process.stdout.close()
+        self.said = self.process.stderr.read()
+        self.process.stderr.close()
+        return code
+
+
+class Load:
+    """Connections that ask for known rows and note what came."""
+
+    def __init__(self, port, world, connections, each):
+        _, self._rows, self._expected = world
+        self._port = port
+        self.scored = [0, 0]  # by each of the versions
+        self.wrong, self.failed = [], []
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(seed, each))
+            for seed in range(connections)
+        ]
+
+    def start(self):
+        for thread in self._threads:
+            thread.start()
+
+    def join(self):
+        for thread in self._threads:
+            thread.join(300)
+            assert not thread.is_alive()
+
+    @property
+    def done(self):
+        return sum(self.scored)
+
+    def _ask(self, seed, each):
+        random = np.random.default_rng(seed)
+        connection = None
+        left = each
+        while left:
+            places = random.integers(0, ROWS, random.integers(1, 6))
+            rows = [self._rows[place] for place in places]
+            body = json.dumps({"instances": rows})
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(
+                        "127.0.0.1", self._port, timeout=30
+                    )
+                connection.request("POST", PATH, body)
+                response = connection.getresponse()
+                answer = json.loads(response.read())
+                assert response.status == 200, answer
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                with self._lock:
+                    self.failed.append((time.monotonic(), repr(error)))
+                connection.close()
+                connection = None
+                time.sleep(0.05)
+                continue
+            got = np.array([each["logit"] for each in answer["predictions"]])
+            gaps = np.abs(self._expected[:, places] - got).max(axis=1)
+            with self._lock:
+                if gaps.min() > 1e-5:
+                    self.wrong.append((places, got))
+                self.scored[int(np.argmin(gaps))] += 1
+            left -= 1
+        if connection is not None:
+            connection.close()
+
+
+def faults(port):
+    """Bad requests of every kind; (status, error) of each."""
+
+    def post(body, length=None):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.putrequest("POST", PATH)
+            connection.putheader("Content-Length", str(length or len(body)))
+            connection.endheaders()
+            try:
+                connection.send(body)
+            except OSError:
+                pass  # it was refused before all of it was sent
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())["error"]
+        finally:
+            connection.close()
+
+    return {
+        "malformed": post(b'{"instances": ['),
+        "dtype": post(b'{"inputs": {"user": ["a"]}}'),
+        "missing": post(b'{"instances": [{"user": 1}]}'),
+        "large": post(b" " * 100_000_000),
+        "slow": post(b"{", length=100),
+    }
+
+
+def until(condition, seconds=120):
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def swap_and_kill(base, world, connections, each):
+    """Load with a swap, a kill and faults in its middle."""
+    server = Process(base)
+    load = Load(server.port, world, connections, each)
+    total = connections * each
+    load.start()
+    until(lambda: load.done > total // 5)
+    os.rename(base / ".unfinished-8", base / "8")
+    found = faults(server.port)
+    until(lambda: load.scored[1] > 0)
+    assert load.failed == []
+    until(lambda: load.done > total // 2)
+    killed = time.monotonic()
+    server.end(signal.SIGKILL)
+    server = Process(base, server.port)
+    with RestClient(f"http://127.0.0.1:{server.port}", "model") as client:
+        client.wait_until_ready(60)
+    ready = time.monotonic()
+    load.join()
+    assert server.end() == 0
+    assert load.wrong == []
+    assert load.done == total
+    # Requests fail while there is no server, and at no other time.
+    assert all(killed - 1 < when < ready + 1 for when, _ in load.failed)
+    assert min(load.scored) > 0
+    assert found["malformed"] == (400, found["malformed"][1])
+    assert "no JSON" in found["malformed"][1]
+    assert found["dtype"][0] == 400
+    assert found["missing"][0] == 400 and "'item'" in found["missing"][1]
+    assert found["large"][0] == 413
+    assert "--max_request_mb" in found["large"][1]
+    assert found["slow"][0] == 408
+    return load
+
+
+@pytest.mark.slow
+def test_some_load_with_a_swap_a_kill_and_faults(base, world):
+    swap_and_kill(base, world, connections=6, each=250)
+
+
+@pytest.mark.full
+def test_ten_thousand_requests_from_sixteen_connections(base, world):
+    load = swap_and_kill(base, world, connections=16, each=625)
+    assert load.done == 10_000
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_answers_what_it_has_begun(base, world):
+    server = Process(base)
+    load = Load(server.port, world, connections=4, each=10**9)
+    # A request whose body is still on its way.
+    body = json.dumps({"instances": world[1]}).encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: "
+            f"{len(body)}\r\n\r\n".encode()
+            + body[:100]
+        )
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        slow.sendall(body[100:])
+        slow.settimeout(30)
+        answer = slow.recv(100)
+    assert b" 200 " in answer
+    assert server.end() == 0
+    assert load.failed == []
+
+
+@pytest.mark.slow
+def test_two_servers_do_not_share_a_port(base):
+    server = Process(base)
+    other = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "export.serve",
+            f"--model={base}",
+            f"--port={server.port}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert server.end() == 0
+    assert other.returncode == 2
+    assert f"--port={server.port} cannot be listened on" in other.stderr
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        ([], "--model is needed"),
+        (["--model=nowhere"], "nowhere: there is no version"),
+        (["--model={base}", "--version=5"], "--version=5"),
+        (["--model={base}", "--name=a/b"], "--name must be"),
+        (["--model={base}", "--engine=saved_model"], "--engine asks for"),
+        (["--model={base}", "stray"], "unexpected arguments"),
+    ],
+)
+def test_wrong_flags_are_refused(base, args, said, capsys, monkeypatch):
+    from absl import flags
+
+    from export import serve
+
+    monkeypatch.setattr("logging.basicConfig", lambda **kwargs: None)
+    values = flags.FlagValues()
+    serve.define(values)
+    argv = values(["serve", *(a.format(base=base) for a in args), "--port=0"])
+    assert serve.run(argv, values) == 2
+    assert said in capsys.readouterr().err
