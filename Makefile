@@ -27,7 +27,7 @@ $(VENV)/.python:
 
 $(VENV)/.run: $(VENV)/.python setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[report]'
+	$(BIN)/python -m pip install --quiet -e '.[report,serving]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -39,7 +39,9 @@ def parse(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             checks.append(_as_many(name, bag, read[feature.name]))
         with tf.control_dependencies(checks):
             bag = bag.with_values(tf.identity(bag.values))
-        columns[name] = bag.to_tensor(absent[name], [None, feature.max_ids])
+        columns[name] = bag.to_tensor(
+            absent[name], shape=[None, feature.max_ids]
+        )
     return columns
 
 

@@ -48,7 +48,7 @@ def test_a_baseline_trains_reports_goes_on_and_is_published(
     assert code == 0, err
     manifest = json.loads((output / "1" / "manifest.json").read_text())
     assert manifest["formats"] == ["saved_model", "onnx"]
-    assert set(manifest["signature"]["outputs"]) == {
+    assert set(manifest["signatures"]["serving_default"]["outputs"]) == {
         f"{task}_{kind}"
         for task in ("click", "buy")
         for kind in ("logit", "probability")

@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from export import flags as export_flags
 from export import main as export_main
+from export import score
 from export.client.encode import Encoder
+from tests.export.server.running import serving
 from tests.trainer import raw_clicks
 from tests.trainer.cli import arguments, run
 from trainer.data.parquet import ParquetSource
@@ -56,7 +59,7 @@ def version(tmp_path_factory, finished):
 
     output = str(tmp_path_factory.mktemp("versions"))
     values = flags.FlagValues()
-    export_main.define_flags(values)
+    export_flags.define(values)
     values(["export", f"--run_dir={finished}", f"--output={output}"])
     assert export_main.run(["export"], values) == 0
     (found,) = glob.glob(os.path.join(output, "[0-9]*"))
@@ -163,6 +166,47 @@ def test_onnx_takes_what_the_encoder_makes(version, finished, folder, tmp_path):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ["onnx", "saved_model"])
+def test_the_local_server_takes_what_was_logged(
+    version, finished, folder, tmp_path, engine
+):
+    path = os.path.join(folder, "test.parquet")
+    expected = predicted(finished, path, tmp_path)
+    rows = requests(pq.read_table(path))[:60]
+    for row in rows:
+        del row["label"]
+    with serving(version, engine=engine) as server:
+        status, answer = server.post("predict", {"instances": rows})
+        assert status == 200, answer
+        status, examples = server.post("regress", {"examples": rows})
+        assert status == 200, examples
+        bad = {**rows[0], "user": "u1"}
+        status, refusal = server.post("predict", {"instances": [rows[1], bad]})
+        assert status == 400 and "'user', row 1" in refusal["error"]
+        bad = {**rows[0], "words": list("abcde")}
+        status, refusal = server.post("predict", {"instances": [bad]})
+        assert status == 400 and "at most 4" in refusal["error"]
+    logits = [each["logit"] for each in answer["predictions"]]
+    np.testing.assert_allclose(logits, expected[:60], rtol=0, atol=1e-4)
+    chances = [each["probability"] for each in answer["predictions"]]
+    np.testing.assert_allclose(examples["results"], chances, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["auto", "saved_model"])
+def test_files_are_scored(version, finished, folder, tmp_path, engine):
+    # ONNX takes files as the trainer does, the SavedModel as requests are.
+    path = os.path.join(folder, "test.parquet")
+    expected = predicted(finished, path, tmp_path)
+    if engine == "saved_model":
+        path = os.path.join(finished, "samples.parquet")
+    output = tmp_path / "out"
+    output.mkdir()
+    score.score(version, [path], str(output), engine=engine, batch_size=77)
+    found = pq.read_table(output / os.path.basename(path))["logit"].to_numpy()
+    expected = expected[: len(found)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
 def test_vocabularies_are_assets(version):
     names = os.listdir(os.path.join(version, "assets"))
     assert sorted(names) == [
@@ -172,8 +216,9 @@ def test_vocabularies_are_assets(version):
     ]
     with open(os.path.join(version, "manifest.json")) as file:
         manifest = json.load(file)
-    assert manifest["signature"]["inputs"]["city"]["dtype"] == "string"
-    assert manifest["signature"]["onnx_inputs"]["city"]["dtype"] == "int64"
+    inputs = manifest["signatures"]["serving_default"]["inputs"]
+    assert inputs["city"]["dtype"] == "string"
+    assert manifest["onnx_inputs"]["onnx"]["city"]["dtype"] == "int64"
     assert manifest["parity"]["raw_values"] == [
         f.name for f in raw_clicks.SPEC.categorical if f.raw
     ]
@@ -194,7 +239,7 @@ def test_a_mistaken_encoder_is_seen(finished, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(encode, "fingerprint64", lambda data: len(data))
     values = flags.FlagValues()
-    export_main.define_flags(values)
+    export_flags.define(values)
     output = tmp_path / "versions"
     values(["export", f"--run_dir={finished}", f"--output={output}"])
     assert export_main.run(["export"], values) == 2

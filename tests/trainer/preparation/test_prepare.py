@@ -556,10 +556,11 @@ def test_what_was_prepared_trains_and_serves(tmp_path):
     assert train(*arguments(**options)) == 0
     from absl import flags
 
+    from export import flags as export_flags
     from export import main as export_main
 
     values = flags.FlagValues()
-    export_main.define_flags(values)
+    export_flags.define(values)
     values(["export", f"--run_dir={run_dir}", f"--output={tmp_path / 'v'}"])
     assert export_main.run(["export"], values) == 0
 
