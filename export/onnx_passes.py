@@ -235,8 +235,9 @@ def stack_inputs(graph: Graph):
             f"{name}/joined",
             axis=0,
         )
-        shape = np.array([len(columns), -1], np.int64)
-        shape = graph.add_constant(f"{name}/shape", shape)
+        shape = graph.add_constant(
+            f"{name}/shape", np.array([len(columns), -1], np.int64)
+        )
         graph.add("Reshape", [f"{name}/joined", shape], f"{name}/rows")
         graph.add("Transpose", [f"{name}/rows"], name, perm=[1, 0])
 
