@@ -41,14 +41,42 @@ import onnxruntime
 session = onnxruntime.InferenceSession(artifact + "/onnx/model.onnx")
 np.save(scores, session.run(["logit"], raw)[0])
 """
+# As a server does: its own messages for the warm-up file, tensors by name.
+V1_SESSION = """
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+session = tf.compat.v1.Session(graph=tf.Graph())
+with session.graph.as_default():
+    meta = tf.compat.v1.saved_model.load(session, ["serve"], artifact)
+def run(name, columns):
+    signature = meta.signature_def[name]
+    feed = {signature.inputs[k].name: v for k, v in columns.items()}
+    fetch = {k: v.name for k, v in signature.outputs.items()}
+    return session.run(fetch, feed)
+path = artifact + "/assets.extra/tf_serving_warmup_requests"
+replayed = 0
+for record in tf.compat.v1.io.tf_record_iterator(path):
+    log = prediction_log_pb2.PredictionLog.FromString(record)
+    kind = log.WhichOneof("log_type")
+    sent = getattr(log, kind).request
+    if kind == "predict_log":
+        columns = {k: tf.make_ndarray(v) for k, v in sent.inputs.items()}
+    else:
+        examples = sent.input.example_list.examples
+        columns = {"inputs": [e.SerializeToString() for e in examples]}
+    run(sent.model_spec.signature_name, columns)
+    replayed += 1
+assert replayed == 20, replayed
+np.save(scores, run("serving_default", raw)["logit"])
+"""
 FOR_ONNX = ("tensorflow", "tf2onnx", "onnx", "pyarrow")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "also"),
-    [(SAVED_MODEL, ()), (ONNX, FOR_ONNX)],
-    ids=["saved_model", "onnx"],
+    [(SAVED_MODEL, ()), (V1_SESSION, ()), (ONNX, FOR_ONNX)],
+    ids=["saved_model", "v1_session", "onnx"],
 )
 def test_scores_equal_the_run(run_dir, published, tmp_path, body, also):
     raw = columns(seed=51)

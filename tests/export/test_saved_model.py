@@ -2,13 +2,16 @@
 
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.saved_model import fingerprinting_utils
 
 import wukong_tf
-from tests.export.run_directories import columns, request
+from export import c_api, tf_examples, v1_session
+from tests.export.run_directories import SPEC, columns, request
 from wukong_tf.weights import model_slots, read_arrays
 
 
@@ -60,6 +63,76 @@ def test_v1_session_replay(run_dir, published):
     np.testing.assert_allclose(
         got["logit"], logits_of(run_dir, raw), rtol=0, atol=1e-5
     )
+
+
+def test_methods_and_defaults(published, tmp_path):
+    session = v1_session.SignatureSession(published)
+    methods = {
+        name: each.method.rpartition("/")[2]
+        for name, each in session.signatures.items()
+        if not name.startswith("__")
+    }
+    assert methods == {
+        "serving_default": "predict",
+        "tf_example": "predict",
+        "regress": "regress",
+        "classify": "classify",
+    }
+    defaults = session.signatures["serving_default"].defaults
+    assert {n: v.shape for n, v in defaults.items()} == {
+        "price": (0,),
+        "age": (0,),
+    }
+    # The fingerprint is that of the file as it was finished.
+    copied = str(shutil.copytree(published, tmp_path / "7"))
+    fingerprinting_utils.write_fingerprint(copied)
+    told, want = map(
+        tf.saved_model.experimental.read_fingerprint, (published, copied)
+    )
+    assert told.signature_def_hash == want.signature_def_hash
+    assert told.graph_def_program_hash == want.graph_def_program_hash
+
+
+def test_every_signature_has_a_free_batch(published):
+    session = v1_session.SignatureSession(published)
+    for name, signature in session.signatures.items():
+        if name.startswith("__"):
+            continue
+        for infos in (signature.inputs, signature.outputs):
+            for _, _, shape in infos.values():
+                assert shape[0] is None, name
+
+
+def test_the_c_interface_loads_and_refuses_by_name(run_dir, published):
+    raw = columns(rows=9, seed=12)
+    known = v1_session.SignatureSession(published).signatures
+    session = c_api.Session(published)
+    run = session.run_signature(known)
+    got = run("serving_default", request(raw))["logit"]
+    np.testing.assert_allclose(got, logits_of(run_dir, raw), rtol=0, atol=1e-5)
+    classes = run(
+        "classify", {"inputs": [tf_examples.serialize(SPEC, row_of(raw))]}
+    )["classes"]
+    assert classes.tolist() == [[b"0", b"1"]]
+    bad = request(raw)
+    bad["item"][3] = 20
+    with pytest.raises(tf.errors.InvalidArgumentError, match="item"):
+        run("serving_default", bad)
+    with pytest.raises(tf.errors.NotFoundError):
+        c_api.Session(os.path.join(published, "onnx"))
+
+
+def row_of(raw):
+    return {name: value[0].tolist() for name, value in request(raw).items()}
+
+
+def test_an_example_without_what_is_needed_is_refused(published):
+    row = row_of(columns(rows=1))
+    del row["item"]
+    session = v1_session.SignatureSession(published)
+    texts = np.array([tf_examples.serialize(SPEC, row)], object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="item"):
+        session.run("regress", {"inputs": texts})
 
 
 def test_every_canonical_array_is_in_the_variables(run_dir, published):
