@@ -146,6 +146,11 @@ def check(values):
                 f"{name!r}."
             )
     batch_sizes(values)
+    if values.onnx_dense != "float32" and values.format == ["saved_model"]:
+        raise ConfigError(
+            f"--onnx_dense={values.onnx_dense} needs an ONNX format beside "
+            "--format=saved_model."
+        )
     if not os.path.isdir(values.run_dir):
         raise RunError(f"--run_dir={values.run_dir} is no directory.")
 

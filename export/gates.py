@@ -191,10 +191,12 @@ def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
 
 
 def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
-    """The logits of an artifact that takes ids."""
+    """The logits of an artifact that takes ids, or rows read by ids."""
     outputs = signatures.output_names(served.spec)
 
     def score(columns):
+        if artifact.takes == "rows":
+            columns = served.rows_of(columns)
         scores = artifact.score(columns)
         return {task: scores[logit] for task, (_, logit) in outputs.items()}
 

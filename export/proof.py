@@ -62,10 +62,8 @@ def changes(values, served, artifacts, source: Source) -> gates.Report:
     """What the smaller forms change on held-out rows."""
     forms: dict[str, gates.Scorer] = {}
     for artifact in artifacts:
-        if artifact.takes == "ids":
+        if artifact.takes in ("ids", "rows"):
             forms[artifact.name] = gates.of_artifact(served, artifact)
-        elif artifact.takes == "rows":
-            continue  # as the whole ONNX file, from the same tables
         elif served.precision != "float32":
             forms.setdefault(
                 saved_model.NAME, gates.of_ids(served, stored=True)

@@ -208,22 +208,19 @@ class Server:
         return response
 
     async def _body(self, request) -> dict[str, Any]:
-        if (request.content_length or 0) > request.app[MAX_BYTES]:
-            raise web.HTTPRequestEntityTooLarge(
-                request.app[MAX_BYTES], request.content_length
-            )
+        largest = request.app[MAX_BYTES]
+        if (request.content_length or 0) > largest:
+            raise web.HTTPRequestEntityTooLarge(largest, request.content_length)
         async with asyncio.timeout(self._body_s):
             body = await request.read()
-        if len(body) > LARGE_BODY:
-            return await asyncio.to_thread(wire.parse, body)
-        return wire.parse(body)
+        return await _spread(len(body), wire.parse, body)
 
     async def _predict(self, request):
         body = await self._body(request)
         async with self._versions.using(_version(request)) as loaded:
             forms = loaded.engine.forms
             name, columns, by_row = await _spread(
-                body, wire.predict_request, body, forms
+                request.content_length, wire.predict_request, body, forms
             )
             context = forms[name].context
             rows = max(len(v) for n, v in columns.items() if n not in context)
@@ -255,7 +252,9 @@ class Server:
         async with self._versions.using(_version(request)) as loaded:
             output = _probability(loaded, body, kind)
             form = loaded.engine.forms[PREDICT]
-            columns = await _spread(body, wire.examples_request, body, form)
+            columns = await _spread(
+                request.content_length, wire.examples_request, body, form
+            )
             rows = len(next(iter(columns.values())))
             outputs = await loaded.batchers[PREDICT].run(columns, rows)
             return await _json(
@@ -320,12 +319,11 @@ class Server:
         )
 
 
-async def _spread(body, function, *args):
-    """A function's value, computed in a thread where the body is large."""
-    rows = body.get("instances") or body.get("examples") or ()
-    if isinstance(rows, list) and len(rows) > 64:
-        return await asyncio.to_thread(function, *args)
-    return function(*args)
+async def _spread(size: int | None, function, *args):
+    """A function's value, computed in a thread where a body is large."""
+    if (size or LARGE_BODY) < LARGE_BODY:
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
 
 
 async def _json(rows: int, content: Callable[[], Any]) -> web.Response:

@@ -187,6 +187,31 @@ def test_the_run_s_own_held_out_rows_are_the_default(run_with_rows, tmp_path):
     os.remove(held_out)
 
 
+def test_the_dense_file_is_held_to_the_gate_too(run_with_rows, tmp_path):
+    run_dir, path = run_with_rows
+    error = refused(
+        str(tmp_path / "out"),
+        f"--run_dir={run_dir}",
+        "--onnx_dense=int8",
+        "--format=onnx_dense",
+        f"--eval_data={path}",
+        "--max_ne_change=1e-9",
+        "--max_auc_change=1",
+        "--max_logit_change=2",
+    )
+    assert "onnx_dense, click: the change of NE" in error
+
+
+def test_int8_products_need_a_format_that_has_them(run_with_rows, tmp_path):
+    error = refused(
+        str(tmp_path / "out"),
+        f"--run_dir={run_with_rows[0]}",
+        "--onnx_dense=int8",
+        "--format=saved_model",
+    )
+    assert "--onnx_dense=int8 needs an ONNX format" in error
+
+
 def test_rows_of_one_class_tell_no_auc(run_with_rows):
     run_dir, path = run_with_rows
     served = ServedModel(random_model())
