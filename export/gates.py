@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import signatures
+from export import naming, signatures
 from trainer.data.source import Source
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode
@@ -192,7 +192,7 @@ def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
 
 def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
     """The logits of an artifact that takes ids, or rows read by ids."""
-    outputs = signatures.output_names(served.spec)
+    outputs = naming.output_names(served.spec)
 
     def score(columns):
         if artifact.takes == "rows":

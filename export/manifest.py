@@ -12,7 +12,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 import wukong_tf
-from export import flags, missing, proof, signatures
+from export import flags, missing, naming, proof, signatures
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 
@@ -75,7 +75,7 @@ def describe(
         "context_features": list(served.context),
         "outputs": {
             task: {"probability": probability, "logit": logit}
-            for task, (probability, logit) in signatures.output_names(
+            for task, (probability, logit) in naming.output_names(
                 served.spec
             ).items()
         },

@@ -8,7 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import onnx_graph, onnx_handlers, onnx_passes, signatures, tables
+from export import (
+    onnx_files,
+    onnx_graph,
+    onnx_handlers,
+    onnx_passes,
+    signatures,
+    tables,
+)
 from export.parity import Artifact
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode, encode_served, of_ids
@@ -24,12 +31,6 @@ FILE = os.path.join(FOLDER, FILES[NAME])
 # onnxruntime 1.32 runs it, as the parity check proves for each file.
 OPSET = 18
 LOWEST_OPSET = 13
-
-# Protobuf's limit on one message, and room for all but the weights in it.
-MAX_BYTES = 2**31 - 1
-GRAPH_BYTES = 2**24
-_ALIGNMENT = 4096  # of arrays beside the file, so that they can be mapped
-_CHUNK_BYTES = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ def write(
     _name_batch([*graph.input, *graph.output])
     path = os.path.join(folder, FOLDER, FILES[name])
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    _save(proto, kept, path)
+    onnx_files.save(proto, kept, path)
     try:
         onnx.checker.check_model(path, full_check=True)
     except (
@@ -178,15 +179,15 @@ def check_size(model):
         if weight.path not in tables_
     }
     total = sum(sizes.values())
-    if total + GRAPH_BYTES <= MAX_BYTES:
+    if total + onnx_files.GRAPH_BYTES <= onnx_files.MAX_BYTES:
         return
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:20]
     text = ", ".join(f"{name} {size:,}" for name, size in largest)
     raise ExportError(
         f"--format=onnx: the graph without its tables holds at most "
-        f"{MAX_BYTES:,} bytes, of which {GRAPH_BYTES:,} are kept for its "
-        f"nodes; this model's dense weights take {total:,}. The largest: "
-        f"{text}. Export it with --format=saved_model."
+        f"{onnx_files.MAX_BYTES:,} bytes, of which "
+        f"{onnx_files.GRAPH_BYTES:,} are kept for its nodes; this model's "
+        f"dense weights take {total:,}. The largest: {text}. Export it with --format=saved_model."
     )
 
 
@@ -298,57 +299,6 @@ def _with_integer_products(proto):
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(path)
-
-
-def _save(proto, kept, path):
-    """Writes the file, and large tables into another beside it."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    sizes = {
-        name: int(np.prod(layer.table.shape, dtype=np.int64)) * 4
-        for name, (_, layer, _) in kept.items()
-    }
-    beside = proto.ByteSize() + sum(sizes.values()) + GRAPH_BYTES > MAX_BYTES
-    if not beside:
-        for name, place in kept.items():
-            proto.graph.initializer.append(
-                numpy_helper.from_array(_array(*place), name)
-            )
-        onnx.save_model(proto, path)
-        return
-    data = f"{path}.data"
-    with open(data, "wb") as file:
-        for name, place in kept.items():
-            array = _array(*place)
-            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
-            tensor = TensorProto(
-                name=name,
-                dims=array.shape,
-                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-                data_location=TensorProto.EXTERNAL,
-            )
-            for key, value in (
-                ("location", os.path.basename(data)),
-                ("offset", file.tell()),
-                ("length", array.nbytes),
-            ):
-                tensor.external_data.add(key=key, value=str(value))
-            _write_array(file, array)
-            proto.graph.initializer.append(tensor)
-    onnx.save_model(proto, path)
-
-
-def _array(served, layer, part):
-    if served.precision == "float32":
-        return np.asarray(layer.table)
-    return served.stored(layer)[part]
-
-
-def _write_array(file, array):
-    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-    for first in range(0, len(array), rows):
-        file.write(np.ascontiguousarray(array[first : first + rows]).data)
 
 
 def _name_batch(values):

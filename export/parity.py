@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export import requests
-from export.signatures import output_names
+from export.naming import output_names
 from trainer.data import columns
 from trainer.data.bad_values import Count
 from trainer.data.checks import check_type, checks_of

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from export import c_api, missing, signatures
+from export import c_api, missing, naming, signatures
 from export.parity import Artifact
 from export.v1_session import SignatureSession
 from wukong_tf.errors import ExportError
@@ -131,7 +131,7 @@ def _artifact(served, name, run, label=NAME):
         outputs = run(name, columns)
         if task is None:
             return outputs
-        probability, _ = signatures.output_names(served.spec)[task.name]
+        probability, _ = naming.output_names(served.spec)[task.name]
         if "scores" in outputs:
             return {probability: outputs["scores"][:, 1]}
         return {probability: outputs["outputs"]}

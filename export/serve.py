@@ -164,7 +164,8 @@ async def _serve(values, name: str):
     try:
         from aiohttp import web
 
-        from export.server.app import Measures, Server
+        from export.server.app import Server
+        from export.server.measures import Measures
     except ImportError as error:
         raise ExportError(
             f"the server needs the packages of wukong_tf[serving]: {error}."

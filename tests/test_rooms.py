@@ -116,7 +116,7 @@ CONFINED = {
     "h5py": "trainer/preparation/job.py",
     "keras_rs": "wukong_tf/models/",
     "aiohttp": "export/serve",
-    "prometheus_client": "export/server/app.py",
+    "prometheus_client": "export/server/",
     "grpc": "export/client/grpc_client.py",
 }
 

@@ -9,66 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from export.server import published, wire
 from export.server.batching import Overloaded
 from export.server.engines import Refused
+from export.server.measures import Measures
+from export.server.metadata import metadata_of
 from export.server.published import PREDICT
 from export.server.versions import Loaded, Versions, log
 
 # Bodies above it are read in a thread, so that other requests go on.
 LARGE_BODY = 1 << 16
 MAX_BYTES = web.AppKey("max_bytes", int)
-_SECONDS = (
-    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
-    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
-)
-_ROWS = tuple(2**power for power in range(0, 13))
-
-
-class Measures:
-    """What Prometheus reads."""
-
-    def __init__(self):
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "wukong_requests",
-            "Requests by what they ask for and the status of the answer.",
-            ["verb", "status"],
-            registry=self.registry,
-        )
-        self.seconds = Histogram(
-            "wukong_request_seconds",
-            "Time from the body's arrival to the answer.",
-            ["verb"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.rows = Histogram(
-            "wukong_batch_rows",
-            "Rows of one computation.",
-            buckets=_ROWS,
-            registry=self.registry,
-        )
-        self.version = Gauge(
-            "wukong_version",
-            "Number of the version that is served; 0 for none.",
-            registry=self.registry,
-        )
-        self.loads = Gauge(
-            "wukong_version_loads",
-            "Versions that were loaded, or failed to.",
-            ["result"],
-            registry=self.registry,
-        )
 
 
 class Server:
@@ -274,7 +227,7 @@ class Server:
 
     async def _metadata(self, request):
         async with self._versions.using(_version(request)) as loaded:
-            return web.json_response(_metadata_of(self._name, loaded))
+            return web.json_response(metadata_of(self._name, loaded))
 
     async def _example(self, request):
         del request
@@ -356,48 +309,3 @@ def _probability(loaded: Loaded, body, kind: str) -> str:
             f"signature_name {name!r} is unknown; there are {sorted(names)}."
         )
     return tasks[names[name]]["probability"]
-
-
-def _metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
-    """The signatures as TensorFlow Serving describes them."""
-    types = {
-        "int64": "DT_INT64",
-        "float32": "DT_FLOAT",
-        "string": "DT_STRING",
-    }
-
-    def described(specs):
-        return {
-            each: {
-                "dtype": types[dtype],
-                "name": each,
-                "tensor_shape": {
-                    "dim": [
-                        {"size": str(-1 if size is None else size), "name": ""}
-                        for size in shape
-                    ],
-                    "unknown_rank": False,
-                },
-            }
-            for each, (dtype, shape) in specs.items()
-        }
-
-    return {
-        "model_spec": {
-            "name": name,
-            "signature_name": "",
-            "version": str(loaded.published.version),
-        },
-        "metadata": {
-            "signature_def": {
-                "signature_def": {
-                    signature: {
-                        "inputs": described(form.inputs),
-                        "outputs": described(form.outputs),
-                        "method_name": form.method,
-                    }
-                    for signature, form in loaded.engine.forms.items()
-                }
-            }
-        },
-    }

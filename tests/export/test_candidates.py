@@ -13,6 +13,8 @@ from tests.export.server.running import serving
 from tests.export.test_saved_model import logits_of
 from wukong_tf.errors import ExportError
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = ("user", "other", "age")
 
 

@@ -11,6 +11,8 @@ import pytest
 from export import serving_config
 from tests.export import stand_in
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "serving"
 FILES = ("docker-compose.yaml", "kubernetes.yaml")
 # Of tensorflow_model_server, from its main.cc.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import onnx_graph, onnx_model, onnx_passes, parity
+from export import onnx_files, onnx_graph, onnx_model, onnx_passes, parity
 from export.signatures import ServedModel
 from tests.export.run_directories import (
     CONFIG,
@@ -25,6 +25,8 @@ from wukong_tf.config import (
     VectorFeature,
     WukongConfig,
 )
+
+pytestmark = pytest.mark.slow
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -217,13 +219,13 @@ def assert_in_two_files(folder, served):
 
 def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path):
     served = ServedModel(random_model())
-    limit = onnx_model.GRAPH_BYTES + 40_000
-    monkeypatch.setattr(onnx_model, "MAX_BYTES", limit)
+    limit = onnx_files.GRAPH_BYTES + 40_000
+    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit)
     onnx_model.write(served, str(tmp_path))
     model = tmp_path / "onnx" / "model.onnx"
     assert os.listdir(tmp_path / "onnx") == ["model.onnx"]
-    limit = onnx_model.GRAPH_BYTES + os.path.getsize(model) - 600
-    monkeypatch.setattr(onnx_model, "MAX_BYTES", limit)
+    limit = onnx_files.GRAPH_BYTES + os.path.getsize(model) - 600
+    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit)
     onnx_model.write(served, str(tmp_path))
     assert_in_two_files(str(tmp_path), served)
 

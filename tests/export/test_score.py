@@ -12,6 +12,8 @@ from tests.export.run_directories import columns, sample_table
 from tests.export.test_saved_model import logits_of
 from wukong_tf.errors import DataError, ExportError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def files(tmp_path):

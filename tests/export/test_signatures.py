@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from export import signatures
+from export import naming, signatures
 from tests.export.run_directories import SPEC
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.errors import ExportError
@@ -77,7 +77,7 @@ def test_manifest_has_the_signature(published):
 def test_a_name_that_no_input_can_have_is_refused(name):
     spec = FeatureSpec(numeric=(NumericFeature(name),))
     with pytest.raises(ExportError, match=f"feature '{name}'"):
-        signatures.check_input_names(spec)
+        naming.check_input_names(spec)
 
 
 def test_names_that_differ_by_case_alone_are_refused():
@@ -85,13 +85,13 @@ def test_names_that_differ_by_case_alone_are_refused():
         categorical=(CategoricalFeature("c1", 3), CategoricalFeature("C1", 3))
     )
     with pytest.raises(ExportError, match="'c1' and 'C1'.*case"):
-        signatures.check_input_names(spec)
+        naming.check_input_names(spec)
 
 
 def test_ordinary_names_are_taken():
-    signatures.check_input_names(SPEC)
+    naming.check_input_names(SPEC)
     names = ("C1", "I1", "x", "x_1", "a__b", "args", "name", "inputs")
-    signatures.check_input_names(
+    naming.check_input_names(
         FeatureSpec(numeric=tuple(NumericFeature(name) for name in names))
     )
 

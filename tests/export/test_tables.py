@@ -24,6 +24,8 @@ from wukong_tf import runs
 from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 from wukong_tf.errors import ExportError
 
+pytestmark = pytest.mark.slow
+
 
 def test_rows_come_back_within_half_a_step():
     (layer, *_) = random_model().tables

@@ -21,6 +21,8 @@ from tests.export.run_directories import (
 from tests.export.server.running import serving
 from wukong_tf.config import Task
 
+pytestmark = pytest.mark.slow
+
 TASKS = (Task(), Task("order", "ordered", negative_rate=0.5))
 
 

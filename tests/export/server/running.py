@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from export.server.app import Measures, Server
+from export.server.app import Server
+from export.server.measures import Measures
 from export.server.versions import Settings, Versions
 
 

@@ -17,6 +17,8 @@ from tests.export.run_directories import columns
 from tests.export.server.running import serving
 from tests.export.test_saved_model import logits_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def both(run_dir, published, tmp_path_factory):

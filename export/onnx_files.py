@@ -1,0 +1,62 @@
+"""Writes an ONNX graph and its tables, as one file or as two."""
+
+import os
+
+import numpy as np
+
+# Protobuf's limit on one message, and room for all but the weights in it.
+MAX_BYTES = 2**31 - 1
+GRAPH_BYTES = 2**24
+_ALIGNMENT = 4096  # of arrays beside the file, so that they can be mapped
+_CHUNK_BYTES = 1 << 26
+
+
+def save(proto, kept, path):
+    """Writes the file, and large tables into another beside it."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    sizes = {
+        name: int(np.prod(layer.table.shape, dtype=np.int64)) * 4
+        for name, (_, layer, _) in kept.items()
+    }
+    beside = proto.ByteSize() + sum(sizes.values()) + GRAPH_BYTES > MAX_BYTES
+    if not beside:
+        for name, place in kept.items():
+            proto.graph.initializer.append(
+                numpy_helper.from_array(_array(*place), name)
+            )
+        onnx.save_model(proto, path)
+        return
+    data = f"{path}.data"
+    with open(data, "wb") as file:
+        for name, place in kept.items():
+            array = _array(*place)
+            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            tensor = TensorProto(
+                name=name,
+                dims=array.shape,
+                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                data_location=TensorProto.EXTERNAL,
+            )
+            for key, value in (
+                ("location", os.path.basename(data)),
+                ("offset", file.tell()),
+                ("length", array.nbytes),
+            ):
+                tensor.external_data.add(key=key, value=str(value))
+            _write_array(file, array)
+            proto.graph.initializer.append(tensor)
+    onnx.save_model(proto, path)
+
+
+def _array(served, layer, part):
+    if served.precision == "float32":
+        return np.asarray(layer.table)
+    return served.stored(layer)[part]
+
+
+def _write_array(file, array):
+    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), rows):
+        file.write(np.ascontiguousarray(array[first : first + rows]).data)

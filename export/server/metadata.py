@@ -1,0 +1,50 @@
+"""Signatures as TensorFlow Serving's REST interface describes them."""
+
+from typing import Any
+
+from export.server.versions import Loaded
+
+
+def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
+    """The signatures as TensorFlow Serving describes them."""
+    types = {
+        "int64": "DT_INT64",
+        "float32": "DT_FLOAT",
+        "string": "DT_STRING",
+    }
+
+    def described(specs):
+        return {
+            each: {
+                "dtype": types[dtype],
+                "name": each,
+                "tensor_shape": {
+                    "dim": [
+                        {"size": str(-1 if size is None else size), "name": ""}
+                        for size in shape
+                    ],
+                    "unknown_rank": False,
+                },
+            }
+            for each, (dtype, shape) in specs.items()
+        }
+
+    return {
+        "model_spec": {
+            "name": name,
+            "signature_name": "",
+            "version": str(loaded.published.version),
+        },
+        "metadata": {
+            "signature_def": {
+                "signature_def": {
+                    signature: {
+                        "inputs": described(form.inputs),
+                        "outputs": described(form.outputs),
+                        "method_name": form.method,
+                    }
+                    for signature, form in loaded.engine.forms.items()
+                }
+            }
+        },
+    }
