@@ -187,7 +187,8 @@ def check_size(model):
         f"--format=onnx: the graph without its tables holds at most "
         f"{onnx_files.MAX_BYTES:,} bytes, of which "
         f"{onnx_files.GRAPH_BYTES:,} are kept for its nodes; this model's "
-        f"dense weights take {total:,}. The largest: {text}. Export it with --format=saved_model."
+        f"dense weights take {total:,}. The largest: {text}. Export it with "
+        "--format=saved_model."
     )
 
 

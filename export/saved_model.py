@@ -137,7 +137,10 @@ def _artifact(served, name, run, label=NAME):
         return {probability: outputs["outputs"]}
 
     return Artifact(
-        f"{label} {name}", score, tf.errors.InvalidArgumentError, takes
+        label if name == signatures.SIGNATURE else f"{label} {name}",
+        score,
+        tf.errors.InvalidArgumentError,
+        takes,
     )
 
 

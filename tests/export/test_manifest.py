@@ -74,11 +74,11 @@ def test_parity_figures(manifest):
     }
     probabilities = parity["max_abs_probability_difference"]
     assert set(probabilities) == {
-        "saved_model serving_default",
+        "saved_model",
         "saved_model tf_example",
         "saved_model regress",
         "saved_model classify",
-        "c_api serving_default",
+        "c_api",
         "onnx",
     }
     logits = parity["max_abs_logit_difference"]
