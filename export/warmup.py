@@ -34,7 +34,8 @@ def write(
         The number of requests.
 
     Raises:
-        ExportError: there would be more than a server takes.
+        ExportError: there would be more than a server takes, or they
+            cannot be written.
     """
     names = list(served.functions())
     count = len(names) * len(batch_sizes)
@@ -46,9 +47,14 @@ def write(
         )
     path = os.path.join(folder, FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with tf.io.TFRecordWriter(path) as writer:
-        for record in _records(served, samples, model_name, batch_sizes):
-            writer.write(record.SerializeToString(deterministic=True))
+    try:
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in _records(served, samples, model_name, batch_sizes):
+                writer.write(record.SerializeToString(deterministic=True))
+    except tf.errors.OpError as error:  # such as a full disk
+        raise ExportError(
+            f"{path} cannot be written: {error.message}."
+        ) from error
     return count
 
 

@@ -13,6 +13,7 @@ From the command line it sends rows, as lines of JSON:
 """
 
 import argparse
+import base64
 import http.client
 import json
 import socket
@@ -252,7 +253,8 @@ class RestClient:
 
     def _post(self, verb, body, ends):
         path = f"{self._path}{self._version}:{verb}"
-        return self._call("POST", path, json.dumps(body).encode(), ends)
+        text = json.dumps(body, default=_plain)
+        return self._call("POST", path, text.encode(), ends)
 
     def _call(self, method, path, body, ends):
         return attempt(
@@ -266,6 +268,7 @@ class RestClient:
         """One attempt, of at most `left` seconds."""
         where = f"{method} {self._address.netloc}{path}"
         ends = time.monotonic() + left
+        reused = self._connection is not None
         try:
             connection = self._connected(left)
             headers = {"Content-Type": "application/json", **self._headers}
@@ -274,6 +277,10 @@ class RestClient:
             content = _read(response, connection, ends)
         except (OSError, http.client.HTTPException) as error:
             self.close()
+            if reused and isinstance(error, ConnectionError):
+                # The server had closed it, as it had been idle.
+                left = max(ends - time.monotonic(), 1e-3)
+                return self._once(method, path, body, left)
             said = f"{where}: {error or type(error).__name__}"
             raise Transient(ServerError(f"{said}.")) from error
         if response.will_close:
@@ -324,6 +331,15 @@ def _read(response, connection, ends):
             response.close()  # which leaves the connection open
             return b"".join(parts)
         parts.append(part)
+
+
+def _plain(value):
+    """Arrays and NumPy's numbers as lists and numbers, bytes as base64."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON holds")
 
 
 def _error_of(content):

@@ -90,8 +90,10 @@ class Server:
         async def look():
             while True:
                 await asyncio.sleep(self._poll_s)
-                with contextlib.suppress(OSError):
+                try:
                     await self._versions.refresh()
+                except Exception as error:  # noqa: BLE001 it looks again
+                    log.error("versions cannot be looked at: %s", error)
 
         task = asyncio.create_task(look())
         yield

@@ -125,7 +125,7 @@ def versions(base: str) -> list[int]:
     """Numbers of the versions in a directory, lowest first."""
     try:
         names = os.listdir(base)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(
         int(name)

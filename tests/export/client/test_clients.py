@@ -11,11 +11,12 @@ import time
 import numpy as np
 import pytest
 
+from export import tf_examples
 from export.client.grpc_client import GrpcClient
 from export.client.rest import RestClient
 from export.client.retry import ServerError, Transient, attempt, chunks
 from tests.export import stand_in
-from tests.export.run_directories import columns, request
+from tests.export.run_directories import SPEC, columns, request
 from tests.export.test_saved_model import logits_of
 
 
@@ -184,6 +185,42 @@ def test_the_deadline_holds_for_an_answer_that_drips():
             with pytest.raises(ServerError, match="in time|timed out"):
                 client.status()
         thread.join()
+
+
+def test_arrays_and_bytes_can_be_sent(rest, run_dir):
+    raw = columns(rows=3, seed=54)
+    got = rest.predict_columns(request(raw))["logit"]
+    np.testing.assert_allclose(got, logits_of(run_dir, raw), atol=1e-5)
+    texts = [tf_examples.serialize(SPEC, row) for row in rows_of(raw)]
+    found = rest.predict(texts, signature="tf_example")
+    np.testing.assert_allclose([f["logit"] for f in found], got, atol=1e-6)
+    with pytest.raises(TypeError, match="set"):
+        rest.predict([{"user": {1}}])
+
+
+def test_a_connection_that_was_idle_too_long_is_renewed():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n"
+    answer += b'{"model_version_status":[]}'
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            for _ in range(2):
+                connection, _ = listening.accept()
+                accepted.append(connection)
+                connection.recv(1000)
+                connection.sendall(answer)
+                connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with RestClient(address, "m", retries=0) as client:
+            assert client.status() == []
+            time.sleep(0.1)
+            assert client.status() == []
+        thread.join()
+    assert len(accepted) == 2
 
 
 def test_no_server_is_an_error_that_names_the_address():
