@@ -82,6 +82,13 @@ class Graph:
         self._note(self.proto.node[-1])
         return output
 
+    def replace(self, name: str, other: str):
+        """Has every node that reads `name` read `other`; no output may."""
+        for node in self.readers(name):
+            node.input[:] = [other if i == name else i for i in node.input]
+            self._readers[other].append(node)
+        self._readers[name] = []
+
     def remove(self, node):
         """Takes a node out; what it made has to come from elsewhere."""
         for name in node.output:

@@ -16,10 +16,10 @@ from export import (
     signatures,
     tables,
 )
+from export.onnx_numbers import numbers
 from export.parity import Artifact
 from wukong_tf.errors import ExportError
-from wukong_tf.features import encode, encode_served, of_ids
-from wukong_tf.features.transforms import number
+from wukong_tf.features import encode_served, of_ids
 
 NAME = "onnx"
 DENSE_NAME = "onnx_dense"
@@ -230,7 +230,7 @@ def _whole_cut(served, options):
             for name, layer in layers.items()
         }
         if options.optimize:
-            inputs = encode(spec, columns)  # ids are checked when read
+            inputs = _encoded(spec, columns)
         else:
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
@@ -238,6 +238,16 @@ def _whole_cut(served, options):
         return served.named_outputs(logits)
 
     return tf.function(serve), [served.id_inputs, parts], kept
+
+
+def _encoded(spec, columns):
+    """A model's inputs; ids are checked when they are read."""
+    inputs = numbers(spec.numeric, columns)
+    for feature in spec.categorical:
+        inputs[feature.name] = columns[feature.name]
+        if feature.weights:
+            inputs[feature.weights] = columns[feature.weights]
+    return inputs | {f.name: columns[f.name] for f in spec.vector}
 
 
 def _part(name, part):
@@ -274,7 +284,7 @@ def _dense_cut(served, options):
             feature.name: columns[feature.name][:, None]  # [B, 1, width]
             for feature in spec.categorical
         }
-        inputs = {f.name: number(f, columns[f.name]) for f in spec.numeric}
+        inputs = numbers(spec.numeric, columns)
         inputs |= {f.name: columns[f.name] for f in spec.vector}
         x = served.model.feature_embedding.join(rows, inputs, training=False)
         return served.named_outputs(served.model.score(x, training=False))

@@ -19,6 +19,7 @@ def improve(proto, opset: int):
         fuse_layer_norms(graph)
     fold_linear_paths(graph)
     unroll_tensordots(graph)
+    rejoin_columns(graph)
     stack_inputs(graph)
     graph.tidy()
 
@@ -204,6 +205,22 @@ def _is_shape_of(graph, name, x):
         )
     parts = [each for each in node.input if graph.constant(each) is None]
     return bool(parts) and all(_is_shape_of(graph, p, x) for p in parts)
+
+
+def rejoin_columns(graph: Graph):
+    """Takes a matrix as it is that was split into columns and joined again."""
+    for concat in graph.nodes("Concat"):
+        split = graph.maker(concat.input[0], "Split")
+        if split is None or list(split.output) != list(concat.input):
+            continue
+        axes = [
+            each.i
+            for node in (concat, split)
+            for each in node.attribute
+            if each.name == "axis"
+        ]
+        if axes == [1, 1]:
+            graph.replace(concat.output[0], split.input[0])
 
 
 def stack_inputs(graph: Graph):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from export import onnx_files, onnx_graph, onnx_model, onnx_passes, parity
+from export.onnx_numbers import numbers
 from export.signatures import ServedModel
 from tests.export.run_directories import (
     CONFIG,
@@ -25,6 +26,7 @@ from wukong_tf.config import (
     VectorFeature,
     WukongConfig,
 )
+from wukong_tf.features.transforms import number
 
 pytestmark = pytest.mark.slow
 
@@ -376,6 +378,46 @@ def test_columns_are_stacked_in_three_nodes(tmp_path):
     assert [-1, 1] not in [shape.tolist() for shape in shapes]
     artifacts = onnx_model.load(served, str(tmp_path))
     parity.compare(served, sample_table(columns(spec)), artifacts).check()
+
+
+def test_numbers_of_every_kind_go_in_one_chain(tmp_path):
+    given = [
+        {},
+        {"transform": "log1p"},
+        {"missing": 2.5},
+        {"transform": "log1p", "missing": -1.0, "clip_min": -3.0},
+        {"clip_min": 0.0, "clip_max": 9.0},
+        {"mean": 3.0, "stddev": 7.0, "clip_max": 20.0},
+    ]
+    numeric = tuple(
+        NumericFeature(f"n{place}", **kind) for place, kind in enumerate(given)
+    )
+    random = np.random.default_rng(9)
+    values = {
+        feature.name: random.normal(2, 20, 50).astype(np.float32)
+        for feature in numeric
+    }
+    for value in values.values():
+        value[:7] = [np.nan, 0, -0.0, 1e30, -1e30, 1e-30, np.nan]
+    found = numbers(numeric, values)
+    for feature in numeric:
+        want = number(feature, values[feature.name]).numpy()
+        got = found[feature.name].numpy()[:, 0]
+        np.testing.assert_allclose(got, want, rtol=3e-7, err_msg=feature.name)
+    assert numbers((), {}) == {}
+    sizes = []
+    for count in (2, 6):
+        spec = FeatureSpec(numeric=numeric[:count])
+        served = ServedModel(random_model(LogisticRegressionConfig(spec)))
+        _, after = onnx_model.write(served, str(tmp_path))
+        sizes.append(after)
+        assert "Split" not in kinds(str(tmp_path))
+        small = {name: values[name] / 40 for name in spec.feature_names}
+        for value in small.values():
+            value[3:5] = np.nan
+        artifacts = onnx_model.load(served, str(tmp_path))
+        parity.compare(served, sample_table(small), artifacts).check()
+    assert sizes[1] - sizes[0] < 12
 
 
 def test_int8_products_are_near_and_few_bytes(tmp_path):
