@@ -17,7 +17,7 @@ from export.server.engines import Refused
 from export.server.measures import Measures
 from export.server.metadata import metadata_of
 from export.server.published import PREDICT
-from export.server.versions import Loaded, Versions, log
+from export.server.versions import Loaded, NotServed, Versions, log
 
 # Bodies above it are read in a thread, so that other requests go on.
 LARGE_BODY = 1 << 16
@@ -136,9 +136,8 @@ class Server:
                 response.headers["Allow"] = error.headers["Allow"]
         except (wire.BadRequest, Refused) as error:
             response = _refusal(400, str(error))
-        except LookupError as error:
-            missing = "no version" in str(error)
-            response = _refusal(503 if missing else 404, str(error))
+        except NotServed as error:
+            response = _refusal(503 if error.none else 404, str(error))
         except Overloaded as error:
             response = _refusal(503, str(error), {"Retry-After": "1"})
         except asyncio.CancelledError:  # whoever asked has gone
@@ -224,7 +223,7 @@ class Server:
             if version in (None, int(each["version"]))
         ]
         if version is not None and not states:
-            raise LookupError(f"version {version} is not served.")
+            raise NotServed(f"version {version} is not served.")
         return web.json_response({"model_version_status": states})
 
     async def _metadata(self, request):
@@ -305,9 +304,5 @@ def _probability(loaded: Loaded, body, kind: str) -> str:
     tasks = loaded.published.tasks
     alone = len(tasks) == 1
     names = {kind if alone else f"{task}_{kind}": task for task in tasks}
-    name = body.get("signature_name") or next(iter(names))
-    if name not in names:
-        raise wire.BadRequest(
-            f"signature_name {name!r} is unknown; there are {sorted(names)}."
-        )
+    name = wire.signature_name(body, next(iter(names)), names)
     return tasks[names[name]]["probability"]

@@ -20,6 +20,19 @@ WARM_ROUNDS = 3
 RETRY_S = 60.0  # as long as TensorFlow Serving waits by default
 
 
+class NotServed(Exception):
+    """A version that is not served.
+
+    Args:
+        message: says which.
+        none: whether none is at all. Defaults to False.
+    """
+
+    def __init__(self, message: str, none: bool = False):
+        super().__init__(message)
+        self.none = none
+
+
 @dataclasses.dataclass
 class Loaded:
     """A version that is served, or was.
@@ -164,13 +177,13 @@ class Versions:
         """The version for a request; it is kept until the block ends.
 
         Raises:
-            LookupError: it is not served.
+            NotServed: it is not served.
         """
         loaded = self.current
         if loaded is None:
-            raise LookupError("no version is available.")
+            raise NotServed("no version is available.", none=True)
         if version not in (None, loaded.published.version):
-            raise LookupError(
+            raise NotServed(
                 f"version {version} is not served; "
                 f"{loaded.published.version} is."
             )

@@ -59,11 +59,7 @@ def predict_request(
     Raises:
         BadRequest: the body breaks a rule.
     """
-    name = body.get("signature_name") or PREDICT
-    if name not in forms:
-        raise BadRequest(
-            f"signature_name {name!r} is unknown; there are {sorted(forms)}."
-        )
+    name = signature_name(body, PREDICT, forms)
     form = forms[name]
     by_row = "instances" in body
     if by_row == ("inputs" in body):
@@ -80,12 +76,22 @@ def predict_request(
         given = _columns_of_rows(body["instances"], form)
     else:
         given = _columns(body["inputs"], form)
-    columns = {
-        each: to_array(each, given[each], dtype, shape, form.optional.get(each))
-        for each, (dtype, shape) in form.inputs.items()
-        if each in given
-    }
-    return name, completed(columns, form), by_row
+    return name, _completed(_arrays(given, form), form), by_row
+
+
+def signature_name(body: Mapping[str, Any], default: str, known) -> str:
+    """The signature that a body asks for.
+
+    Raises:
+        BadRequest: it is none of `known`.
+    """
+    name = body.get("signature_name") or default
+    if not isinstance(name, str) or name not in known:
+        raise BadRequest(
+            f"signature_name {_short(name)} is unknown; there are "
+            f"{sorted(known)}."
+        )
+    return name
 
 
 def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
@@ -111,12 +117,15 @@ def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
             raise BadRequest(f"examples, row {number}: must be an object.")
         rows.append({**context, **example})
     given = _columns_of_rows(rows, form)
-    columns = {
+    return _completed(_arrays(given, form), form)
+
+
+def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
+    return {
         name: to_array(name, given[name], dtype, shape, form.optional.get(name))
         for name, (dtype, shape) in form.inputs.items()
         if name in given
     }
-    return completed(columns, form)
 
 
 def _columns_of_rows(rows, form: Form) -> dict[str, list]:
@@ -261,7 +270,7 @@ def _value(name, number, value, dtype, filling):
     )
 
 
-def completed(columns: Columns, form: Form) -> Columns:
+def _completed(columns: Columns, form: Form) -> Columns:
     """Columns with what is missing filled in.
 
     Raises:
