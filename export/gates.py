@@ -12,7 +12,7 @@ from export import naming, signatures
 from trainer.data.source import Source
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode
-from wukong_tf.metrics import exact_auc
+from wukong_tf.metrics import exact_auc, of_scalars, scalar_sums
 
 BATCH = 4096
 
@@ -217,15 +217,11 @@ def metrics(task, labels, logits, weights=None) -> dict[str, float]:
     logits = logits[known].astype(np.float64)
     weights = np.ones_like(labels) if weights is None else weights[known]
     weights = weights * np.where(labels == 0, 1 / task.negative_rate, 1.0)
-    loss = np.logaddexp(0, logits) - labels * logits
-    total = weights.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.float64((weights * labels).sum()) / total
-        entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
-        return {
-            "auc": exact_auc(labels, logits, weights),
-            "ne": float((weights * loss).sum() / total / entropy),
-        }
+    sums = scalar_sums(labels, logits, weights)
+    return {
+        "auc": exact_auc(labels, logits, weights),
+        "ne": of_scalars({n: v.numpy() for n, v in sums.items()})["ne"],
+    }
 
 
 def _id_columns(served, batch):

@@ -13,11 +13,12 @@ import tensorflow as tf
 
 import wukong_tf
 from export import flags, missing, naming, proof, signatures
+from export.server import published
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 
-FILE = "manifest.json"
-FORMAT = 2
+FILE = published.MANIFEST
+FORMAT = published.FORMAT
 
 
 def describe(

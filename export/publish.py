@@ -123,8 +123,8 @@ def _make_directories(path, made):
 
 
 @contextlib.contextmanager
-def locked(output):
-    """Holds `output` against other exports."""
+def locked(output, other="another export"):
+    """Holds `output` against others, who would be `other` there."""
     path = os.path.join(output, _LOCK)
     with open(path, "a") as lock:
         try:
@@ -135,8 +135,8 @@ def locked(output):
             mine = False
         if not mine:
             raise ExportError(
-                f"--output={output}: another export is at work there; try "
-                "again when it has ended."
+                f"--output={output}: {other} is at work there; try again "
+                "when it has ended."
             )
         try:
             yield

@@ -7,16 +7,13 @@ where it was. Exit codes: 0 all files are scored; 1 a fault in the program; 2
 the flags, the version or the data break a rule; 130 interrupted.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
 
 from absl import flags
 
-from export import program
+from export import program, publish
 from wukong_tf.errors import ExportError
 
 
@@ -74,7 +71,13 @@ def run(argv, values: flags.FlagValues) -> int:
 
     def work():
         program.check_given(values, "model", "input", "output")
-        with _locked(values.output):
+        try:
+            os.makedirs(values.output, exist_ok=True)
+        except OSError as error:
+            raise ExportError(
+                f"--output={values.output} cannot be written: {error}."
+            ) from error
+        with publish.locked(values.output, "another run of this"):
             score(
                 values.model,
                 values.input,
@@ -91,26 +94,6 @@ def run(argv, values: flags.FlagValues) -> int:
         "interrupted; the same command goes on with the files that are not "
         "scored",
     )
-
-
-@contextlib.contextmanager
-def _locked(output: str) -> Iterator[None]:
-    """Makes the directory, and holds it against another run."""
-    try:
-        os.makedirs(output, exist_ok=True)
-        lock = open(os.path.join(output, ".lock"), "a")  # noqa: SIM115
-    except OSError as error:
-        raise ExportError(
-            f"--output={output} cannot be written: {error}."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ExportError(
-                f"--output={output}: another run is scoring into it."
-            ) from error
-        yield
 
 
 def score(

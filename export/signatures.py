@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from export import missing, tables, tf_examples
 from export.naming import check_input_names, output_names
+from export.server import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import Lookups, encode_served, of_ids, signature
 
-SIGNATURE = "serving_default"
+SIGNATURE = published.PREDICT
 TF_EXAMPLE = "tf_example"
 REGRESS, CLASSIFY = "regress", "classify"
-CANDIDATES = "candidates"
+CANDIDATES = published.CANDIDATES
 EXAMPLES = "inputs"  # the name that Regress and Classify ask for
 CLASSES = ("0", "1")
 
@@ -68,6 +69,7 @@ class ServedModel(tf.Module):
         self.context = _check_context(self.spec, context)
         self._model = _Untracked(model)
         self._kept = _Untracked({})
+        self._functions: _Untracked = _Untracked({})
         in_other_form = set()
         self.tables: dict[str, dict[str, tf.Variable]] = {}
         if precision != "float32":
@@ -148,7 +150,12 @@ class ServedModel(tf.Module):
         return kept[layer.plan.name]
 
     def functions(self) -> dict[str, Any]:
-        """The tf.function of each signature, by its name."""
+        """The tf.function of each signature, by its name, traced once."""
+        if not self._functions.value:
+            self._functions.value = self._make_functions()
+        return self._functions.value
+
+    def _make_functions(self):
         examples = tf.TensorSpec([None], tf.string, EXAMPLES)
         found = {
             SIGNATURE: self.serve,

@@ -9,14 +9,12 @@ import tensorflow as tf
 
 from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
+from wukong_tf.features.transforms import NO_ROW
 
 PRECISIONS = ("float32", "float16", "int8")
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 _LARGEST = 127  # of int8, the same on both sides of 0
 _CHUNK_ROWS = 1 << 16
-# Reads no table: a lookup on the CPU refuses it instead of answering with
-# another feature's row.
-_NO_ROW = 2**40
 
 
 def _kept_as(layer, precision):
@@ -117,7 +115,7 @@ def range_check(
         plan.features, plan.offsets, plan.columns, strict=True
     ):
         feature = features[name]
-        oov = _NO_ROW if feature.oov_id is None else offset + feature.oov_id
+        oov = NO_ROW if feature.oov_id is None else offset + feature.oov_id
         first += [offset] * columns
         past += [offset + feature.num_ids] * columns
         instead += [oov] * columns

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from export.client.retry import ServerError, Transient, attempt, chunks
+from export.client.retry import (
+    ServerError,
+    Transient,
+    attempt,
+    check_version,
+    chunks,
+    wait_until,
+)
 
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED")
 
@@ -62,11 +69,7 @@ class GrpcClient:
             prediction_service_pb2_grpc,
         )
 
-        if version is not None and label is not None:
-            raise ValueError(
-                "`version` and `label` are two ways to name one version; "
-                f"received version={version} and label={label!r}."
-            )
+        check_version(version, label)
         # gRPC's own limit of 4 MB is below replies of many rows.
         options = [
             ("grpc.max_receive_message_length", -1),
@@ -169,14 +172,7 @@ class GrpcClient:
         Raises:
             ServerError: none is after `timeout_s` seconds.
         """
-        ends = time.monotonic() + timeout_s
-        while not self.ready():
-            if time.monotonic() + every_s > ends:
-                raise ServerError(
-                    f"{self._server}: no version of {self._model!r} is "
-                    f"available after {timeout_s:g} s."
-                )
-            time.sleep(every_s)
+        wait_until(self.ready, timeout_s, every_s, self._server)
 
     def close(self):
         """Closes the channel; the client cannot be used again."""

@@ -23,7 +23,14 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export.client.retry import ServerError, Transient, attempt, chunks
+from export.client.retry import (
+    ServerError,
+    Transient,
+    attempt,
+    check_version,
+    chunks,
+    wait_until,
+)
 
 # Answers after which the same request may succeed: the server, or what
 # stands before it, is busy, starting or going.
@@ -76,11 +83,7 @@ class RestClient:
                 "`server` must be http://HOST:PORT or https://HOST:PORT; "
                 f"received {server!r}."
             )
-        if version is not None and label is not None:
-            raise ValueError(
-                "`version` and `label` are two ways to name one version; "
-                f"received version={version} and label={label!r}."
-            )
+        check_version(version, label)
         self._address = address
         self._path = f"{address.path.rstrip('/')}/v1/models/" + (
             urllib.parse.quote(model, safe="")
@@ -210,14 +213,7 @@ class RestClient:
         Raises:
             ServerError: none is after `timeout_s` seconds.
         """
-        ends = time.monotonic() + timeout_s
-        while not self.ready():
-            if time.monotonic() + every_s > ends:
-                raise ServerError(
-                    f"{self._address.geturl()}: no version of the model is "
-                    f"available after {timeout_s:g} s."
-                )
-            time.sleep(every_s)
+        wait_until(self.ready, timeout_s, every_s, self._address.geturl())
 
     def close(self):
         """Closes the connection; the next call opens another."""

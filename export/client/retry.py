@@ -74,6 +74,43 @@ def attempt(
     raise AssertionError("unreachable")
 
 
+def wait_until(
+    ready: Callable[[], bool], timeout: float, every: float, what: str
+):
+    """Returns when `ready` says so.
+
+    Args:
+        ready: asked until it is True.
+        timeout: longest time to ask, in seconds.
+        every: seconds between two times.
+        what: begins the error.
+
+    Raises:
+        ServerError: it is not after `timeout` seconds.
+    """
+    ends = time.monotonic() + timeout
+    while not ready():
+        if time.monotonic() + every > ends:
+            raise ServerError(
+                f"{what}: no version of the model is available after "
+                f"{timeout:g} s."
+            )
+        time.sleep(every)
+
+
+def check_version(version: int | None, label: str | None):
+    """Refuses two ways to name one version.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if version is not None and label is not None:
+        raise ValueError(
+            "`version` and `label` are two ways to name one version; "
+            f"received version={version} and label={label!r}."
+        )
+
+
 def chunks(rows: int, largest: int) -> list[slice]:
     """`rows` rows in runs of at most `largest`; one empty run of none."""
     if largest < 1:

@@ -9,6 +9,7 @@ from typing import Any
 from wukong_tf.errors import ExportError
 
 MANIFEST = "manifest.json"
+FORMAT = 2  # of the manifest
 FEATURES = "features.json"
 PREDICT = "serving_default"
 CANDIDATES = "candidates"
@@ -113,9 +114,9 @@ def read(path: str) -> Published:
         raise ExportError(
             f"{path} is no published version: {file}: {error}."
         ) from error
-    if manifest.get("format") != 2:
+    if manifest.get("format") != FORMAT:
         raise ExportError(
-            f"{file}: the format must be 2; received "
+            f"{file}: the format must be {FORMAT}; received "
             f"{manifest.get('format')!r}. Export the run again."
         )
     return Published(path, version, manifest)

@@ -14,7 +14,7 @@ from wukong_tf.features.lookups import Lookups
 _RAW_DTYPES = {"string": tf.string, "float": tf.float32}
 # Reads no table: a lookup on the CPU refuses it instead of answering with
 # another feature's row.
-_NO_ROW = 2**40
+NO_ROW = 2**40
 
 
 def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
@@ -141,4 +141,4 @@ def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
         ],
     )
     with tf.control_dependencies([check] if check is not None else []):
-        return tf.where(inside, ids, tf.constant(_NO_ROW, ids.dtype))
+        return tf.where(inside, ids, tf.constant(NO_ROW, ids.dtype))
