@@ -21,11 +21,15 @@ REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
 BASELINES = ["keras-rs>=0.4.0"]
 SERVING = ["aiohttp>=3.14.5", "prometheus-client>=0.26.0"]
 DEV = [
+    "hypothesis>=6.170.0",
     "jax>=0.10.2",
     "mypy>=2.4.1,<2.5",
+    "pandas>=3.1.0",
+    "polars>=2.1.0",
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
     "ruff>=0.17.6,<0.18",
+    "scikit-learn>=1.9.0",
 ]
 
 setup(
