@@ -575,7 +575,7 @@ def test_the_rarest_values_are_left_out_of_a_full_vocabulary(tmp_path):
 BEAM = os.environ.get("WUKONG_BEAM_PYTHON", str(ROOT / ".venv-beam/bin/python"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(
     not os.path.exists(BEAM),
     reason="no environment with Apache Beam: `make .venv-beam/.run` makes one",
