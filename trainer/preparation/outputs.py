@@ -1,0 +1,79 @@
+"""What a preparation leaves: features.json, recipe.json, manifest.json."""
+
+import json
+import os
+import shutil
+
+from trainer.preparation import job
+from trainer.preparation.inputs import Source
+from trainer.preparation.splitting import SPLITS
+from wukong_tf.config import FeatureSpec
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
+    """Writes features.json, recipe and manifest, and renames all at once."""
+    folder = os.path.join(made.folder, "output")
+    files = job.results(made)
+    inputs = []
+    for number, each in enumerate(made.files):
+        path = made.path("files", number, "json")
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        published = None if each.md5 is None else each.md5 == found["md5"]
+        name = os.path.basename(each.path)
+        inputs.append({"file": name, **found, "published": published})
+    rows = {
+        split: sum(file["rows"] for file in files if file["split"] == split)
+        for split in SPLITS
+    }
+    manifest = {
+        "format": FORMAT,
+        "dataset": source.name,
+        "min_count": made.min_count,
+        "max_vocabulary": made.max_vocabulary,
+        "split_rule": made.rule,
+        "inputs": inputs,
+        "rows": rows,
+        "statistics": _statistics(made, spec),
+        "files": files,
+    }
+    for name, text in (
+        ("features.json", spec.to_json()),
+        ("recipe.json", made.recipe.to_json()),
+        (MANIFEST, json.dumps(manifest, indent=2) + "\n"),
+    ):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    os.rename(folder, output)
+    shutil.rmtree(made.folder, ignore_errors=True)
+    for split, count in rows.items():
+        if count:
+            print(f"{split}: {count:,} rows")
+    for found in inputs:
+        is_it = {True: "is", False: "is not"}.get(found["published"])
+        if is_it:
+            print(f"{found['file']} {is_it} the published file by its MD5")
+
+
+def _statistics(made, spec):
+    """Of the train rows: labels, and of each column what it holds."""
+    counts = job.learned_counts(made)
+    names = ("count", "mean", "stddev", "min", "max", "missing")
+    found = {}
+    for numeric in spec.numeric:
+        moments = counts.moments[numeric.name]
+        numbers = [moments[0], numeric.mean, numeric.stddev, *moments[3:]]
+        found[numeric.name] = dict(zip(names, numbers, strict=True))
+    for feature in spec.categorical:
+        found[feature.name] = {
+            "num_ids": feature.num_ids,
+            "missing": counts.missing[feature.name],
+        }
+    return {
+        "rows": counts.rows,
+        "label_rate": counts.labels[1] / counts.rows,
+        "columns": found,
+    }

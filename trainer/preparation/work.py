@@ -1,0 +1,150 @@
+"""The job that the flags describe, held by one process and run to its end."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from trainer.preparation import job, runners, shards
+from trainer.preparation.inputs import Source
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import ConfigError, DataError, WukongError
+
+
+def runner(values) -> runners.Runner:
+    """Returns what runs tasks: processes, or the Beam runner of --runner.
+
+    Raises:
+        ConfigError: Apache Beam is not installed.
+    """
+    if values.runner is None:
+        return runners.Processes(values.workers or os.cpu_count() or 1)
+    try:
+        return runners.Beam(values.runner, values.beam_option)
+    except ImportError as error:
+        raise ConfigError(
+            f"--runner={values.runner} needs Apache Beam: {error}. Install it "
+            "by pip install 'wukong_tf[beam]', in an environment of its own "
+            "where its pins ask for one."
+        ) from error
+
+
+@contextlib.contextmanager
+def held(folder: str) -> Iterator[None]:
+    """Holds the directory of unfinished work against other processes.
+
+    It is removed if a rule is broken, and stays if the work was
+    interrupted.
+    """
+    made = not os.path.isdir(folder)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{folder} is in use by another process that prepares the same "
+                "output."
+            ) from None
+        try:
+            yield
+        except WukongError:
+            if made or not os.path.exists(os.path.join(folder, "plan.json")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def job_of(values, source: Source, folder: str) -> job.Job:
+    """Returns the job of the flags and the files, cut into shards.
+
+    Raises:
+        DataError: there are no rows, or no earlier preparation.
+    """
+    planned = shards.plan(source.files, values.shard_mb * 10**6)
+    if not planned:
+        raise DataError(f"--input={values.input}: there are no rows.")
+    return job.Job(
+        folder,
+        source.recipe,
+        source.rule,
+        source.files,
+        tuple(planned),
+        values.min_count or source.min_count,
+        values.max_vocabulary,
+        values.oov_buckets,
+        source.vectors,
+        _extended(values.extend) if values.extend else (),
+    )
+
+
+def _extended(folder):
+    """The vocabularies of an earlier preparation, by table."""
+    path = os.path.join(folder, "features.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            spec = FeatureSpec.from_json(file.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--extend={folder}: {error}.") from error
+    names = dict.fromkeys(f.table_name for f in spec.categorical)
+    found = [(name, spec.vocabulary(name)) for name in names]
+    return tuple((name, words) for name, words in found if words)
+
+
+def claim(made: job.Job):
+    """Notes what is prepared, or checks that it is what was begun.
+
+    Raises:
+        ConfigError: other flags or files were begun with.
+    """
+    stamps = [
+        [file.path, os.path.getsize(file.path), os.stat(file.path).st_mtime_ns]
+        for file in made.files
+    ]
+    content = {
+        "files": stamps,
+        "job": dataclasses.asdict(dataclasses.replace(made, folder="")),
+        "pyarrow": pa.__version__,
+    }
+    text = json.dumps(content, sort_keys=True)
+    plan = {"digest": hashlib.sha256(text.encode()).hexdigest()}
+    path = os.path.join(made.folder, "plan.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            if json.load(file) != plan:
+                raise ConfigError(
+                    f"{made.folder} holds the unfinished work of other flags "
+                    "or files; remove it, or give the same."
+                )
+        print(f"going on with {made.folder}")
+        return
+    kinds = (
+        "files", "counts", "learned", "vocabulary", "vectors", "done", "output",
+    )  # fmt: skip
+    for kind in kinds:
+        os.makedirs(os.path.join(made.folder, kind), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(plan, file)
+
+
+def run(made: job.Job, run_all: runners.Runner) -> FeatureSpec:
+    """Runs all tasks, in the order in which they need each other."""
+    numbers = range(len(made.shards))
+    run_all("checksums", job.checksum, made, range(len(made.files)))
+    run_all("count", job.count, made, numbers)
+    if made.divides:
+        run_all("learn", job.learn, made, numbers)
+    counts = job.learned_counts(made)
+    if not counts.rows:
+        raise DataError("there are no train rows.")
+    if made.tables:
+        run_all("vocabularies", job.make_vocabulary, made, made.tables)
+    if made.vectors:
+        run_all("vectors", job.read_vectors, made, list(made.vectors))
+    run_all("encode", job.encode, made, numbers)
+    return job.make_spec(made)
