@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from export import requests
 from export.naming import output_names
-from trainer.data import columns
-from trainer.data.bad_values import Count
-from trainer.data.checks import check_type, checks_of
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import encode, of_requests
+from wukong_tf.rows import columns
+from wukong_tf.rows.bad_values import Count
+from wukong_tf.rows.checks import check_type, checks_of
 
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
 

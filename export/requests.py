@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from export import missing, tf_examples
 from export.client.encode import Encoder
-from trainer.data import columns
-from trainer.data.bad_values import Count
-from trainer.data.checks import checks_of
 from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import of_requests, signature
+from wukong_tf.rows import columns
+from wukong_tf.rows.bad_values import Count
+from wukong_tf.rows.checks import checks_of
 
 SINGLE_ROWS = 8
 BATCHES = (7, 512)  # beside those of all rows and of one

@@ -14,10 +14,10 @@ import tensorflow as tf
 import tqdm
 
 from trainer import memory
-from trainer.data.bad_values import BadValues, Count
 from trainer.distribution.workers import Workers
 from trainer.loop import Progress, Schedule, Window
 from wukong_tf.metrics import SCALARS, of_scalars
+from wukong_tf.rows.bad_values import BadValues, Count
 
 METRICS = "metrics.jsonl"
 PERCENTILES = (50, 95, 99)

@@ -5,7 +5,6 @@ import contextlib
 from absl import flags
 
 from trainer import actions, checkpoints, recording, run_config
-from trainer.data.bad_values import REFUSE
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
 from trainer.distribution.strategies import Distribution
@@ -30,6 +29,7 @@ from wukong_tf.config import ModelConfig
 from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import LinearWarmup
+from wukong_tf.rows.bad_values import REFUSE
 from wukong_tf.warm_start import carry_over
 from wukong_tf.weights import (
     Trained,

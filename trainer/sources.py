@@ -2,7 +2,6 @@
 
 from absl import flags
 
-from trainer.data.bad_values import REFUSE, BadValues, Count
 from trainer.data.held_out import open_files
 from trainer.data.source import Source
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
@@ -14,6 +13,7 @@ from trainer.run_config import (
 )
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
+from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
 
 
 def open_features(values: flags.FlagValues) -> FeatureSpec:

@@ -2,10 +2,10 @@
 
 import os
 
-from trainer.data.bad_values import Count
 from trainer.data.file_source import FileSource
 from trainer.data.source import Source
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.rows.bad_values import Count
 
 SAMPLE_ROWS = 8192
 SHOWN = 8  # columns whose range is said

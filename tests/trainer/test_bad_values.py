@@ -10,10 +10,10 @@ import pytest
 
 from tests.trainer import clicks, raw_clicks, rich_clicks
 from tests.trainer.cli import arguments, run
-from trainer.data.bad_values import Count
 from trainer.data.parquet import ParquetSource
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.rows.bad_values import Count
 
 NAN, INF = float("nan"), float("inf")
 

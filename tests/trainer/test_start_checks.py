@@ -9,10 +9,10 @@ import pytest
 from tests.trainer import clicks, raw_clicks
 from tests.trainer.cli import arguments, run
 from trainer import start_checks
-from trainer.data.bad_values import Count
 from trainer.data.parquet import ParquetSource
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.rows.bad_values import Count
 
 
 @pytest.fixture

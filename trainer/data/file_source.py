@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from trainer.data import columns, samples
-from trainer.data.bad_values import REFUSE, BadValues, Count
-from trainer.data.checks import checks_of
+from trainer.data import samples
 from trainer.data.paths import expand, refuse_text
-from trainer.data.source import ALL, Batch, Part, lane_rows, part_of
+from trainer.data.source import ALL, Part, lane_rows, part_of
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.rows import Batch, columns
+from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
+from wukong_tf.rows.checks import checks_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.bad_values import BadValues, Count
 from trainer.data.file_source import FileSource
 from trainer.data.parquet import ParquetSource
 from trainer.data.paths import expand
@@ -14,6 +13,7 @@ from trainer.data.synthetic import SyntheticLog, SyntheticSource
 from trainer.data.tfrecord import TFRecordSource
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.rows.bad_values import BadValues, Count
 
 RECORD_NAMES = (".tfrecord", ".tfrecords")
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.data.checks import check_type
 from trainer.data.file_source import Block, FileSource, one_line
 from trainer.data.paths import prepare_hint
 from wukong_tf.errors import DataError
+from wukong_tf.rows.checks import check_type
 
 
 class ParquetSource(FileSource):

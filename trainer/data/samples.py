@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 
-from trainer.data.source import Batch
 from wukong_tf.categorical_feature import (
     MISSING_ID,
     PADDING_ID,
     CategoricalFeature,
 )
 from wukong_tf.config import FeatureSpec
+from wukong_tf.rows import Batch
 
 
 def request_table(

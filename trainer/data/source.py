@@ -3,16 +3,10 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from wukong_tf.config import FeatureSpec
-
-# Column name to rows: ids int32 [B], bags int32 [B, max_ids] padded with 0 and
-# their weights float32 [B, max_ids], numbers float32 [B], vectors float32
-# [B, size], labels float32 [B] (NaN where a row has none) and weights float32
-# [B], groups int64 [B].
-Batch = dict[str, np.ndarray]
+from wukong_tf.rows import Batch
 
 # (number of a part, from 0, and how many there are): worker 1 of 4.
 Part = tuple[int, int]

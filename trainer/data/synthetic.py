@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.data.samples import request_table
-from trainer.data.source import ALL, Batch, Part, part_of
+from trainer.data.source import ALL, Part, part_of
 from wukong_tf import config, plain
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.rows import Batch
 
 SPLITS = ("train", "valid", "test")
 # Beside the columns of a kept block, the true probability of each task.

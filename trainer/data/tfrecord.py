@@ -16,10 +16,10 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # its seeking reader
 
-from trainer.data.checks import Check, check_type
 from trainer.data.file_source import Block, FileSource, one_line
 from wukong_tf import plain
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.rows.checks import Check, check_type
 
 INDEX = ".index.json"
 BLOCK_RECORDS = 8192

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainer.data.bad_values import Count
 from trainer.data.parquet import ParquetSource
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.data.source import lane_rows, rows_of_step
 from wukong_tf.config import CategoricalFeature, FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.rows.bad_values import Count
 
 ROWS = 517
 SPEC = FeatureSpec((CategoricalFeature("row", ROWS),))

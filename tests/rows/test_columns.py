@@ -4,8 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainer.data import columns
-from trainer.data.checks import checks_of
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -13,6 +11,8 @@ from wukong_tf.config import (
     VectorFeature,
 )
 from wukong_tf.errors import DataError
+from wukong_tf.rows import columns
+from wukong_tf.rows.checks import checks_of
 
 SPEC = FeatureSpec(
     (CategoricalFeature("id", 50),),

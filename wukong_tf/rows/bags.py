@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.data.source import Batch
 from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import FeatureSpec
+from wukong_tf.rows import Batch
 
 
 @dataclasses.dataclass(frozen=True)

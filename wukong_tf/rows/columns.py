@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.data import bags, raw_values
-from trainer.data.bad_values import REFUSE, BadValues
-from trainer.data.checks import Check
-from trainer.data.source import Batch
 from wukong_tf.config import FeatureSpec
+from wukong_tf.rows import Batch, bags, raw_values
+from wukong_tf.rows.bad_values import REFUSE, BadValues
+from wukong_tf.rows.checks import Check
 
 
 def read(

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from trainer.data import raw_values
 from wukong_tf.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
+from wukong_tf.rows import raw_values
 
 NAN = float("nan")
 
