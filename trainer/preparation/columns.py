@@ -10,6 +10,8 @@ from wukong_tf.errors import ConfigError
 from wukong_tf.feature_kinds import TRANSFORMS
 
 KINDS = ("categorical", "numeric", "vector")
+NEGATIVES = ("0", "false", "f", "no", "n")
+POSITIVES = ("1", "true", "t", "yes", "y")
 RULES = ("text", "digits", "log2", "squared_log", "hour", "weekday", "weekend")
 
 
@@ -99,15 +101,17 @@ class Recipe:
     Args:
         columns: the features.
         label: column of the label. Defaults to "label".
-        negatives: raw labels that stand for 0. Defaults to ("0",).
-        positives: raw labels that stand for 1. Defaults to ("1",).
+        negatives: raw labels that stand for 0. Defaults to 0, false, f, no
+            and n.
+        positives: raw labels that stand for 1. Defaults to 1, true, t, yes
+            and y.
         group: feature whose ids are the groups of AUC. Defaults to None.
     """
 
     columns: tuple[Column, ...]
     label: str = "label"
-    negatives: tuple[str, ...] = ("0",)
-    positives: tuple[str, ...] = ("1",)
+    negatives: tuple[str, ...] = NEGATIVES
+    positives: tuple[str, ...] = POSITIVES
     group: str | None = None
 
     def __post_init__(self):
@@ -119,6 +123,7 @@ class Recipe:
                 raise ConfigError(f"column {name!r} is made twice.")
         if self.label in names:
             raise ConfigError(f"label {self.label!r} is a feature too.")
+        self._check_labels()
         if self.group is not None and self.group not in names:
             raise ConfigError(
                 f"`group` must be one of {names}; received {self.group!r}."
@@ -132,6 +137,21 @@ class Recipe:
                         f"column {column.name!r}: the columns of table "
                         f"{column.table_name!r} must agree in `{fields}`."
                     )
+
+    def _check_labels(self):
+        for field in ("negatives", "positives"):
+            texts = getattr(self, field)
+            if not texts or not all(isinstance(text, str) for text in texts):
+                raise ConfigError(
+                    f"`{field}` must hold texts, at least one; received "
+                    f"{list(texts)}."
+                )
+        if both := set(self.negatives) & set(self.positives):
+            raise ConfigError(
+                f"a label cannot stand for 0 and 1: {sorted(both)} are among "
+                f"`negatives`, {list(self.negatives)}, and `positives`, "
+                f"{list(self.positives)}; give both."
+            )
 
     def of_kind(self, kind: str) -> list[Column]:
         """The columns of one kind."""

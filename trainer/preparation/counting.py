@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from trainer.preparation import values
 from trainer.preparation.columns import Recipe
+from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import Shard
 
 _SCHEMA = pa.schema(
@@ -58,7 +59,7 @@ def count(
 
 
 def _count_table(shard, table, recipe, learn):
-    ones = int(values.labels(shard, table, recipe).sum())
+    ones = int(read_labels(shard, table, recipe).sum())
     found = Counts(table.num_rows, (table.num_rows - ones, ones))
     if not learn:
         return found

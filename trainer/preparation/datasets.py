@@ -258,6 +258,7 @@ def _frappe() -> Dataset:
     recipe = Recipe(
         _categorical(_FRAPPE, rule="digits"),
         negatives=("0", "-1"),  # libFM files write -1 for no click
+        positives=("1",),
         group="user",
     )
     return Dataset(
@@ -295,7 +296,9 @@ def _movielens() -> Dataset:
         "e1930223a5026e910ed5a48687de8af1",
         "54e8c6baff2e059fe067fb9b69e692d0",
     )
-    recipe = Recipe(_categorical(names), negatives=("0", "-1"))
+    recipe = Recipe(
+        _categorical(names), negatives=("0", "-1"), positives=("1",)
+    )
     return Dataset(
         "movielens_tags",
         (_csv_trio(recipe, md5), _libfm(recipe, names, "ml-tag.")),

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from trainer.preparation import values
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.counting import Counts
+from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
@@ -135,7 +136,7 @@ def encode(
     seen = (0, 0)
     schema = schema_of(recipe)
     for table in tables:
-        labels = values.labels(shard, table, recipe)
+        labels = read_labels(shard, table, recipe)
         columns: dict[str, pa.Array] = {LABEL: pa.array(labels)}
         for column in recipe.columns:
             if column.kind == "numeric":

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trainer.preparation import counting, encoding, shards, values
+from trainer.preparation import counting, encoding, shards
 from trainer.preparation.columns import Recipe
+from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
 from wukong_tf.config import FeatureSpec
@@ -137,7 +138,7 @@ def learn(job: Job, number: int):
     def train_rows():
         seen = (0, 0)
         for table in job.read(shard):
-            labels = values.labels(shard, table, job.recipe)
+            labels = read_labels(shard, table, job.recipe)
             mine = splitter.of_shard(number, labels, seen) == 0
             seen = encoding.with_labels(seen, labels)
             yield table.filter(pa.array(mine))

@@ -283,8 +283,8 @@ def _replace(name, old, new):
         ),
         (
             _replace("test.csv", b"1,7,21", b",7,21"),
-            "test.csv: line 2, column 'label': must be one of 0, -1, 1; "
-            "received ''",
+            "test.csv: line 2, column 'label': must be one of 0, -1, 1, "
+            "or named in the recipe's `negatives` or `positives`; received ''",
         ),
         (
             _replace("valid.csv", b"\n0,5", b"\n\n0,5"),
