@@ -16,6 +16,7 @@ FORMS = [
         "baseline_configs",
         "categorical_feature",
         "config",
+        "encodings",
         "errors",
         "feature_kinds",
         "feature_spec",

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from trainer.data.file_source import Block, FileSource, one_line
 from trainer.data.paths import prepare_hint
+from wukong_tf import encodings
 from wukong_tf.errors import DataError
 from wukong_tf.rows.checks import check_type
 
@@ -29,6 +30,7 @@ class ParquetSource(FileSource):
                 f"{path}: cannot be read as Parquet: {one_line(error)}"
                 f"{prepare_hint(path)}"
             ) from error
+        encodings.check(path, schema.metadata, self.spec)
         for check in self.checks:
             check_type(path, schema, check)
         self._metadata[path] = metadata

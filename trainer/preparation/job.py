@@ -25,6 +25,7 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
+from wukong_tf import encodings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 
@@ -236,7 +237,9 @@ def encode(job: Job, number: int):
         oov_buckets=job.oov_buckets,
         vectors=_vectors(job),
     )
-    schema = encoding.schema_of(job.recipe)
+    schema = encoding.schema_of(job.recipe).with_metadata(
+        encodings.metadata(encodings_of(job))
+    )
     rows = dict.fromkeys(SPLITS, 0)
     with contextlib.ExitStack() as stack:
         writers: dict[str, pq.ParquetWriter] = {}
@@ -267,10 +270,29 @@ def _vocabularies_in(folder, tables):
 
 def _vocabularies(job):
     """The vocabularies, read once by each process."""
-    tables = tuple(
-        (t, job.path("vocabulary", t, "parquet")) for t in job.tables
-    )
-    return _vocabularies_in(job.folder, tables)
+    return _vocabularies_in(job.folder, _paths(job))
+
+
+def _paths(job):
+    return tuple((t, job.path("vocabulary", t, "parquet")) for t in job.tables)
+
+
+def encodings_of(job: Job) -> encodings.Encodings:
+    """How the ids of each column are made, as their files note it."""
+    of_tables = _encodings_in(job.folder, _paths(job), job.oov_buckets)
+    return {
+        column.name: of_tables.get(column.table_name)
+        or encodings.of_buckets(column.buckets)
+        for column in job.recipe.of_kind("categorical")
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _encodings_in(folder, tables, oov_buckets):
+    return {
+        table: encodings.of_words(words.to_pylist(), oov_buckets)
+        for table, words in _vocabularies_in(folder, tables).items()
+    }
 
 
 def _vectors(job):

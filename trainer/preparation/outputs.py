@@ -7,6 +7,7 @@ import shutil
 from trainer.preparation import job
 from trainer.preparation.inputs import Source
 from trainer.preparation.splitting import SPLITS
+from wukong_tf import encodings
 from wukong_tf.config import FeatureSpec
 
 MANIFEST = "manifest.json"
@@ -32,6 +33,7 @@ def publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
     manifest = {
         "format": FORMAT,
         "dataset": source.name,
+        "preparation": encodings.name_of(job.encodings_of(made)),
         "min_count": made.min_count,
         "max_vocabulary": made.max_vocabulary,
         "split_rule": made.rule,
