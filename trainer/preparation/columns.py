@@ -41,6 +41,8 @@ class Column:
             bag needs it. Defaults to None.
         pooling: of a bag. Defaults to "mean".
         transform: of a number. Defaults to "log1p".
+        missing: raw value that a row without a number is read as. Defaults
+            to 0.
         size: numbers in a vector. Defaults to 0.
         key: for a vector that lies in a file of its own, the column whose
             values are its keys there. Defaults to None.
@@ -57,6 +59,7 @@ class Column:
     longest: int | None = None
     pooling: str = "mean"
     transform: str = "log1p"
+    missing: float = 0.0
     size: int = 0
     key: str | None = None
 
@@ -67,6 +70,7 @@ class Column:
         plain.check_choice(where, "rule", self.rule, RULES)
         plain.check_choice(where, "pooling", self.pooling, POOLINGS)
         plain.check_choice(where, "transform", self.transform, TRANSFORMS)
+        plain.check_float(where, "missing", self.missing)
         plain.check_int(where, "buckets", self.buckets, 0)
         plain.check_int(where, "size", self.size, 0)
         if self.longest is not None:

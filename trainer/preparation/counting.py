@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from trainer.preparation import values
 from trainer.preparation.columns import Recipe
 from trainer.preparation.labels import read_labels
+from trainer.preparation.moments import Moments
 from trainer.preparation.shards import Shard
 
 _SCHEMA = pa.schema(
@@ -26,16 +28,14 @@ class Counts:
     Args:
         rows: number of rows.
         labels: rows with label 0, and with label 1.
-        moments: by numeric column, of its transformed values: how many
-            there are, their sum, the sum of their squares, the smallest,
-            the largest; and rows without one.
+        moments: by numeric column, of its transformed values.
         missing: by categorical column, rows without a value.
         values: by table, distinct values with their counts.
     """
 
     rows: int = 0
     labels: tuple[int, int] = (0, 0)
-    moments: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    moments: dict[str, Moments] = dataclasses.field(default_factory=dict)
     missing: dict[str, int] = dataclasses.field(default_factory=dict)
     values: dict[str, pa.Table] = dataclasses.field(default_factory=dict)
 
@@ -90,17 +90,9 @@ def _count_table(shard, table, recipe, learn):
 
 
 def _moments(numbers, transform):
-    there = numbers[~np.isnan(numbers)]
     if transform == "log1p":
-        there = np.sign(there) * np.log1p(np.abs(there))
-    ends = (there.min(), there.max()) if len(there) else (np.inf, -np.inf)
-    return [
-        len(there),
-        float(there.sum()),
-        float(np.square(there).sum()),
-        *map(float, ends),
-        len(numbers) - len(there),
-    ]
+        numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
+    return Moments.of(numbers)
 
 
 def merge(one: Counts, other: Counts) -> Counts:
@@ -108,8 +100,8 @@ def merge(one: Counts, other: Counts) -> Counts:
     return Counts(
         one.rows + other.rows,
         (one.labels[0] + other.labels[0], one.labels[1] + other.labels[1]),
-        _merged(one.moments, other.moments, _add_moments),
-        _merged(one.missing, other.missing, lambda a, b: a + b),
+        _merged(one.moments, other.moments, operator.add),
+        _merged(one.missing, other.missing, operator.add),
         _merged(one.values, other.values, add_values),
     )
 
@@ -121,15 +113,6 @@ def _merged(one: Mapping, other: Mapping, add):
         else one.get(name, other.get(name))
         for name in {**one, **other}
     }
-
-
-def _add_moments(one, other):
-    return [
-        *(a + b for a, b in zip(one[:3], other[:3], strict=True)),
-        min(one[3], other[3]),
-        max(one[4], other[4]),
-        one[5] + other[5],
-    ]
 
 
 def add_values(one: pa.Table, other: pa.Table) -> pa.Table:
@@ -144,7 +127,10 @@ def write(counts: Counts, path: str):
     rest = {
         "rows": counts.rows,
         "labels": counts.labels,
-        "moments": counts.moments,
+        "moments": {
+            name: dataclasses.astuple(each)
+            for name, each in counts.moments.items()
+        },
         "missing": counts.missing,
         "tables": list(counts.values),
     }
@@ -173,7 +159,7 @@ def read(path: str, table: str | None = None) -> Counts:
         found = Counts(
             rest["rows"],
             tuple(rest["labels"]),
-            rest["moments"],
+            {name: Moments(*each) for name, each in rest["moments"].items()},
             rest["missing"],
         )
         group = 0

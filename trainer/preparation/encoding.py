@@ -1,6 +1,5 @@
 """Rows as the trainer reads them: ids, numbers and labels."""
 
-import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -83,17 +82,12 @@ def spec_of(
 
 
 def _numeric(column, moments):
-    count, total, squares, low, high, missing = moments
-    mean = total / count if count else 0.0
-    variance = squares / count - mean * mean if count else 0.0
-    stddev = math.sqrt(variance) if variance > 1e-12 else 1.0
-    del low, high
     return NumericFeature(
         column.name,
         column.transform,
-        mean=mean,
-        stddev=stddev,
-        missing=0.0 if missing else None,
+        mean=moments.mean,
+        stddev=moments.stddev or 1.0,
+        missing=float(column.missing),
     )
 
 

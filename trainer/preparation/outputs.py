@@ -61,14 +61,20 @@ def publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
 
 
 def _statistics(made, spec):
-    """Of the train rows: labels, and of each column what it holds."""
+    """Returns, of the train rows, label rate and what each column holds."""
     counts = job.learned_counts(made)
-    names = ("count", "mean", "stddev", "min", "max", "missing")
     found = {}
     for numeric in spec.numeric:
         moments = counts.moments[numeric.name]
-        numbers = [moments[0], numeric.mean, numeric.stddev, *moments[3:]]
-        found[numeric.name] = dict(zip(names, numbers, strict=True))
+        _say_constant(numeric, moments)
+        found[numeric.name] = {
+            "count": moments.count,
+            "mean": moments.mean,
+            "stddev": moments.stddev,
+            "min": moments.low if moments.count else None,
+            "max": moments.high if moments.count else None,
+            "missing": moments.missing,
+        }
     for feature in spec.categorical:
         found[feature.name] = {
             "num_ids": feature.num_ids,
@@ -79,3 +85,21 @@ def _statistics(made, spec):
         "label_rate": counts.labels[1] / counts.rows,
         "columns": found,
     }
+
+
+def _say_constant(numeric, moments):
+    """Prints if a number says nothing, or less than float32 can hold."""
+    size = max(abs(moments.low), abs(moments.high))
+    if not moments.count:
+        text = "no train row has one; mean 0 and stddev 1 stand for none"
+    elif moments.low == moments.high:
+        text = "the same in all train rows; stddev 1 stands for its 0"
+    elif moments.stddev < 2**-21 * size:
+        text = (
+            "its train rows differ by hardly more than float32 can hold at "
+            f"their size (stddev {moments.stddev:.3g} at {size:.6g}); "
+            "subtract a constant from it, or make it a category"
+        )
+    else:
+        return
+    print(f"number {numeric.name!r}: {text}")

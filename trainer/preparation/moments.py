@@ -1,0 +1,96 @@
+"""Mean and deviation of a number, exact however its rows are cut.
+
+Sums of floats depend on their order, and a difference of large ones loses
+what it should show. Here sums are integers: a float32 is a whole multiple of
+2^-172, and its square of 2^-344.
+"""
+
+import dataclasses
+import math
+from fractions import Fraction
+
+import numpy as np
+
+_BITS = 24  # of a float32's significand
+_UNIT = 172  # float32 has no smaller exponent than -148, less these bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """What is known of some rows' numbers; those of two parts can be added.
+
+    Args:
+        count: rows that have one. Defaults to 0.
+        total: their sum, in units of 2^-172. Defaults to 0.
+        squares: the sum of their squares, in units of 2^-344. Defaults to 0.
+        low: the smallest, before rounding to float32. Defaults to infinity.
+        high: the largest. Defaults to minus infinity.
+        missing: rows without one. Defaults to 0.
+    """
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    missing: int = 0
+
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> "Moments":
+        """Returns the moments of float64 numbers [N]; a NaN is missing.
+
+        They are summed as the trainer reads them, in float32.
+        """
+        there = numbers[~np.isnan(numbers)]
+        gaps = len(numbers) - len(there)
+        if not len(there):
+            return cls(missing=gaps)
+        fractions, exponents = np.frexp(there.astype(np.float32).astype(float))
+        whole = (fractions * 2**_BITS).astype(np.int64)
+        shifts = exponents + (_UNIT - _BITS)
+        squares = whole * whole
+        low_bits = squares & (2**_BITS - 1)
+        return cls(
+            len(there),
+            _shifted_sum(whole, shifts, 1),
+            _shifted_sum(low_bits, shifts, 2)
+            + (_shifted_sum(squares >> _BITS, shifts, 2) << _BITS),
+            float(there.min()),
+            float(there.max()),
+            gaps,
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Returns the moments of two parts together."""
+        return Moments(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.missing + other.missing,
+        )
+
+    @property
+    def mean(self) -> float:
+        """The mean, 0 of no numbers."""
+        return float(Fraction(self.total, max(1, self.count) << _UNIT))
+
+    @property
+    def stddev(self) -> float:
+        """The deviation, 0 only if all numbers are one in float32."""
+        if not self.count:
+            return 0.0
+        spread = self.count * self.squares - self.total**2
+        return math.sqrt(Fraction(spread, self.count**2 << 2 * _UNIT))
+
+
+def _shifted_sum(whole, shifts, times):
+    """The sum of whole * 2^(times * shifts); `whole` has at most 24 bits.
+
+    2^29 rows at once would still be summed exactly.
+    """
+    sums = np.bincount(shifts, weights=whole)
+    return sum(
+        int(part) << times * shift for shift, part in enumerate(sums) if part
+    )
