@@ -21,6 +21,7 @@ FORMS = [
         "feature_kinds",
         "feature_spec",
         "model_config",
+        "names",
         "plain",
     )
 ]

@@ -6,6 +6,7 @@ keeps its initial value.
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,13 +16,22 @@ import numpy as np
 from wukong_tf import table_rows
 from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec, ModelConfig
-from wukong_tf.embeddings.feature_embedding import scope_name
 from wukong_tf.errors import RunError
-from wukong_tf.weights import Slot, StoredRows
+from wukong_tf.feature_kinds import Task
+from wukong_tf.names import identifier
+from wukong_tf.weights import (
+    AVERAGED,
+    TABLES,
+    Slot,
+    StoredRows,
+    table_of,
+    under_current_names,
+)
 
 MakeSlots = Callable[[ModelConfig], Sequence[Slot]]
-_FIRST_KERNEL = "[/_]dense_0[/_]kernel"
-_TABLES = ("tables/", "optimizer/tables/accumulator/")
+Axes = dict[tuple[str, int], int | str]
+# Of an axis that has one entry for each task, or for each pair of rows of X_0.
+_TASKS, _SQUARE = "tasks", "square"
 
 
 @dataclasses.dataclass
@@ -90,25 +100,31 @@ def carry_over(
             f"a {new.model} cannot start from the weights of a {old.model}."
         )
     report = Report()
+    arrays = under_current_names(arrays, make_slots(_small(old)))
     rows_of = {
         name: _old_rows(old.features, new.features, name)
         for name in {f.table_name for f in new.features.categorical}
     }
     axes = row_axes(new, make_slots)
+    if _tasks(old) != _tasks(new):
+        axes |= task_axes(new, make_slots)
     for slot in slots:
-        table = _table_of(slot.name)
+        table = table_of(slot.name)
         if table is not None:
-            _carry_table(slot, table, rows_of[table], arrays, report)
+            array = arrays.get(slot.name)
+            columns = _columns(slot, old, new, array, axes)
+            rows = rows_of[table]
+            _carry_table(slot, table, rows, array, columns, report)
         else:
             _carry_array(slot, old, new, arrays, axes, report)
     known = {slot.name for slot in slots}
     for name in arrays:
         if name in known:
             continue
-        table = _table_of(name)
+        table = table_of(name)
         if table is None:
             report.dropped.append(name)
-        elif name.startswith(_TABLES[0]):
+        elif name.startswith(TABLES[0]):
             report.tables[table] = (0, 0, len(arrays[name]))
     if not report.matched and not any(m for m, _, _ in report.tables.values()):
         raise RunError(
@@ -116,14 +132,6 @@ def carry_over(
             "width and no array of the same shape."
         )
     return report
-
-
-def _table_of(name):
-    """The table whose rows, or their state, an array holds."""
-    for prefix in _TABLES:
-        if name.startswith(prefix):
-            return name[len(prefix) :]
-    return None
 
 
 def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
@@ -165,25 +173,37 @@ def _first(spec, table) -> CategoricalFeature | Any:
     return next(iter(stated or features), None)
 
 
-def _carry_table(slot, table, rows, arrays, report):
-    array = arrays.get(slot.name)
-    fits = array is not None and array.shape[1:] == slot.shape[1:]
-    if array is None or not fits:
-        if slot.name.startswith(_TABLES[0]):
+def _carry_table(slot, table, rows, array, columns, report):
+    """Carries rows of a table over, or of their state.
+
+    Args:
+        slot: the table's.
+        table: its name.
+        rows: for each of its rows, that of the array, or -1.
+        array: the other model's, or None.
+        columns: (columns here, columns there) that match, or None where
+            the array does not fit.
+        report: what was carried over.
+    """
+    if array is None or columns is None:
+        if slot.name.startswith(TABLES[0]):
             dropped = 0 if array is None else len(array)
             report.tables[table] = (0, slot.shape[0], dropped)
         return
     first = slot.rows[0]
+    here, there = columns
 
     def values(start, stop):
         found = table_rows.read(slot.variable, first + start, first + stop)
         old = rows[start:stop]
         found = np.array(found)
-        found[old >= 0] = array[old[old >= 0]]
+        kept = found[old >= 0]
+        kept[here] = array[old[old >= 0]][there]
+        found[old >= 0] = kept
         return found
 
     table_rows.write(slot.variable, slot.rows, values)
-    if slot.name.startswith(_TABLES[0]):
+    if slot.name.startswith(TABLES[0]):
         matched = int((rows >= 0).sum())
         used = len(np.unique(rows[rows >= 0]))
         report.tables[table] = (
@@ -191,6 +211,23 @@ def _carry_table(slot, table, rows, arrays, report):
             len(rows) - matched,
             len(array) - used,
         )
+
+
+def _columns(slot, old, new, array, axes):
+    """Indices of a table's columns, here and there, or None."""
+    if array is None or len(array.shape) != len(slot.shape):
+        return None
+    # A number of rows of their own: rows are matched by their values.
+    shape = (slot.shape[0], *array.shape[1:])
+    places = _places(slot.name, axes, old, new, shape, slot.shape)
+    if places is None:
+        return None
+    every = slice(None)
+    here, there = (
+        (every, *(every if p is None else p for p in side))
+        for side in ([p[0] for p in places[1:]], [p[1] for p in places[1:]])
+    )
+    return here, there
 
 
 def _carry_array(slot, old, new, arrays, axes, report):
@@ -241,7 +278,8 @@ def _places(name, axes, old, new, old_shape, new_shape):
             found.append((None, None))
             continue
         block = axes.get((name, axis), 1)
-        if block == "square":
+        block = 1 if block == _TASKS else block
+        if block == _SQUARE:
             theirs = [(a, b) for a in theirs for b in theirs]
             mine = [(a, b) for a in mine for b in mine]
             block = 1
@@ -261,20 +299,35 @@ def _places(name, axes, old, new, old_shape, new_shape):
 
 def _labels(name, axis, axes, old, new):
     """What stands along an axis, in the other model and in this one."""
+    if axes.get((name, axis)) == _TASKS:
+        return _tasks(old), _tasks(new)
     if (name, axis) in axes:
         return row_labels(old), row_labels(new)
-    if axis == 0 and re.search(f"(^|[/_])numeric{_FIRST_KERNEL}", name):
+    if axis == 0 and _is_first_kernel(new.model, name, "numeric"):
         return tuple(
             [feature.name for feature in config.features.numeric]
             for config in (old, new)
         )
     for group in new.features.embedding_groups:
-        pattern = f"group_{re.escape(scope_name(group.name))}{_FIRST_KERNEL}"
-        if axis == 0 and re.search(pattern, name):
+        layer = f"group_{identifier(group.name)}"
+        if axis == 0 and _is_first_kernel(new.model, name, layer):
             return tuple(
                 _group_columns(config, group.name) for config in (old, new)
             )
     return None, None
+
+
+def _is_first_kernel(model, name, layer):
+    """Whether an array is of the first kernel of a layer of the embedding."""
+    path = ("feature_embedding", layer, "dense_0", "kernel")
+    # An optimizer writes the path with "_", after the model's own name.
+    flat = rf"optimizer/[^/]+/{model}_{re.escape('_'.join(path))}_[a-z]+"
+    paths = rf"(dense|{re.escape(AVERAGED[:-1])})/{re.escape('/'.join(path))}"
+    return re.fullmatch(f"{paths}|{flat}", name) is not None
+
+
+def _tasks(config):
+    return [task.name for task in config.features.tasks]
 
 
 def _group_columns(config, group):
@@ -306,9 +359,7 @@ def row_labels(config: ModelConfig) -> list[tuple]:
     return labels
 
 
-def row_axes(
-    config: ModelConfig, make_slots: MakeSlots
-) -> dict[tuple[str, int], int | str]:
+def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
     """Which axes of which arrays belong to rows of X_0.
 
     Found by building the model over small tables, and again with one and
@@ -320,12 +371,12 @@ def row_axes(
     """
     rows = len(row_labels(config))
     few = {s.name: s.shape for s in make_slots(_small(config, 0))}
-    found: dict[tuple[str, int], int | str] = {}
+    found: Axes = {}
     # Some arrays are not there where rows of X_0 are as many as others.
     for more in (1, 2):
         many = {s.name: s.shape for s in make_slots(_small(config, more))}
         for name, shape in few.items():
-            if _table_of(name) is not None or name not in many:
+            if table_of(name) is not None or name not in many:
                 continue
             for axis, size in enumerate(shape):
                 larger = many[name][axis]
@@ -334,12 +385,37 @@ def row_axes(
                 if size % rows == 0 and larger * rows == size * (rows + more):
                     found[name, axis] = size // rows
                 elif size == rows**2 and larger == (rows + more) ** 2:
-                    found[name, axis] = "square"
+                    found[name, axis] = _SQUARE
     return found
 
 
-def _small(config, more):
-    """The configuration over tables of a few rows, and a feature more."""
+def task_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
+    """Returns the axes of arrays that have one entry for each task.
+
+    Found by building the model over small tables, and again with a task
+    more.
+    """
+    tasks = config.features.tasks
+    (name,) = _unused(config.features, "task", 1)
+    few = _small(config)
+    many = dataclasses.replace(
+        few,
+        features=dataclasses.replace(
+            few.features, tasks=(*tasks, Task(name, label=name))
+        ),
+    )
+    shapes = {slot.name: slot.shape for slot in make_slots(many)}
+    return {
+        (slot.name, axis): _TASKS
+        for slot in make_slots(few)
+        for axis, size in enumerate(slot.shape)
+        if size == len(tasks)
+        and shapes.get(slot.name, slot.shape)[axis] == size + 1
+    }
+
+
+def _small(config, more=0):
+    """The configuration over tables of a few rows, and features more."""
     spec = config.features
     categorical = [
         dataclasses.replace(
@@ -354,10 +430,21 @@ def _small(config, more):
         )
         for feature in spec.categorical
     ]
-    categorical += [CategoricalFeature(f"_more_{i}", 4) for i in range(more)]
+    categorical += [
+        CategoricalFeature(name, 4) for name in _unused(spec, "feature", more)
+    ]
     return dataclasses.replace(
         config,
         features=dataclasses.replace(
             spec, categorical=tuple(categorical), group=None
         ),
     )
+
+
+def _unused(spec, kind, count):
+    """Names that no column and no task of a spec has."""
+    taken = {*spec.columns, *(task.name for task in spec.tasks)}
+    taken |= {feature.table_name for feature in spec.categorical}
+    names = (f"{kind}_{number}" for number in itertools.count())
+    free = (name for name in names if name not in taken)
+    return list(itertools.islice(free, count))

@@ -16,8 +16,10 @@ import numpy as np
 
 from wukong_tf import table_rows
 from wukong_tf.errors import RunError
+from wukong_tf.names import without_digests
 
 AVERAGED = "optimizer/average/"  # weights in training, beside averages
+TABLES = ("tables/", "optimizer/tables/accumulator/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,14 @@ def optimizer_slots(model, groups) -> list[Slot]:
     return _numbered(slots)
 
 
+def table_of(name: str) -> str | None:
+    """Returns the table whose rows, or their state, an array holds."""
+    for prefix in TABLES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return None
+
+
 def training_slots(model, groups) -> list[Slot]:
     """All arrays of a run: those of its model and of its optimizers.
 
@@ -123,6 +133,53 @@ class Trained(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+
+class Renamed(Mapping[str, np.ndarray]):
+    """Arrays under other names.
+
+    Args:
+        arrays: the arrays.
+        names: new name to the name in `arrays`; other arrays keep theirs.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], names: Mapping[str, str]
+    ):
+        self._arrays = arrays
+        self._names = names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[self._names.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        new = {old: name for name, old in self._names.items()}
+        return (new.get(name, name) for name in self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def under_current_names(
+    arrays: Mapping[str, np.ndarray], slots: Iterable[Slot]
+) -> Mapping[str, np.ndarray]:
+    """Returns a checkpoint's arrays under the names that slots have now.
+
+    Earlier versions named layers by the stems of identifiers alone, and
+    numbered those of equal stems in their order.
+
+    Args:
+        arrays: canonical arrays of any version.
+        slots: of the model that wrote them, in its order.
+    """
+    names = [slot.name for slot in slots if table_of(slot.name) is None]
+    marked = [name for name in names if name != without_digests(name)]
+    if all(n in arrays for n in marked if n.startswith("dense/")):
+        return arrays
+    return Renamed(
+        arrays,
+        dict(zip(names, _unique(map(without_digests, names)), strict=True)),
+    )
 
 
 class StoredRows:
@@ -184,6 +241,7 @@ def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
             assigned then.
     """
     slots = list(slots)
+    arrays = under_current_names(arrays, slots)
     for slot in slots:
         if slot.name not in arrays:
             raise RunError(f"the checkpoint has no array {slot.name!r}.")
@@ -235,11 +293,19 @@ def _stable_path(variable):
 
 def _numbered(slots):
     """Slots of the same name, such as seed states, told apart by order."""
+    names = _unique(slot.name for slot in slots)
+    return [
+        dataclasses.replace(slot, name=name)
+        for slot, name in zip(slots, names, strict=True)
+    ]
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """Returns the names, with ":1" and so on at those that come again."""
     seen: collections.Counter[str] = collections.Counter()
     result = []
-    for slot in slots:
-        count = seen[slot.name]
-        seen[slot.name] += 1
-        name = f"{slot.name}:{count}" if count else slot.name
-        result.append(dataclasses.replace(slot, name=name))
+    for name in names:
+        count = seen[name]
+        seen[name] += 1
+        result.append(f"{name}:{count}" if count else name)
     return result

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ from trainer.preparation.splitting import SPLITS, Part, Splitter
 from wukong_tf import encodings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
+from wukong_tf.names import file_name
 
 ROW_GROUP_ROWS = 65_536
 
@@ -67,8 +67,7 @@ class Job:
         """Where a result lies."""
         if isinstance(name, int):
             name = f"{name:05d}"
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-        return os.path.join(self.folder, kind, f"{name}.{ending}")
+        return os.path.join(self.folder, kind, f"{file_name(name)}.{ending}")
 
     @property
     def divides(self) -> bool:

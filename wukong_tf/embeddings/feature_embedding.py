@@ -1,7 +1,6 @@
 """From a batch of features to X_0, the embeddings that Wukong interacts."""
 
 import dataclasses
-import re
 from collections.abc import Collection, Sequence
 
 import keras
@@ -15,6 +14,7 @@ from wukong_tf.embeddings.unit_dropout import UnitDropout
 from wukong_tf.feature_kinds import EmbeddingGroup
 from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.layers import MLP
+from wukong_tf.names import identifier
 
 
 class FeatureEmbedding(keras.layers.Layer):
@@ -124,7 +124,8 @@ class FeatureEmbedding(keras.layers.Layer):
                 self.projections[name] = self._projection(name, widths[name])
         self.group_mlps = []
         for group in self.spec.embedding_groups:
-            mlp = self._mlp(f"group_{group.name}", group, group.mlp_units)
+            name = f"group_{identifier(group.name)}"
+            mlp = self._mlp(name, group, group.mlp_units)
             members = self._members(group)
             mlp.build((None, sum(widths[feature.name] for feature in members)))
             self.group_mlps.append(mlp)
@@ -134,7 +135,7 @@ class FeatureEmbedding(keras.layers.Layer):
             self.numeric_mlp.build((None, len(self.spec.numeric)))
         self.vector_mlps = []
         for vector in self.spec.vector:
-            name = f"vector_{vector.name}"
+            name = f"vector_{identifier(vector.name)}"
             mlp = self._mlp(name, vector, self.bottom_mlp_units)
             mlp.build((None, vector.size))
             self.vector_mlps.append(mlp)
@@ -149,7 +150,7 @@ class FeatureEmbedding(keras.layers.Layer):
             use_bias=False,
             kernel_initializer="lecun_normal",
             dtype=self.dtype_policy,
-            name=scope_name(f"projection_{feature}"),
+            name=f"projection_{identifier(feature)}",
         )
         projection.build((None, width))
         return projection
@@ -160,7 +161,7 @@ class FeatureEmbedding(keras.layers.Layer):
         return MLP(
             (*units, rows * self.embedding_dim),
             dtype=self.dtype_policy,
-            name=scope_name(name),
+            name=name,
         )
 
     def _members(self, group: EmbeddingGroup) -> list[CategoricalFeature]:
@@ -301,11 +302,6 @@ def _one_row_each(spec: FeatureSpec) -> FeatureSpec:
         ),
         embedding_groups=(),
     )
-
-
-def scope_name(name: str) -> str:
-    """A name for a layer, with "_" for what TensorFlow takes in no scope."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def stack_columns(inputs, features):

@@ -4,9 +4,10 @@ import keras
 from keras import ops
 
 from wukong_tf.config import EmbeddingModelConfig
-from wukong_tf.embeddings.feature_embedding import FeatureEmbedding, scope_name
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.layers import MLP, arguments
 from wukong_tf.models.click_model import ClickModel
+from wukong_tf.names import identifier
 
 
 class EmbeddingModel(ClickModel):
@@ -71,7 +72,7 @@ class EmbeddingModel(ClickModel):
                 (*units, 1),
                 dropout=self.config.dropout,
                 dtype=self.dtype_policy,
-                name=scope_name(f"head_{task.name}"),
+                name=f"head_{identifier(task.name)}",
             )
             for task in self.config.features.tasks
         ]

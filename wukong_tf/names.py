@@ -1,0 +1,81 @@
+"""Names that users write, as identifiers where something else needs one.
+
+Requests, metrics and files of rows keep the user's names. Layers and files on
+disk get an identifier: of the name, whatever stands next to it, so that it
+stays the same when columns or tasks are added, dropped or moved.
+"""
+
+import hashlib
+import keyword
+import re
+from collections.abc import Iterable
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+_FILE = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,99}")
+_ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_HASHED_ARGUMENT = re.compile(r".*_[0-9a-f]{16}")
+_OTHER = re.compile(r"[^A-Za-z0-9_.-]")
+_DIGEST = re.compile(r">[0-9a-f]{16}")
+_OF_FUNCTIONS = ("self", "raw_columns")
+_STEM = 32  # characters of a name that a file or an argument shows
+
+
+def identifier(name: str) -> str:
+    """Returns the part of a layer's name that stands for `name`.
+
+    A name of ASCII letters, digits, "_", "." and "-" is its own identifier.
+    Any other has "_" for all else, then ">" and 16 hexadecimal digits of the
+    name's SHA-256, which no name of the first kind has.
+
+    Example:
+        >>> identifier("user_id"), identifier("user id")
+        ('user_id', 'user_id>9b55b418959c4926')
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    return f"{_OTHER.sub('_', name)}>{_digest(name)}"
+
+
+def without_digests(text: str) -> str:
+    """Returns `text`, which holds identifiers, with only their stems.
+
+    Runs of earlier versions named their layers so, though several names have
+    one stem.
+    """
+    return _DIGEST.sub("", text)
+
+
+def file_name(name: str) -> str:
+    """Returns the stem of a file's name that stands for `name`.
+
+    It holds at most 100 ASCII characters and none in upper case, as some
+    file systems see no difference there. A name that does so itself, and
+    does not begin with a dot, is its own stem.
+    """
+    if _FILE.fullmatch(name):
+        return name
+    stem = _OTHER.sub("_", name[:_STEM]).lower().lstrip(".")
+    return f"{stem}~{_digest(name)}"
+
+
+def argument(name: str) -> str:
+    """Returns the name of a function's argument that stands for `name`.
+
+    An identifier of Python and of TensorFlow, none in upper case, as
+    TensorFlow sees no difference there.
+    """
+    taken = keyword.iskeyword(name) or name in _OF_FUNCTIONS
+    if _ARGUMENT.fullmatch(name) and not taken:
+        if not _HASHED_ARGUMENT.fullmatch(name):
+            return name
+    stem = re.sub("[^a-z0-9]+", "_", name.lower())[:_STEM].strip("_")
+    return f"input_{stem}_{_digest(name)}"
+
+
+def listed(names: Iterable[str]) -> dict[str, str]:
+    """Returns the identifiers of the names that are not their own."""
+    return {name: i for name in names if (i := identifier(name)) != name}
+
+
+def _digest(name):
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
