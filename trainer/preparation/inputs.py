@@ -56,6 +56,10 @@ def find(values) -> Source:
             )
     known = datasets.dataset(values.dataset, values.integer_rule)
     form, files = known.find(folder)
+    for file in files:
+        if not shards.has_rows(file):
+            split = "" if file.split == "all" else f"{file.split} "
+            raise DataError(f"{file.path}: there are no {split}rows.")
     recipe, vectors = form.recipe, {}
     for column, name in SIDE_FILES.get(known.name, {}).items():
         path = os.path.join(folder, name)
@@ -71,23 +75,15 @@ def find(values) -> Source:
 
 
 def _generic(values, folder):
-    if not os.path.isdir(folder):
-        raise DataError(f"--input={folder}: there is no such directory.")
-    files: list[InputFile] = []
-    for split in SPLITS:
-        for ending in ENDINGS[values.dataset]:
-            for path in sorted(glob.glob(os.path.join(folder, f"{split}*"))):
-                if path.endswith(ending):
-                    delimiter = "\t" if ".tsv" in ending else ","
-                    layout = None
-                    if values.dataset == "csv":
-                        layout = Layout(delimiter)
-                    files.append(InputFile(path, split, layout))
+    files = _listed(values.dataset, folder)
     if not any(file.split == "train" for file in files):
         raise DataError(
             f"--input={folder}: there is no train file; looked for "
             f"{', '.join(f'train*{e}' for e in ENDINGS[values.dataset])}."
         )
+    files = _with_rows(files)
+    if not any(file.split == "train" for file in files):
+        raise DataError(f"--input={folder}: there are no train rows.")
     # Without valid rows, each 20th train row is one.
     rule = "files" if any(f.split == "valid" for f in files) else "every"
     if values.recipe:
@@ -102,19 +98,54 @@ def _generic(values, folder):
     return Source(values.dataset, recipe, tuple(files), rule, 1, {})
 
 
-def _inferred(values, files):
-    (first, *_) = shards.plan(files[:1], 2**24)
-    names = first.names
-    if names is None:
-        import pyarrow.parquet as pq
+def _listed(dataset, folder):
+    """The files of a log, those of each split by name."""
+    if not os.path.isdir(folder):
+        raise DataError(f"--input={folder}: there is no such directory.")
+    files: list[InputFile] = []
+    for split in SPLITS:
+        for ending in ENDINGS[dataset]:
+            pattern = os.path.join(glob.escape(folder), f"{split}*{ending}")
+            for path in sorted(glob.glob(pattern)):
+                layout = None
+                if dataset == "csv":
+                    layout = Layout("\t" if ".tsv" in ending else ",")
+                files.append(InputFile(path, split, layout))
+    paths = [file.path for file in files]
+    for path in paths:
+        if f"{path}.gz" in paths:
+            raise DataError(
+                f"{path}: stands there compressed too, and its rows would "
+                "count twice; remove one of both."
+            )
+    return files
 
-        names = pq.read_schema(first.path).names
-    rows = next(shards.read(first, names), None)
-    if rows is None or not rows.num_rows:
-        raise DataError(f"{first.path}: there are no rows.")
-    return inference.infer(
-        rows.drop_columns("_place"),
-        label=values.label,
-        separator=values.separator,
-        where=first.path,
-    )
+
+def _with_rows(files):
+    """The files that hold rows; the others, as empty parts, are printed."""
+    found = []
+    for file in files:
+        if shards.has_rows(file):
+            found.append(file)
+        else:
+            print(f"{file.path}: there are no rows; it is left out")
+    return found
+
+
+def _inferred(values, files):
+    for file in files:
+        first = shards.plan([file], 2**24)[0]
+        names = first.names
+        if names is None:
+            import pyarrow.parquet as pq
+
+            names = pq.read_schema(first.path).names
+        rows = next(shards.read(first, names), None)
+        if rows is not None and rows.num_rows:
+            return inference.infer(
+                rows.drop_columns("_place"),
+                label=values.label,
+                separator=values.separator,
+                where=first.path,
+            )
+    raise DataError(f"--input={values.input}: there are no rows.")

@@ -110,6 +110,27 @@ def plan(files: Sequence[InputFile], shard_bytes: int) -> list[Shard]:
     return shards
 
 
+def has_rows(file: InputFile) -> bool:
+    """Returns whether a file holds more than a header and blank lines.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        if file.layout is None:
+            with pq.ParquetFile(file.path) as parquet:
+                return parquet.metadata.num_rows > 0
+        with _opened(file.path) as stream:
+            # A header may stand in a file again, as where files were joined.
+            header = b"" if file.layout.names else stream.readline(_LINE)
+            while line := stream.readline(_LINE):
+                if line.strip() not in (b"", header.strip()):
+                    return True
+        return False
+    except (OSError, pa.ArrowException, EOFError) as error:
+        raise DataError(f"{file.path}: {_one_line(error)}") from error
+
+
 def _ranges(file, shard_bytes):
     if file.layout is None:
         return None, _row_groups(file.path, shard_bytes)
