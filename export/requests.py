@@ -115,6 +115,9 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
         padded = np.full((len(values), feature.ids_per_row), padding, dtype)
         for row, bag in enumerate(values):
             bag = bag or []
+            if feature.raw and not feature.weights:
+                bag = [v for v in bag if v not in (None, "", padding)]
+            bag = bag[: feature.ids_per_row]
             padded[row, : len(bag)] = bag
         found[name] = padded
     return found

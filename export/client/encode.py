@@ -17,7 +17,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -71,9 +71,11 @@ class Encoder:
 
         Args:
             rows: each a dict of column name to its value: a string, a
-                number, a list of them for a bag, its weights or a vector. A
+                number, a list of them for a bag, its weights or a vector.
+                Integers and their decimal texts stand for one another. A
                 value that is not there, or None, is missing: that holds for
-                features with `raw`, for bags, and for numbers.
+                features with `raw`, for bags, and for numbers. Of a bag the
+                first `max_ids` values that are not missing count.
 
         Returns:
             dict of input name to int64 [B] or [B, max_ids], and float32 [B],
@@ -113,22 +115,23 @@ class Encoder:
         for number, row in enumerate(rows):
             bag = row.get(name)
             bag = [] if bag is None else bag
-            if isinstance(bag, str) or len(bag) > size:
-                _refuse(number, name, f"a list of at most {size} values", bag)
-            ids[number, : len(bag)] = [
-                self._id(feature, value, number) for value in bag
-            ]
+            if isinstance(bag, str | bytes):
+                _refuse(number, name, "a list", bag)
+            found = [self._id(feature, value, number) for value in bag]
             if feature.get("weights"):
                 given = row.get(feature["weights"])
                 given = [] if given is None else given
                 if len(given) != len(bag):
                     rule = f"one weight for each of {len(bag)} values"
                     _refuse(number, feature["weights"], rule, given)
-                weights[number, : len(given)] = given
-        found = {name: ids}
+                weights[number, : len(given)] = given[:size]
+            elif feature.get("raw") and len(found) > size:
+                found = [each for each in found if each != PADDING_ID]
+            ids[number, : len(found)] = found[:size]
+        inputs = {name: ids}
         if feature.get("weights"):
-            found[feature["weights"]] = weights
-        return found
+            inputs[feature["weights"]] = weights
+        return inputs
 
     def _id(self, feature, value, number) -> int:
         raw = feature.get("raw")
@@ -142,21 +145,16 @@ class Encoder:
             return missing
         if raw == "float":
             return self._bucket(feature, value, number)
-        if raw == "int64":
-            whole = isinstance(value, int | np.integer)
-            if not whole or isinstance(value, bool):
-                _refuse(number, feature["name"], "an integer", value)
-            if value == feature.get("missing_value", -1):
-                return missing
-            text = str(int(value))
-        else:
-            if isinstance(value, bytes):
-                value = value.decode()
-            if not isinstance(value, str):
-                _refuse(number, feature["name"], "a string", value)
-            if not value:
-                return missing
-            text = value
+        text = _text(value)
+        if text is None or raw == "int64" and text and not _is_int64(text):
+            rule = "a string or an integer"
+            if raw == "int64":
+                rule = "an integer that int64 can hold"
+            _refuse(number, feature["name"], rule, value)
+        if not text:
+            return missing
+        if raw == "int64" and int(text) == feature.get("missing_value", -1):
+            return missing
         places = self._places.get(_table(feature))
         if places is None:
             buckets = feature["num_ids"] - OOV_ID
@@ -313,6 +311,23 @@ def _table(feature):
     return feature.get("table") or feature["name"]
 
 
+def _text(value) -> str | None:
+    """A string or an integer as text, or None for others."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    return value if isinstance(value, str) else None
+
+
+def _is_int64(text) -> bool:
+    """Whether a text is the decimal text of an integer that int64 holds."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        return False
+    return str(int(text)) == text and -(2**63) <= int(text) < 2**63
+
+
 def _number(name, value, number):
     if value is None:
         return np.nan
@@ -334,7 +349,7 @@ def _vectors(name, size, rows):
     return vectors
 
 
-def _refuse(number, name, rule, value):
+def _refuse(number, name, rule, value) -> NoReturn:
     raise ValueError(
         f"row {number} (from 0), column {name!r}: must be {rule}; received "
         f"{value!r}."

@@ -70,9 +70,13 @@ def _cut(column, feature):
     """Logged values; a bag that is too long is cut as it was read."""
     if not feature.pooling:
         return column
-    rows = [(row or [])[: feature.max_ids] for row in column.to_pylist()]
+    gone = (None, "", feature.missing_value if feature.raw == "int64" else "")
+    rows = [
+        [value for value in row or () if value not in gone]
+        for row in column.to_pylist()
+    ]
     return pa.array(
-        [[value for value in row if value is not None] for row in rows],
+        [row[: feature.max_ids] for row in rows],
         pa.list_(column.type.value_type),
     )
 

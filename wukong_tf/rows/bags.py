@@ -22,7 +22,7 @@ class Padded:
         given: bool [N, size], True where a number was given.
         gaps: bool [N, size], True where a null was given in its place.
         lengths: of the lists, int64 [N], also of those that are longer than
-            `size`, of which the first numbers are kept.
+            `size`, of which the first numbers are in `values`.
     """
 
     values: np.ndarray
@@ -67,6 +67,7 @@ def padded(array: pa.Array, size: int, padding: float) -> Padded:
 def match_weights(
     spec: FeatureSpec,
     batch: Batch,
+    table: pa.Table,
     tell: Callable[[int, str, str, int], None],
 ):
     """Holds weights to their bags, and makes those of padding 0.
@@ -74,19 +75,30 @@ def match_weights(
     Args:
         spec: the columns.
         batch: columns by name; weights are NaN here where none was given.
+        table: the same rows as they were logged; of lists that are longer
+            than `max_ids`, `batch` has the first values.
         tell: called with a row, weights column, what it holds, and the
             number of such rows, where rows have more or fewer weights than
             ids. Unless it raises, their bags become empty.
     """
-    weighted = {f.name: f.weights for f in spec.categorical if f.weights}
-    for bag, name in weighted.items():
+    weighted = {f.name: f for f in spec.categorical if f.weights}
+    for bag, feature in weighted.items():
+        name = feature.weights or ""
         ids = (batch[bag] != PADDING_ID).sum(axis=1)
         given = (~np.isnan(batch[name])).sum(axis=1)
+        logged = np.stack([_lengths(table[bag]), _lengths(table[name])])
+        long = (logged > feature.ids_per_row).any(axis=0)
+        ids, given = np.where(long, logged, [ids, given])
         wrong = ids != given
         if wrong.any():
             row = int(np.argmax(wrong))
             text = f"{given[row]} weights for {ids[row]} ids"
             tell(row, name, text, int(wrong.sum()))
             batch[bag][wrong] = PADDING_ID
-    for name in set(weighted.values()):
+    for name in {feature.weights or "" for feature in weighted.values()}:
         batch[name] = np.nan_to_num(batch[name], copy=False, nan=0.0)
+
+
+def _lengths(array):
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    return lengths.to_numpy().astype(np.int64)

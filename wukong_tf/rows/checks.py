@@ -29,7 +29,9 @@ class Check:
         holds: from values [N], or vectors [N, size], to bool [N].
         instead: what a bad value is read as, where it is no error.
         size: floats in a vector; None for a column of single values.
-        max_size: most numbers in a list; None for other columns.
+        max_size: numbers of a list that are read, its first; None for other
+            columns.
+        weighted: whether each value of a list has a weight.
         padding: what stands after a list's last number.
         may_be_null: whether a row may have no value, which becomes NaN.
         encode: from raw values to ids, nulls staying null; None for a column
@@ -46,6 +48,7 @@ class Check:
     instead: float
     size: int | None = None
     max_size: int | None = None
+    weighted: bool = False
     padding: float = 0.0
     may_be_null: bool = False
     encode: Callable[[pa.Array], pa.Array] | None = None
@@ -158,7 +161,7 @@ def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
     types, of_type = what, has_type
     if feature.pooling:
         types = f"lists of {what}"
-        rule = f"a list of at most {feature.max_ids} values, each {rule}"
+        rule = f"a list, each value {rule}"
 
         def of_type(kind):
             return _is_list(kind) and has_type(kind.value_type)
@@ -173,6 +176,7 @@ def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
         lambda values: values >= 0,
         instead=feature.missing_id,
         max_size=feature.max_ids,
+        weighted=feature.weights is not None,
         encode=lambda array: raw_values.ids(array, feature, lookups),
         missing=feature.missing_id,
     )
@@ -184,7 +188,7 @@ def _bags(name, num_ids, max_ids):
         "lists of integers",
         lambda kind: _is_list(kind) and pa.types.is_integer(kind.value_type),
         np.int32,
-        f"a list of at most {max_ids} ids, each at least 1 and below {num_ids}",
+        f"a list of ids, each at least 1 and below {num_ids}",
         lambda values: (values >= 1) & (values < num_ids),
         instead=0,
         max_size=max_ids,
@@ -197,7 +201,7 @@ def _bag_weights(name, max_ids):
         "lists of numbers",
         _is_vector,
         np.float32,
-        f"a list of at most {max_ids} finite weights of at least 0",
+        "a list of finite weights of at least 0",
         lambda values: np.isfinite(values) & (values >= 0),
         instead=NAN,
         max_size=max_ids,

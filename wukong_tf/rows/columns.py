@@ -52,14 +52,14 @@ def read(
         return _read_lists(whole, check, tell)
     if check.size is not None:
         return _read_vectors(whole, check, tell)
-    if check.encode is not None:
-        whole = pc.fill_null(check.encode(whole), check.missing)
     return _read_values(whole, check, tell)
 
 
 def _read_values(array, check, tell):
     """Single values as [N]."""
-    gaps = None
+    gaps, logged = None, array
+    if check.encode is not None:
+        array = pc.fill_null(check.encode(array), check.missing)
     if pa.types.is_float16(array.type) and array.null_count:
         array = array.cast(pa.float32())
     if check.may_be_null:
@@ -77,23 +77,24 @@ def _read_values(array, check, tell):
         good &= ~gaps
     if good.all():
         return values
-    tell(
-        ~good,
-        lambda row: "no value" if gaps is not None and gaps[row] else raw[row],
-    )
+
+    def shown(row):
+        if gaps is not None and gaps[row]:
+            return "no value"
+        return raw[row] if check.encode is None else repr(logged[row].as_py())
+
+    tell(~good, shown)
     values = values.copy()
     values[~good] = check.instead
     return values
 
 
 def _read_lists(array, check, tell):
-    """Lists of numbers as [N, max_size], padded."""
+    """The first numbers of lists as [N, max_size], padded."""
+    logged = array
     if check.encode is not None:
-        array = raw_values.encode_lists(array, check.encode)
+        array = raw_values.encode_lists(array, check.encode, check.weighted)
     found = bags.padded(array, check.max_size, check.padding)
-    long = found.lengths > check.max_size
-    if long.any():
-        tell(long, lambda row: f"{found.lengths[row]} numbers")
     gaps = found.gaps.any(axis=1)
     if gaps.any():
         tell(gaps, lambda row: "a list with a gap")
@@ -102,7 +103,13 @@ def _read_lists(array, check, tell):
     good = check.holds(found.values) & check.holds(values)
     wrong = (there & ~good).any(axis=1)
     if wrong.any():
-        tell(wrong, lambda row: found.values[row][found.given[row]])
+
+        def shown(row):
+            if check.encode is not None:
+                return logged[row].as_py()
+            return found.values[row][found.given[row]]
+
+        tell(wrong, shown)
     if gaps.any() or wrong.any():
         values = np.where(there & good, values, check.dtype(check.padding))
     return values
@@ -174,29 +181,13 @@ def read_table(
         # A column with two roles is kept as the first, a feature.
         for check in reversed(rules)
     }
-    match_weights(where, first_row, spec, batch, bad)
-    return batch
-
-
-def match_weights(
-    where: str,
-    first_row: int,
-    spec: FeatureSpec,
-    batch: Batch,
-    bad: BadValues = REFUSE,
-):
-    """Holds the weights in `batch` to their bags; see `bags.match_weights`.
-
-    Raises:
-        DataError: as `bad` says, naming file, row, column, rule and what
-            came.
-    """
 
     def tell(row, name, value, rows):
         rule = "one weight for each id of its bag"
         bad.found(where, first_row + row, name, rule, value, rows)
 
-    bags.match_weights(spec, batch, tell)
+    bags.match_weights(spec, batch, table, tell)
+    return batch
 
 
 def _cast(values, dtype):

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import CategoricalFeature
 from wukong_tf.features import Lookups
 
@@ -64,12 +65,26 @@ def ids(
     return pa.array(found).take(array.indices)
 
 
-def encode_lists(array: pa.Array, encode) -> pa.Array:
-    """A list array whose values are ids; a null list is an empty one."""
+def encode_lists(array: pa.Array, encode, weighted: bool) -> pa.Array:
+    """Returns a list array whose values are ids; a null list is an empty one.
+
+    Args:
+        array: lists of raw values.
+        encode: from an array of them to ids.
+        weighted: whether each value has a weight, so that a missing one
+            cannot be left out; otherwise it is.
+    """
     lengths = pc.fill_null(pc.list_value_length(array), 0)
-    ends = np.cumsum(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
-    offsets = pa.array(np.concatenate([[0], ends]), pa.int64())
-    return pa.LargeListArray.from_arrays(offsets, encode(array.flatten()))
+    lengths = lengths.to_numpy(zero_copy_only=False)
+    ids = encode(array.flatten())
+    if not weighted:
+        there = pc.fill_null(pc.not_equal(ids, PADDING_ID), False)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        rows = rows[there.to_numpy(zero_copy_only=False)]
+        lengths = np.bincount(rows, minlength=len(lengths))
+        ids = ids.filter(there)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), ids)
 
 
 def _looked_up(feature, lookups, values) -> np.ndarray:

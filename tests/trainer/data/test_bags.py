@@ -81,12 +81,30 @@ def test_rows_are_the_same_wherever_reading_starts(tmp_path):
             np.testing.assert_array_equal(one[name], other[name])
 
 
+def test_of_a_long_bag_the_first_ids_count(tmp_path):
+    long = [[1, 5], [4, 3, 2, 1, 1], [], [2, 2, 3, 4]]
+    weights = [[0.5, 2.0], [5.0, 4.0, 3.0, 2.0, 1.0], None, [0.0, 1.0, 3.0, 9]]
+    path = write(tmp_path / "a.parquet", bag=long, weights=weights)
+    batch = read(path)
+    for name, given in (("bag", long), ("weights", weights)):
+        cut = [(row or [])[:3] for row in given]
+        want = [row + [0] * (3 - len(row)) for row in cut]
+        assert batch[name].tolist() == want
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
         (
             {"bag": [[1, 5], None, [], [2, 2, 3, 4]]},
-            ["row 3", "'bag'", "at most 3 ids", "4 numbers"],
+            ["row 3", "'weights'", "one weight for each", "3 weights for 4"],
+        ),
+        (
+            {
+                "bag": [[1, 5], None, [], [2, 2, 3, 4, 1]],
+                "weights": [[0.5, 2.0], None, [], [0.0, 1.0, 3.0, 1.0]],
+            },
+            ["row 3", "4 weights for 5 ids"],
         ),
         ({"bag": [[1, 5], None, [], [2, 0, 3]]}, ["row 3", "[2 0 3]"]),
         ({"bag": [[1, 6], None, [], [2, 2, 3]]}, ["row 0", "below 6", "[1 6]"]),
