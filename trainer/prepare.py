@@ -10,7 +10,7 @@ import sys
 from absl import app
 from absl import flags as absl_flags
 
-from trainer.preparation import inputs, outputs, runners, work
+from trainer.preparation import earlier, inputs, outputs, runners, work
 from trainer.preparation.flags import define_flags
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
@@ -23,15 +23,17 @@ UNFINISHED = ".unfinished"
 def prepare(values) -> FeatureSpec:
     """Writes --output, as the flags say.
 
-    Vocabularies are made of the train rows alone; what other splits hold
-    beside is out of vocabulary, as it will be in serving.
+    Vocabularies are made of the train rows alone, or are those of an earlier
+    preparation; other values are out of vocabulary, as they will be in
+    serving.
 
     Raises:
         DataError: a file or a row breaks a rule, or nothing can be written.
         ConfigError: the flags break a rule.
     """
     output = os.path.abspath(values.output)
-    source = inputs.find(values)
+    before = earlier.named(values)
+    source = inputs.find(values, before)
     if os.path.lexists(output):
         raise ConfigError(
             f"--output={values.output} exists; nothing is overwritten. Choose "
@@ -41,10 +43,10 @@ def prepare(values) -> FeatureSpec:
     folder = f"{output}{UNFINISHED}"
     try:
         with work.held(folder):
-            made = work.job_of(values, source, folder)
+            made = work.job_of(values, source, folder, before)
             work.claim(made)
-            spec = work.run(made, run_all)
-            outputs.publish(made, source, spec, output)
+            spec = work.run(made, run_all, before)
+            outputs.publish(made, source, spec, output, before)
     except OSError as error:
         raise DataError(
             f"--output={values.output} cannot be written: {error}. What was "

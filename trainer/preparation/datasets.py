@@ -41,11 +41,19 @@ class Form:
     rule: str = "files"
     md5: Md5 | None = None
 
-    def find(self, folder: str) -> list[InputFile] | None:
-        """The files in `folder`, or None where one is missing."""
+    def find(self, folder: str, some: bool = False) -> list[InputFile] | None:
+        """Returns the files in `folder`, or None if one is missing.
+
+        Args:
+            folder: the directory.
+            some: whether the files of some splits are enough. Defaults to
+                False.
+        """
         found = []
         for split, names in self.files.items():
             paths = _paths(folder, names)
+            if not paths and some:
+                continue
             if not paths:
                 return None
             for path in paths:
@@ -84,8 +92,15 @@ class Dataset:
     forms: tuple[Form, ...]
     min_count: int = 1
 
-    def find(self, folder: str) -> tuple[Form, list[InputFile]]:
-        """The form that lies in `folder`, and its files.
+    def find(
+        self, folder: str, some: bool = False
+    ) -> tuple[Form, list[InputFile]]:
+        """Returns the form that lies in `folder`, and its files.
+
+        Args:
+            folder: the directory.
+            some: whether the files of some splits are enough. Defaults to
+                False.
 
         Raises:
             DataError: there is none; the message gives the names that were
@@ -94,7 +109,7 @@ class Dataset:
         if not os.path.isdir(folder):
             raise DataError(f"--input={folder}: there is no such directory.")
         for form in self.forms:
-            files = form.find(folder)
+            files = form.find(folder, some)
             if files:
                 return form, files
         wanted = "; or ".join(

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from trainer.preparation import values
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.counting import Counts
-from trainer.preparation.labels import read_labels
+from trainer.preparation.labels import MISSING, read_labels
 from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
@@ -91,9 +91,14 @@ def _numeric(column, moments):
     )
 
 
-def schema_of(recipe: Recipe) -> pa.Schema:
-    """Types of the encoded columns."""
-    fields = [(LABEL, pa.int8())]
+def schema_of(recipe: Recipe, label: bool = True) -> pa.Schema:
+    """Returns the types of the encoded columns.
+
+    Args:
+        recipe: what is made.
+        label: whether the label is among them. Defaults to True.
+    """
+    fields = [(LABEL, pa.int8())] if label else []
     kinds = {"numeric": pa.float32(), "categorical": pa.int32()}
     for column in recipe.columns:
         if column.kind == "vector":
@@ -114,6 +119,7 @@ def encode(
     *,
     oov_buckets: int = 1,
     vectors: Mapping[str, tuple[pa.Array, np.ndarray]] | None = None,
+    optional_labels: bool = False,
 ) -> Iterator[tuple[str, pa.Table]]:
     """The rows of a shard, encoded, with the split that they belong to.
 
@@ -126,12 +132,17 @@ def encode(
         oov_buckets: ids for values out of vocabulary. Defaults to 1.
         vectors: by vector column with a `key`, its keys and vectors [K,
             size]. Defaults to None, none.
+        optional_labels: whether a row may have no label, a null, and a file
+            no column of labels, which then is not written. Defaults to
+            False.
     """
     seen = (0, 0)
-    schema = schema_of(recipe)
     for table in tables:
-        labels = read_labels(shard, table, recipe)
-        columns: dict[str, pa.Array] = {LABEL: pa.array(labels)}
+        schema = schema_of(recipe, recipe.label in table.column_names)
+        labels = read_labels(shard, table, recipe, optional=optional_labels)
+        columns: dict[str, pa.Array] = {
+            LABEL: pa.array(labels, mask=labels == MISSING)
+        }
         for column in recipe.columns:
             if column.kind == "numeric":
                 numbers = values.numbers(shard, table, column)

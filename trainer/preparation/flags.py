@@ -22,7 +22,8 @@ def define_flags(values: absl_flags.FlagValues):
         "input",
         None,
         "Directory of the data set's own files. For csv and parquet: "
-        "train*, valid* and test* files. Needed.",
+        "train*, valid* and test* files; with --vocabularies a file, or a "
+        "directory of files of any names. Needed.",
         flag_values=values,
     )
     define.DEFINE_string(
@@ -58,6 +59,15 @@ def define_flags(values: absl_flags.FlagValues):
         ("log2", "squared_log"),
         "For criteo_kaggle: what an integer x above 2 becomes, the floor of "
         "log2 x or of ln(x)^2.",
+        flag_values=values,
+    )
+    define.DEFINE_string(
+        "vocabularies",
+        None,
+        "Directory of an earlier preparation, or of a run. Its recipe, "
+        "vocabularies and statistics are taken as they are: each row of "
+        "--input is encoded as theirs were, in order, with or without a "
+        "label.",
         flag_values=values,
     )
     define.DEFINE_string(

@@ -7,6 +7,7 @@ import os
 from trainer.preparation import datasets, inference, shards
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
+from trainer.preparation.earlier import Earlier
 from trainer.preparation.shards import InputFile, Layout
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.errors import ConfigError, DataError
@@ -38,14 +39,21 @@ class Source:
     vectors: dict[str, str]
 
 
-def find(values) -> Source:
+def find(values, earlier: Earlier | None = None) -> Source:
     """Returns the data set that the flags name.
+
+    Args:
+        values: the flags.
+        earlier: the preparation whose recipe is taken as it is. Defaults to
+            None, the flags say what is made.
 
     Raises:
         DataError: its files are not there.
         ConfigError: a flag contradicts another.
     """
     folder = values.input
+    if earlier is not None:
+        return _again(values, earlier)
     if values.dataset in datasets.GENERIC:
         return _generic(values, folder)
     for name in ("recipe", "label", "separator"):
@@ -60,18 +68,85 @@ def find(values) -> Source:
         if not shards.has_rows(file):
             split = "" if file.split == "all" else f"{file.split} "
             raise DataError(f"{file.path}: there are no {split}rows.")
-    recipe, vectors = form.recipe, {}
+    recipe = form.recipe
     for column, name in SIDE_FILES.get(known.name, {}).items():
         path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            vectors[column] = path
-            continue
-        print(f"{path} is not there: no feature {column!r}")
-        left = tuple(c for c in recipe.columns if c.name != column)
-        recipe = dataclasses.replace(recipe, columns=left)
+        if not os.path.isfile(path):
+            print(f"{path} is not there: no feature {column!r}")
+            left = tuple(c for c in recipe.columns if c.name != column)
+            recipe = dataclasses.replace(recipe, columns=left)
+    vectors = _side_files(values, recipe)
     return Source(
         known.name, recipe, tuple(files), form.rule, known.min_count, vectors
     )
+
+
+def _again(values, earlier):
+    """Files of any names, to be encoded as those of `earlier` were."""
+    recipe = earlier.recipe
+    if values.dataset in datasets.GENERIC:
+        files = _any_names(values.dataset, values.input)
+        _check_once(files)
+    else:
+        known = datasets.dataset(values.dataset)
+        _, files = known.find(values.input, some=True)
+    files = _with_rows(files)
+    if not files:
+        raise DataError(f"--input={values.input}: there are no rows.")
+    vectors = _side_files(values, recipe)
+    return Source(values.dataset, recipe, tuple(files), "files", 1, vectors)
+
+
+def _side_files(values, recipe):
+    """By vector column with a `key`, the file of its vectors."""
+    found = {}
+    for column in recipe.columns:
+        if column.key is None:
+            continue
+        name = SIDE_FILES.get(values.dataset, {}).get(column.name)
+        if name is None:
+            raise ConfigError(
+                f"column {column.name!r}: `key` is for vectors in a file of "
+                "their own, which only these data sets have: "
+                f"{', '.join(SIDE_FILES)}; received --dataset="
+                f"{values.dataset}."
+            )
+        found[column.name] = os.path.join(values.input, name)
+        if not os.path.isfile(found[column.name]):
+            raise DataError(
+                f"{found[column.name]}: there is no such file; it holds the "
+                f"vectors of {column.name!r}."
+            )
+    return found
+
+
+def _any_names(dataset, path):
+    """A file, or those of a directory; a name may begin with its split."""
+    if os.path.isdir(path):
+        paths = sorted(glob.glob(os.path.join(glob.escape(path), "*")))
+        paths = [each for each in paths if each.endswith(ENDINGS[dataset])]
+    elif os.path.isfile(path):
+        paths = [path]
+    else:
+        raise DataError(f"--input={path}: there is no such file or directory.")
+    return [
+        _input_file(
+            dataset,
+            each,
+            next(
+                (s for s in SPLITS if os.path.basename(each).startswith(s)),
+                SPLITS[-1],
+            ),
+        )
+        for each in paths
+    ]
+
+
+def _input_file(dataset, path, split):
+    layout = None
+    if dataset == "csv":
+        layout = Layout("\t" if path.endswith((".tsv", ".tsv.gz")) else ",")
+    return InputFile(path, split, layout)
 
 
 def _generic(values, folder):
@@ -95,7 +170,8 @@ def _generic(values, folder):
         recipe = Recipe.from_json(text, values.recipe)
     else:
         recipe = _inferred(values, files)
-    return Source(values.dataset, recipe, tuple(files), rule, 1, {})
+    vectors = _side_files(values, recipe)
+    return Source(values.dataset, recipe, tuple(files), rule, 1, vectors)
 
 
 def _listed(dataset, folder):
@@ -107,10 +183,12 @@ def _listed(dataset, folder):
         for ending in ENDINGS[dataset]:
             pattern = os.path.join(glob.escape(folder), f"{split}*{ending}")
             for path in sorted(glob.glob(pattern)):
-                layout = None
-                if dataset == "csv":
-                    layout = Layout("\t" if ".tsv" in ending else ",")
-                files.append(InputFile(path, split, layout))
+                files.append(_input_file(dataset, path, split))
+    _check_once(files)
+    return files
+
+
+def _check_once(files):
     paths = [file.path for file in files]
     for path in paths:
         if f"{path}.gz" in paths:
@@ -118,7 +196,6 @@ def _listed(dataset, folder):
                 f"{path}: stands there compressed too, and its rows would "
                 "count twice; remove one of both."
             )
-    return files
 
 
 def _with_rows(files):

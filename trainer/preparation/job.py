@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,9 @@ class Job:
         vectors: by vector column, the file that its vectors lie in.
         extended: by table, values that keep the ids that they have, in the
             order of these; new values follow. Defaults to (), none.
+        fixed: names the earlier preparation whose vocabularies and numbers
+            are taken as they are: nothing is learned, no row is set apart,
+            and none needs a label. Defaults to None.
     """
 
     folder: str
@@ -62,6 +65,7 @@ class Job:
     oov_buckets: int
     vectors: dict[str, str]
     extended: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    fixed: str | None = None
 
     def path(self, kind: str, name: str | int, ending: str) -> str:
         """Where a result lies."""
@@ -86,8 +90,11 @@ class Job:
         )
 
     def read(self, shard: Shard) -> Iterator[pa.Table]:
-        """The rows of a shard."""
-        return shards.read(shard, self.recipe.sources)
+        """The rows of a shard, perhaps without a label if it is `fixed`."""
+        columns = list(self.recipe.sources)
+        if self.fixed and self.recipe.label not in shards.names_of(shard):
+            columns.remove(self.recipe.label)
+        return shards.read(shard, columns)
 
 
 @contextlib.contextmanager
@@ -189,6 +196,17 @@ def make_vocabulary(job: Job, table: str):
         pq.write_table(pa.table({"value": words}), beside)
 
 
+def keep_vocabulary(job: Job, table: str, words: Sequence[str]):
+    """Writes an earlier vocabulary of a table, as it is."""
+    path = job.path("vocabulary", table, "parquet")
+    if os.path.exists(path):
+        return
+    with _beside(path) as beside:
+        pq.write_table(
+            pa.table({"value": pa.array(words, pa.string())}), beside
+        )
+
+
 def read_vectors(job: Job, name: str):
     """The vectors of a side file, as files that workers can map."""
     path = job.path("vectors", name, "npy")
@@ -235,10 +253,9 @@ def encode(job: Job, number: int):
         splitter_of(job),
         oov_buckets=job.oov_buckets,
         vectors=_vectors(job),
+        optional_labels=job.fixed is not None,
     )
-    schema = encoding.schema_of(job.recipe).with_metadata(
-        encodings.metadata(encodings_of(job))
-    )
+    metadata = encodings.metadata(encodings_of(job))
     rows = dict.fromkeys(SPLITS, 0)
     with contextlib.ExitStack() as stack:
         writers: dict[str, pq.ParquetWriter] = {}
@@ -249,6 +266,7 @@ def encode(job: Job, number: int):
                         job.path("output", f"{split}-{number:05d}", "parquet")
                     )
                 )
+                schema = table.schema.with_metadata(metadata)
                 writers[split] = stack.enter_context(
                     pq.ParquetWriter(beside, schema)
                 )
@@ -308,6 +326,9 @@ def _vectors(job):
 
 def splitter_of(job: Job) -> Splitter:
     """Divides rows, by what was counted in all shards."""
+    if job.fixed:
+        parts = [Part(s.file, s.split, (0, 0)) for s in job.shards]
+        return Splitter(job.rule, parts)
     return _splitter(job.folder, job.rule, job.shards)
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 
 from trainer.preparation import job
+from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from trainer.preparation.splitting import SPLITS
 from wukong_tf import encodings
@@ -14,7 +15,13 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-def publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
+def publish(
+    made: job.Job,
+    source: Source,
+    spec: FeatureSpec,
+    output: str,
+    earlier: Earlier | None = None,
+):
     """Writes features.json, recipe and manifest, and renames all at once."""
     folder = os.path.join(made.folder, "output")
     files = job.results(made)
@@ -34,16 +41,17 @@ def publish(made: job.Job, source: Source, spec: FeatureSpec, output: str):
         "format": FORMAT,
         "dataset": source.name,
         "preparation": encodings.name_of(job.encodings_of(made)),
-        "min_count": made.min_count,
+        "vocabularies": "earlier" if earlier else "train",
+        "min_count": None if earlier else made.min_count,
         "max_vocabulary": made.max_vocabulary,
         "split_rule": made.rule,
         "inputs": inputs,
         "rows": rows,
-        "statistics": _statistics(made, spec),
+        "statistics": None if earlier else _statistics(made, spec),
         "files": files,
     }
     for name, text in (
-        ("features.json", spec.to_json()),
+        ("features.json", earlier.text if earlier else spec.to_json()),
         ("recipe.json", made.recipe.to_json()),
         (MANIFEST, json.dumps(manifest, indent=2) + "\n"),
     ):

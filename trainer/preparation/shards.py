@@ -221,6 +221,16 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         raise DataError(f"{shard.path}: {text}{since}.") from error
 
 
+def names_of(shard: Shard) -> Sequence[str]:
+    """Returns the names of the columns of a shard's file."""
+    if shard.names is not None:
+        return shard.names
+    try:
+        return pq.read_schema(shard.path).names
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{shard.path}: {_one_line(error)}") from error
+
+
 def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     rows = 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from trainer.preparation import job, runners, shards
+from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
@@ -60,7 +61,9 @@ def held(folder: str) -> Iterator[None]:
             raise
 
 
-def job_of(values, source: Source, folder: str) -> job.Job:
+def job_of(
+    values, source: Source, folder: str, earlier: Earlier | None = None
+) -> job.Job:
     """Returns the job of the flags and the files, cut into shards.
 
     Raises:
@@ -77,9 +80,10 @@ def job_of(values, source: Source, folder: str) -> job.Job:
         tuple(planned),
         values.min_count or source.min_count,
         values.max_vocabulary,
-        values.oov_buckets,
+        values.oov_buckets if earlier is None else earlier.oov_buckets,
         source.vectors,
         _extended(values.extend) if values.extend else (),
+        None if earlier is None else earlier.digest,
     )
 
 
@@ -132,19 +136,29 @@ def claim(made: job.Job):
         json.dump(plan, file)
 
 
-def run(made: job.Job, run_all: runners.Runner) -> FeatureSpec:
+def run(
+    made: job.Job, run_all: runners.Runner, earlier: Earlier | None = None
+) -> FeatureSpec:
     """Runs all tasks, in the order in which they need each other."""
     numbers = range(len(made.shards))
     run_all("checksums", job.checksum, made, range(len(made.files)))
-    run_all("count", job.count, made, numbers)
-    if made.divides:
-        run_all("learn", job.learn, made, numbers)
-    counts = job.learned_counts(made)
-    if not counts.rows:
-        raise DataError("there are no train rows.")
-    if made.tables:
-        run_all("vocabularies", job.make_vocabulary, made, made.tables)
+    if earlier is not None:
+        for table, words in earlier.vocabularies.items():
+            job.keep_vocabulary(made, table, words)
+    else:
+        _learn(made, run_all, numbers)
     if made.vectors:
         run_all("vectors", job.read_vectors, made, list(made.vectors))
     run_all("encode", job.encode, made, numbers)
-    return job.make_spec(made)
+    return job.make_spec(made) if earlier is None else earlier.spec
+
+
+def _learn(made, run_all, numbers):
+    """Counts the train rows, and makes vocabularies of them."""
+    run_all("count", job.count, made, numbers)
+    if made.divides:
+        run_all("learn", job.learn, made, numbers)
+    if not job.learned_counts(made).rows:
+        raise DataError("there are no train rows.")
+    if made.tables:
+        run_all("vocabularies", job.make_vocabulary, made, made.tables)

@@ -1,0 +1,148 @@
+"""An earlier preparation, whose ids go on or are taken as they are."""
+
+import dataclasses
+import hashlib
+import os
+
+from trainer.preparation.columns import Recipe
+from wukong_tf.categorical_feature import OOV_ID
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import ConfigError, DataError
+
+# They shape what --vocabularies takes as it is.
+_SHAPING = (
+    "recipe", "label", "separator", "integer_rule", "extend", "min_count",
+    "max_vocabulary", "oov_buckets",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What an earlier preparation made, or a run was trained on.
+
+    Args:
+        where: the flag that names its directory, for errors.
+        text: its features.json, as it stands there.
+        spec: the same, read.
+        recipe: its recipe.json; None where there is none.
+    """
+
+    where: str
+    text: str
+    spec: FeatureSpec
+    recipe: Recipe | None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that is taken of it."""
+        recipe = self.recipe.to_json() if self.recipe else ""
+        return hashlib.sha256((self.text + recipe).encode()).hexdigest()
+
+    @property
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        """The vocabularies, by table; a hashed table has none."""
+        names = dict.fromkeys(f.table_name for f in self.spec.categorical)
+        found = {name: self.spec.vocabulary(name) for name in names}
+        return {n: words for n, words in found.items() if words is not None}
+
+    @property
+    def oov_buckets(self) -> int:
+        """Ids for values out of vocabulary, the same in each such table.
+
+        Raises:
+            ConfigError: they are not, so that no preparation made them.
+        """
+        words = self.vocabularies
+        found = {
+            f.oov_buckets
+            for f in self.spec.categorical
+            if f.table_name in words
+        }
+        if len(found) > 1:
+            raise ConfigError(
+                f"{self.where}: the tables of features.json must agree in "
+                f"`oov_buckets`; they have {sorted(found)}."
+            )
+        return found.pop() if found else 1
+
+
+def named(values) -> Earlier | None:
+    """Returns the preparation that --vocabularies names, if it is given.
+
+    Raises:
+        ConfigError: another flag shapes what is taken as it is.
+        DataError: there is no such preparation.
+    """
+    if not values.vocabularies:
+        return None
+    for name in _SHAPING:
+        if values[name].present:
+            raise ConfigError(
+                f"--{name} contradicts --vocabularies={values.vocabularies}, "
+                "whose recipe and vocabularies are taken as they are."
+            )
+    earlier = read("vocabularies", values.vocabularies)
+    if earlier.recipe is None:
+        raise DataError(
+            f"{earlier.where}: there is no recipe.json, which says how its "
+            "ids were made of the rows."
+        )
+    _check_whole(earlier.where, earlier.spec, earlier.recipe)
+    return earlier
+
+
+def read(flag: str, folder: str) -> Earlier:
+    """Returns the earlier preparation in `folder`.
+
+    Raises:
+        DataError: there is no features.json.
+        ConfigError: a file of it breaks a rule.
+    """
+    where = f"--{flag}={folder}"
+    text = _text(where, folder, "features.json")
+    if text is None:
+        raise DataError(f"{where}: there is no features.json.")
+    spec = FeatureSpec.from_json(text, os.path.join(folder, "features.json"))
+    recipe = _text(where, folder, "recipe.json")
+    path = os.path.join(folder, "recipe.json")
+    return Earlier(where, text, spec, recipe and Recipe.from_json(recipe, path))
+
+
+def _text(where, folder, name):
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: {error}.") from error
+
+
+def _check_whole(where, spec, recipe):
+    """Raises ConfigError unless features.json is what the recipe makes."""
+    theirs: dict[str, tuple] = {}
+    for feature in spec.categorical:
+        hashed = spec.vocabulary(feature.table_name) is None
+        buckets = feature.num_ids - OOV_ID if hashed else 0
+        theirs[feature.name] = (
+            "categorical",
+            feature.table_name,
+            feature.max_ids,
+            buckets,
+        )
+    theirs |= {f.name: ("numeric", f.transform) for f in spec.numeric}
+    theirs |= {f.name: ("vector", f.size) for f in spec.vector}
+    ours: dict[str, tuple] = {}
+    for column in recipe.columns:
+        ours[column.name] = (column.kind,) + {
+            "categorical": (column.table_name, column.longest, column.buckets),
+            "numeric": (column.transform,),
+            "vector": (column.size,),
+        }[column.kind]
+    for name in {**ours, **theirs}:
+        if ours.get(name) != theirs.get(name):
+            raise ConfigError(
+                f"{where}: recipe.json and features.json are not of one "
+                f"preparation: feature {name!r} is {ours.get(name)} and "
+                f"{theirs.get(name)}."
+            )
