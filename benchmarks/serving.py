@@ -87,7 +87,7 @@ def make_run(folder: str, config):
     import pyarrow.parquet as pq
 
     from trainer import checkpoints
-    from wukong_tf import runs
+    from wukong_tf import files, runs
     from wukong_tf.models import build_model
     from wukong_tf.weights import model_slots, read_slots
 
@@ -100,8 +100,8 @@ def make_run(folder: str, config):
     os.makedirs(folder)
     content = config.to_dict()
     features = content.pop("features")
-    checkpoints.write_json(os.path.join(folder, runs.FEATURES), features)
-    checkpoints.write_json(
+    files.write_json(os.path.join(folder, runs.FEATURES), features)
+    files.write_json(
         os.path.join(folder, runs.CONFIG),
         {
             "format": runs.FORMAT,

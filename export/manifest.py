@@ -14,7 +14,7 @@ import tensorflow as tf
 import wukong_tf
 from export import flags, missing, naming, proof, signatures
 from export.server import published
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 
 FILE = published.MANIFEST
@@ -159,6 +159,6 @@ def _files(folder):
             path = os.path.join(parent, name)
             found[os.path.relpath(path, folder)] = {
                 "bytes": os.path.getsize(path),
-                "sha256": runs.file_sha256(path),
+                "sha256": files.sha256(path),
             }
     return dict(sorted(found.items()))

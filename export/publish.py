@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
 
+from wukong_tf import files
 from wukong_tf.errors import ExportError
 
 # No integers, so that a server looks at neither.
@@ -55,12 +55,12 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
             os.mkdir(path)
             try:
                 yield Draft(version, path, final)
-                _sync_tree(path)
+                files.sync_tree(path)
                 _check_free(output, version)
                 os.rename(path, final)
             finally:
                 shutil.rmtree(path, ignore_errors=True)
-            _sync_directory(output)
+            files.sync_folder(output)
     except BaseException as error:
         for directory in reversed(made):
             with contextlib.suppress(OSError):  # another's files are in it
@@ -126,11 +126,11 @@ def _make_directories(path, made):
 def locked(output, other="another export"):
     """Holds `output` against others, who would be `other` there."""
     path = os.path.join(output, _LOCK)
-    with open(path, "a") as lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = held.enter_context(files.locked(path))
             # The one who had it may have removed the file that we opened.
-            mine = os.path.samestat(os.fstat(lock.fileno()), os.stat(path))
+            mine = os.path.samestat(os.fstat(lock), os.stat(path))
         except (BlockingIOError, FileNotFoundError):
             mine = False
         if not mine:
@@ -149,22 +149,3 @@ def remove_unfinished(output):
     for name in os.listdir(output):
         if name.startswith((_UNFINISHED, REMOVED)):
             shutil.rmtree(os.path.join(output, name))
-
-
-def _sync_tree(folder):
-    """Makes every file durable, before the rename that shows it."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(parent, name), "rb") as file:
-                os.fsync(file.fileno())
-        _sync_directory(parent)
-
-
-def _sync_directory(folder):
-    # Some network file systems cannot, and need not.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

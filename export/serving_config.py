@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from export import publish
 from export.server import published
+from wukong_tf import files
 from wukong_tf.errors import ConfigError, ExportError
 
 MODELS = "models.config"
@@ -192,12 +193,7 @@ def prune(output: str, config: str, keep: int) -> list[int]:
 
 
 def _write(path, text):
-    beside = f"{path}.unfinished"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        files.write_text(path, text)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error}.") from error

@@ -11,7 +11,7 @@ import wukong_tf
 from tests import small_runs
 from tests.small_runs import array_file, edit, folder, replace_array, scores
 from trainer import checkpoints
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
 
@@ -102,10 +102,9 @@ def test_an_edited_index_is_refused(run_dir, change):
 
 
 def test_an_array_that_two_files_swapped_is_refused(run_dir):
-    files = sorted(folder(run_dir).glob("*.npy"))[:2]
-    raw = [file.read_bytes() for file in files]
-    files[0].write_bytes(raw[1])
-    with pytest.raises(RunError, match=files[0].name):
+    first, second = sorted(folder(run_dir).glob("*.npy"))[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(RunError, match=first.name):
         runs.open_checkpoint(folder(run_dir))
 
 
@@ -164,7 +163,7 @@ def test_a_hostile_index_is_refused(run_dir, change):
 def test_a_file_outside_is_refused_though_its_checksum_holds(run_dir):
     secret = run_dir / "secret.npy"
     np.save(secret, np.ones((13, 6), np.float32))
-    sha256 = runs.file_sha256(secret)
+    sha256 = files.sha256(secret)
     path = os.path.relpath(secret, folder(run_dir))
     edit(folder(run_dir), set_entry(file=path, sha256=sha256))
     with pytest.raises(RunError, match="'tables/user' lies outside"):

@@ -15,7 +15,7 @@ import pytest
 import wukong_tf
 from tests import small_models, small_runs
 from tests.trainer.cli import arguments, run
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.errors import WukongError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def test_a_pickled_array_is_refused(tmp_path, mark, big):
     np.lib.format.write_array(content, array, allow_pickle=True)
     name = rewrite_index(folder)
     (folder / name).write_bytes(content.getvalue())
-    rewrite_index(folder, sha256=runs.file_sha256(str(folder / name)))
+    rewrite_index(folder, sha256=files.sha256(str(folder / name)))
     with pytest.raises(WukongError, match=name):
         wukong_tf.load_run(str(run_dir))
 

@@ -1,7 +1,7 @@
 """Writes checkpoints: beside, then renamed, so none is ever half there."""
 
+import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -9,23 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from wukong_tf import runs, table_rows
+from wukong_tf import files, runs, table_rows
 from wukong_tf.errors import RunError, TrainingError
 from wukong_tf.weights import StoredRows
 
 _UNFINISHED = ".unfinished-"
 _CORRUPTED = ".corrupted-"
-
-
-def write_json(path: str, content: Any):
-    """Writes `content` to `path`, whole or not at all."""
-    beside = f"{path}.unfinished"
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def save(
@@ -51,7 +40,8 @@ def save(
     final = os.path.join(folder, f"step-{step:010d}")
     beside = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
     try:
-        os.makedirs(folder, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)  # not the run directory, which may be gone
         shutil.rmtree(beside, ignore_errors=True)
         os.mkdir(beside)
         entries = {
@@ -65,12 +55,8 @@ def save(
             "arrays": entries,
         }
         content["digest"] = runs.digest(content)
-        write_json(os.path.join(beside, runs.INDEX), content)
-        if os.path.isdir(final):  # passed over, or before its evaluation
-            os.rename(final, f"{beside}-old")
-        os.rename(beside, final)
-        shutil.rmtree(f"{beside}-old", ignore_errors=True)
-        _sync_directory(folder)
+        files.write_json(os.path.join(beside, runs.INDEX), content)
+        files.replace_folder(beside, final)
         size = sum(entry.stat().st_size for entry in os.scandir(final))
     except TrainingError:
         shutil.rmtree(beside, ignore_errors=True)
@@ -87,7 +73,7 @@ def save(
 def mark_best(run_dir: str, step: int, metric: str, value: float):
     """Notes that the checkpoint of `step` is the best so far."""
     path = os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST)
-    write_json(path, {"step": step, "metric": metric, "value": value})
+    files.write_json(path, {"step": step, "metric": metric, "value": value})
 
 
 def restore_best(
@@ -110,7 +96,7 @@ def restore_best(
 
 
 def prune(run_dir: str, keep: int, every: int = 0):
-    """Removes all checkpoints but some.
+    """Removes all checkpoints but some, and but those that are being read.
 
     Args:
         run_dir: the run directory.
@@ -119,17 +105,25 @@ def prune(run_dir: str, keep: int, every: int = 0):
     """
     best = runs.best_step(run_dir)
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
-        if step != best and not (every and step % every == 0):
-            shutil.rmtree(path)
+        kept = step == best or (every and step % every == 0)
+        if not kept and not files.is_held(os.path.join(path, runs.INDEX)):
+            # Renamed first, so that no reader finds a part of it.
+            folder, name = os.path.split(path)
+            removed = os.path.join(folder, f"{_UNFINISHED}{name}-removed")
+            os.rename(path, removed)
+            files.remove(removed)
 
 
 def remove_unfinished(run_dir: str):
-    """Removes what a killed writer left behind."""
+    """Removes what a killed writer left behind, but no whole checkpoint."""
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     if os.path.isdir(folder):
         for name in os.listdir(folder):
+            path = os.path.join(folder, name)
             if name.startswith(_UNFINISHED):
-                shutil.rmtree(os.path.join(folder, name))
+                files.remove(path)
+            elif name.endswith(files.REPLACED):
+                files.restore_folder(path.removesuffix(files.REPLACED))
 
 
 def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
@@ -207,8 +201,6 @@ def _write_array(folder, file_name, name, array):
         )
         for chunk in _pieces(array):
             hashing.write(_finite(name, chunk).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
     return {
         "file": file_name,
         "shape": list(array.shape),
@@ -227,11 +219,3 @@ def _pieces(array):
         size = array.nbytes // max(1, len(array))
         for start, stop in table_rows.chunks((0, len(array)), size):
             yield array[start:stop]
-
-
-def _sync_directory(folder):
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

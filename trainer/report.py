@@ -3,9 +3,7 @@
 import importlib
 import json
 import os
-import shutil
 import urllib.parse
-import uuid
 
 import numpy as np
 
@@ -15,7 +13,9 @@ from trainer import (
     report_plots,
     report_style,
 )
+from trainer.console import log
 from trainer.report_curves import Predictions
+from wukong_tf import files
 from wukong_tf.errors import RunError
 
 __all__ = ["Predictions", "write_report"]
@@ -51,13 +51,13 @@ def write_report(
     """
     metrics = _plain(metrics)
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    files = {"metrics.json": text.encode()}
+    contents = {"metrics.json": text.encode()}
     try:
         if _can_draw():
-            files |= _drawn(run_dir, metrics, predictions, title)
+            contents |= _drawn(run_dir, metrics, predictions, title)
     finally:
         # A picture that fails to draw must not cost the run its metrics.
-        paths = _publish(run_dir, files)
+        paths = _publish(run_dir, contents)
     return paths
 
 
@@ -78,7 +78,7 @@ def _can_draw():
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
-        print(
+        log(
             "report: only metrics.json is written, as matplotlib cannot be "
             f"imported ({error}); pip install 'wukong_tf[report]' adds the "
             "pictures and the page."
@@ -89,7 +89,7 @@ def _can_draw():
 
 def _drawn(run_dir, metrics, predictions, title):
     """The page and its pictures, as bytes by file name."""
-    log = report_curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
+    records = report_curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
     splits = sorted(predictions, key=lambda split: split != "test")
     drawn = predictions[splits[0]] if splits else {}
     tasks = dict.fromkeys(
@@ -100,10 +100,10 @@ def _drawn(run_dir, metrics, predictions, title):
         ]
         for task in values
     )
-    files, pictures = {}, []
+    contents, pictures = {}, []
     for task in tasks:
         best_step = (metrics.get("run") or {}).get("checkpoint_step")
-        plots = [report_plots.learning_curves(log, task, best_step)]
+        plots = [report_plots.learning_curves(records, task, best_step)]
         if task in drawn:
             split, rows = splits[0], drawn[task]
             values = (metrics.get(split) or {}).get(task) or {}
@@ -118,39 +118,31 @@ def _drawn(run_dir, metrics, predictions, title):
                 for theme in (report_style.LIGHT, report_style.DARK)
             )
             file_task = urllib.parse.quote(task, safe="")
-            files[f"{plot.name}_{file_task}.png"] = light
+            contents[f"{plot.name}_{file_task}.png"] = light
             pictures.append(
                 report_page.Picture(task, plot.title, plot.caption, light, dark)
             )
-    files["index.html"] = report_page.build(title, metrics, pictures).encode()
-    return files
+    page = report_page.build(title, metrics, pictures)
+    contents["index.html"] = page.encode()
+    return contents
 
 
-def _publish(run_dir, files):
-    """Makes `files` the whole content of RUN_DIR/report/ by one rename."""
+def _publish(run_dir, contents):
+    """Makes `contents` the whole content of RUN_DIR/report/ at once."""
     report = os.path.join(run_dir, "report")
-    mark = uuid.uuid4().hex[:8]
-    made = os.path.join(run_dir, f"report.tmp-{mark}")
-    old = os.path.join(run_dir, f"report.old-{mark}")
+    temporary = f"{report}{files.UNFINISHED}"
     try:
-        os.mkdir(made)
-        for name, content in files.items():
-            with open(os.path.join(made, name), "wb") as file:
+        files.restore_folder(report)
+        files.remove(temporary)
+        os.mkdir(temporary)
+        for name, content in contents.items():
+            with open(os.path.join(temporary, name), "wb") as file:
                 file.write(content)
-        moved = os.path.lexists(report)
-        if moved:
-            os.rename(report, old)
-        try:
-            os.rename(made, report)
-        except OSError:
-            if moved:
-                os.rename(old, report)
-            raise
+        files.replace_folder(temporary, report)
     except OSError as error:
         raise RunError(
             f"the report cannot be written to {report}: {error}."
         ) from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    return [os.path.join(report, name) for name in files]
+        files.remove(temporary)
+    return [os.path.join(report, name) for name in contents]

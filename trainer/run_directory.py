@@ -1,7 +1,6 @@
 """Opens a run directory for one writer, new or to go on with."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from trainer import checkpoints
-from trainer.checkpoints import write_json
 from trainer.data import held_out
 from trainer.data.source import Source
 from trainer.run_config import FREE_ON_RESUME
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import RunError
 
@@ -21,30 +19,67 @@ SAMPLE_ROWS = 1024
 _LOCK = "lock"
 
 
+class HeldDirectory:
+    """A run directory that this process holds against other writers.
+
+    Args:
+        run_dir: its path.
+        lock: descriptor of its open lock file.
+    """
+
+    def __init__(self, run_dir: str, lock: int):
+        self._run_dir = run_dir
+        self._lock = lock
+
+    def check(self) -> None:
+        """Raises RunError unless the path still leads to what is held.
+
+        A directory that was deleted, moved, replaced or made read-only must
+        not be made anew by the next file that is written.
+        """
+        try:
+            now = os.stat(os.path.join(self._run_dir, _LOCK))
+            same = os.path.samestat(now, os.fstat(self._lock))
+        except OSError:
+            same = False
+        if not same:
+            raise RunError(
+                f"--run_dir={self._run_dir} was deleted, moved or replaced "
+                "while the run was writing to it; nothing more is written. "
+                "Put it back to go on from its last checkpoint."
+            )
+        if not os.access(self._run_dir, os.W_OK):
+            raise RunError(
+                f"--run_dir={self._run_dir} became read-only during the run; "
+                "its checkpoints are as they were. Make it writable to go on."
+            )
+
+
 @contextlib.contextmanager
-def locked(run_dir: str) -> Iterator[None]:
+def locked(run_dir: str) -> Iterator[HeldDirectory]:
     """Makes the directory if need be, and holds it against other writers.
 
     Raises:
         RunError: it cannot be written, or another process holds it.
     """
-    try:
-        os.makedirs(run_dir, exist_ok=True)
-        lock = open(os.path.join(run_dir, _LOCK), "a")  # noqa: SIM115
-    except OSError as error:
-        raise RunError(
-            f"--run_dir={run_dir} cannot be written: {error}."
-        ) from error
-    with lock:
+    path = os.path.join(run_dir, _LOCK)
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.makedirs(run_dir, exist_ok=True)
+            lock = stack.enter_context(files.locked(path))
+        except BlockingIOError as error:
             raise RunError(
                 f"--run_dir={run_dir} is in use by another process; two runs "
                 "cannot share a directory."
             ) from error
+        except OSError as error:
+            raise RunError(
+                f"--run_dir={run_dir} cannot be written: {error}."
+            ) from error
         checkpoints.remove_unfinished(run_dir)
-        yield
+        held = HeldDirectory(run_dir, lock)
+        held.check()  # the one who had it may have moved what was opened
+        yield held
 
 
 def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
@@ -71,10 +106,8 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
                 f"configuration; different: {'; '.join(different)}. Choose "
                 "another --run_dir, or the same flags as before."
             )
-    checkpoints.write_json(
-        os.path.join(run_dir, runs.FEATURES), features.to_dict()
-    )
-    checkpoints.write_json(path, content)
+    files.write_json(os.path.join(run_dir, runs.FEATURES), features.to_dict())
+    files.write_json(path, content)
 
 
 def _differences(old, new, prefix):
@@ -94,10 +127,9 @@ def write_held_out(run_dir: str, split: str, source: Source):
     The rows hold what a request holds, raw values where requests do.
     """
     path = os.path.join(run_dir, runs.HELD_OUT)
-    write_json(path, held_out.describe(split, source))
+    files.write_json(path, held_out.describe(split, source))
     path = os.path.join(run_dir, runs.SAMPLES)
     if os.path.exists(path):
         return
-    beside = f"{path}.unfinished"
-    pq.write_table(source.sample(SAMPLE_ROWS), beside)
-    os.replace(beside, path)
+    with files.atomic_path(path) as temporary:
+        pq.write_table(source.sample(SAMPLE_ROWS), temporary)

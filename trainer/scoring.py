@@ -11,15 +11,14 @@ import pyarrow.parquet as pq
 from absl import flags
 
 from trainer import run_config, sources, start_checks
-from trainer.checkpoints import write_json
+from trainer.console import log, only_chief_logs
 from trainer.data.held_out import open_files
 from trainer.distribution import lost
 from trainer.distribution.strategies import set_up
 from trainer.evaluation import Evaluator
 from trainer.placement import devices_from_flags, place
-from trainer.recording import log, only_chief_logs
 from trainer.results import evaluate_splits
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.scaling import cost
 
@@ -91,7 +90,7 @@ def run_evaluation(values: flags.FlagValues):
     print(json.dumps(results, indent=2))
     if values.output:
         with _written(values.output) as beside:
-            write_json(beside, results)
+            files.write_json(beside, results)
 
 
 def run_prediction(values: flags.FlagValues):
@@ -144,17 +143,13 @@ def _write_scores(values, spec, source, evaluator):
 @contextlib.contextmanager
 def _written(output: str) -> Iterator[str]:
     """A path beside --output, which becomes it once the block has ended."""
-    beside = f"{output}.unfinished"
     try:
-        yield beside
-        os.replace(beside, output)
+        with files.atomic_path(output) as temporary:
+            yield temporary
     except OSError as error:
         raise DataError(
             f"--output={output} cannot be written: {error}."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(beside)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

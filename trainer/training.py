@@ -13,6 +13,7 @@ from trainer import (
     sources,
     start_checks,
 )
+from trainer.console import log, only_chief_logs
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
@@ -20,7 +21,6 @@ from trainer.evaluation import Interrupted
 from trainer.model_setup import model_cost
 from trainer.placement import devices_from_flags, place
 from trainer.plan import describe_model
-from trainer.recording import log, only_chief_logs
 from trainer.results import compared_metrics
 from trainer.run_report import report
 from trainer.session import Session
@@ -73,8 +73,9 @@ def _train(values, training, distribution, began):
     )
     # The chief alone writes; the others begin once it may.
     with contextlib.ExitStack() as held:
+        directory = None
         if workers.is_chief:
-            held.enter_context(run_directory.locked(values.run_dir))
+            directory = held.enter_context(run_directory.locked(values.run_dir))
             run_directory.claim(values.run_dir, content, features)
             held_out = next(
                 split for split in ("test", "valid", "train") if split in splits
@@ -83,7 +84,9 @@ def _train(values, training, distribution, began):
                 values.run_dir, held_out, splits[held_out]
             )
         workers.gather(None)
-        session = Session(values, distribution, config, splits, placed)
+        session = Session(
+            values, distribution, config, splits, placed, directory
+        )
         log(describe_model(session.model))
         for line in distribution.describe(training.batch_size):
             log(line)
@@ -99,6 +102,8 @@ def _train(values, training, distribution, began):
         finished = session.run()
         if finished:
             try:
+                if directory is not None:
+                    directory.check()
                 report(session)
             except Interrupted:
                 finished = False

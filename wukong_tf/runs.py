@@ -6,16 +6,17 @@ or altered file is found before it is used. Everything is read as data;
 nothing is unpickled.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from wukong_tf import plain
+from wukong_tf import files, plain
 from wukong_tf.config import FeatureSpec, ModelConfig, model_config_from_dict
 from wukong_tf.errors import ConfigError, RunError
 
@@ -39,12 +40,15 @@ class Checkpoint(Mapping[str, np.ndarray]):
         step: training steps done when it was written.
         state: the trainer's own JSON values, such as the evaluations so far.
         entries: dict of array name to its file, shape and checksum.
+        held: the open index; while it is, a running trainer does not remove
+            the checkpoint. Defaults to None.
     """
 
     path: str
     step: int
     state: dict[str, Any]
     entries: dict[str, dict[str, Any]]
+    held: BinaryIO | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         path = os.path.join(self.path, self.entries[name]["file"])
@@ -92,6 +96,9 @@ def open_checkpoint(path: str) -> Checkpoint:
         RunError: naming the file that is missing, truncated or altered.
     """
     index = os.path.join(path, INDEX)
+    held = None
+    with contextlib.suppress(OSError):  # reading it says why
+        held = files.shared_lock(index)
     try:
         content = plain.parse_json(_read_text(index), index)
     except ConfigError as error:
@@ -108,9 +115,13 @@ def open_checkpoint(path: str) -> Checkpoint:
         )
     try:
         found = Checkpoint(
-            path, content["step"], content["state"], dict(content["arrays"])
+            path,
+            content["step"],
+            content["state"],
+            dict(content["arrays"]),
+            held,
         )
-        files = {
+        entries = {
             name: (str(entry["file"]), str(entry["sha256"]))
             for name, entry in found.entries.items()
         }
@@ -118,7 +129,7 @@ def open_checkpoint(path: str) -> Checkpoint:
         raise RunError(
             f"corrupted checkpoint: {index} lacks or distorts a key: {error}."
         ) from error
-    for name, (file, sha256) in files.items():
+    for name, (file, sha256) in entries.items():
         _verify_array(path, name, file, sha256)
     return found
 
@@ -151,13 +162,26 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
     Raises:
         RunError: there is no such checkpoint, or it is corrupted.
     """
+    while True:
+        path = _checkpoint_path(run_dir, which)
+        try:
+            return open_checkpoint(path)
+        except RunError:
+            # A running trainer may have removed it for a newer one meanwhile.
+            if os.path.lexists(path):
+                raise
+
+
+def _checkpoint_path(run_dir, which):
+    best = best_step(run_dir)
     paths = dict(checkpoint_paths(run_dir))
     if not paths:
         raise RunError(f"{run_dir}: there is no checkpoint in this run yet.")
     step: str | int | None = which
     if which == "best":
-        step = best_step(run_dir)
-        step = max(paths) if step is None else step
+        step = max(paths) if best is None else best
+        if step not in paths and best_step(run_dir) != best:
+            return _checkpoint_path(run_dir, which)  # a better one just came
     elif which == "latest":
         step = max(paths)
     elif isinstance(which, str) and which.isdigit():
@@ -167,7 +191,7 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
             f"{run_dir}: there is no checkpoint {which!r}; there are steps "
             f"{sorted(paths)}."
         )
-    return open_checkpoint(paths[step])
+    return paths[step]
 
 
 def read_features(run_dir: str) -> FeatureSpec:
@@ -307,18 +331,12 @@ def _read_text(path: str) -> str:
         raise RunError(f"{path}: cannot be read: {error}.") from error
 
 
-def file_sha256(path: str) -> str:
-    """SHA-256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verify_array(folder, name, file, sha256):
     path = os.path.join(folder, file)
     if os.path.basename(file) != file:
         raise RunError(f"{path}: array {name!r} lies outside its checkpoint.")
     try:
-        found = file_sha256(path)
+        found = files.sha256(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) cannot be read: "

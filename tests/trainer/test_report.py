@@ -14,6 +14,7 @@ import pytest
 
 from trainer import report_plots
 from trainer.report import Predictions, write_report
+from wukong_tf import files
 from wukong_tf.errors import RunError
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -159,7 +160,7 @@ def test_without_matplotlib_only_metrics_are_written(
     )
     assert paths == [str(tmp_path / "report" / "metrics.json")]
     assert os.listdir(tmp_path / "report") == ["metrics.json"]
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert "pip install 'wukong_tf[report]'" in out
     assert out.count("\n") == 1
 
@@ -205,10 +206,11 @@ def test_a_rename_that_fails_brings_the_old_report_back(tmp_path, monkeypatch):
     real_rename = os.rename
 
     def rename(source, target):
-        if "report.tmp-" in str(source):
+        if str(source).endswith(files.UNFINISHED):
             raise OSError(5, "Input/output error")
         real_rename(source, target)
 
+    monkeypatch.setattr(files, "_exchange", lambda *paths: False)
     monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(RunError, match="Input/output"):
         write_report(str(tmp_path), some_metrics(), {}, title="2")

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # its seeking reader
 
 from trainer.data.file_source import Block, FileSource, one_line
-from wukong_tf import plain
+from wukong_tf import files, plain
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows.checks import Check, check_type
 
@@ -236,10 +236,12 @@ def read_index(path: str) -> dict[str, Any] | None:
 def _write_index(path, index):
     """Keeps the index beside its file, if it can be written there."""
     content = {"format": _FORMAT, "block_records": BLOCK_RECORDS, **index}
-    beside = f"{path}{INDEX}.unfinished-{os.getpid()}"
+    mine = f"{files.UNFINISHED}-{os.getpid()}"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
+        with (
+            files.atomic_path(f"{path}{INDEX}", mine) as temporary,
+            open(temporary, "w", encoding="utf-8") as file,
+        ):
             json.dump(content, file)
-        os.replace(beside, f"{path}{INDEX}")
     except OSError:
         return  # a directory of others; the next run makes it again

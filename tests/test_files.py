@@ -1,0 +1,204 @@
+"""Files and directories that are replaced are whole at every instant."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests import small_runs
+from trainer import checkpoints
+from wukong_tf import files, runs
+
+CALLS = (
+    *("mkdir", "open", "write", "fsync", "rename", "replace", "rmdir"),
+    *("unlink", "remove"),
+)
+
+
+def die_at(number, act):
+    """Runs `act` in a child that dies at its `number`th file operation.
+
+    Returns:
+        Whether it died; if not, `act` makes fewer operations.
+    """
+    child = os.fork()
+    if not child:
+        left = [number]
+
+        def dying(call):
+            def counted(*args, **kwargs):
+                left[0] -= 1
+                if left[0] < 0:
+                    os._exit(9)
+                return call(*args, **kwargs)
+
+            return counted
+
+        for name in CALLS:
+            setattr(os, name, dying(getattr(os, name)))
+        files._exchange = dying(files._exchange)
+        act()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == 9
+
+
+def content(folder):
+    return {p.name: p.read_text() for p in sorted(folder.iterdir())}
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def exchange(request, monkeypatch):
+    if request.param == "two renames":
+        monkeypatch.setattr(files, "_exchange", lambda *paths: False)
+    return request.param
+
+
+def test_a_folder_is_the_old_or_the_new_wherever_the_writer_dies(
+    tmp_path, exchange
+):
+    old, new = {"a": "1", "b": "1"}, {"a": "2", "c": "2"}
+    for number in range(100):
+        path, beside = tmp_path / f"{number}", tmp_path / f"{number}.new"
+        for folder, texts in ((path, old), (beside, new)):
+            folder.mkdir()
+            for name, text in texts.items():
+                (folder / name).write_text(text)
+        died = die_at(
+            number, lambda b=beside, p=path: files.replace_folder(b, p)
+        )
+        if exchange == "exchange":
+            assert content(path) in (old, new)
+        files.restore_folder(str(path))
+        assert content(path) in (old, new)
+        assert not os.path.lexists(f"{path}{files.REPLACED}")
+        if not died:
+            break
+    assert number > 5 and content(path) == new
+
+
+def test_a_step_saved_again_is_never_lost(tmp_path, exchange):
+    def write(run_dir, value):
+        array = np.full(3, value, np.float32)
+        checkpoints.save(run_dir, 7, {"value": value}, [("x", array)])
+
+    for number in range(200):
+        run_dir = str(tmp_path / f"{number}")
+        os.mkdir(run_dir)
+        write(run_dir, 1)
+        died = die_at(number, lambda r=run_dir: write(r, 2))
+        checkpoints.remove_unfinished(run_dir)
+        found = runs.find_checkpoint(run_dir, "latest")
+        assert found["x"].tolist() == 3 * [found.state["value"]]
+        names = os.listdir(os.path.join(run_dir, runs.CHECKPOINTS))
+        assert names == ["step-0000000007"]
+        if not died:
+            break
+    assert number > 10 and found.state == {"value": 2}
+
+
+def test_a_file_is_the_old_or_the_new_wherever_the_writer_dies(tmp_path):
+    for number in range(100):
+        path = tmp_path / f"{number}.json"
+        files.write_json(str(path), [1])
+        died = die_at(number, lambda p=path: files.write_json(str(p), {"x": 2}))
+        assert path.read_text() in ("[\n  1\n]\n", '{\n  "x": 2\n}\n')
+        if not died:
+            break
+    assert number > 1 and "2" in path.read_text()
+
+
+def test_what_is_shown_was_synced_before(tmp_path, monkeypatch):
+    order = []
+
+    def watched(name):
+        call = getattr(os, name)
+
+        def noted(*args):
+            target = args[0]
+            if isinstance(target, int):
+                target = os.readlink(f"/proc/self/fd/{target}")
+            order.append((name, os.path.basename(target)))
+            return call(*args)
+
+        return noted
+
+    for name in ("fsync", "replace", "rename"):
+        monkeypatch.setattr(os, name, watched(name))
+    files.write_text(str(tmp_path / "file"), "text")
+    assert order == [
+        ("fsync", "file.unfinished"),
+        ("replace", "file.unfinished"),
+        ("fsync", tmp_path.name),
+    ]
+    order.clear()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "part").write_text("1")
+    files.replace_folder(str(tmp_path / "new"), str(tmp_path / "folder"))
+    assert order == [
+        ("fsync", "part"),
+        ("fsync", "new"),
+        ("rename", "new"),
+        ("fsync", tmp_path.name),
+    ]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), files.atomic_path(str(path)) as new:
+        open(new, "w").close()
+        raise ZeroDivisionError
+    assert content(tmp_path) == {"file": "old"}
+
+
+READER = """
+import sys
+from wukong_tf import runs
+found = runs.find_checkpoint(sys.argv[1], "10")
+print("open", flush=True)
+sys.stdin.read()
+print(sum(array.sum() for array in found.values()), flush=True)
+"""
+
+
+def test_a_checkpoint_that_is_read_is_not_pruned(tmp_path):
+    run_dir = small_runs.write(tmp_path)
+    steps = [step for step, _ in runs.checkpoint_paths(run_dir)]
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            READER.replace('"10"', f'"{steps[0]}"'),
+            run_dir,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout.readline() == "open\n"
+        checkpoints.prune(run_dir, 1)
+        assert steps[0] in dict(runs.checkpoint_paths(run_dir))
+        reader.communicate("")
+        assert reader.returncode == 0
+    checkpoints.prune(run_dir, 1)
+    assert steps[0] not in dict(runs.checkpoint_paths(run_dir))
+
+
+def test_a_checkpoint_pruned_while_it_is_opened_is_passed_over(
+    tmp_path, monkeypatch
+):
+    run_dir = small_runs.write(tmp_path)
+    opened = runs.open_checkpoint
+    steps = [step for step, _ in runs.checkpoint_paths(run_dir)]
+    monkeypatch.setattr(runs, "best_step", lambda run_dir: None)
+
+    def pruned_first(path):
+        if path.endswith(str(steps[-1])):
+            files.remove(path)
+        return opened(path)
+
+    monkeypatch.setattr(runs, "open_checkpoint", pruned_first)
+    assert runs.find_checkpoint(run_dir, "latest").step == steps[-2]

@@ -1,0 +1,202 @@
+"""Files and directories that appear whole or not at all, locks and hashes."""
+
+import contextlib
+import ctypes
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+UNFINISHED = ".unfinished"
+REPLACED = ".replaced"
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def atomic_path(path: str, unfinished: str = UNFINISHED) -> Iterator[str]:
+    """Yields a path to write a file at, which becomes `path` at the end.
+
+    The file is synced before it is renamed. If the block raises, `path` stays
+    as it was and nothing is left behind.
+
+    Args:
+        path: of the file.
+        unfinished: suffix of the path that is yielded. Defaults to
+            ".unfinished"; processes that write the same file at the same
+            time need one each.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = f"{path}{unfinished}"
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+    sync_folder(os.path.dirname(path) or ".")
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a UTF-8 file, whole or not at all."""
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        file.write(text)
+
+
+def write_json(path: str, content: Any) -> None:
+    """Writes `content` as JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def replace_folder(new: str, path: str) -> None:
+    """Moves directory `new` to `path`, in the place of what is there.
+
+    The content of `new` is synced first. On Linux the two are exchanged, so
+    that at every instant `path` is the old directory or the new one. File
+    systems that cannot exchange need two renames; if a process dies between
+    them, `restore_folder` brings the old one back.
+
+    Args:
+        new: a directory with all of its content.
+        path: on the same file system.
+
+    Raises:
+        OSError: `new` cannot be synced or moved; `path` is as it was.
+    """
+    sync_tree(new)
+    if not os.path.lexists(path):
+        os.rename(new, path)
+    elif _exchange(new, path):
+        remove(new)
+    else:
+        old = f"{path}{REPLACED}"
+        remove(old)
+        os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        remove(old)
+    sync_folder(os.path.dirname(path) or ".")
+
+
+def restore_folder(path: str) -> None:
+    """Finishes what a process that died in `replace_folder` left undone."""
+    old = f"{path}{REPLACED}"
+    if os.path.lexists(path):
+        remove(old)
+    elif os.path.lexists(old):
+        os.rename(old, path)
+
+
+def remove(path: str) -> None:
+    """Removes a file, link or directory, if it is there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
+
+def sync_tree(folder: str) -> None:
+    """Makes all files in a directory durable, and the directory itself."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(os.path.join(parent, name))
+        sync_folder(parent)
+
+
+def sync_folder(folder: str) -> None:
+    """Makes renames in a directory durable, where its file system can."""
+    # Some network file systems cannot, and need not.
+    with contextlib.suppress(OSError):
+        _sync(folder)
+
+
+def shared_lock(path: str) -> BinaryIO:
+    """Opens a file that no other process may remove until it is closed.
+
+    A process removes it only where `is_held` is false, so both must ask.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    file = open(path, "rb")  # noqa: SIM115
+    with contextlib.suppress(OSError):  # not on every network file system
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return file
+
+
+def is_held(path: str) -> bool:
+    """Returns whether some process holds `shared_lock(path)`."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[int]:
+    """Holds a lock file, made if it is missing, against other processes.
+
+    Yields:
+        The descriptor of the open lock file.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be opened.
+    """
+    with open(path, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock.fileno()
+
+
+def sha256(path: str) -> str:
+    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@functools.cache
+def _renameat2():
+    """Returns the C library's renameat2, or None where there is none."""
+    try:
+        return ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+
+
+def _exchange(first: str, second: str) -> bool:
+    """Exchanges two paths in one step; False if the system cannot."""
+    rename = _renameat2()
+    return rename is not None and not rename(
+        _AT_FDCWD,
+        os.fsencode(first),
+        _AT_FDCWD,
+        os.fsencode(second),
+        _RENAME_EXCHANGE,
+    )
