@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from trainer import console
+from trainer.stop_signal import interrupt_once
 from wukong_tf.errors import ConfigError, WukongError
 
 EXIT_ERROR = 2
@@ -26,6 +28,8 @@ def start(
         define: defines the program's flags.
         run: takes the arguments and the flags; returns the exit code.
     """
+    interrupt_once()
+    console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -30,6 +30,7 @@ UNNAMED = "a module that its text does not name in full"
 # The room of a file is that of the longest of these that its path starts with.
 PLACES = {
     **{form.replace(".", "/") + ".py": "config" for form in FORMS},
+    "wukong_tf/files.py": "files",
     "wukong_tf/layers/": "layers",
     "wukong_tf/features/": "features",
     "wukong_tf/rows/": "rows",
@@ -45,8 +46,10 @@ PLACES = {
     "wukong_tf/weights.py": "runs",
     "wukong_tf/__init__.py": "wukong_tf",
     "trainer/data/": "trainer_data",
+    "trainer/console.py": "console",
     "trainer/distribution/": "distribution",
     "trainer/preparation/": "preparation",
+    "trainer/stop_signal.py": "console",
     "trainer/": "trainer",
     "export/": "export",
     "export/client/": "export_client",
@@ -62,6 +65,7 @@ TENSORFLOW = [*KERAS, "tensorflow"]
 PROGRAM = [*TENSORFLOW, "absl", "pyarrow"]
 RULES = {
     "config": (["numpy", *FORMS], []),
+    "files": ([], []),
     "scaling": (["numpy", "wukong_tf.scaling", *FORMS], []),
     "layers": (KERAS, []),
     "embeddings": (KERAS, []),
@@ -74,9 +78,16 @@ RULES = {
     "table_rows": (KERAS, ["tensorflow"]),
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
+    "console": (["tqdm", "trainer.console", "trainer.stop_signal"], []),
     "trainer_data": ([*PROGRAM, "trainer", "tqdm"], ["matplotlib"]),
     "distribution": (
-        [*TENSORFLOW, "absl", "trainer.data", "trainer.distribution"],
+        [
+            *TENSORFLOW,
+            "absl",
+            "trainer.console",
+            "trainer.data",
+            "trainer.distribution",
+        ],
         [],
     ),
     "preparation": (
@@ -101,7 +112,13 @@ RULES = {
         ["onnxruntime", "tensorflow", "export.v1_session"],
     ),
     "export": (
-        [*PROGRAM, "export", "trainer.data"],
+        [
+            *PROGRAM,
+            "export",
+            "trainer.console",
+            "trainer.stop_signal",
+            "trainer.data",
+        ],
         [
             "aiohttp",
             "google.protobuf",

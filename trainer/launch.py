@@ -12,6 +12,7 @@ saving. After the last two the same command goes on, which --max_restarts
 does by itself.
 """
 
+import contextlib
 import ctypes
 import json
 import math
@@ -27,7 +28,9 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from trainer import console
 from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME
+from trainer.stop_signal import SIGNALS, STOP
 
 EXIT_FAULT = 1
 _POLL_S = 0.1
@@ -94,8 +97,9 @@ class Worker:
 
     def _pass_on(self, source, target):
         for line in source:
-            target.write(f"[{self.number}] {line}")
-            target.flush()
+            with contextlib.suppress(OSError):  # or the worker would stand
+                target.write(f"[{self.number}] {line}")
+                target.flush()
 
     def send(self, number: signal.Signals):
         """Sends a signal, unless the process has ended."""
@@ -162,10 +166,18 @@ def start(count: int, arguments: Sequence[str]) -> list[Worker]:
     return workers
 
 
-def outcome(codes: Sequence[int]) -> int:
-    """The exit code that those of all workers come to."""
+def outcome(codes: Sequence[int], stopped: bool = False) -> int:
+    """Returns the exit code that those of all workers come to.
+
+    Args:
+        codes: of the workers.
+        stopped: whether the launcher was told to stop them; one that lost
+            another then is part of the stop. Defaults to False.
+    """
     if all(code == 0 for code in codes):
         return 0
+    if stopped and all(code in (0, EXIT_LOST, EXIT_RESUME) for code in codes):
+        return EXIT_RESUME
     for code in (EXIT_ERROR, EXIT_FAULT):
         if code in codes:
             return code
@@ -226,7 +238,7 @@ class Launcher:
                 if code < 0:
                     said = f"killed by {signal.Signals(-code).name}"
                 _say(f"worker {worker.number} ended: {said}")
-        return outcome(codes)
+        return outcome(codes, self.told is not None)
 
     def _kill(self, workers):
         for worker in workers:
@@ -245,19 +257,22 @@ def _cannot_end(codes) -> bool:
 def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
     """Runs workers, and starts them again if they were lost or stopped."""
     launcher = Launcher(count, arguments, grace_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, launcher.tell)
-    while True:
-        code = launcher.run()
-        again = code in (EXIT_LOST, EXIT_RESUME) and launcher.told is None
-        if not again or not restarts:
-            return code
-        restarts -= 1
-        _say(f"starting all workers again; {restarts} restarts are left")
+    STOP.noted = "passed on to the workers"
+    with STOP:
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, launcher.tell)
+        while True:
+            code = launcher.run()
+            again = code in (EXIT_LOST, EXIT_RESUME) and launcher.told is None
+            if not again or not restarts:
+                return code
+            restarts -= 1
+            _say(f"starting all workers again; {restarts} restarts are left")
 
 
 def _say(text):
-    print(f"launch: {text}", file=sys.stderr, flush=True)
+    console.log(f"launch: {text}")
 
 
 def _run(argv) -> int:
@@ -275,6 +290,8 @@ def _run(argv) -> int:
 
 def main():
     """Entry point of `wukong-launch`."""
+    STOP.install()
+    console.guard()
     define_flags(flags.FLAGS)
     for flag in flags.FLAGS.flags_by_module_dict().get(__name__, []):
         # --help shows those of the program that was started.
@@ -291,7 +308,9 @@ def main():
                 "come after --."
             )
             sys.exit(EXIT_ERROR)
-        sys.exit(_run([argv[0], *trainers]))
+        code = _run([argv[0], *trainers])
+        STOP.settle()
+        sys.exit(code)
 
     app.run(begin, argv=own)
 

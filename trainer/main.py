@@ -2,23 +2,27 @@
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
 directory break a rule, or a file cannot be read or written; 69 another worker
-was lost; 75 stopped by a signal after saving. After the last two the same
-command goes on.
+was lost; 75 stopped by a signal, what was trained saved. After the last two
+the same command goes on.
 """
 
 import os
 import shlex
 import sys
 
-from absl import app
-from absl import flags as absl_flags
+from trainer.stop_signal import EXIT_RESUME, STOP
 
-from trainer import flags
-from wukong_tf.errors import LostWorkerError, WukongError
+if __name__ == "__main__":
+    STOP.install()  # before anything that takes time
+
+from absl import app  # noqa: E402
+from absl import flags as absl_flags  # noqa: E402
+
+from trainer import console, flags  # noqa: E402
+from wukong_tf.errors import LostWorkerError, WukongError  # noqa: E402
 
 EXIT_ERROR = 2
 EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
-EXIT_RESUME = 75  # sysexits' EX_TEMPFAIL: try again
 
 # The table lookup needs TensorFlow's own Keras to be version 2; `import
 # keras` is Keras 3 all the same. Nothing here imports TensorFlow before.
@@ -33,7 +37,7 @@ def train(values) -> int:
     if run_training(values):
         return 0
     command = "python -m trainer.main " + shlex.join(sys.argv[1:])
-    print(f"stopped and saved; to go on, run again: {command}", file=sys.stderr)
+    console.log(f"stopped and saved; to go on, run again: {command}")
     return EXIT_RESUME
 
 
@@ -107,6 +111,9 @@ def run(argv) -> int:
 
 def main():
     """Entry point of `wukong-train`."""
+    if __name__ != "__main__":
+        STOP.install()
+    console.guard()
     flags.define()
     values = absl_flags.FLAGS
     for flag in values.flags_by_module_dict()[flags.__name__]:
@@ -116,10 +123,10 @@ def main():
 
 
 def _exit(code):
+    STOP.settle()
     if code == EXIT_LOST:
         # An end in order would wait for the worker that is gone.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        console.drain()
         os._exit(code)
     sys.exit(code)
 

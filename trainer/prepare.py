@@ -10,8 +10,10 @@ import sys
 from absl import app
 from absl import flags as absl_flags
 
+from trainer import console
 from trainer.preparation import earlier, inputs, outputs, runners, work
 from trainer.preparation.flags import define_flags
+from trainer.stop_signal import interrupt_once
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
@@ -77,6 +79,8 @@ def run(argv, values: absl_flags.FlagValues) -> int:
 
 def main():
     """Entry point of `python -m trainer.prepare`."""
+    interrupt_once()
+    console.guard()
     define_flags(absl_flags.FLAGS)
     app.run(lambda argv: sys.exit(run(argv, absl_flags.FLAGS)))
 

@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
+from trainer.console import log
 from trainer.loop import Progress, Window
-from trainer.recording import log
 from wukong_tf.errors import ConfigError
 
 

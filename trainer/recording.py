@@ -5,17 +5,17 @@ import errno
 import json
 import math
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from trainer import memory
+from trainer.console import log
 from trainer.distribution.workers import Workers
 from trainer.loop import Progress, Schedule, Window
+from wukong_tf import files
 from wukong_tf.metrics import SCALARS, of_scalars
 from wukong_tf.rows.bad_values import BadValues, Count
 
@@ -59,12 +59,11 @@ class MetricsLog:
     def _keep_until(self, step):
         if not os.path.exists(self._path):
             return
-        with open(self._path, encoding="utf-8") as file:
+        with open(self._path, "rb") as file:
             lines = [line for line in file if _step_of(line) <= step]
-        beside = f"{self._path}.unfinished"
-        with open(beside, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        os.replace(beside, self._path)
+        with files.atomic_path(self._path) as temporary:
+            with open(temporary, "wb") as file:
+                file.writelines(lines)
 
     def write(self, kind: str, step: int, values: dict[str, Any]):
         """Adds one record; nested values become TensorBoard tags."""
@@ -108,11 +107,12 @@ class MetricsLog:
 
 
 def _step_of(line):
-    """The step of a record; a torn last line counts as later than any."""
+    """Returns the step of a record; a broken one is later than any."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf
+    return step if isinstance(step, int) else math.inf
 
 
 def _json_ready(value):
@@ -268,24 +268,3 @@ class Progressive:
 
     def _sums(self, values):
         return dict(zip(SCALARS, map(np.float64, values), strict=True))
-
-
-_quiet = False
-
-
-def only_chief_logs(is_chief: bool):
-    """Spares the reader the same line from every worker."""
-    global _quiet
-    _quiet = not is_chief
-
-
-def log(text: str, *, of_each: bool = False):
-    """One line for the person who watches, clear of a progress bar.
-
-    Args:
-        text: the line.
-        of_each: whether every worker says it. Defaults to False, the chief
-            alone.
-    """
-    if of_each or not _quiet:
-        tqdm.tqdm.write(text, file=sys.stderr)

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from trainer import start_checks
+from trainer.console import log
 from trainer.memory import peak_bytes
 from trainer.model_setup import model_cost
-from trainer.recording import log
 from trainer.report import write_report
 from trainer.results import compared_metrics, evaluate_splits
 from trainer.session import Session

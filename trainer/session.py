@@ -5,6 +5,7 @@ import contextlib
 from absl import flags
 
 from trainer import actions, checkpoints, recording, run_config
+from trainer.console import log
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
 from trainer.distribution.strategies import Distribution
@@ -18,11 +19,11 @@ from trainer.model_setup import (
 )
 from trainer.placement import Placement
 from trainer.profiling import Profile, parse_steps
-from trainer.recording import log
+from trainer.run_directory import HeldDirectory
 from trainer.saving import CheckpointWriter, Retention
 from trainer.step_clock import StepClock
 from trainer.steps import make_train_step
-from trainer.stop_signal import StopSignal
+from trainer.stop_signal import STOP
 from trainer.watchdog import Watchdog
 from wukong_tf import runs
 from wukong_tf.config import ModelConfig
@@ -71,6 +72,7 @@ class Session:
         config: the model.
         splits: the sources by split.
         placement: where the tables lie.
+        held: the run directory, on the chief. Defaults to None.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class Session:
         config: ModelConfig,
         splits: dict[str, Source],
         placement: Placement,
+        held: HeldDirectory | None = None,
     ):
+        self.held = held
         self.values = values
         self.run_dir = values.run_dir
         self.training = run_config.training_from_flags(values)
@@ -92,7 +96,7 @@ class Session:
             splits["train"], self.training, self.profiled
         )
         self.progress = Progress()
-        self.signal = StopSignal()
+        self.signal = STOP
         self.stopped = False
         with distribution.strategy.scope():
             self.model = build_model(
@@ -291,6 +295,7 @@ class Session:
                     progress=progress,
                     schedule=schedule,
                     actions=[
+                        self._check_directory,
                         profile,
                         record,
                         *chief[:1],
@@ -303,9 +308,15 @@ class Session:
             except Interrupted:
                 pass
             if self.stopped and save is not None:
+                self._check_directory()
                 save.save(progress)
         self.workers.gather(None)  # The chief has written what it had to.
         return not self.stopped
+
+    def _check_directory(self, *progress):
+        """Stops a run whose directory is no longer the one it began in."""
+        if self.held is not None:
+            self.held.check()
 
     def _make_save(self, metrics):
         training = self.training

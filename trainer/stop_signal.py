@@ -1,39 +1,119 @@
-"""Turns SIGTERM and Ctrl-C into a wish to stop at the next step boundary."""
+"""Makes signals end a program well, from its first line to its last.
 
+It imports nothing that takes long: `trainer.main` installs it first.
+"""
+
+import contextlib
+import os
 import signal
-import sys
+import threading
+
+EXIT_RESUME = 75  # sysexits' EX_TEMPFAIL: try again
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignal:
-    """A context in which SIGTERM and SIGINT only note that they came.
+    """SIGTERM, Ctrl-C and SIGHUP as a wish to stop.
 
-    Python sees a signal between two windows of steps; a second SIGINT seen
-    there interrupts without saving. Called, it tells whether a signal came.
+    Used as a context, around what must end in order, signals are only noted,
+    however many come; called, it returns whether one did. Outside of such a
+    context, an installed one ends the process with code 75 at once: what is
+    being written stays invisible, as after kill -9. Once `settle` was
+    called, signals change nothing. A signal that was ignored when the
+    program began, as by nohup, stays so.
+
+    What is said is said by a thread; a handler runs between any two
+    instructions, and must not write.
+
+    Attributes:
+        received: the first signal that came, or None.
+        noted: what is said of a signal that is noted.
     """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self.received: signal.Signals | None = None
+        self.noted = "stopping after the steps in hand"
+        self._noting = 0
+        self._settled = False
         self._before: dict = {}
+        self._pipe: tuple[int, int] | None = None
 
     def __call__(self) -> bool:
-        """Whether a signal came."""
+        """Returns whether a signal came."""
         return self.received is not None
 
+    def install(self) -> None:
+        """Handles signals from now on, to the end of the process."""
+        self._pipe = os.pipe()
+        for end in self._pipe:
+            os.set_blocking(end, end == self._pipe[0])
+        self._handle()
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._watch, args=self._pipe[:1], name="signals", daemon=True
+        ).start()
+
+    def settle(self) -> None:
+        """Ignores signals from now on: the exit code is decided."""
+        self._settled = True
+
     def __enter__(self):
-        for number in self.SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+        if not self._noting and self._pipe is None:
+            self._handle()
+        self._noting += 1
         return self
 
     def __exit__(self, *exception):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._noting -= 1
+        if not self._noting and self._pipe is None:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _handle(self):
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number, frame):
-        if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        sys.stderr.write(
-            f"\n{self.received.name}: stopping after the steps in hand\n"
-        )
+        if not self._settled and self.received is None:
+            self.received = signal.Signals(number)
+
+    def _watch(self, pipe):
+        said = False
+        while True:
+            number = ord(os.read(pipe, 1))
+            if number not in SIGNALS or self._settled:
+                continue
+            name = signal.Signals(number).name
+            if not self._noting:
+                self._say(f"{name}: stopped; the same command goes on")
+                os._exit(EXIT_RESUME)
+            if not said:
+                said = True
+                self._say(f"{name}: {self.noted}")
+
+    def _say(self, text):
+        with contextlib.suppress(Exception):  # it may still be importing
+            from trainer import console
+
+            console.log(text, of_each=True)
+            console.drain()
+
+
+def interrupt_once() -> None:
+    """Makes the first of SIGNALS a KeyboardInterrupt, and ignores the rest.
+
+    For programs that clean up after themselves where they are interrupted.
+    """
+
+    def interrupt(number, frame):
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in SIGNALS:
+        if signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, interrupt)
+
+
+STOP = StopSignal()

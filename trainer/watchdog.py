@@ -4,7 +4,7 @@ import faulthandler
 import threading
 import time
 
-from trainer.recording import log
+from trainer.console import log
 from trainer.step_clock import StepClock
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import wukong_tf
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from trainer import recording
 from wukong_tf import runs
 from wukong_tf.features import encode
 
@@ -430,3 +431,64 @@ def test_tensorboard_has_what_the_log_has(finished):
                 found[value.tag, event.step] = number
     for key, number in expected.items():
         assert found[key] == pytest.approx(number, rel=1e-5), key
+
+
+def delete(run_dir):
+    shutil.rmtree(run_dir)
+
+
+def move(run_dir):
+    os.rename(run_dir, f"{run_dir}-moved")
+
+
+def replace_by_a_link(run_dir):
+    move(run_dir)
+    shutil.copytree(f"{run_dir}-moved", f"{run_dir}-other")
+    os.symlink(f"{run_dir}-other", run_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lose", [delete, move, replace_by_a_link])
+def test_a_run_whose_directory_goes_away_stops(
+    tmp_path, flags_of, monkeypatch, capsys, lose
+):
+    """And makes no other in its place."""
+    run_dir = str(tmp_path / "run")
+    record = recording.WriteTraining.__call__
+
+    def lost(self, progress, window):
+        record(self, progress, window)
+        if progress.step >= 10 and not os.path.exists(f"{run_dir}-lost"):
+            open(f"{run_dir}-lost", "w").close()
+            lose(run_dir)
+
+    monkeypatch.setattr(recording.WriteTraining, "__call__", lost)
+    assert run(*flags_of(run_dir)) == 2
+    error = capsys.readouterr().err
+    assert f"error: --run_dir={run_dir} was deleted, moved or replaced" in error
+    if lose is not replace_by_a_link:
+        assert not os.path.exists(run_dir)
+    else:
+        assert not os.path.exists(os.path.join(run_dir, "report"))
+
+
+@pytest.mark.slow
+def test_broken_lines_of_the_metrics_cost_those_lines_alone(tmp_path, flags_of):
+    run_dir = str(tmp_path / "run")
+    assert run(*flags_of(run_dir, max_steps=5)) == 0
+    path = tmp_path / "run" / "metrics.jsonl"
+    whole = path.read_bytes()
+    broken = [
+        b"\xff{}",
+        b"\0" * 40,
+        b'{"step": "3"}',
+        b'{"step": null}',
+        b"[" * 9,
+    ]
+    path.write_bytes(whole + b"\n".join([*broken, b""]))
+    assert run(*flags_of(run_dir, max_steps=8)) == 0
+    lines = path.read_bytes()
+    assert lines.startswith(whole)
+    assert all(
+        isinstance(json.loads(x)["step"], int) for x in lines.splitlines()
+    )

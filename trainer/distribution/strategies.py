@@ -4,13 +4,13 @@ import dataclasses
 import logging
 import os
 import signal
-import sys
 
 import keras
 import tensorflow as tf
 from absl import flags
 from tensorflow.python.eager import context
 
+from trainer import console
 from trainer.data.pipeline import Pipeline
 from trainer.distribution.cluster import WORKER, Cluster, find_cluster
 from trainer.distribution.workers import Workers
@@ -251,12 +251,12 @@ def _bound_the_wait(timeout_s, cluster):
     TensorFlow waits without a bound for a worker that never comes, and holds
     Python's lock meanwhile: only the system can end it then.
     """
-    print(
+    console.log(
         f"worker {cluster.index}: waiting at most --cluster_timeout_s="
         f"{timeout_s} s for {', '.join(cluster.addresses)}",
-        file=sys.stderr,
-        flush=True,
+        of_each=True,
     )
+    console.drain()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
 

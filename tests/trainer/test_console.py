@@ -1,0 +1,158 @@
+"""What is printed may be lost; nothing else is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from trainer import console
+from trainer.stop_signal import EXIT_RESUME
+
+LINES = """
+import sys
+from trainer import console
+console.guard()
+for number in range(20_000):
+    print(f"line {number} " + 40 * "x", file=sys.STREAM)
+console.log("the end", of_each=True)
+sys.exit(7)
+"""
+
+
+def python(script, stream="stderr", **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", script.replace("STREAM", stream)], **options
+    )
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_costs_its_lines_alone(stream):
+    reader, writer = os.pipe()
+    process = python(LINES, stream, **{stream: writer})
+    os.close(writer)
+    os.read(reader, 100)
+    os.close(reader)
+    assert process.wait(60) == 7
+
+
+def test_a_full_disk_costs_its_lines_alone():
+    with open("/dev/full", "w") as full:
+        assert python(LINES, stderr=full, stdout=full).wait(60) == 7
+
+
+def test_closed_streams_cost_their_lines_alone():
+    for close in ("os.close(1); os.close(2)", "sys.stdout = sys.stderr = None"):
+        assert python(f"import os, sys; {close}\n{LINES}").wait(60) == 7
+
+
+def test_nobody_reads_and_the_program_ends_all_the_same():
+    reader, writer = os.pipe()
+    process = python(LINES, stderr=writer)
+    os.close(writer)
+    assert process.wait(60) == 7
+    os.set_blocking(reader, False)
+    assert os.read(reader, 9) == b"line 0 xx"
+    os.close(reader)
+
+
+def test_who_reads_gets_every_line_of_standard_output():
+    process = python(LINES, "stdout", stdout=subprocess.PIPE, text=True)
+    time.sleep(1)  # the pipe is full long before
+    lines = process.stdout.read().splitlines()
+    assert [int(line.split()[1]) for line in lines] == list(range(20_000))
+    assert process.wait(60) == 7
+
+
+DIES = """
+import threading
+from trainer import console
+console.guard()
+def fail():
+    raise ValueError("a fault")
+thread = threading.Thread(target=fail, name="helper")
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_that_dies_is_reported():
+    process = python(DIES, stderr=subprocess.PIPE, text=True)
+    assert process.communicate(timeout=60)[1] == (
+        "error: thread helper ended: ValueError: a fault\n"
+    )
+
+
+WAITS = """
+import sys, time
+from trainer.stop_signal import STOP
+STOP.install()
+print("ready", flush=True)
+if sys.argv[1] == "before":
+    time.sleep(60)
+with STOP:
+    print("in", flush=True)
+    while not STOP():
+        time.sleep(0.01)
+    time.sleep(0.5)  # a checkpoint
+    print("saved", flush=True)
+if sys.argv[1] == "settled":
+    STOP.settle()
+    print("settled", flush=True)
+    time.sleep(0.5)
+    sys.exit(3)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+)
+@pytest.mark.parametrize(
+    "when, expected",
+    [("before", EXIT_RESUME), ("after", EXIT_RESUME), ("settled", 3)],
+)
+def test_signals_end_a_program_with_its_code(when, expected, number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, when],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    if when != "before":
+        assert process.stdout.readline() == "in\n"
+        for _ in range(5):  # while it saves
+            process.send_signal(number)
+            time.sleep(0.01)
+        assert process.stdout.readline() == "saved\n"
+    if when == "settled":
+        assert process.stdout.readline() == "settled\n"
+    for _ in range(5):
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert signal.Signals(number).name in said and "Traceback" not in said
+
+
+def test_an_ignored_hangup_stays_ignored():
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-c", WAITS, "before"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == EXIT_RESUME
+    process.stdout.close()
+
+
+def test_log_survives_streams_without_a_descriptor(capsys):
+    console.log("a line")
+    assert capsys.readouterr().err == "a line\n"

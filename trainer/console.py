@@ -1,0 +1,156 @@
+"""Lines for the person who watches, who may be gone.
+
+Once a program has called `guard`, printing neither raises nor waits for
+whoever reads: a terminal that was closed, a full disk behind a redirection or
+a pipe that nobody empties cost lines, and nothing else.
+"""
+
+import atexit
+import contextlib
+import math
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from typing import TextIO
+
+import tqdm
+
+from trainer.stop_signal import STOP
+
+_WAITING_TEXTS = 10_000
+_quiet = False
+
+
+class Console:
+    """A text stream that a thread of its own writes to.
+
+    Text that cannot be written is dropped.
+
+    Args:
+        stream: has a file descriptor.
+        waits: whether to wait while nobody reads and much is due; otherwise
+            more is dropped, which is said once there is room again.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, stream: TextIO, waits: bool):
+        stream.flush()
+        self._waits = waits
+        self._stream = stream
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self):
+        self._texts: queue.Queue[bytes] = queue.Queue(_WAITING_TEXTS)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._dropped = 0
+
+    def write(self, text: str) -> int:
+        """Queues text; returns its length, as streams do."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="console", daemon=True
+                )
+                self._thread.start()
+        try:
+            data = text.encode(self.encoding, self.errors)
+            self._texts.put(data, block=self._waits)
+        except queue.Full:
+            self._dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Does nothing; `drain` waits."""
+
+    def isatty(self) -> bool:
+        """Returns whether a terminal shows it."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Returns the stream's descriptor."""
+        return self._stream.fileno()
+
+    def drain(self, timeout_s: float = 2.0) -> None:
+        """Waits until all is written, or for `timeout_s` seconds."""
+        end = time.monotonic() + timeout_s
+        while self._texts.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _run(self):
+        while True:
+            data = self._texts.get()
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                data += f"({dropped} texts were lost here)\n".encode()
+            with contextlib.suppress(OSError):
+                _write_all(self.fileno(), data)
+            self._texts.task_done()
+
+
+def _write_all(descriptor, data):
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [], 1.0)
+
+
+def guard() -> None:
+    """Makes `print`, warnings and logging write through a `Console`.
+
+    For programs, before they print. What is due is written before the
+    process ends. Standard output, which holds results and which training
+    does not use, is not cut short while somebody may read it, unless a
+    signal came. A thread that ends by an error has a line written.
+    """
+    for name, timeout_s in (("stdout", math.inf), ("stderr", 2.0)):
+        try:
+            console = Console(getattr(sys, name), waits=name == "stdout")
+            console.fileno()
+        except (OSError, ValueError, AttributeError):  # closed, or none
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            continue
+        setattr(sys, name, console)
+        atexit.register(_finish, console, timeout_s)
+    threading.excepthook = lambda ended: log(
+        f"error: thread {ended.thread and ended.thread.name} ended: "
+        f"{ended.exc_type.__name__}: {ended.exc_value}",
+        of_each=True,
+    )
+
+
+def drain() -> None:
+    """Waits up to two seconds until what is due is written."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, Console):
+            stream.drain()
+
+
+def _finish(console, timeout_s):
+    console.drain(2.0 if STOP() else timeout_s)
+
+
+def only_chief_logs(is_chief: bool) -> None:
+    """Spares the reader the same line from every worker."""
+    global _quiet
+    _quiet = not is_chief
+
+
+def log(text: str, *, of_each: bool = False) -> None:
+    """Writes one line, clear of a progress bar.
+
+    Args:
+        text: the line.
+        of_each: whether every worker writes it. Defaults to False, only the
+            chief does.
+    """
+    if of_each or not _quiet:
+        with contextlib.suppress(OSError):
+            tqdm.tqdm.write(text, file=sys.stderr)
