@@ -8,11 +8,12 @@ with the flag over that without. The last line is the result, as JSON.
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 
 from absl import app, flags
+
+from benchmarks import processes
 
 PAIRS = flags.DEFINE_integer("pairs", 5, "Pairs of runs.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 300, "Steps of a run.", lower_bound=1)
@@ -20,23 +21,16 @@ STEPS = flags.DEFINE_integer("steps", 300, "Steps of a run.", lower_bound=1)
 
 def examples_per_s(run_dir: str, *more: str) -> float:
     """Throughput of the windows after the first, which traces."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "trainer.main",
-            "--flagfile=configs/quickstart.flags",
-            "--compare_runs=",
-            f"--run_dir={run_dir}",
-            f"--max_steps={STEPS.value}",
-            "--steps_per_loop=50",
-            "--synthetic_valid_rows=8192",
-            "--synthetic_test_rows=8192",
-            *more,
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    processes.run(
+        "trainer.main",
+        "--flagfile=configs/quickstart.flags",
+        "--compare_runs=",
+        f"--run_dir={run_dir}",
+        f"--max_steps={STEPS.value}",
+        "--steps_per_loop=50",
+        "--synthetic_valid_rows=8192",
+        "--synthetic_test_rows=8192",
+        *more,
     )
     with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
         records = [json.loads(line) for line in file]

@@ -25,7 +25,9 @@ STEPS = flags.DEFINE_integer("steps", 60, "Training steps.")
 
 RATE_BAR, WAIT_BAR = 500_000, 0.02
 NUMBERS, IDS, BATCH = 13, 26, 8192
-GROUP_ROWS = 65_536
+GROUP_ROWS, SHUFFLE_ROWS = 65_536, 262_144
+ROWS_OF_TABLES = 1_000_000 // 39
+WARM_UP = 10
 
 
 def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
@@ -90,31 +92,41 @@ def rate_of(source) -> float:
 def wait_of(folder: str) -> dict[str, float]:
     """The share of training that waits for input, and its rate."""
     import pyarrow.parquet as pq
-    import tensorflow as tf
 
     from benchmarks import mid_size
     from trainer.data.parquet import ParquetSource
     from trainer.data.pipeline import Pipeline
-    from trainer.loop import make_run_steps
+    from trainer.distribution.strategies import one_device
+    from trainer.loop import Progress, Schedule, make_run_steps, train
+    from trainer.step_clock import StepClock
 
-    vocabulary = 1_000_000 // mid_size.FEATURES
-    rows = 2 * STEPS.value * mid_size.BATCH
+    steps = WARM_UP + STEPS.value
     path = os.path.join(folder, "ids.parquet")
-    table = table_of(rows, mid_size.FEATURES, 0, vocabulary)
+    table = table_of(
+        steps * mid_size.BATCH, mid_size.FEATURES, 0, ROWS_OF_TABLES
+    )
     table = table.rename_columns(["label", *mid_size.NAMES])
     pq.write_table(table, path, row_group_size=GROUP_ROWS)
-    sizes, train_step = mid_size.train_step(1_000_000)
-    source = ParquetSource([path], sizes.features, shuffle_rows=262_144)
-    strategy = tf.distribute.get_strategy()
-    run_steps = make_run_steps(strategy, train_step)
-    data = iter(Pipeline(source, mid_size.BATCH).dataset())
-    run_steps(data, tf.constant(10))  # traces, and fills the first window
-    began = time.perf_counter()
-    _, trained, waited, *_ = run_steps(data, tf.constant(STEPS.value))
-    seconds = time.perf_counter() - began
+    sizes, train_step = mid_size.train_step(ROWS_OF_TABLES * mid_size.FEATURES)
+    source = ParquetSource([path], sizes.features, shuffle_rows=SHUFFLE_ROWS)
+    distribution, clock, windows = one_device(), StepClock(), []
+    train(
+        distribution=distribution,
+        run_steps=make_run_steps(
+            distribution.strategy, train_step, clock=clock
+        ),
+        clock=clock,
+        pipeline=Pipeline(source, mid_size.BATCH),
+        progress=Progress(),
+        # The first window traces, and waits for the first rows.
+        schedule=Schedule(steps, steps, steps, also=(WARM_UP,)),
+        actions=[lambda _, window: windows.append(window)],
+        should_stop=lambda: False,
+    )
+    _, measured = windows
     return {
-        "input_wait": float(waited) / seconds,
-        "examples_per_s": float(trained) / seconds,
+        "input_wait": measured.input_wait,
+        "examples_per_s": measured.rows / measured.seconds,
     }
 
 
@@ -139,7 +151,7 @@ def main(argv):
         del table
         kinds = {"parquet": ParquetSource, "tfrecord": TFRecordSource}
         sources = {
-            name: kind([paths[name]], spec, shuffle_rows=262_144)
+            name: kind([paths[name]], spec, shuffle_rows=SHUFFLE_ROWS)
             for name, kind in kinds.items()
         }
         rates: dict[str, list[float]] = {name: [] for name in sources}

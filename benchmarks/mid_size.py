@@ -5,12 +5,22 @@ head of (512, 512), batches of 2,048 rows.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 
 from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 
-FEATURES, WIDTH, BATCH = 39, 64, 2048
+FEATURES, BATCH = 39, 2048
+SIZES: dict[str, Any] = {
+    "embedding_dim": 64,
+    "num_layers": 3,
+    "num_fmb": 16,
+    "num_lcb": 16,
+    "rank": 24,
+    "mlp_units": (512, 512),
+    "head_units": (512, 512),
+}
 NAMES = tuple(f"feature_{index}" for index in range(FEATURES))
 
 
@@ -23,16 +33,7 @@ def features(rows: int) -> FeatureSpec:
 
 def config(rows: int) -> WukongConfig:
     """The model over tables of about `rows` rows."""
-    return WukongConfig(
-        features(rows),
-        embedding_dim=WIDTH,
-        num_layers=3,
-        num_fmb=16,
-        num_lcb=16,
-        rank=24,
-        mlp_units=(512, 512),
-        head_units=(512, 512),
-    )
+    return WukongConfig(features(rows), **SIZES)
 
 
 def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):

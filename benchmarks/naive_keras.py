@@ -12,11 +12,12 @@ the smallest over table sizes of the median ratio of throughputs over its bar,
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
 from absl import app, flags
+
+from benchmarks import processes
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds for each table size.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps of a round.")
@@ -35,7 +36,12 @@ def make_naive(rows: int):
 
     from benchmarks import mid_size
 
-    n, d, k, out = mid_size.FEATURES, mid_size.WIDTH, 24, 16
+    sizes = mid_size.SIZES
+    n, d, k = mid_size.FEATURES, sizes["embedding_dim"], sizes["rank"]
+    out = sizes["num_fmb"]  # and as many of the linear compression
+
+    def hidden(units):
+        return [keras.layers.Dense(size, "relu") for size in units]
 
     class Layer(keras.layers.Layer):
         def build(self, shape):
@@ -47,11 +53,7 @@ def make_naive(rows: int):
                 keras.layers.LayerNormalization() for _ in range(2)
             )
             self.mlp = keras.Sequential(
-                [
-                    keras.layers.Dense(512, "relu"),
-                    keras.layers.Dense(512, "relu"),
-                    keras.layers.Dense(out * d),
-                ]
+                [*hidden(sizes["mlp_units"]), keras.layers.Dense(out * d)]
             )
 
         def call(self, x):
@@ -64,11 +66,11 @@ def make_naive(rows: int):
 
     ids = keras.Input((n,), dtype="int32")
     x = keras.layers.Embedding(rows, d)(ids)
-    for _ in range(3):
+    for _ in range(sizes["num_layers"]):
         x = Layer()(x)
     x = keras.layers.Flatten()(x)
-    for _ in range(2):
-        x = keras.layers.Dense(512, "relu")(x)
+    for layer in hidden(sizes["head_units"]):
+        x = layer(x)
     model = keras.Model(ids, keras.layers.Dense(1)(x))
     model.compile(
         keras.optimizers.Adam(1e-3),
@@ -116,12 +118,14 @@ def examples_per_s(side: str, rows: int) -> float:
 
 def measured(side: str, rows: int) -> float:
     """The same, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.naive_keras"]
-    command += [f"--side={side}", f"--rows={rows}", f"--steps={STEPS.value}"]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    return float(
+        processes.run(
+            "benchmarks.naive_keras",
+            f"--side={side}",
+            f"--rows={rows}",
+            f"--steps={STEPS.value}",
+        )
     )
-    return float(done.stdout.split()[-1])
 
 
 def main(argv):

@@ -73,16 +73,12 @@ def command(data: str, run_dir: str, workers: int) -> list[str]:
     """The trainer on a model of benchmarks.mid_size."""
     from benchmarks import mid_size
 
-    config = mid_size.config(ROWS.value)
     sizes = {
-        name: getattr(config, name)
-        for name in ("embedding_dim", "num_layers", "num_fmb", "num_lcb")
+        name: ",".join(map(str, size)) if isinstance(size, tuple) else size
+        for name, size in mid_size.SIZES.items()
     }
-    sizes |= {"rank": config.rank}
     options = {
         **sizes,
-        "mlp_units": "512,512",
-        "head_units": "512,512",
         "batch_size": BATCH * workers,
         "data_lanes": workers,
         "data_dir": data,

@@ -32,7 +32,9 @@ import time
 
 from absl import app, flags
 
-CALLS = flags.DEFINE_integer("calls", 200, "Calls at each batch size.")
+CALLS = flags.DEFINE_integer(
+    "calls", 200, "Calls at each batch size.", lower_bound=60
+)
 ROWS = flags.DEFINE_integer("rows", 100_000, "Rows of all tables.")
 CONNECTIONS = flags.DEFINE_integer("connections", 16, "At once.")
 MODELS = flags.DEFINE_list("models", ["frappe", "mid_size"], "Which models.")

@@ -18,13 +18,12 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 from absl import app, flags
 
+from benchmarks import processes
 from trainer import flags as trainer_flags
 
 ROWS = flags.DEFINE_list(
@@ -149,19 +148,22 @@ def use_memory(rows: int):
 
     from trainer import checkpoints
     from trainer.data.pipeline import Pipeline
+    from trainer.distribution.strategies import one_device
     from trainer.evaluation import Evaluator
     from trainer.loop import make_run_steps
     from trainer.steps import make_train_step
     from wukong_tf.weights import model_slots, optimizer_slots, read_slots
 
     keras.utils.set_random_seed(0)
-    strategy = tf.distribute.get_strategy()
+    distribution = one_device()
     spec = spec_of(rows)
     _, model, groups = training_of(spec)
     log = Log(spec, STEPS.value)
-    run_steps = make_run_steps(strategy, make_train_step(model, groups))
+    run_steps = make_run_steps(
+        distribution.strategy, make_train_step(model, groups)
+    )
     run_steps(iter(Pipeline(log, BATCH).dataset()), tf.constant(STEPS.value))
-    Evaluator(strategy, model, BATCH).evaluate(log)
+    Evaluator(distribution, model, BATCH).evaluate(log)
     slots = model_slots(model) + optimizer_slots(model, groups)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints.save(folder, STEPS.value, {}, read_slots(slots))
@@ -172,10 +174,13 @@ def use_memory(rows: int):
 
 def memory_of(rows: int) -> dict[str, int]:
     """What `use_memory` says, from a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.table_rows"]
-    command += [f"--memory_of={rows}", f"--steps={STEPS.value}"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(
+        processes.run(
+            "benchmarks.table_rows",
+            f"--memory_of={rows}",
+            f"--steps={STEPS.value}",
+        )
+    )
 
 
 def main(argv):

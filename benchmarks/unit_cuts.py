@@ -10,11 +10,12 @@ trained so; it has no bar. Each run is a process of its own.
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
 from absl import app, flags
+
+from benchmarks import processes
 
 ROWS = flags.DEFINE_integer("train_rows", 2_000_000, "Rows to train on.")
 RATE = flags.DEFINE_float("rate", 0.5, "Unit dropout.")
@@ -42,12 +43,7 @@ def units(count: int) -> str:
 
 def trainer(*arguments: str):
     """One run of the trainer's command line."""
-    subprocess.run(
-        [sys.executable, "-m", "trainer.main", *data(), *arguments],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    processes.run("trainer.main", *data(), *arguments)
 
 
 def trained(folder: str, name: str, *more: str) -> dict:

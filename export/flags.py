@@ -4,9 +4,17 @@ import os
 
 from absl import flags as absl_flags
 
+from wukong_tf import extras
 from wukong_tf.errors import ConfigError, RunError
 
-FORMATS = ("saved_model", "onnx", "onnx_dense")
+_ONNX = ("onnx", "onnxruntime", "tf2onnx")
+# What each needs beside TensorFlow; the SavedModel for its warm-up requests.
+_PACKAGES = {
+    "saved_model": ("tensorflow_serving",),
+    "onnx": _ONNX,
+    "onnx_dense": _ONNX,
+}
+FORMATS = tuple(_PACKAGES)
 DEFAULT_FORMATS = ("saved_model", "onnx")
 
 
@@ -153,6 +161,8 @@ def check(values):
         )
     if not os.path.isdir(values.run_dir):
         raise RunError(f"--run_dir={values.run_dir} is no directory.")
+    for name in values.format:
+        extras.require(f"--format={name}", *_PACKAGES[name])
 
 
 def batch_sizes(values) -> list[int]:

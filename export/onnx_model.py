@@ -67,18 +67,12 @@ def write(
         How many operators the graph had before it was optimized, and has.
 
     Raises:
-        ExportError: a package is missing, the dense part is too large, or
-            the file is not valid ONNX.
+        ExportError: the dense part is too large, or the file is not valid
+            ONNX.
     """
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-        import tf2onnx
-    except ImportError as error:
-        raise ExportError(
-            f"--format={name} needs the packages onnx, onnxruntime and "
-            f"tf2onnx: {error}."
-        ) from error
+    import onnx
+    import tf2onnx
+
     options = options or Options()
     check_size(served.model)
 

@@ -13,6 +13,7 @@ import os
 from absl import flags
 
 from export import program
+from wukong_tf import extras
 from wukong_tf.errors import ConfigError
 
 
@@ -80,6 +81,7 @@ def roll_out(values: flags.FlagValues):
     from export import serving_config
 
     program.check_given(values, "output")
+    extras.require("models.config", "tensorflow_serving")
     if values.stable is None and values.prune_to is None:
         raise ConfigError("--stable or --prune_to is needed.")
     if values.canary is not None and values.stable is None:

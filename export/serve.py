@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from absl import flags
 
 from export import program
+from wukong_tf import extras
 from wukong_tf.errors import ConfigError, ExportError
 
 
@@ -128,6 +129,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
     def work():
         program.check_given(values, "model")
+        extras.require("the server", "aiohttp", "prometheus_client")
         asyncio.run(_serve(values, _checked_name(values)))
 
     return program.exit_code(argv, work, "interrupted")
@@ -161,15 +163,11 @@ def _checked_name(values) -> str:
 
 
 async def _serve(values, name: str):
-    try:
-        from aiohttp import web
+    from aiohttp import web
 
-        from export.server.app import Server
-        from export.server.measures import Measures
-    except ImportError as error:
-        raise ExportError(
-            f"the server needs the packages of wukong_tf[serving]: {error}."
-        ) from error
+    from export.server.app import Server
+    from export.server.measures import Measures
+
     measures = Measures()
     with ThreadPoolExecutor(2, "compute") as executor:
         versions = _versions(values, executor, measures)

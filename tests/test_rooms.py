@@ -30,6 +30,7 @@ UNNAMED = "a module that its text does not name in full"
 # The room of a file is that of the longest of these that its path starts with.
 PLACES = {
     **{form.replace(".", "/") + ".py": "config" for form in FORMS},
+    "wukong_tf/extras.py": "extras",
     "wukong_tf/files.py": "files",
     "wukong_tf/layers/": "layers",
     "wukong_tf/features/": "features",
@@ -65,6 +66,8 @@ TENSORFLOW = [*KERAS, "tensorflow"]
 PROGRAM = [*TENSORFLOW, "absl", "pyarrow"]
 RULES = {
     "config": (["numpy", *FORMS], []),
+    # It looks for whatever package it is asked for, and uses none.
+    "extras": (["wukong_tf.errors"], [UNNAMED]),
     "files": ([], []),
     "scaling": (["numpy", "wukong_tf.scaling", *FORMS], []),
     "layers": (KERAS, []),
@@ -107,6 +110,7 @@ RULES = {
             "prometheus_client",
             "export.client",
             "export.server",
+            "wukong_tf.extras",
             *FORMS,
         ],
         ["onnxruntime", "tensorflow", "export.v1_session"],

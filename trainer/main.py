@@ -76,6 +76,8 @@ def plan(values) -> int:
         placement.devices_from_flags(values),
         values.table_device,
     )
+    for line in run_config.describe_sizes(values, config):
+        print(line)
     print(
         describe_plan(
             config,

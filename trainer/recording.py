@@ -21,6 +21,11 @@ from wukong_tf.rows.bad_values import BadValues, Count
 
 METRICS = "metrics.jsonl"
 PERCENTILES = (50, 95, 99)
+# tf.summary.scalar would need TensorBoard; its events are these.
+_SCALAR = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+    data_class="DATA_CLASS_SCALAR",
+)
 
 
 class Metrics(Protocol):
@@ -88,7 +93,12 @@ class MetricsLog:
     def _summarize(self, kind, step, values):
         with self._writer.as_default():
             for tag, value in _flat(values, kind):
-                tf.summary.scalar(tag, value, step=step)
+                tf.summary.write(
+                    tag,
+                    tf.constant(value, tf.float32),
+                    step=step,
+                    metadata=_SCALAR,
+                )
         self._writer.flush()
 
     def _try(self, what, write, *arguments):

@@ -1,6 +1,5 @@
 """The report of a run: metrics.json, pictures, and a page that shows them."""
 
-import importlib
 import json
 import os
 import urllib.parse
@@ -13,12 +12,14 @@ from trainer import (
     report_plots,
     report_style,
 )
-from trainer.console import log
 from trainer.report_curves import Predictions
 from wukong_tf import files
 from wukong_tf.errors import RunError
+from wukong_tf.extras import lack
 
-__all__ = ["Predictions", "write_report"]
+__all__ = ["DRAWS", "Predictions", "write_report"]
+
+DRAWS = "matplotlib.figure"  # the module that pictures need
 
 
 def write_report(
@@ -30,8 +31,8 @@ def write_report(
 ) -> list[str]:
     """Writes RUN_DIR/report/ anew, visible only once it is whole.
 
-    metrics.json is always written. The pictures and index.html need
-    matplotlib; where it cannot be imported, a printed line says so.
+    metrics.json is always written; the pictures and index.html only if
+    matplotlib can be imported, which a run reports when it starts.
 
     Args:
         run_dir: the run directory; its metrics.jsonl gives the learning
@@ -53,7 +54,7 @@ def write_report(
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     contents = {"metrics.json": text.encode()}
     try:
-        if _can_draw():
+        if lack(DRAWS) is None:
             contents |= _drawn(run_dir, metrics, predictions, title)
     finally:
         # A picture that fails to draw must not cost the run its metrics.
@@ -72,19 +73,6 @@ def _plain(value):
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def _can_draw():
-    try:
-        importlib.import_module("matplotlib")
-    except ImportError as error:
-        log(
-            "report: only metrics.json is written, as matplotlib cannot be "
-            f"imported ({error}); pip install 'wukong_tf[report]' adds the "
-            "pictures and the page."
-        )
-        return False
-    return True
 
 
 def _drawn(run_dir, metrics, predictions, title):

@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import os
+import re
 from typing import Any
 
 from absl import flags
@@ -13,6 +14,7 @@ from wukong_tf.config import (
     FeatureSpec,
     ModelConfig,
     TableSettings,
+    WukongConfig,
 )
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.scaling import preset
@@ -237,7 +239,55 @@ def model_from_flags(
             "--remat needs --dropout=0, as a layer computed again would draw "
             f"another mask; received --dropout={sizes['dropout']}."
         )
-    return cls(features, **sizes)
+    try:
+        config = cls(features, **sizes)
+        if isinstance(config, WukongConfig):
+            config.check_ranks()
+    except ConfigError as error:
+        raise ConfigError(_naming_flags(str(error), values)) from error
+    return config
+
+
+def _naming_flags(text, values):
+    """An error of a configuration, by the flags that its fields come from."""
+    named = re.sub(
+        r"`(\w+)`", lambda m: f"--{m[1]}" if m[1] in SIZES else m[0], text
+    )
+    if values.preset is not None:
+        named += (
+            f" Sizes that no flag gives are those of --preset={values.preset}."
+        )
+    return named
+
+
+def describe_sizes(values: flags.FlagValues, config: ModelConfig) -> list[str]:
+    """Returns lines on the model's sizes: those given, and those chosen."""
+    given: list[str] = []
+    chosen: list[str] = []
+    of_preset = {} if values.preset is None else preset(values.preset).sizes
+    for name in SIZES:
+        if not hasattr(config, name):
+            continue
+        text = f"{name}={_size_text(getattr(config, name))}"
+        is_given = values[name].value is not None or name in of_preset
+        (given if is_given else chosen).append(text)
+    lines = []
+    if given:
+        source = f" (--preset={values.preset})" if of_preset else ""
+        lines.append(f"sizes given{source}: {' '.join(given)}")
+    if chosen:
+        count = getattr(config, "num_embeddings", None)
+        what = "" if count is None else f" for {count} embeddings"
+        lines.append(f"sizes chosen{what}: {' '.join(chosen)}")
+    return lines
+
+
+def _size_text(value):
+    """A size as its flag takes it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    nested = any(isinstance(item, tuple) for item in value)
+    return ("/" if nested else ",").join(map(_size_text, value))
 
 
 def _size(name, value):

@@ -33,6 +33,7 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
     )
     only_chief_logs(distribution.workers.is_chief)
     config = runs.read_model_config(values.run_dir)
+    start_checks.check_packages(config.model, values.lookup, reports=False)
     dtype = run_config.DTYPES[training["precision"]]
     # As it was trained: what scoring takes is less.
     placed = place(

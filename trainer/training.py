@@ -45,6 +45,10 @@ def _train(values, training, distribution, began):
     only_chief_logs(workers.is_chief)
     features = sources.open_features(values)
     config = run_config.model_from_flags(values, features)
+    for line in start_checks.check_packages(
+        config.model, training.lookup, reports=True
+    ):
+        log(line)
     splits = sources.open_sources(values, features)
     _check(values, training, features)
     placed = place(
@@ -88,6 +92,8 @@ def _train(values, training, distribution, began):
             values, distribution, config, splits, placed, directory
         )
         log(describe_model(session.model))
+        for line in run_config.describe_sizes(values, config):
+            log(line)
         for line in distribution.describe(training.batch_size):
             log(line)
         for line in session.describe_exchange():

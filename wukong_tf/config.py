@@ -54,6 +54,31 @@ Sizes = int | tuple[int, ...]
 Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
 
+FEW = 32  # embeddings, up to which the smallest default sizes serve
+DEFAULT_RANK = 8
+
+
+def sizes_for(embeddings: int) -> dict[str, Any]:
+    """Returns the default sizes of a Wukong over so many embeddings.
+
+    Up to 32 they are n_F = n_L = 8 and MLPs of 128 units. Beyond, each layer
+    keeps half of the first layer's rows, at most 128 together, and the MLPs
+    have 256 units, or 512 beyond 128 embeddings. The rank is 8 up to 32
+    embeddings and 24 beyond, as the paper's; at most the rows of a layer.
+    All of it is our choice: the paper gives sizes for its own data alone.
+    """
+    rows, units = 8, 128
+    if embeddings > FEW:
+        rows = min(64, -(-embeddings // 4))
+        units = 256 if embeddings <= 4 * FEW else 512
+    return {
+        "num_fmb": rows,
+        "num_lcb": rows,
+        "mlp_units": (units,),
+        "head_units": (units,),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class WukongConfig(EmbeddingModelConfig):
     """Features and sizes of one Wukong.
@@ -61,21 +86,29 @@ class WukongConfig(EmbeddingModelConfig):
     The names follow the paper (arXiv 2403.02545): l, n_F, n_L, k and d.
     `EmbeddingModelConfig` describes the fields that all models share.
 
+    Sizes that default to None follow from n, the number of embeddings that
+    the features give, and are numbers once the configuration is made; see
+    `sizes_for`.
+
     Args:
         num_layers: l, the number of interaction layers. Defaults to 3.
         num_fmb: n_F, embeddings out of each factorization machine block;
-            one int or one for each layer. Defaults to 8.
+            one int or one for each layer. Defaults to None, 8 for up to 32
+            embeddings.
         num_lcb: n_L, embeddings out of each linear compress block; one int
-            or one for each layer. Defaults to 8.
+            or one for each layer. Defaults to None, 8 for up to 32
+            embeddings.
         rank: k, columns of Y; one int or one for each layer, at most the
             number of embeddings that enter it. Not used with fm="full".
-            Defaults to 8.
+            Defaults to None, 8 or as many embeddings as enter the layer.
         mlp_units: hidden units of the blocks' MLP, or a sequence of them
-            for each layer. Defaults to (128,).
+            for each layer. Defaults to None, (128,) for up to 32
+            embeddings.
         fm: "projected" (X X^T Y), "full" (X X^T) or "attentive" (X X^T Y
             with a Y made from X). Defaults to "projected".
         head_units: hidden units of the MLP from the last layer to the
-            logit, for each task. Defaults to (128,).
+            logit, for each task. Defaults to None, (128,) for up to 32
+            embeddings.
         dropout: rate after every hidden layer of the blocks' MLPs and of
             the head. Defaults to 0.
         attention_embeddings: rows that X is compressed to before
@@ -91,12 +124,13 @@ class WukongConfig(EmbeddingModelConfig):
     model: ClassVar[str] = "wukong"
 
     num_layers: int = 3
-    num_fmb: Sizes = 8
-    num_lcb: Sizes = 8
-    rank: Sizes = 8
-    mlp_units: Units = (128,)
+    # None is replaced below, so readers of a configuration see numbers.
+    num_fmb: Sizes = None  # type: ignore[assignment]
+    num_lcb: Sizes = None  # type: ignore[assignment]
+    rank: Sizes = None  # type: ignore[assignment]
+    mlp_units: Units = None  # type: ignore[assignment]
     fm: str = "projected"
-    head_units: tuple[int, ...] = (128,)
+    head_units: tuple[int, ...] = None  # type: ignore[assignment]
     dropout: float = 0.0
     attention_embeddings: int = 8
     attention_units: tuple[int, ...] = (32,)
@@ -106,10 +140,14 @@ class WukongConfig(EmbeddingModelConfig):
         super().__post_init__()
         where = self._where
         plain.check_int(where, "num_layers", self.num_layers, 1)
-        for field in ("num_fmb", "num_lcb", "rank"):
-            value = plain.frozen(getattr(self, field))
-            object.__setattr__(self, field, value)
-            self._check_sizes(where, field, value)
+        for field, value in sizes_for(self.num_embeddings).items():
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, value)
+        for field in ("num_fmb", "num_lcb"):
+            self._freeze_sizes(where, field)
+        if self.rank is None:
+            object.__setattr__(self, "rank", self._rank_that_fits())
+        self._freeze_sizes(where, "rank")
         object.__setattr__(self, "mlp_units", plain.frozen(self.mlp_units))
         self._check_mlp_units(where)
         self._check_units("head_units")
@@ -121,7 +159,21 @@ class WukongConfig(EmbeddingModelConfig):
         self._check_units("attention_units")
         self._check_remove(where)
 
-    def _check_sizes(self, where, field, value):
+    def _rank_that_fits(self):
+        """A k for each layer, or one int if all have the same."""
+        rows, ranks = self.num_embeddings, []
+        most = DEFAULT_RANK if rows <= FEW else 3 * DEFAULT_RANK
+        for index in range(self.num_layers):
+            ranks.append(min(most, rows))
+            rows = sum(
+                size[index] if isinstance(size, tuple) else size
+                for size in (self.num_fmb, self.num_lcb)
+            )
+        return ranks[0] if len(set(ranks)) == 1 else tuple(ranks)
+
+    def _freeze_sizes(self, where, field):
+        value = plain.frozen(getattr(self, field))
+        object.__setattr__(self, field, value)
         values = value if isinstance(value, tuple) else (value,)
         for item in values:
             plain.check_int(where, field, item, 1)
@@ -168,9 +220,7 @@ class WukongConfig(EmbeddingModelConfig):
     def check_ranks(self):
         """Refuses a rank above the number of embeddings that enter its layer.
 
-        Not a rule of the configuration alone, so that one with defaults can
-        be made for any features and changed afterwards; the model and its
-        cost ask for it before they make anything.
+        The model and its cost ask for it before they make anything.
 
         Raises:
             ConfigError: naming the layer and both numbers.

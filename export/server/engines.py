@@ -1,5 +1,6 @@
 """What computes a version's scores: onnxruntime or TensorFlow."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -15,10 +16,13 @@ from export.server.published import (
     Form,
     Published,
 )
+from wukong_tf import extras
 from wukong_tf.errors import ExportError
 
 Columns = dict[str, np.ndarray]
 NAMES = ("onnx", "saved_model")
+_PACKAGES = {"onnx": "onnxruntime", "saved_model": "tensorflow"}
+log = logging.getLogger("wukong.serve")
 
 
 class Refused(ValueError):
@@ -51,10 +55,12 @@ def choose(published: Published, name: str = "auto") -> str:
         published: the version.
         name: "onnx", "saved_model" or "auto": ONNX where it is there and
             requests hold ids, as it is faster; the SavedModel where raw
-            values have to become ids, which its graph does.
+            values have to become ids, which its graph does; the other one
+            where a package is missing.
 
     Raises:
         ExportError: the version lacks what was asked for.
+        ConfigError: a package is missing that computes it.
     """
     there = [each for each in NAMES if each in published.formats]
     if name == "auto":
@@ -65,12 +71,16 @@ def choose(published: Published, name: str = "auto") -> str:
                 f"{published.path}: holds neither of {list(NAMES)}; it holds "
                 f"{published.formats}."
             )
-        return there[0]
+        name = there[0]
+        if len(there) > 1 and (reason := extras.lack(_PACKAGES[name])):
+            log.warning("--engine=%s: %s", name, reason)
+            name = there[1]
     if name not in there:
         raise ExportError(
             f"{published.path}: holds {published.formats}, and no {name!r}, "
             "which --engine asks for."
         )
+    extras.require(f"--engine={name}", _PACKAGES[name])
     return name
 
 

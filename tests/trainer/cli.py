@@ -1,5 +1,7 @@
 """Runs the trainer's command line in this process."""
 
+import contextlib
+
 from absl import flags
 from absl.testing import flagsaver
 
@@ -9,12 +11,18 @@ from trainer import main
 
 def run(*args: str) -> int:
     """The exit code of `python -m trainer.main ARGS`."""
-    values = flags.FLAGS
-    if "run_dir" not in values:
+    with parsed(*args):
+        return main.run(["trainer.main"])
+
+
+@contextlib.contextmanager
+def parsed(*args: str):
+    """The trainer's flags, set as `args` say until the block ends."""
+    if "run_dir" not in flags.FLAGS:
         trainer_flags.define()
     with flagsaver.flagsaver():
-        values(["trainer.main", *args])
-        return main.run(["trainer.main"])
+        flags.FLAGS(["trainer.main", *args])
+        yield flags.FLAGS
 
 
 def arguments(**options) -> list[str]:

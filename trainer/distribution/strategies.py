@@ -155,6 +155,11 @@ def set_up(
         return _multi_worker(values, cluster)
     if name == MIRRORED:
         return _mirrored(values)
+    return one_device()
+
+
+def one_device() -> Distribution:
+    """Returns the distribution of a run on one device, in one process."""
     strategy = tf.distribute.get_strategy()
     return Distribution(strategy, Workers(strategy), ONE, "")
 

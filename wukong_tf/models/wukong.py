@@ -38,7 +38,7 @@ class Wukong(EmbeddingModel):
         ...     ),
         ...     numeric=(NumericFeature("price", "log1p"),),
         ... )
-        >>> model = Wukong(WukongConfig(spec, rank=2))
+        >>> model = Wukong(WukongConfig(spec))
         >>> model({
         ...     "user": keras.ops.array([3, 5]),
         ...     "item": keras.ops.array([1, 2]),

@@ -1,0 +1,25 @@
+"""Parts of a benchmark that need a process of their own."""
+
+import subprocess
+import sys
+
+
+def run(module: str, *arguments: str) -> str:
+    """Runs `python -m MODULE ARGUMENTS` and returns its last line.
+
+    What it says on stderr is seen only if it fails.
+
+    Raises:
+        RuntimeError: its exit code is not 0.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"{module}: exit code {done.returncode}\n{done.stderr}"
+        )
+    return (done.stdout.splitlines() or [""])[-1]
