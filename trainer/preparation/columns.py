@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 from wukong_tf import plain
+from wukong_tf.arrow import times
+from wukong_tf.arrow.lists import LIST
 from wukong_tf.categorical_feature import POOLINGS
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_kinds import TRANSFORMS
@@ -12,7 +14,15 @@ from wukong_tf.feature_kinds import TRANSFORMS
 KINDS = ("categorical", "numeric", "vector")
 NEGATIVES = ("0", "false", "f", "no", "n")
 POSITIVES = ("1", "true", "t", "yes", "y")
-RULES = ("text", "digits", "log2", "squared_log", "hour", "weekday", "weekend")
+TIME_RULES = ("hour", "weekday", "weekend", "age_in_days")
+# By kind, what a raw value may become.
+RULES = {
+    "categorical": (
+        "text", "digits", "log2", "squared_log", "hour", "weekday", "weekend",
+    ),
+    "numeric": ("text", "age_in_days"),
+    "vector": ("text",),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +37,9 @@ class Column:
         rule: what a raw value becomes before it is counted: "text", itself;
             "digits", itself, which must be digits; "log2", of an integer x
             above 2 the floor of log2 x, and others themselves;
-            "squared_log", the floor of ln(x)^2 instead; "hour", "weekday"
-            (0 is Sunday) and "weekend" (0 or 1), of a time YYMMDDHH.
-            Defaults to "text".
+            "squared_log", the floor of ln(x)^2 instead; "hour" (00 to 23),
+            "weekday" (0 is Sunday) and "weekend" (0 or 1), of a time;
+            "age_in_days", a number, of a time. Defaults to "text".
         table: name of the table, to share it. Defaults to None.
         min_count: values seen in fewer train rows are out of vocabulary.
             Defaults to None, what the command says.
@@ -46,6 +56,17 @@ class Column:
         size: numbers in a vector. Defaults to 0.
         key: for a vector that lies in a file of its own, the column whose
             values are its keys there. Defaults to None.
+        missing_values: texts that stand for a missing value, such as "n/a".
+            Defaults to (): an empty text, and "nan" as a number.
+        format: "list" for bags and vectors that are texts such as
+            "['a', 'b']"; for times, "iso", "unix" (seconds since 1970),
+            "unix_ms", "unix_us" or a pattern such as "%d/%m/%Y %H:%M".
+            Defaults to None: for times that are texts, YYMMDDHH, and "iso"
+            for ages.
+        time_zone: in which a time has its hour and weekday, and of times
+            that have no offset of their own. Defaults to "UTC".
+        reference: for ages, the date or time from which days are counted
+            back, in ISO 8601. Defaults to None.
     """
 
     name: str
@@ -62,12 +83,16 @@ class Column:
     missing: float = 0.0
     size: int = 0
     key: str | None = None
+    missing_values: tuple[str, ...] = ()
+    format: str | None = None
+    time_zone: str = "UTC"
+    reference: str | None = None
 
     def __post_init__(self):
         where = f"column {self.name!r}"
         plain.check_name(where, self.name)
         plain.check_choice(where, "kind", self.kind, KINDS)
-        plain.check_choice(where, "rule", self.rule, RULES)
+        plain.check_choice(where, "rule", self.rule, RULES[self.kind])
         plain.check_choice(where, "pooling", self.pooling, POOLINGS)
         plain.check_choice(where, "transform", self.transform, TRANSFORMS)
         plain.check_float(where, "missing", self.missing)
@@ -81,6 +106,48 @@ class Column:
             raise ConfigError(
                 f"{where}: `separator` makes bags, which need `longest`."
             )
+        if self.is_bag and self.rule != "text":
+            raise ConfigError(
+                f"{where}: a bag has no `rule`; received {self.rule!r}."
+            )
+        for value in self.missing_values:
+            if not isinstance(value, str):
+                raise ConfigError(
+                    f"{where}: `missing_values` must be texts; received "
+                    f"{value!r}."
+                )
+        self._check_times(where)
+
+    def _check_times(self, where):
+        """Raises ConfigError unless `format` and those of times fit."""
+        timed = self.rule in TIME_RULES
+        if not timed:
+            listed = self.is_bag or self.kind == "vector"
+            allowed = (None, LIST) if listed else (None,)
+            if self.format not in allowed or self.separator and self.format:
+                raise ConfigError(
+                    f'{where}: `format` is "{LIST}" for a bag or a vector '
+                    "without `separator`, or says how the times of a `rule` "
+                    f"are written; received {self.format!r}."
+                )
+        checks: list[tuple[str, Any, Any]] = [
+            ("time_zone", self.time_zone, times.check_zone)
+        ]
+        if timed and self.format is not None:
+            checks.append(("format", self.format, times.check_format))
+        if self.rule == "age_in_days":
+            checks.append(("reference", self.reference, times.check_reference))
+        elif self.reference is not None:
+            raise ConfigError(
+                f'{where}: `reference` belongs to the rule "age_in_days".'
+            )
+        for name, value, check in checks:
+            try:
+                check(value)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(
+                    f"{where}: `{name}` must be {error}; received {value!r}."
+                ) from error
 
     @property
     def column(self) -> str:

@@ -12,6 +12,7 @@ from trainer.preparation.counting import Counts
 from trainer.preparation.labels import MISSING, read_labels
 from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
+from wukong_tf.arrow import texts as arrow_texts
 from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
 from wukong_tf.config import (
     CategoricalFeature,
@@ -210,7 +211,7 @@ def _vectors(shard, table, column, vectors):
         rows = values.vectors(shard, table, column)
     else:
         keys, known = (vectors or {})[column.name]
-        asked = table[column.key].combine_chunks().cast(pa.string())
+        asked = arrow_texts.texts(table[column.key])
         place = pc.index_in(asked, value_set=keys)
         # A key without a vector has zeros.
         place = pc.fill_null(place, len(known)).to_numpy()

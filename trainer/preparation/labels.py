@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from trainer.preparation.columns import Recipe
 from trainer.preparation.shards import Shard, refuse
+from wukong_tf.arrow.errors import UnsupportedType
+from wukong_tf.arrow.plain import plain_array
 from wukong_tf.errors import DataError
 
 MISSING = -1
@@ -64,20 +66,15 @@ def read_labels(
 
 def _texts(shard, name, column):
     """The labels as strings, empty where there is none."""
-    values = column.combine_chunks()
-    kind = values.type
     try:
-        if pa.types.is_dictionary(kind):
-            values = values.cast(kind.value_type)
-        if pa.types.is_float16(values.type):
-            values = values.cast(pa.float32())
+        values = plain_array(column)
         if pa.types.is_floating(values.type):
             values = pc.if_else(pc.is_nan(values), None, values)
         return pc.fill_null(values.cast(pa.string()), "")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnsupportedType) as error:
         raise DataError(
             f"{shard.path}: column {name!r}: labels must be texts, numbers "
-            f"or booleans; they are {kind}."
+            f"or booleans; they are {column.type}."
         ) from error
 
 

@@ -1,56 +1,90 @@
 """Raw columns as the values that are counted and encoded."""
 
+import contextlib
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.columns import Column
 from trainer.preparation.shards import Shard, refuse
+from wukong_tf.arrow import lists, times
+from wukong_tf.arrow import numbers as arrow_numbers
+from wukong_tf.arrow import texts as arrow_texts
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.plain import is_time, plain_array
+from wukong_tf.errors import DataError
 
-
-def labels(shard: Shard, table: pa.Table, recipe: Recipe) -> np.ndarray:
-    """Labels, int8 [N].
-
-    Raises:
-        DataError: a label is none that stands for 0 or 1.
-    """
-    values = table[recipe.label].combine_chunks()
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.int8())
-    if pa.types.is_floating(values.type):
-        whole = pc.floor(values).cast(pa.int64(), safe=False)
-        values = pc.if_else(pc.equal(whole, values), whole, None)
-    values = values.cast(pa.string())
-    known = (*recipe.negatives, *recipe.positives)
-    place = pc.index_in(values, value_set=pa.array(known))
-    if place.null_count:
-        row = int(np.argmax(pc.is_null(place).to_numpy(zero_copy_only=False)))
-        raw = table[recipe.label][row].as_py()
-        refuse(
-            shard, table, row, recipe.label, f"one of {', '.join(known)}", raw
-        )
-    ones = place.to_numpy() >= len(recipe.negatives)
-    return ones.astype(np.int8)
+# How the times of "hour", "weekday" and "weekend" are written if not said.
+YYMMDDHH = "%y%m%d%H"
 
 
 def texts(shard: Shard, table: pa.Table, column: Column) -> pa.Array:
-    """Values of a categorical column: strings [N], or lists of strings.
+    """Returns a categorical column as strings [N], or as lists of strings.
 
-    What is missing is an empty string, or left out of a list.
+    A missing value is an empty string, or left out of a list.
 
     Raises:
         DataError: a value breaks the column's rule.
     """
-    values = table[column.column].combine_chunks()
-    if column.is_bag:
-        return _bag(values, column)
-    values = _as_text(values)
-    if shard.layout is not None and shard.layout.strip:
-        values = _stripped(shard, table, column, values)
-    change = _RULES[column.rule]
+    with _reported(shard, table, column.column):
+        raw = table[column.column]
+        if shard.layout is not None and shard.layout.strip:
+            raw = _stripped(plain_array(raw), shard.layout.strip)
+        return bags_of(raw, column) if column.is_bag else texts_of(raw, column)
+
+
+def numbers(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
+    """Returns a numeric column as float64 [N]; NaN for a missing number.
+
+    Raises:
+        DataError: a value is no number, or not finite in float32.
+    """
+    with _reported(shard, table, column.column):
+        return numbers_of(table[column.column], column)
+
+
+def vectors(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
+    """Returns the vectors that stand in the rows, float32 [N, size].
+
+    Raises:
+        DataError: a vector has another length or holds what is no number.
+    """
+    with _reported(shard, table, column.column):
+        return lists.vectors(
+            table[column.column], column.size, column.separator, column.format
+        )
+
+
+@contextlib.contextmanager
+def _reported(shard, table, name):
+    """Errors of values and types as those of a file's rows and columns."""
+    try:
+        yield
+    except InvalidValue as error:
+        refuse(shard, table, error.row, name, error.rule, error.value)
+    except UnsupportedType as error:
+        raise DataError(f"{shard.path}: column {name!r} is {error}.") from error
+
+
+def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
+    """Returns the values of a categorical column as strings [N].
+
+    Args:
+        array: the raw column.
+        column: what is made of it, which is no bag.
+
+    Raises:
+        InvalidValue: a value breaks the column's rule.
+        UnsupportedType: no rule reads values of this type.
+    """
+    if column.rule in times.PARTS:
+        return _parts_of_times(array, column)
+    values = arrow_texts.texts(array, column.missing_values)
+    change = _RULES.get(column.rule)
     if change is None:
         return values
     # Each distinct value is changed once.
@@ -61,134 +95,78 @@ def texts(shard: Shard, table: pa.Table, column: Column) -> pa.Array:
             changed.append(change(value) if value else "")
         except ValueError as error:
             row = pc.index(values, value).as_py()
-            refuse(shard, table, row, column.column, str(error), value)
+            raise InvalidValue(row, str(error), value) from error
     return pa.array(changed, pa.string()).take(encoded.indices)
 
 
-def _as_text(values):
-    if pa.types.is_floating(values.type):
-        # An id column with gaps, as some writers make it.
-        whole = pc.floor(values).cast(pa.int64(), safe=False)
-        same = pc.fill_null(pc.equal(whole, values), True)
-        if pc.all(same).as_py():
-            values = whole
-    return pc.fill_null(values.cast(pa.string()), "")
+def bags_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
+    """Returns lists of the last values of each row, at most `longest`.
 
-
-def _stripped(shard, table, column, values):
-    good = pc.match_substring_regex(values, f"{shard.layout.strip}$")
-    if not pc.all(good).as_py():
-        row = pc.index(good, False).as_py()
-        refuse(
-            shard,
-            table,
-            row,
-            column.column,
-            "INDEX:1",
-            values[row].as_py(),
-        )
-    return pc.replace_substring_regex(values, f"{shard.layout.strip}$", "")
-
-
-def _bag(values, column):
-    """Lists of the last values that are there, at most `longest`."""
-    if column.separator is not None:
-        values = pc.split_pattern(_as_text(values), column.separator)
-    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy()
-    flat = _as_text(values.flatten())
-    there = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)
-    row = np.repeat(np.arange(len(lengths)), lengths)[there]
-    flat = flat.filter(pa.array(there))
-    lengths = np.bincount(row, minlength=len(lengths))
+    Args and errors are those of `texts_of`, for a bag.
+    """
+    row, flat = lists.list_texts(
+        array, column.separator, column.format, column.missing_values
+    )
+    lengths = np.bincount(row, minlength=len(array))
     ends = np.cumsum(lengths)
     from_end = np.repeat(ends, lengths) - np.arange(len(row))
-    kept = from_end <= column.longest
-    lengths = np.minimum(lengths, column.longest)
+    longest = column.longest or 0
+    kept = from_end <= longest
+    lengths = np.minimum(lengths, longest)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(
         pa.array(offsets), flat.filter(pa.array(kept))
     )
 
 
-def numbers(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
-    """Numbers, float64 [N]; NaN where one is missing.
+def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
+    """Returns the values of a numeric column as float64 [N]; NaN for none.
 
-    Raises:
-        DataError: a value is no number, or not finite in float32.
+    Args and errors are those of `texts_of`, for a number.
     """
-    values = table[column.column].combine_chunks()
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        trimmed = pc.utf8_trim_whitespace(values)
-        empty = pc.equal(trimmed, "")
-        trimmed = pc.if_else(empty, None, trimmed)
-        try:
-            values = trimmed.cast(pa.float64())
-        except pa.ArrowInvalid:
-            for row, text in enumerate(trimmed.to_pylist()):
-                try:
-                    float(text or 0)
-                except ValueError:
-                    refuse(shard, table, row, column.column, "a number", text)
-            raise
-    values = values.cast(pa.float64(), safe=False)
-    gaps = pc.is_null(values).to_numpy(zero_copy_only=False)
-    found = pc.fill_null(values, 0.0).to_numpy()
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(found.astype(np.float32))
-    if not finite.all():
-        row = int(np.argmin(finite))
-        refuse(
-            shard,
-            table,
-            row,
-            column.column,
-            "a finite float32, or empty",
-            table[column.column][row].as_py(),
+    if column.rule == "age_in_days":
+        return times.ages(
+            _without(array, column.missing_values),
+            column.reference or "",
+            column.format,
+            column.time_zone,
         )
-    return np.where(gaps, np.nan, found)
+    return arrow_numbers.numbers(array, column.missing_values)
 
 
-def vectors(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
-    """Vectors that stand in the rows, float32 [N, size].
-
-    Raises:
-        DataError: a vector has another length or holds what is no number.
-    """
-    values = table[column.column].combine_chunks()
-    rule = f"{column.size} finite numbers"
-    if column.separator is not None:
-        values = pc.split_pattern(_as_text(values), column.separator)
-    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy()
-    wrong = lengths != column.size
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        refuse(
-            shard,
-            table,
-            row,
-            column.column,
-            rule,
-            table[column.column][row].as_py(),
-        )
-    try:
-        flat = values.flatten().cast(pa.float32(), safe=False)
-        found = pc.fill_null(flat, float("nan")).to_numpy()
-    except pa.ArrowInvalid:
-        found = np.array([_float(v) for v in values.flatten().to_pylist()])
-    found = found.reshape(-1, column.size).astype(np.float32)
-    good = np.isfinite(found).all(axis=1)
-    if not good.all():
-        row = int(np.argmin(good))
-        raw = table[column.column][row].as_py()
-        refuse(shard, table, row, column.column, rule, raw)
-    return found
+def _parts_of_times(array, column):
+    array = _without(array, column.missing_values)
+    form = column.format
+    if form is None and not is_time(array.type):
+        form = YYMMDDHH
+    part = times.PARTS[column.rule](array, form, column.time_zone)
+    found = pc.fill_null(part.cast(pa.string()), "")
+    if column.rule != "hour":
+        return found
+    # As strftime writes hours.
+    short = pc.equal(pc.binary_length(found), 1)
+    return pc.if_else(short, pc.utf8_lpad(found, 2, "0"), found)
 
 
-def _float(text):
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
+def _without(array, missing):
+    """The plain array, named texts of missing values left out."""
+    values = plain_array(array)
+    if not missing:
+        return values
+    words = arrow_texts.texts(values)
+    gone = pc.is_in(words, value_set=pa.array(list(missing), pa.string()))
+    return pc.if_else(gone, None, values)
+
+
+def _stripped(values, strip):
+    good = pc.fill_null(pc.match_substring_regex(values, f"{strip}$"), False)
+    if not pc.all(good).as_py() and len(values):
+        row = pc.index(good, False).as_py()
+        raise InvalidValue(row, "INDEX:1", values[row].as_py())
+    return pc.replace_substring_regex(values, f"{strip}$", "")
+
+
+_INTEGER = re.compile("[+-]?[0-9]+")
 
 
 def _digits(value):
@@ -198,10 +176,9 @@ def _digits(value):
 
 
 def _integer(value):
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError("an integer, or empty") from None
+    if not _INTEGER.fullmatch(value.strip(" ")):
+        raise ValueError("an integer, or empty")
+    return int(value)
 
 
 def _log2(value):
@@ -214,33 +191,8 @@ def _squared_log(value):
     return str(int(math.log(number) ** 2) if number > 2 else number)
 
 
-def _time(value):
-    import datetime
-
-    try:
-        return datetime.datetime.strptime(value, "%y%m%d%H")
-    except ValueError:
-        raise ValueError("a time YYMMDDHH, or empty") from None
-
-
-def _hour(value):
-    return f"{_time(value):%H}"
-
-
-def _weekday(value):
-    return f"{_time(value):%w}"
-
-
-def _weekend(value):
-    return str(int(f"{_time(value):%w}" in "06"))
-
-
-_RULES: dict[str, Callable[[str], str] | None] = {
-    "text": None,
+_RULES: dict[str, Callable[[str], str]] = {
     "digits": _digits,
     "log2": _log2,
     "squared_log": _squared_log,
-    "hour": _hour,
-    "weekday": _weekday,
-    "weekend": _weekend,
 }

@@ -225,7 +225,7 @@ def test_a_time_that_is_none_is_named(tmp_path):
     (source / "train").write_text(text)
     code, _, err = run("avazu", source, tmp_path / "out")
     assert code == 2
-    assert "line 2, column 'hour': must be a time YYMMDDHH" in err
+    assert "line 2, column 'hour': must be a time written as %y%m%d%H" in err
 
 
 @pytest.mark.parametrize("form", ["csv", "libfm"])

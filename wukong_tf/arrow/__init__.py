@@ -1,0 +1,1 @@
+"""Arrow columns of raw logs as texts, numbers, times and lists."""

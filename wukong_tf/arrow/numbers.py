@@ -1,0 +1,90 @@
+"""Raw values as numbers, and the grammar of a number in text."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.plain import is_number, is_text, plain_array
+from wukong_tf.arrow.texts import utf8
+
+# Digits are ASCII; nothing else that some language reads as a number is one.
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+RULE = "a decimal number such as -1.5 or 2e3, or empty"
+_NAN = "^[nN][aA][nN]$"
+_TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
+def numbers(
+    array: pa.Array | pa.ChunkedArray, missing: Collection[str] = ()
+) -> np.ndarray:
+    """Returns float64 [N]; NaN for a missing number.
+
+    Args:
+        array: the column: numbers, bools, durations (in seconds), or texts
+            that follow the grammar `NUMBER` but for ASCII space around them.
+            A null, a NaN, an empty text and a text "nan" are missing.
+        missing: texts that are missing values too. Defaults to none.
+
+    Raises:
+        InvalidValue: a text is no number, or a number is not finite in
+            float32.
+        UnsupportedType: the column is times, lists or no single values.
+    """
+    values = plain_array(array)
+    kind = values.type
+    if is_text(kind):
+        floats = _parsed(utf8(values), missing)
+    elif pa.types.is_duration(kind):
+        ticks = values.cast(pa.int64()).cast(pa.float64(), safe=False)
+        floats = pc.divide(ticks, _TICKS[kind.unit])
+    elif is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        floats = values.cast(pa.float64(), safe=False)
+    else:
+        raise UnsupportedType(f"{kind}, which is no number")
+    found = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(found.astype(np.float32))
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise InvalidValue(
+            row, "a finite float32, or empty", values[row].as_py()
+        )
+    return found
+
+
+def _parsed(values, missing):
+    """Floats of texts; null for what is missing."""
+    trimmed = pc.ascii_trim_whitespace(values)
+    gone = pc.equal(trimmed, "")
+    if missing:
+        words = pa.array([word.strip() for word in missing], pa.string())
+        gone = pc.or_(gone, pc.is_in(trimmed, value_set=words))
+    trimmed = pc.if_else(gone, None, trimmed)
+    try:
+        floats = trimmed.cast(pa.float64())
+    except pa.ArrowInvalid:
+        good = pc.or_(
+            pc.match_substring_regex(trimmed, NUMBER),
+            pc.match_substring_regex(trimmed, "(?i)^[+-]?(nan|inf|infinity)$"),
+        )
+        _refuse_first(trimmed, good, RULE)
+        raise
+    nan = pc.is_nan(floats)
+    if pc.any(nan).as_py():  # "nan(1)" and "-nan" are none of the grammar's
+        good = pc.or_(pc.invert(nan), pc.match_substring_regex(trimmed, _NAN))
+        _refuse_first(trimmed, good, RULE)
+    return floats
+
+
+def _refuse_first(values, good, rule):
+    good = pc.fill_null(good, True)
+    if pc.all(good).as_py() or not len(good):
+        return
+    row = pc.index(good, False).as_py()
+    value = values[row].as_py()
+    if "," in value:
+        rule += " (decimals follow a point, and thousands are not set apart)"
+    raise InvalidValue(row, rule, value)

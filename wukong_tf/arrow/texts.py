@@ -1,0 +1,112 @@
+"""Raw values as the texts that stand in vocabularies."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.plain import is_text, plain_array
+
+_TYPES = pa.types
+# Integers below these are exact in a float of so many bits, and no other
+# integer is rounded to one of them.
+EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
+
+
+def texts(
+    array: pa.Array | pa.ChunkedArray, missing: Collection[str] = ()
+) -> pa.Array:
+    """Returns ids as strings [N]; "" for a missing one.
+
+    An integer is its decimal text, in whatever type it came: a float or a
+    decimal too must be a whole number. A bool is "true" or "false", a date or
+    timestamp its ISO 8601 text, and bytes are the UTF-8 text that they hold.
+
+    Args:
+        array: the column. A null, a NaN and an empty text are missing.
+        missing: texts that are missing values too. Defaults to none.
+
+    Raises:
+        InvalidValue: a float may not be an exact integer, or bytes are no
+            UTF-8.
+        UnsupportedType: the column is durations, lists or no single values.
+    """
+    values = plain_array(array)
+    kind = values.type
+    if _TYPES.is_null(kind):
+        return pa.array([""] * len(values), pa.string())
+    if _TYPES.is_duration(kind) or _TYPES.is_nested(kind):
+        raise UnsupportedType(f"{kind}, which is no category")
+    if _TYPES.is_floating(kind):
+        values = _whole_floats(values, EXACT[_bits(array.type)])
+    elif _TYPES.is_decimal(kind):
+        values = _whole_decimals(values)
+    elif is_text(kind):
+        values = utf8(values)
+    found = pc.fill_null(values.cast(pa.string()), "")
+    if missing:
+        gone = pc.is_in(found, value_set=pa.array(list(missing), pa.string()))
+        found = pc.if_else(gone, "", found)
+    return found
+
+
+def utf8(values: pa.Array) -> pa.Array:
+    """Returns strings of strings or of bytes.
+
+    Raises:
+        InvalidValue: bytes are no UTF-8 text.
+    """
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        for row, value in enumerate(values.cast(pa.large_binary()).to_pylist()):
+            try:
+                (value or b"").decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidValue(
+                    row, "UTF-8 text (this may be Latin-1 or bytes)", value
+                ) from error
+        raise
+
+
+def _bits(kind):
+    """The bits of the floats in a column, as it came."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if _TYPES.is_dictionary(kind) or _TYPES.is_run_end_encoded(kind):
+        kind = kind.value_type
+    return kind.bit_width
+
+
+def _whole_floats(values, most):
+    """Floats as integers; NaN as null."""
+    floats = values.cast(pa.float64())
+    numbers = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
+    gaps = np.isnan(numbers)
+    filled = np.where(gaps, 0.0, numbers)
+    good = (np.floor(filled) == filled) & (np.abs(filled) < most)
+    if not good.all():
+        row = int(np.argmin(good))
+        power = most.bit_length() - 1
+        raise InvalidValue(
+            row,
+            f"an id: text or an integer (in {values.type} one below 2^{power}, "
+            "as larger ones are not exact)",
+            numbers[row].item(),
+        )
+    return pa.array(filled.astype(np.int64), mask=gaps)
+
+
+def _whole_decimals(values):
+    """Decimals as texts of integers."""
+    if values.type.scale <= 0:
+        kind = pa.decimal256(76, 0)
+        return values.cast(kind).cast(pa.string())
+    found = values.cast(pa.string())
+    whole = pc.fill_null(pc.match_substring_regex(found, r"\.0*$"), True)
+    if not pc.all(whole).as_py() and len(whole):
+        row = pc.index(whole, False).as_py()
+        raise InvalidValue(row, "an id: text or an integer", found[row].as_py())
+    return pc.replace_substring_regex(found, r"\.0*$", "")
