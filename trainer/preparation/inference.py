@@ -4,6 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation.columns import Column, Recipe
+from wukong_tf.arrow.errors import UnsupportedType
+from wukong_tf.arrow.plain import is_list, plain_array
 from wukong_tf.errors import DataError
 
 LABELS = ("label", "click", "clicked", "is_click", "clk", "target", "y")
@@ -51,7 +53,14 @@ def infer(
     for name in names:
         if name == label or name.startswith("_"):
             continue
-        column = _column(name, rows[name].combine_chunks(), separator, longest)
+        try:
+            values = plain_array(rows[name])
+        except UnsupportedType as error:
+            raise DataError(
+                f"{where}: column {name!r} cannot be a feature: it is {error}; "
+                "a --recipe without it leaves it out."
+            ) from error
+        column = _column(name, values, separator, longest)
         if column is not None:
             columns.append(column)
     if not columns:
@@ -61,12 +70,16 @@ def infer(
 
 def _column(name, values, separator, longest):
     kind = values.type
-    if _is_list(kind):
+    if pa.types.is_null(kind):
+        return None
+    if is_list(kind):
         if pa.types.is_floating(kind.value_type):
             sizes = pc.unique(pc.list_value_length(values)).to_pylist()
             if len(sizes) == 1 and sizes[0]:
                 return Column(name, "vector", size=sizes[0])
         return Column(name, longest=longest)
+    if pa.types.is_float16(kind) or pa.types.is_decimal(kind):
+        values, kind = values.cast(pa.float64()), pa.float64()
     distinct = pc.count_distinct(values).as_py()
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         if separator and pc.any(pc.match_substring(values, separator)).as_py():
@@ -81,6 +94,9 @@ def _column(name, values, separator, longest):
             return Column(name)
     elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
         numbers = values.cast(pa.float64(), safe=False).drop_null()
+        numbers = numbers.filter(pc.invert(pc.is_nan(numbers)))
+    elif pa.types.is_duration(kind):
+        return Column(name, "numeric")
     else:
         return Column(name)
     if not len(numbers):
@@ -96,11 +112,3 @@ def _column(name, values, separator, longest):
     if many and small and not name.lower().endswith("id"):
         return Column(name, "numeric")
     return Column(name)
-
-
-def _is_list(kind):
-    return (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-    )

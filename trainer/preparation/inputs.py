@@ -4,7 +4,7 @@ import dataclasses
 import glob
 import os
 
-from trainer.preparation import datasets, inference, shards
+from trainer.preparation import datasets, inference, shards, types
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
@@ -170,6 +170,7 @@ def _generic(values, folder):
         recipe = Recipe.from_json(text, values.recipe)
     else:
         recipe = _inferred(values, files)
+    types.check(files, recipe)
     vectors = _side_files(values, recipe)
     return Source(values.dataset, recipe, tuple(files), rule, 1, vectors)
 

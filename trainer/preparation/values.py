@@ -54,9 +54,7 @@ def vectors(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
         DataError: a vector has another length or holds what is no number.
     """
     with _reported(shard, table, column.column):
-        return lists.vectors(
-            table[column.column], column.size, column.separator, column.format
-        )
+        return vectors_of(table[column.column], column)
 
 
 @contextlib.contextmanager
@@ -117,6 +115,14 @@ def bags_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
     return pa.ListArray.from_arrays(
         pa.array(offsets), flat.filter(pa.array(kept))
     )
+
+
+def vectors_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
+    """Returns the vectors of a column, float32 [N, size].
+
+    Args and errors are those of `texts_of`, for a vector.
+    """
+    return lists.vectors(array, column.size, column.separator, column.format)
 
 
 def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:

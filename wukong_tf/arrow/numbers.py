@@ -14,6 +14,7 @@ from wukong_tf.arrow.texts import utf8
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 RULE = "a decimal number such as -1.5 or 2e3, or empty"
 _NAN = "^[nN][aA][nN]$"
+_NOT_FINITE = "(?i)^(nan|[+-]?inf|[+-]?infinity)$"
 _TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -68,7 +69,7 @@ def _parsed(values, missing):
     except pa.ArrowInvalid:
         good = pc.or_(
             pc.match_substring_regex(trimmed, NUMBER),
-            pc.match_substring_regex(trimmed, "(?i)^[+-]?(nan|inf|infinity)$"),
+            pc.match_substring_regex(trimmed, _NOT_FINITE),
         )
         _refuse_first(trimmed, good, RULE)
         raise

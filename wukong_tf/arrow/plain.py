@@ -103,7 +103,7 @@ def _plain_type(kind):
             f"{kind}, which is no single value; write its parts as columns "
             "of their own"
         )
-    return pa.float32() if _TYPES.is_float16(kind) else kind
+    return kind
 
 
 def _plain_list(kind):
@@ -136,7 +136,7 @@ def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
     Dictionaries and run-end encoded arrays are decoded; views become the
     types without; a UUID becomes its text; nulls stay nulls. Large types stay
-    large, float16 becomes float32, and an array of nulls stays one.
+    large, and an array of nulls stays one.
 
     Raises:
         UnsupportedType: as `plain_type` says.

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from wukong_tf.arrow.errors import UnsupportedType
+from wukong_tf.arrow.plain import is_list, is_number, plain_type
 from wukong_tf.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
@@ -111,32 +113,33 @@ def check_type(where: str, schema: pa.Schema, check: Check):
             f"{where}: column {check.name!r} {problem}; there are "
             f"{', '.join(schema.names) or 'none'}."
         )
-    kind = schema.field(check.name).type
-    if not check.has_type(kind):
+    field = schema.field(check.name)
+    try:
+        kind = plain_type(field)
+        # A column without any value has no other type.
+        good = pa.types.is_null(kind) or check.has_type(kind)
+        it_is = str(field.type)
+    except UnsupportedType as error:
+        good, it_is = False, str(error)
+    if not good:
         raise DataError(
             f"{where}: column {check.name!r} must be {check.types}; it is "
-            f"{kind}."
+            f"{it_is}."
         )
 
 
-def _is_number(kind):
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
-def _is_list(kind):
-    return (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
+def _is_list_of(kind, has_type):
+    return is_list(kind) and (
+        pa.types.is_null(kind.value_type) or has_type(kind.value_type)
     )
 
 
 def _is_vector(kind):
-    return _is_list(kind) and _is_number(kind.value_type)
+    return _is_list_of(kind, is_number)
 
 
 def _is_flag(kind):
-    return pa.types.is_boolean(kind) or _is_number(kind)
+    return pa.types.is_boolean(kind) or is_number(kind)
 
 
 def _ids(name, num_ids):
@@ -164,7 +167,7 @@ def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
         rule = f"a list, each value {rule}"
 
         def of_type(kind):
-            return _is_list(kind) and has_type(kind.value_type)
+            return _is_list_of(kind, has_type)
 
     return Check(
         feature.name,
@@ -186,7 +189,7 @@ def _bags(name, num_ids, max_ids):
     return Check(
         name,
         "lists of integers",
-        lambda kind: _is_list(kind) and pa.types.is_integer(kind.value_type),
+        lambda kind: _is_list_of(kind, pa.types.is_integer),
         np.int32,
         f"a list of ids, each at least 1 and below {num_ids}",
         lambda values: (values >= 1) & (values < num_ids),
@@ -217,7 +220,7 @@ def _numbers(name, may_be_missing):
     return Check(
         name,
         "numbers",
-        _is_number,
+        is_number,
         np.float32,
         "a finite float32" + (", or none" if may_be_missing else ""),
         holds,
@@ -260,7 +263,7 @@ def _weights(name):
     return Check(
         name,
         "numbers",
-        _is_number,
+        is_number,
         np.float32,
         "a finite weight of at least 0",
         lambda values: np.isfinite(values) & (values >= 0),

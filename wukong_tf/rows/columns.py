@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wukong_tf.arrow.plain import is_list, plain_array
 from wukong_tf.config import FeatureSpec
 from wukong_tf.rows import Batch, bags, raw_values
 from wukong_tf.rows.bad_values import REFUSE, BadValues
@@ -33,9 +34,7 @@ def read(
         DataError: as `bad` says; the message names file, row, column, rule
             and value.
     """
-    whole = array.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # by some versions of pyarrow
-        whole = pa.concat_arrays(whole.chunks)
+    whole = _numbers(plain_array(array), check)
 
     def tell(faults, value):
         row = int(np.argmax(faults))
@@ -53,6 +52,26 @@ def read(
     if check.size is not None:
         return _read_vectors(whole, check, tell)
     return _read_values(whole, check, tell)
+
+
+def _numbers(array, check):
+    """Decimals as floats, and nulls alone as values of a type that has them."""
+    kind = array.type
+    if is_list(kind):
+        inner = kind.value_type
+        if pa.types.is_decimal(inner) or pa.types.is_null(inner):
+            return array.cast(pa.large_list(_number_type(inner)))
+    elif pa.types.is_null(kind):
+        if check.max_size is not None or check.size is not None:
+            return array.cast(pa.large_list(pa.int64()))
+        return array if check.encode else array.cast(pa.float64())
+    elif pa.types.is_decimal(kind) and check.encode is None:
+        return array.cast(pa.float64())
+    return array
+
+
+def _number_type(kind):
+    return pa.float64() if pa.types.is_decimal(kind) else pa.int64()
 
 
 def _read_values(array, check, tell):

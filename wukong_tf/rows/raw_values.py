@@ -5,31 +5,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from wukong_tf.arrow.plain import is_number, is_text
+from wukong_tf.arrow.texts import EXACT
 from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import CategoricalFeature
 from wukong_tf.features import Lookups
 
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
 # By a feature's `raw`: its Arrow types in words, and whether a type is one.
 TYPES = {
-    "string": ("strings", _is_text),
-    "int64": ("integers", pa.types.is_integer),
-    "float": ("numbers", _is_number),
+    "string": ("strings", is_text),
+    "int64": ("integers", is_number),
+    "float": ("numbers", is_number),
 }
 
 
@@ -38,9 +24,12 @@ def ids(
 ) -> pa.Array:
     """Ids, int32, of raw values; a null stays one.
 
-    Each distinct value is looked up once. An integer that int64 cannot hold
+    Each distinct value is looked up once. Where integers are due, a NaN is a
+    null; what int64 cannot hold, or a float or decimal may not hold exactly,
     becomes -1.
     """
+    if pa.types.is_null(array.type):
+        return array.cast(pa.int32())
     if feature.raw == "float":
         values = array.cast(pa.float64(), safe=False).cast(pa.float32(), False)
         numbers = pc.fill_null(values, float("nan"))
@@ -50,19 +39,39 @@ def ids(
         array = array.dictionary_encode()
     words = array.dictionary
     if feature.raw == "int64":
-        numbers = words.to_numpy(zero_copy_only=False)
-        fits = numbers <= np.iinfo(np.int64).max
-        found = _looked_up(
-            feature, lookups, np.where(fits, numbers, 0).astype(np.int64)
-        )
-        found = np.where(fits, found, np.int32(-1))
-    else:
-        # As bytes: what is no UTF-8 is out of vocabulary, and no error.
-        binary = words.cast(pa.large_binary()).to_pylist()
-        found = _looked_up(
-            feature, lookups, np.array([w or b"" for w in binary], object)
-        )
+        numbers, fits, gaps = _integers(words)
+        found = _looked_up(feature, lookups, numbers)
+        found = pa.array(np.where(fits, found, np.int32(-1)), mask=gaps)
+        return found.take(array.indices)
+    # As bytes: what is no UTF-8 is out of vocabulary, and no error.
+    binary = words.cast(pa.large_binary()).to_pylist()
+    found = _looked_up(
+        feature, lookups, np.array([w or b"" for w in binary], object)
+    )
     return pa.array(found).take(array.indices)
+
+
+def _integers(words):
+    """Numbers as int64, which of them fit, and which are missing."""
+    kind = words.type
+    if pa.types.is_decimal(kind):
+        most = np.iinfo(np.int64).max
+        found = words.to_pylist()
+        fits = np.array([n == int(n) and abs(n) <= most for n in found], bool)
+        found = [
+            int(n) if good else 0 for n, good in zip(found, fits, strict=True)
+        ]
+        return np.array(found, np.int64), fits, np.zeros(len(found), bool)
+    numbers = words.to_numpy(zero_copy_only=False)
+    gaps = np.zeros(len(numbers), bool)
+    if pa.types.is_floating(kind):
+        numbers, gaps = numbers.astype(np.float64), np.isnan(numbers)
+        numbers = np.where(gaps, 0.0, numbers)
+        fits = np.floor(numbers) == numbers
+        fits &= np.abs(numbers) < EXACT[kind.bit_width]
+    else:
+        fits = numbers <= np.iinfo(np.int64).max
+    return np.where(fits, numbers, 0).astype(np.int64), fits, gaps
 
 
 def encode_lists(array: pa.Array, encode, weighted: bool) -> pa.Array:
