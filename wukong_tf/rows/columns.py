@@ -59,7 +59,8 @@ def _numbers(array, check):
     kind = array.type
     if is_list(kind):
         inner = kind.value_type
-        if pa.types.is_decimal(inner) or pa.types.is_null(inner):
+        odd = pa.types.is_decimal(inner) or pa.types.is_null(inner)
+        if odd and check.encode is None:
             return array.cast(pa.large_list(_number_type(inner)))
     elif pa.types.is_null(kind):
         if check.max_size is not None or check.size is not None:
