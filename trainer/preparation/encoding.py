@@ -60,11 +60,10 @@ def spec_of(
                 vocabulary=vocabulary,
                 pooling=column.pooling if column.is_bag else None,
                 max_ids=column.longest if column.is_bag else None,
-                # What a rule changes is not what a client has logged.
-                raw="string" if column.rule in ("text", "digits") else None,
-                encoded=column.rule in ("text", "digits"),
+                raw=raw_of(column),
+                encoded=raw_of(column) is not None,
                 oov_buckets=oov_buckets if words is not None else 1,
-                oov_id=None if column.rule in ("text", "digits") else OOV_ID,
+                oov_id=OOV_ID if raw_of(column) is None else None,
             )
         )
     return FeatureSpec(
@@ -80,6 +79,14 @@ def spec_of(
         tasks=(Task(label=LABEL),),
         group=recipe.group,
     )
+
+
+def raw_of(column: Column) -> str | None:
+    """Returns what a request holds for a column; None for its ids.
+
+    A value that a rule changes is not what a client has logged.
+    """
+    return "string" if column.rule in ("text", "digits") else None
 
 
 def _numeric(column, moments):

@@ -188,10 +188,14 @@ def make_vocabulary(job: Job, table: str):
     words = counting.vocabulary(
         total, job.min_count if least is None else least, job.max_vocabulary
     )
-    if known := dict(job.extended).get(table):
+    known = dict(job.extended).get(table)
+    if known is not None:
         before = pa.array(known, pa.string())
         added = words.filter(pc.invert(pc.is_in(words, value_set=before)))
-        words = pa.concat_arrays([before, added]).slice(0, job.max_vocabulary)
+        if job.max_vocabulary is not None:
+            # No id is taken back.
+            added = added.slice(0, max(0, job.max_vocabulary - len(before)))
+        words = pa.concat_arrays([before, added])
     with _beside(path) as beside:
         pq.write_table(pa.table({"value": words}), beside)
 

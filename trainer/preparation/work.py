@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from trainer.preparation import job, runners, shards
+from trainer.preparation import earlier as earlier_preparation
+from trainer.preparation import extension, job, runners, shards
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from wukong_tf.config import FeatureSpec
@@ -68,10 +69,17 @@ def job_of(
 
     Raises:
         DataError: there are no rows, or no earlier preparation.
+        ConfigError: ids of --extend would be lost.
     """
     planned = shards.plan(source.files, values.shard_mb * 10**6)
     if not planned:
         raise DataError(f"--input={values.input}: there are no rows.")
+    extended: extension.Words = ()
+    oov_buckets = values.oov_buckets if earlier is None else earlier.oov_buckets
+    if values.extend:
+        before = earlier_preparation.read("extend", values.extend)
+        extended = extension.words_of(before, source.recipe)
+        oov_buckets = extension.oov_buckets_of(before, values)
     return job.Job(
         folder,
         source.recipe,
@@ -80,24 +88,11 @@ def job_of(
         tuple(planned),
         values.min_count or source.min_count,
         values.max_vocabulary,
-        values.oov_buckets if earlier is None else earlier.oov_buckets,
+        oov_buckets,
         source.vectors,
-        _extended(values.extend) if values.extend else (),
+        extended,
         None if earlier is None else earlier.digest,
     )
-
-
-def _extended(folder):
-    """The vocabularies of an earlier preparation, by table."""
-    path = os.path.join(folder, "features.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            spec = FeatureSpec.from_json(file.read(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--extend={folder}: {error}.") from error
-    names = dict.fromkeys(f.table_name for f in spec.categorical)
-    found = [(name, spec.vocabulary(name)) for name in names]
-    return tuple((name, words) for name, words in found if words)
 
 
 def claim(made: job.Job):

@@ -1,0 +1,81 @@
+"""Holds a preparation to --extend: every earlier id is kept, or none."""
+
+from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.earlier import Earlier
+from trainer.preparation.encoding import raw_of
+from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
+from wukong_tf.errors import ConfigError
+
+Words = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def words_of(earlier: Earlier, recipe: Recipe) -> Words:
+    """Returns the vocabularies that come first, by table.
+
+    Raises:
+        ConfigError: an id of the earlier preparation would be lost, or mean
+            another value, with this recipe.
+    """
+    columns = {c.name: c for c in recipe.of_kind("categorical")}
+    by_table = {c.table_name: c for c in columns.values()}
+    for feature in earlier.spec.categorical:
+        column = columns.get(feature.name)
+        if column is None:
+            column = by_table.get(feature.table_name)
+        problem = _problem(earlier, feature, column)
+        if problem:
+            raise ConfigError(
+                f"{earlier.where}: the ids of feature {feature.name!r} (table "
+                f"{feature.table_name!r}) would not be kept: {problem}. Keep "
+                "it in the recipe as it was, or prepare without --extend."
+            )
+    return tuple(earlier.vocabularies.items())
+
+
+def oov_buckets_of(earlier: Earlier, values) -> int:
+    """Returns the ids for values out of vocabulary, as many as there were.
+
+    Raises:
+        ConfigError: --oov_buckets says another number, so that every id
+            behind them would move.
+    """
+    if not earlier.vocabularies:
+        return values.oov_buckets
+    before = earlier.oov_buckets
+    if values["oov_buckets"].present and values.oov_buckets != before:
+        raise ConfigError(
+            f"--oov_buckets={values.oov_buckets} would move every id of "
+            f"{earlier.where}, which has {before}; leave it out."
+        )
+    return before
+
+
+def _problem(earlier, feature: CategoricalFeature, column: Column | None):
+    """What would become of a feature's ids, or None if they are kept."""
+    if column is None:
+        return "the recipe makes no categorical feature of that name or table"
+    if column.table_name != feature.table_name:
+        return f"it would read table {column.table_name!r}"
+    words = earlier.vocabularies.get(feature.table_name)
+    if words is None and (feature.raw is None or feature.boundaries):
+        return "they are of no vocabulary and no hash"
+    hashed = feature.num_ids - OOV_ID if words is None else 0
+    if hashed != column.buckets:
+        return f"they are {_made(hashed)} and would be {_made(column.buckets)}"
+    if raw_of(column) != feature.raw:
+        return f"`raw` is {feature.raw!r} and would be {raw_of(column)!r}"
+    before = _column(earlier.recipe, feature.name)
+    for field in ("rule", "time_zone"):
+        was, now = getattr(before, field, None), getattr(column, field, None)
+        if before is not None and column.name == before.name and was != now:
+            return f"`{field}` was {was!r} and would be {now!r}"
+    return None
+
+
+def _made(buckets):
+    return f"hashed to {buckets:,}" if buckets else "those of a vocabulary"
+
+
+def _column(recipe, name):
+    columns = recipe.columns if recipe else ()
+    return next((column for column in columns if column.name == name), None)
