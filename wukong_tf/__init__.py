@@ -28,6 +28,7 @@ _HOMES = {
     "WukongConfig": "wukong_tf.config",
     "build_model": "wukong_tf.models",
     "load_run": "wukong_tf.runs",
+    "table_optimizer": "wukong_tf.optimizers",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -4,6 +4,7 @@ from wukong_tf.optimizers.clipped_adam import ClippedAdam
 from wukong_tf.optimizers.groups import OptimizerGroups
 from wukong_tf.optimizers.rowwise_adagrad import RowwiseAdagrad
 from wukong_tf.optimizers.schedules import LinearWarmup
+from wukong_tf.optimizers.table_optimizer import table_optimizer
 from wukong_tf.optimizers.weight_average import WeightAverage
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "OptimizerGroups",
     "RowwiseAdagrad",
     "WeightAverage",
+    "table_optimizer",
 ]

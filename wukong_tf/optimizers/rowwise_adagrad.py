@@ -25,7 +25,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     This is the exact rowwise Adagrad of FBGEMM's table-batched embeddings
     (`EXACT_ROWWISE_ADAGRAD`). Repeated ids are summed first; rows that are
     not in the batch do not move and cost nothing where the gradient is
-    sparse (tf.IndexedSlices).
+    sparse (tf.IndexedSlices). JAX and PyTorch give dense gradients, in which
+    repeated ids are summed already: the rows move alike, in O(rows) time.
 
     Args:
         learning_rate: float or schedule. Defaults to 0.01.
@@ -261,5 +262,10 @@ def _beside(numbers, rows):
 
 
 def _is_sparse(gradient) -> bool:
-    """Whether `gradient` is tf.IndexedSlices, asked without TensorFlow."""
-    return hasattr(gradient, "indices") and hasattr(gradient, "values")
+    """Returns whether `gradient` is tf.IndexedSlices.
+
+    Asked without TensorFlow; a tensor of PyTorch has methods of these names.
+    """
+    return keras.backend.backend() == "tensorflow" and hasattr(
+        gradient, "indices"
+    )

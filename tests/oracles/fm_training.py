@@ -1,0 +1,81 @@
+"""Training of a factorization machine in float64 NumPy, step by step.
+
+logit = b + sum_i w_i + sum_{i < j} <v_i, v_j> over rows (v_i, w_i): one of a
+table for each id, and the numbers' x W + c.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tests.oracles.optimizers import Adam, rowwise_adagrad
+
+
+@dataclasses.dataclass
+class FM:
+    """The weights, and what one step makes of them.
+
+    Args:
+        tables: by feature, [rows, d + 1].
+        kernel: W, [numbers, d + 1].
+        offset: c, [d + 1].
+        bias: b, [1].
+        table_rate: of rowwise Adagrad, for the tables.
+        rate: of Adam, for what is no first-order weight of the rest.
+        first_order_rate: of Adam, for b and the last column of W and c.
+            Defaults to None, `rate`.
+    """
+
+    tables: dict[str, np.ndarray]
+    kernel: np.ndarray
+    offset: np.ndarray
+    bias: np.ndarray
+    table_rate: float
+    rate: float
+    first_order_rate: float | None = None
+
+    def __post_init__(self):
+        self.states = {n: np.zeros(len(t)) for n, t in self.tables.items()}
+        self._adam = Adam(self.rate)
+        self._first_order = Adam(self.first_order_rate or self.rate)
+
+    def rows(self, ids, numbers):
+        """X_0, [B, n, d + 1]."""
+        parts = [self.tables[name][ids[name]] for name in self.tables]
+        return np.stack([*parts, numbers @ self.kernel + self.offset], axis=1)
+
+    def logits(self, x):
+        """[B], pair by pair."""
+        logit = self.bias[0] + x[:, :, -1].sum(1)
+        for i in range(x.shape[1]):
+            for j in range(i):
+                logit = logit + (x[:, i, :-1] * x[:, j, :-1]).sum(1)
+        return logit
+
+    def step(self, ids, numbers, labels) -> float:
+        """Moves all weights; returns the loss before that."""
+        x = self.rows(ids, numbers)
+        logit = self.logits(x)
+        loss = np.mean(np.logaddexp(0, logit) - labels * logit)
+        delta = (1 / (1 + np.exp(-logit)) - labels) / len(labels)  # [B]
+        slope = np.ones_like(x)
+        slope[:, :, :-1] = x[:, :, :-1].sum(1, keepdims=True) - x[:, :, :-1]
+        slope *= delta[:, None, None]  # [B, n, d + 1]
+        for index, (name, table) in enumerate(self.tables.items()):
+            rowwise_adagrad(
+                table,
+                self.states[name],
+                ids[name],
+                slope[:, index],
+                learning_rate=self.table_rate,
+            )
+        kernel, offset = numbers.T @ slope[:, -1], slope[:, -1].sum(0)
+        self._adam.step(
+            [self.kernel[:, :-1], self.offset[:-1]],
+            [kernel[:, :-1], offset[:-1]],
+        )
+        self._first_order.step(
+            [self.kernel[:, -1:], self.offset[-1:], self.bias],
+            [kernel[:, -1:], offset[-1:], delta.sum(keepdims=True)],
+        )
+        return float(loss)
