@@ -16,7 +16,6 @@ from export import (
     signatures,
     tables,
 )
-from export.onnx_numbers import numbers
 from export.parity import Artifact
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode_served, of_ids
@@ -223,25 +222,14 @@ def _whole_cut(served, options):
             layer: _reader(spec, layer, stored[name], options.optimize)
             for name, layer in layers.items()
         }
-        if options.optimize:
-            inputs = _encoded(spec, columns)
-        else:
+        inputs = columns
+        if not options.optimize:  # otherwise ids are checked as they are read
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
             logits = served.model(inputs, training=False)
         return served.named_outputs(logits)
 
     return tf.function(serve), [served.id_inputs, parts], kept
-
-
-def _encoded(spec, columns):
-    """A model's inputs; ids are checked when they are read."""
-    inputs = numbers(spec.numeric, columns)
-    for feature in spec.categorical:
-        inputs[feature.name] = columns[feature.name]
-        if feature.weights:
-            inputs[feature.weights] = columns[feature.weights]
-    return inputs | {f.name: columns[f.name] for f in spec.vector}
 
 
 def _part(name, part):
@@ -278,9 +266,7 @@ def _dense_cut(served, options):
             feature.name: columns[feature.name][:, None]  # [B, 1, width]
             for feature in spec.categorical
         }
-        inputs = numbers(spec.numeric, columns)
-        inputs |= {f.name: columns[f.name] for f in spec.vector}
-        x = served.model.feature_embedding.join(rows, inputs, training=False)
+        x = served.model.feature_embedding.join(rows, columns, training=False)
         return served.named_outputs(served.model.score(x, training=False))
 
     return tf.function(serve), [served.row_inputs], {}

@@ -21,6 +21,10 @@ from wukong_tf.config import (
 from wukong_tf.models import ClickModel, build_model
 from wukong_tf.weights import assign_slots, model_slots, read_slots
 
+NUMERIC = (
+    NumericFeature("price", "log1p", 0.25, 2.0, clip_max=1.5, missing=0.75),
+    NumericFeature("age", mean=-0.5, stddev=1.5, clip_min=-1.0),
+)
 # Two widths, two features on one table, and tables of one width that do not
 # follow each other.
 SPEC = FeatureSpec(
@@ -31,7 +35,7 @@ SPEC = FeatureSpec(
         CategoricalFeature("last_item", 11, embedding_dim=4, table="item"),
         CategoricalFeature("shop", 7, embedding_dim=4),
     ),
-    numeric=(NumericFeature("price", "log1p"), NumericFeature("age")),
+    numeric=NUMERIC,
     vector=(VectorFeature("content", 3), VectorFeature("image", 2)),
 )
 # Everything else that features can be: units, bags with and without weights,
@@ -63,7 +67,7 @@ RICH = FeatureSpec(
             "friends", 13, table="user", units=3, pooling="sum", max_ids=3
         ),
     ),
-    numeric=(NumericFeature("price", "log1p"), NumericFeature("age")),
+    numeric=NUMERIC,
     vector=(VectorFeature("content", 3, 2),),
     embedding_groups=(EmbeddingGroup("rare", 2, (5,)),),
 )
@@ -105,7 +109,9 @@ def inputs(
             weights = random.integers(0, 3, rows * size).reshape(rows, size)
             batch[feature.weights] = weights.astype(np.float32)
     for numeric in spec.numeric:
-        batch[numeric.name] = random.normal(size=rows).astype(np.float32)
+        numbers = random.normal(size=rows).astype(np.float32)
+        numbers[1 + len(numeric.name) % 3 :: 7] = np.nan
+        batch[numeric.name] = numbers
     for vector in spec.vector:
         batch[vector.name] = random.normal(size=(rows, vector.size)).astype(
             np.float32

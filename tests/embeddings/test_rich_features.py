@@ -74,11 +74,11 @@ def test_logistic_regression_reads_one_weight_for_each_id_and_task():
     for feature in RICH.categorical:
         logit = logit + oracles.lookup(feature, inputs, weights)
     where = "dense/feature_embedding/"
-    for name, columns in (("numeric", ("price", "age")), ("vector_content", 0)):
+    for name, x in (
+        ("numeric", oracles.numbers(RICH, inputs)),
+        ("vector_content", inputs["content"]),
+    ):
         path = f"{where}{name}/dense_0/"
-        x = inputs["content"]
-        if columns:
-            x = np.stack([inputs[column] for column in columns], 1)
         logit = logit + x @ weights[path + "kernel"] + weights[path + "bias"]
     found = model(backends.tensors(inputs))
     for index, task in enumerate(tasks):

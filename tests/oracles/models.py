@@ -4,10 +4,17 @@ Weights are a dict of a checkpoint's canonical names to arrays, such as
 "tables/item" and "dense/stack/layer_0/lcb/kernel".
 """
 
+import math
+
 import numpy as np
 
 from tests.oracles import blocks
-from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    NumericFeature,
+    WukongConfig,
+)
 
 Inputs = dict[str, np.ndarray]
 
@@ -35,6 +42,30 @@ def lookup(
         if divisor > 0:
             pooled[row] = total / divisor
     return pooled
+
+
+def standardized(feature: NumericFeature, value: float) -> float:
+    """What the model makes of one raw number, by the rules of docs/data.md."""
+    if math.isnan(value):
+        if feature.missing is None:
+            return 0.0
+        value = feature.missing
+    if feature.clip_min is not None and value < feature.clip_min:
+        value = feature.clip_min
+    if feature.clip_max is not None and value > feature.clip_max:
+        value = feature.clip_max
+    if feature.transform == "log1p":
+        value = math.copysign(math.log(1 + abs(value)), value)
+    return (value - feature.mean) / feature.stddev
+
+
+def numbers(spec: FeatureSpec, inputs: Inputs) -> np.ndarray:
+    """The standardized numbers [B, F], one by one."""
+    columns = [
+        [standardized(f, value) for value in inputs[f.name].ravel().tolist()]
+        for f in spec.numeric
+    ]
+    return np.array(columns).T
 
 
 def embed(
@@ -70,8 +101,7 @@ def embed(
         ]
         flats.append((np.concatenate(members, 1), f"group_{group.name}"))
     if spec.numeric:
-        numbers = [inputs[feature.name].ravel() for feature in spec.numeric]
-        flats.append((np.stack(numbers, 1), "numeric"))
+        flats.append((numbers(spec, inputs), "numeric"))
     for vector in spec.vector:
         flats.append((inputs[vector.name], f"vector_{vector.name}"))
     for flat, name in flats:
@@ -101,10 +131,9 @@ def logistic_regression(
         table = weights["tables/" + (categorical.table or categorical.name)]
         logit = logit + table[inputs[categorical.name], 0]
     where = "dense/feature_embedding/"
-    for index, numeric in enumerate(spec.numeric):
-        slope = weights[where + "numeric/dense_0/kernel"][index, 0]
-        logit = logit + slope * inputs[numeric.name]
     if spec.numeric:
+        slopes = weights[where + "numeric/dense_0/kernel"][:, 0]
+        logit = logit + numbers(spec, inputs) @ slopes
         logit = logit + weights[where + "numeric/dense_0/bias"][0]
     for vector in spec.vector:
         path = f"{where}vector_{vector.name}/dense_0/"

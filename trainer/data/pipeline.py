@@ -15,7 +15,6 @@ from trainer.data.source import (
     steps_per_epoch,
 )
 from wukong_tf.config import FeatureSpec
-from wukong_tf.features import encode
 
 # Rows of the whole global batch, which a replica's share does not show.
 GLOBAL_ROWS = "_global_rows"
@@ -67,13 +66,10 @@ class Pipeline:
         self.error: Exception | None = None
 
     def dataset(self) -> tf.data.Dataset:
-        """Dicts of column name to tensor, with the features encoded."""
+        """Dicts of column name to tensor, as `batch_signature` says."""
         spec = self._source.spec
         data = tf.data.Dataset.from_generator(
             self._batches, output_signature=batch_signature(spec, self._labels)
-        )
-        data = data.map(
-            lambda batch: {**batch, **encode(spec, batch)},
         )
         return data.prefetch(PREFETCH_BATCHES)
 

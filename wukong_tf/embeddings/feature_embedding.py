@@ -9,6 +9,7 @@ from keras import ops
 from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.embeddings import bags
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
+from wukong_tf.embeddings.numbers import NumberTransforms
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.embeddings.unit_dropout import UnitDropout
 from wukong_tf.feature_kinds import EmbeddingGroup
@@ -24,9 +25,9 @@ class FeatureEmbedding(keras.layers.Layer):
     table and, where the table's width is not d, projected to d without a
     bias; the embeddings of a bag are pooled first. The features of an
     embedding group are concatenated, and an MLP maps them to the group's
-    rows. All numeric features together go through an MLP to one row or
-    more, and each vector feature through an MLP of its own (arXiv
-    2403.02545, section 3.2).
+    rows. All numeric features, clipped, transformed and standardized as
+    `NumericFeature` says, go through an MLP to one row or more, and each
+    vector feature through an MLP of its own (arXiv 2403.02545, section 3.2).
 
     Args:
         spec: the features.
@@ -47,8 +48,8 @@ class FeatureEmbedding(keras.layers.Layer):
 
     Input:
         a dict of feature name to ids [B] or [B, 1], bags of ids and their
-        weights [B, max_ids], numbers [B] or [B, 1] and vectors [B, size];
-        other keys are not looked at.
+        weights [B, max_ids], raw numbers [B] or [B, 1], NaN where one is
+        missing, and vectors [B, size]; other keys are not looked at.
 
     Output shape:
         [B, n, d]; n counts the rows of categorical features that are in no
@@ -133,6 +134,7 @@ class FeatureEmbedding(keras.layers.Layer):
         if self.spec.numeric:
             self.numeric_mlp = self._mlp("numeric", None, self.bottom_mlp_units)
             self.numeric_mlp.build((None, len(self.spec.numeric)))
+            self._transforms = NumberTransforms(self.spec.numeric)
         self.vector_mlps = []
         for vector in self.spec.vector:
             name = f"vector_{identifier(vector.name)}"
@@ -195,7 +197,7 @@ class FeatureEmbedding(keras.layers.Layer):
 
         Args:
             rows: dict of categorical feature to [B, 1, width of its table].
-            inputs: dict with the numeric and the vector features.
+            inputs: dict with the numeric features, raw, and the vectors.
             training: whether dropout is on.
 
         Returns:
@@ -208,6 +210,8 @@ class FeatureEmbedding(keras.layers.Layer):
         """The rows of all kinds of features, one after another."""
         if self.numeric_mlp is not None:
             numbers = stack_columns(inputs, self.spec.numeric)  # [B, F]
+            numbers = ops.cast(numbers, self.compute_dtype)
+            numbers = self._transforms(numbers)
             parts.append(self._rows(self.numeric_mlp(numbers)))
         for feature, mlp in zip(
             self.spec.vector, self.vector_mlps, strict=True

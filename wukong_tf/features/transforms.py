@@ -1,13 +1,12 @@
 """TensorFlow functions from raw columns to the model's inputs.
 
-The trainer's pipeline and the exported graph call the same functions, so a
-served request is transformed as a training row was.
+Ids of requests are checked or replaced, raw values become ids; numbers stay
+raw, as the model itself standardizes them.
 """
 
 import tensorflow as tf
 
 from wukong_tf.categorical_feature import CategoricalFeature
-from wukong_tf.feature_kinds import NumericFeature
 from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.features.lookups import Lookups
 
@@ -48,7 +47,9 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
 def encode(
     spec: FeatureSpec, columns: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Raw columns, checked to be in range, as the model's inputs.
+    """Columns of ids, checked to be in range, as the model's inputs.
+
+    The model clips, transforms and standardizes numbers itself.
 
     Args:
         spec: the features.
@@ -67,7 +68,7 @@ def encode(
             weights = columns[categorical.weights]
             inputs[categorical.weights] = tf.cast(weights, tf.float32)
     for feature in spec.numeric:
-        inputs[feature.name] = number(feature, columns[feature.name])
+        inputs[feature.name] = tf.cast(columns[feature.name], tf.float32)
     for vector in spec.vector:
         inputs[vector.name] = tf.cast(columns[vector.name], tf.float32)
     return inputs
@@ -102,24 +103,6 @@ def encode_served(
         else:
             checked[feature.name] = lookups.ids(feature, values)
     return encode(spec, checked)
-
-
-def number(feature: NumericFeature, values: tf.Tensor) -> tf.Tensor:
-    """Clipped, transformed and standardized numbers, float32 [B]."""
-    values = tf.cast(values, tf.float32)
-    missing = tf.math.is_nan(values)
-    stand_in = 0.0 if feature.missing is None else feature.missing
-    values = tf.where(missing, tf.constant(stand_in, tf.float32), values)
-    if feature.clip_min is not None:
-        values = tf.maximum(values, feature.clip_min)
-    if feature.clip_max is not None:
-        values = tf.minimum(values, feature.clip_max)
-    if feature.transform == "log1p":
-        values = tf.sign(values) * tf.math.log1p(tf.abs(values))
-    values = (values - feature.mean) / feature.stddev
-    if feature.missing is None:
-        values = tf.where(missing, 0.0, values)
-    return values
 
 
 def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:

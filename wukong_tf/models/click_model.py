@@ -43,8 +43,9 @@ class ClickModel(keras.Model):
         """Features to embeddings.
 
         Args:
-            inputs: dict of feature name to ids [B], numbers [B] or vectors
-                [B, size]; [B, 1] is taken too.
+            inputs: dict of feature name to ids [B], bags of ids and their
+                weights [B, max_ids], raw numbers [B], NaN where one is
+                missing, or vectors [B, size]; [B, 1] is taken for [B].
             training: whether dropout is on.
 
         Returns:

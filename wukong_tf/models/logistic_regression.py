@@ -53,6 +53,7 @@ class LogisticRegression(ClickModel):
             shape=(len(self.config.features.tasks),),
             initializer="zeros",
             dtype="float32",
+            autocast=False,
         )
         self.built = True
 

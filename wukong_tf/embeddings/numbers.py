@@ -1,0 +1,66 @@
+"""Raw numbers, clipped, transformed and standardized, all in one chain."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from wukong_tf.feature_kinds import NumericFeature
+
+
+class NumberTransforms:
+    """What `NumericFeature` says of its numbers, for all features at once.
+
+    Its constants are no weights: they belong to the spec, which every run
+    and model configuration holds.
+
+    Args:
+        features: the numeric features, in the order of their columns.
+    """
+
+    def __init__(self, features: Sequence[NumericFeature]):
+        self._features = tuple(features)
+        self._at_the_mean = np.array([[f.missing is None for f in features]])
+        self._logs = np.array([[f.transform == "log1p" for f in features]])
+        self._stand_ins = _row(f.missing for f in features)
+        self._lowest = _row(f.clip_min for f in features)
+        self._highest = _row(f.clip_max for f in features)
+        self._means = _row(f.mean for f in features)
+        self._stddevs = _row(f.stddev for f in features)
+
+    def __call__(self, x: Any) -> Any:
+        """Standardized numbers.
+
+        Args:
+            x: raw numbers [B, F] of a float dtype, NaN where one is missing.
+
+        Returns:
+            [B, F] of the same dtype; 0, the mean, where one is missing of a
+            feature without `missing`.
+        """
+
+        def constant(values, nothing):
+            values = np.where(np.isnan(values), nothing, values)
+            return ops.convert_to_tensor(values, dtype=x.dtype)  # [1, F]
+
+        absent = ops.isnan(x)
+        x = ops.where(absent, constant(self._stand_ins, 0.0), x)
+        if not np.isnan(self._lowest).all():
+            x = ops.maximum(x, constant(self._lowest, -np.inf))
+        if not np.isnan(self._highest).all():
+            x = ops.minimum(x, constant(self._highest, np.inf))
+        if self._logs.any():
+            logged = ops.sign(x) * ops.log1p(ops.abs(x))
+            logs = ops.convert_to_tensor(self._logs)
+            x = logged if self._logs.all() else ops.where(logs, logged, x)
+        x = (x - constant(self._means, 0.0)) / constant(self._stddevs, 1.0)
+        if self._at_the_mean.any():
+            at_the_mean = ops.convert_to_tensor(self._at_the_mean)
+            x = ops.where(ops.logical_and(absent, at_the_mean), 0.0, x)
+        return x  # [B, F]
+
+
+def _row(values):
+    """Float64 [1, F], NaN for None."""
+    return np.array([list(values)], np.float64)
