@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What runs on every Keras backend; the rest is TensorFlow's.
 NEUTRAL := tests/layers tests/models tests/embeddings/test_rich_features.py \
-  tests/optimizers/test_table_optimizer.py
+  tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py
 
 .PHONY: help quickstart test test-fast test-full test-gpu lint clean
 

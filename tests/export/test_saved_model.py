@@ -16,12 +16,9 @@ from wukong_tf.weights import model_slots, read_arrays
 
 
 def logits_of(run_dir, raw, **kwargs):
-    """The run's logits by the Keras model and the training transforms."""
-    from wukong_tf.features import encode
-
+    """The run's logits by the Keras model."""
     model = wukong_tf.load_run(run_dir, **kwargs)
-    inputs = encode(model.config.features, raw)
-    return np.asarray(model(inputs)["click"])[:, 0]
+    return np.asarray(model(raw)["click"])[:, 0]
 
 
 def served(published):

@@ -15,7 +15,6 @@ from tests.trainer.preparation.command import prepared
 from trainer.data.parquet import ParquetSource
 from wukong_tf import load_run, runs
 from wukong_tf.config import FeatureSpec
-from wukong_tf.features import encode
 from wukong_tf.models import build_model
 
 pytestmark = pytest.mark.slow
@@ -71,7 +70,7 @@ def initial(run_dir):
 
 def losses_of(model, batch):
     """Weighted cross-entropies of a batch's rows, and their weights."""
-    logits = model(encode(clicks.SPEC, batch), training=False)["click"]
+    logits = model(batch, training=False)["click"]
     logits = np.asarray(logits, np.float64)[:, 0]
     losses = np.logaddexp(0, logits) - batch["label"] * logits
     return batch["importance"] * losses, batch["importance"]

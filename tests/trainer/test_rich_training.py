@@ -14,7 +14,7 @@ from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments, run
 from trainer.data.parquet import ParquetSource
 from wukong_tf import runs
-from wukong_tf.features import encode, signature
+from wukong_tf.features import signature
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +59,7 @@ def read(folder, split="test"):
 
 def scores(model, batch):
     """{task: logits [N]} as served."""
-    inputs = encode(model.config.features, batch)
-    inputs = {name: tf.constant(value) for name, value in inputs.items()}
-    logits = model.served_logits(model(inputs, training=False))
+    logits = model.served_logits(model(batch, training=False))
     return {task: value.numpy()[:, 0] for task, value in logits.items()}
 
 
@@ -124,8 +122,7 @@ def test_sampled_negatives_are_put_right_wherever_scores_leave(
     assert run(*arguments(**options)) == 0
     model = wukong_tf.load_run(run_dir)
     batch = read(folder)
-    inputs = encode(model.config.features, batch)
-    raw = model({name: tf.constant(v) for name, v in inputs.items()})
+    raw = model(batch)
     served = scores(model, batch)
     for task, rate in (("click", 0.25), ("buy", 1.0)):
         np.testing.assert_allclose(

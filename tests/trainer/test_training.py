@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
+from tests import small_models
+from tests.oracles import models as oracles
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from trainer import recording
 from wukong_tf import runs
-from wukong_tf.features import encode
+from wukong_tf.weights import model_slots, read_arrays
 
 SMALL = {
     "embedding_dim": 8,
@@ -85,9 +87,9 @@ def test_run_directory(finished):
 def test_report_is_what_the_loaded_model_scores(finished):
     model = wukong_tf.load_run(finished)
     raw = clicks.columns(500, 2)
-    logits = keras.ops.convert_to_numpy(
-        model(encode(clicks.SPEC, raw))["click"]
-    )[:, 0].astype(np.float64)
+    logits = keras.ops.convert_to_numpy(model(raw)["click"])[:, 0].astype(
+        np.float64
+    )
     labels, weights = raw["label"], raw["importance"].astype(np.float64)
     loss = np.logaddexp(0, logits) - labels * logits
     with open(os.path.join(finished, "report", "metrics.json")) as file:
@@ -332,12 +334,19 @@ def test_predict_scores_rows_in_order_without_labels(finished, tmp_path):
     assert run(*arguments(mode="predict", eval_batch_size=256, **options)) == 0
     table = pq.read_table(output)
     model = wukong_tf.load_run(finished)
-    logits = keras.ops.convert_to_numpy(
-        model(encode(clicks.SPEC, inputs))["click"]
+    logits = keras.ops.convert_to_numpy(model(inputs)["click"])[:, 0]
+    weights = {
+        name: value
+        for name, value in read_arrays(model_slots(model)).items()
+        if "seed_generator" not in name
+    }
+    exact = oracles.wukong(
+        model.config,
+        small_models.float64(inputs),
+        small_models.float64(weights),
     )[:, 0]
-    np.testing.assert_allclose(
-        table["click_logit"].to_numpy(), logits, atol=1e-5
-    )
+    for found in (logits, table["click_logit"].to_numpy()):
+        np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         table["click_probability"].to_numpy(),
         1 / (1 + np.exp(-logits.astype(np.float64))),
