@@ -1,5 +1,7 @@
 """Raw numbers become what the spec says, on every backend."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -16,23 +18,19 @@ from wukong_tf.config import (
 from wukong_tf.embeddings.numbers import NumberTransforms
 from wukong_tf.models import build_model
 
-NUMERIC = tuple(
-    NumericFeature(f"n{place}", **kind)
-    for place, kind in enumerate(
-        (
-            {},
-            {"clip_min": 0.0},
-            {"clip_max": 1.0},
-            {"missing": 7.0},
-            {"missing": 7.0, "clip_max": 3.0},
-            {"mean": 2.0, "stddev": 4.0},
-            {"missing": 7.0, "mean": 2.0, "stddev": 4.0},
-            {"transform": "log1p"},
-            {"transform": "log1p", "missing": -1.0, "clip_min": -3.0},
-            {"transform": "log1p", "mean": 0.5, "stddev": 2.0, "clip_max": 9.0},
-        )
-    )
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"clip_min": 0.0},
+    {"clip_max": 1.0},
+    {"missing": 7.0},
+    {"missing": 7.0, "clip_max": 3.0},
+    {"mean": 2.0, "stddev": 4.0},
+    {"missing": 7.0, "mean": 2.0, "stddev": 4.0},
+    {"transform": "log1p"},
+    {"transform": "log1p", "missing": -1.0, "clip_min": -3.0},
+    {"transform": "log1p", "mean": 0.5, "stddev": 2.0, "clip_max": 9.0},
 )
+NUMERIC = tuple(NumericFeature(f"n{i}", **kind) for i, kind in enumerate(KINDS))
 VALUES = np.array([-2, 0.5, 9, np.nan, 0, -0.0, 1e30, -1e30, 1e-30, 3e-5])
 # Several rows, as the norm of a single number is all rounding.
 SIZES = {"rank": 2, "numeric_embeddings": 3}

@@ -46,10 +46,10 @@ class NumberTransforms:
 
         absent = ops.isnan(x)
         x = ops.where(absent, constant(self._stand_ins, 0.0), x)
-        if not np.isnan(self._lowest).all():
-            x = ops.maximum(x, constant(self._lowest, -np.inf))
-        if not np.isnan(self._highest).all():
-            x = ops.minimum(x, constant(self._highest, np.inf))
+        if not np.isnan([self._lowest, self._highest]).all():
+            # ops.maximum would make float32 of float64 on PyTorch.
+            lowest = constant(self._lowest, -np.inf)
+            x = ops.clip(x, lowest, constant(self._highest, np.inf))
         if self._logs.any():
             logged = ops.sign(x) * ops.log1p(ops.abs(x))
             logs = ops.convert_to_tensor(self._logs)
