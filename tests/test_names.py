@@ -24,6 +24,7 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.embeddings import feature_embedding
+from wukong_tf.errors import ConfigError
 from wukong_tf.models import build_model, embedding_model
 from wukong_tf.warm_start import carry_over
 from wukong_tf.weights import assign_slots, model_slots, read_arrays
@@ -274,3 +275,34 @@ def test_a_warm_start_from_an_earlier_version_follows_names(old_run):
     )
     assert not report.new and not report.dropped
     assert_same_scores(model, other)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\0b", "\ud800", 7, None])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: CategoricalFeature(name, 3),
+        NumericFeature,
+        lambda name: VectorFeature(name, 3),
+        EmbeddingGroup,
+        Task,
+        lambda name: Task(label=name),
+    ],
+)
+def test_what_is_no_name_is_refused_with_the_rule(make, name):
+    with pytest.raises(ConfigError, match="without '/' and NUL") as error:
+        make(name)
+    assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["epoch", "kind", "step"])
+def test_a_task_must_not_be_called_as_other_values_of_a_record(name):
+    with pytest.raises(ConfigError, match="metrics.jsonl") as error:
+        Task(name)
+    assert repr(name) in str(error.value)
+
+
+def test_the_only_input_must_not_be_called_as_base64_is():
+    with pytest.raises(ConfigError, match="base64"):
+        FeatureSpec((CategoricalFeature("b64", 3),))
+    FeatureSpec((CategoricalFeature("b64", 3), CategoricalFeature("a", 3)))

@@ -15,6 +15,8 @@ from trainer.steps import make_eval_step, make_score_step
 from wukong_tf.metrics import exact_auc, grouped_auc, of_sums, zero_sums
 from wukong_tf.models import ClickModel
 
+_LOGIT = "\0logit:"  # no column's name holds NUL
+
 
 class Interrupted(Exception):
     """An evaluation was given up because the run was told to stop."""
@@ -98,7 +100,7 @@ class Evaluator:
             sums = strategy.reduce("SUM", sums, axis=None)
             if not keep:
                 return sums, {}
-            kept = {f"logit:{task}": part for task, part in logits.items()}
+            kept = {f"{_LOGIT}{task}": part for task, part in logits.items()}
             kept |= {name: batch[name] for name in self._kept_columns()}
             return sums, {name: gathered(part) for name, part in kept.items()}
 
@@ -201,7 +203,7 @@ class Evaluator:
         """The rows with a label, as they count in the metrics."""
         found = [
             columns[task.label],
-            columns[f"logit:{task.name}"],
+            columns[f"{_LOGIT}{task.name}"],
             columns.get(self._spec.weight),
             columns.get(self._spec.group),
         ]

@@ -6,6 +6,7 @@ from wukong_tf import plain
 from wukong_tf.errors import ConfigError
 
 TRANSFORMS = ("none", "log1p")
+RECORD_KEYS = ("epoch", "kind", "step")  # of metrics.jsonl, next to tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +170,11 @@ class Task:
         where = f"task {self.name!r}"
         plain.check_name(where, self.name)
         plain.check_name(f"{where} (its `label`)", self.label)
+        if self.name in RECORD_KEYS:
+            raise ConfigError(
+                f"{where}: a task must not be called one of "
+                f"{list(RECORD_KEYS)}, as metrics.jsonl calls other values so."
+            )
         plain.check_float(where, "loss_weight", self.loss_weight)
         if self.loss_weight <= 0:
             raise ConfigError(

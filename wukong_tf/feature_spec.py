@@ -98,6 +98,11 @@ class FeatureSpec:
             raise ConfigError("features: at least one feature is needed.")
         if not self.tasks:
             raise ConfigError("features: at least one task is needed.")
+        if self.feature_names == ("b64",):
+            raise ConfigError(
+                "feature 'b64': the only feature must not be called so, as a "
+                "request would read its rows as base64; give it another name."
+            )
         for what, names in (
             ("feature", [f.name for f in self._features()]),
             ("task", [task.name for task in self.tasks]),

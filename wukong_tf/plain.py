@@ -122,11 +122,20 @@ def frozen(value: Any) -> Any:
 
 
 def check_name(where: str, value: Any) -> None:
-    """Refuses a name that is no non-empty string, or has a slash."""
-    if not isinstance(value, str) or not value or "/" in value:
+    """Raises ConfigError unless `value` is a name that a column may have.
+
+    That is a string, not empty, without "/" and NUL, that UTF-8 can write.
+    """
+    fits = isinstance(value, str) and value and not {"/", "\0"} & {*value}
+    if fits:
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            fits = False
+    if not fits:
         raise ConfigError(
-            f"{where}: a name must be a non-empty string without '/'; "
-            f"received {value!r}."
+            f"{where}: a name must be a non-empty string without '/' and NUL, "
+            f"and valid Unicode; received {value!r}."
         )
 
 

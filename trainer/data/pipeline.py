@@ -16,8 +16,9 @@ from trainer.data.source import (
 )
 from wukong_tf.config import FeatureSpec
 
-# Rows of the whole global batch, which a replica's share does not show.
-GLOBAL_ROWS = "_global_rows"
+# Rows of the whole global batch, which a replica's share does not show. No
+# column's name holds NUL.
+GLOBAL_ROWS = "\0global_rows"
 PREFETCH_BATCHES = 4
 
 

@@ -14,6 +14,7 @@ from wukong_tf.feature_kinds import TRANSFORMS
 KINDS = ("categorical", "numeric", "vector")
 NEGATIVES = ("0", "false", "f", "no", "n")
 POSITIVES = ("1", "true", "t", "yes", "y")
+LABEL = "label"
 TIME_RULES = ("hour", "weekday", "weekend", "age_in_days")
 # By kind, what a raw value may become.
 RULES = {
@@ -90,7 +91,15 @@ class Column:
 
     def __post_init__(self):
         where = f"column {self.name!r}"
-        plain.check_name(where, self.name)
+        try:
+            plain.check_name(where, self.name)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} A recipe gives the feature another name, and its "
+                "column as `source`."
+            ) from error
+        if self.table is not None:
+            plain.check_name(f"{where} (its `table`)", self.table)
         plain.check_choice(where, "kind", self.kind, KINDS)
         plain.check_choice(where, "rule", self.rule, RULES[self.kind])
         plain.check_choice(where, "pooling", self.pooling, POOLINGS)
@@ -223,6 +232,15 @@ class Recipe:
                 f"`negatives`, {list(self.negatives)}, and `positives`, "
                 f"{list(self.positives)}; give both."
             )
+
+    @property
+    def label_name(self) -> str:
+        """The column of the label in what is written.
+
+        It is "label", unless a feature is called so.
+        """
+        taken = any(column.name == LABEL for column in self.columns)
+        return self.label if taken else LABEL
 
     def of_kind(self, kind: str) -> list[Column]:
         """The columns of one kind."""

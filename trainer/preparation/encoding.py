@@ -10,6 +10,7 @@ from trainer.preparation import values
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.counting import Counts
 from trainer.preparation.labels import MISSING, read_labels
+from trainer.preparation.moments import Moments
 from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.arrow import texts as arrow_texts
@@ -22,7 +23,6 @@ from wukong_tf.config import (
     VectorFeature,
 )
 
-LABEL = "label"
 Vocabularies = Mapping[str, pa.Array]
 
 
@@ -76,7 +76,7 @@ def spec_of(
             VectorFeature(column.name, column.size)
             for column in recipe.of_kind("vector")
         ),
-        tasks=(Task(label=LABEL),),
+        tasks=(Task(label=recipe.label_name),),
         group=recipe.group,
     )
 
@@ -87,6 +87,17 @@ def raw_of(column: Column) -> str | None:
     A value that a rule changes is not what a client has logged.
     """
     return "string" if column.rule in ("text", "digits") else None
+
+
+def check(recipe: Recipe):
+    """Raises ConfigError if no spec can be made of a recipe."""
+    numbers = {column.name: Moments() for column in recipe.of_kind("numeric")}
+    words = {
+        column.table_name: pa.array([], pa.string())
+        for column in recipe.of_kind("categorical")
+        if not column.buckets
+    }
+    spec_of(recipe, Counts(moments=numbers), words)
 
 
 def _numeric(column, moments):
@@ -106,7 +117,7 @@ def schema_of(recipe: Recipe, label: bool = True) -> pa.Schema:
         recipe: what is made.
         label: whether the label is among them. Defaults to True.
     """
-    fields = [(LABEL, pa.int8())] if label else []
+    fields = [(recipe.label_name, pa.int8())] if label else []
     kinds = {"numeric": pa.float32(), "categorical": pa.int32()}
     for column in recipe.columns:
         if column.kind == "vector":
@@ -149,7 +160,7 @@ def encode(
         schema = schema_of(recipe, recipe.label in table.column_names)
         labels = read_labels(shard, table, recipe, optional=optional_labels)
         columns: dict[str, pa.Array] = {
-            LABEL: pa.array(labels, mask=labels == MISSING)
+            recipe.label_name: pa.array(labels, mask=labels == MISSING)
         }
         for column in recipe.columns:
             if column.kind == "numeric":

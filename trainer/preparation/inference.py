@@ -51,7 +51,7 @@ def infer(
         )
     columns = []
     for name in names:
-        if name == label or name.startswith("_"):
+        if name == label:
             continue
         try:
             values = plain_array(rows[name])

@@ -221,7 +221,7 @@ def _inferred(values, files):
         rows = next(shards.read(first, names), None)
         if rows is not None and rows.num_rows:
             return inference.infer(
-                rows.drop_columns("_place"),
+                rows.drop_columns(shards.PLACE),
                 label=values.label,
                 separator=values.separator,
                 where=first.path,

@@ -14,6 +14,7 @@ from pyarrow import csv
 from wukong_tf.errors import DataError
 
 CHUNK_ROWS = 262_144  # rows that are counted or encoded at once
+PLACE = "\0place"  # no column's name holds NUL
 _BLOCK = 2**24
 _LINE = 2**22  # most bytes of a line
 
@@ -197,7 +198,7 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
 
     Yields:
         Tables of these columns, strings where the file is text, and the
-        column `_place`, each row's number in the shard before headers that
+        column PLACE, each row's number in the shard before headers that
         stand in the file again were left out.
 
     Raises:
@@ -212,7 +213,7 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
             numbers = pa.array(range(place, place + table.num_rows), pa.int64())
             place += table.num_rows
             yield _without_headers(
-                shard, table.append_column("_place", numbers), columns
+                shard, table.append_column(PLACE, numbers), columns
             )
     except (OSError, EOFError, pa.ArrowException, UnicodeError) as error:
         text = _one_line(error).rstrip(".")
@@ -339,7 +340,7 @@ def lines_before(shard: Shard) -> int:
 
 def refuse(shard: Shard, table: pa.Table, row: int, column, rule, value):
     """Raises a DataError that names file, line, column, rule and value."""
-    place = table["_place"][row].as_py() + lines_before(shard)
+    place = table[PLACE][row].as_py() + lines_before(shard)
     unit = "row" if shard.layout is None else "line"
     number = place if shard.layout is None else place + 1
     since = " (from 0)" if shard.layout is None else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from trainer.preparation import earlier as earlier_preparation
-from trainer.preparation import extension, job, runners, shards
+from trainer.preparation import encoding, extension, job, runners, shards
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from wukong_tf.config import FeatureSpec
@@ -69,8 +69,10 @@ def job_of(
 
     Raises:
         DataError: there are no rows, or no earlier preparation.
-        ConfigError: ids of --extend would be lost.
+        ConfigError: the recipe makes no spec, or ids of --extend would be
+            lost.
     """
+    encoding.check(source.recipe)
     planned = shards.plan(source.files, values.shard_mb * 10**6)
     if not planned:
         raise DataError(f"--input={values.input}: there are no rows.")
