@@ -228,10 +228,6 @@ def test_refuses_raw_values_that_break_a_rule():
             ["`num_ids` must be at least 11", "received 10"],
         ),
         (
-            {"raw": "string", "vocabulary": ("a\nb",)},
-            ["line break", "'a\\nb'"],
-        ),
-        (
             {"vocabulary": tuple("abcdefg"), "oov_buckets": 2},
             ["7 values plus 4 reserved", "num_ids=10"],
         ),

@@ -178,11 +178,6 @@ class CategoricalFeature:
                     f"{where}: `vocabulary` must hold strings; received "
                     f"{value!r}."
                 )
-            if "\n" in value or "\r" in value:
-                raise ConfigError(
-                    f"{where}: a value of `vocabulary` must not hold a line "
-                    f"break; received {value!r}."
-                )
         if len(self.vocabulary) + self.first_id > self.num_ids:
             raise ConfigError(
                 f"{where}: `num_ids` must be at least the vocabulary's "

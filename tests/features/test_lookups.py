@@ -101,3 +101,13 @@ def test_a_graph_gives_the_same_ids(lookups):
     values = tf.constant(["a", "", "zz", "é"])
     traced = tf.function(lambda v: lookups.ids(CITY, v))
     np.testing.assert_array_equal(traced(values), lookups.ids(CITY, values))
+
+
+@pytest.mark.parametrize("folder", [None, "files"])
+def test_a_value_with_a_line_break_has_an_id_of_its_own(folder, tmp_path):
+    words = ("a\nb", "a", "b", "c\r\n", "c")
+    feature = CategoricalFeature("x", 8, raw="string", vocabulary=words)
+    where = folder and str(tmp_path)
+    lookups = Lookups(FeatureSpec((feature,)), where)
+    ids = lookups.ids(feature, tf.constant([*words, "d"])).numpy()
+    assert ids.tolist() == [3, 4, 5, 6, 7, 2]

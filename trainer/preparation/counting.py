@@ -190,9 +190,6 @@ def vocabulary(
         Strings; among equals the shorter first, and then the smaller.
     """
     kept = counts.filter(pc.greater_equal(counts["count"], min_count))
-    # A line break cannot stand in a vocabulary's file.
-    broken = pc.match_substring_regex(kept["value"], "[\r\n]")
-    kept = kept.filter(pc.invert(broken))
     kept = kept.append_column("length", pc.utf8_length(kept["value"]))
     kept = kept.sort_by(
         [

@@ -53,6 +53,14 @@ def define_flags(values: absl_flags.FlagValues):
         "For csv without --recipe: what stands between the values of bags.",
         flag_values=values,
     )
+    define.DEFINE_string(
+        "delimiter",
+        None,
+        "For csv: the character between fields, or tab. Default: of comma, "
+        "semicolon, tab and |, the one that divides a file's first lines "
+        "alike.",
+        flag_values=values,
+    )
     define.DEFINE_enum(
         "integer_rule",
         "log2",

@@ -102,7 +102,8 @@ def _column(name, values, separator, longest):
     if not len(numbers):
         return Column(name)
     whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
-    if whole and name.lower() in LEFT_OUT and distinct == len(values):
+    index = name.lower() in LEFT_OUT or name.startswith("Unnamed: ")
+    if whole and index and distinct == len(values):
         return None
     many = distinct > max(_NUMERIC_VALUES, _NUMERIC_SHARE * len(values))
     if not whole:

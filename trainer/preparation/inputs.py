@@ -4,7 +4,13 @@ import dataclasses
 import glob
 import os
 
-from trainer.preparation import datasets, inference, shards, types
+from trainer.preparation import (
+    datasets,
+    inference,
+    shards,
+    text_files,
+    types,
+)
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
@@ -56,7 +62,7 @@ def find(values, earlier: Earlier | None = None) -> Source:
         return _again(values, earlier)
     if values.dataset in datasets.GENERIC:
         return _generic(values, folder)
-    for name in ("recipe", "label", "separator"):
+    for name in ("recipe", "label", "separator", "delimiter"):
         if values[name].present:
             raise ConfigError(
                 f"--{name} contradicts --dataset={values.dataset}; it belongs "
@@ -87,12 +93,14 @@ def _again(values, earlier):
     if values.dataset in datasets.GENERIC:
         files = _any_names(values.dataset, values.input)
         _check_once(files)
+        files = _delimited(values, files)
     else:
         known = datasets.dataset(values.dataset)
         _, files = known.find(values.input, some=True)
     files = _with_rows(files)
     if not files:
         raise DataError(f"--input={values.input}: there are no rows.")
+    types.check(files, recipe)
     vectors = _side_files(values, recipe)
     return Source(values.dataset, recipe, tuple(files), "files", 1, vectors)
 
@@ -156,7 +164,7 @@ def _generic(values, folder):
             f"--input={folder}: there is no train file; looked for "
             f"{', '.join(f'train*{e}' for e in ENDINGS[values.dataset])}."
         )
-    files = _with_rows(files)
+    files = _with_rows(_delimited(values, files))
     if not any(file.split == "train" for file in files):
         raise DataError(f"--input={folder}: there are no train rows.")
     # Without valid rows, each 20th train row is one.
@@ -197,6 +205,30 @@ def _check_once(files):
                 f"{path}: stands there compressed too, and its rows would "
                 "count twice; remove one of both."
             )
+
+
+def _delimited(values, files):
+    """The files with the delimiter of --delimiter, or the one they show."""
+    if values.dataset != "csv":
+        return files
+    mark = {"tab": "\t", "\\t": "\t"}.get(values.delimiter, values.delimiter)
+    if mark is not None and (
+        not mark.isascii() or len(mark) != 1 or mark in ('"', "\n", "\r")
+    ):
+        raise ConfigError(
+            "--delimiter must be one ASCII character, or tab; received "
+            f"{values.delimiter!r}."
+        )
+    found = []
+    for file in files:
+        try:
+            used = mark or text_files.detect_delimiter(
+                file.path, file.layout.delimiter
+            )
+        except text_files.ERRORS as error:
+            raise DataError(f"{file.path}: {error}.") from error
+        found.append(dataclasses.replace(file, layout=Layout(used)))
+    return found
 
 
 def _with_rows(files):

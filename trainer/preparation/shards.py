@@ -1,9 +1,6 @@
 """Cuts files into shards, and reads the rows of one."""
 
-import contextlib
 import dataclasses
-import gzip
-import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -11,32 +8,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from trainer.preparation import records, text_files
+from trainer.preparation.records import Layout
+from wukong_tf.arrow.errors import InvalidValue
+from wukong_tf.arrow.texts import utf8
 from wukong_tf.errors import DataError
+
+__all__ = [
+    "CHUNK_ROWS",
+    "InputFile",
+    "Layout",
+    "PLACE",
+    "Shard",
+    "has_rows",
+    "lines_before",
+    "names_of",
+    "plan",
+    "read",
+    "refuse",
+]
 
 CHUNK_ROWS = 262_144  # rows that are counted or encoded at once
 PLACE = "\0place"  # no column's name holds NUL
-_BLOCK = 2**24
-_LINE = 2**22  # most bytes of a line
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How the lines of a text file are read.
-
-    Args:
-        delimiter: between fields. Defaults to ",".
-        names: of the columns of a file without a header. Defaults to None,
-            the first line names them.
-        quote: whether a field may stand in double quotes. Defaults to True.
-        strip: what is cut off the end of fields, as a regular expression,
-            such as ":1" of libFM's "17:1"; every field but the label must
-            end so. Defaults to None.
-    """
-
-    delimiter: str = ","
-    names: tuple[str, ...] | None = None
-    quote: bool = True
-    strip: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +86,7 @@ def plan(files: Sequence[InputFile], shard_bytes: int) -> list[Shard]:
     for number, file in enumerate(files):
         try:
             names, ranges = _ranges(file, shard_bytes)
-        except (OSError, pa.ArrowException, EOFError) as error:
+        except (*text_files.ERRORS, pa.ArrowException) as error:
             raise DataError(f"{file.path}: {_one_line(error)}") from error
         shards += [
             Shard(
@@ -121,26 +114,28 @@ def has_rows(file: InputFile) -> bool:
         if file.layout is None:
             with pq.ParquetFile(file.path) as parquet:
                 return parquet.metadata.num_rows > 0
-        with _opened(file.path) as stream:
+        if not any(map(bytes.strip, text_files.pieces(file.path, 0, None))):
+            return False
+        _, begin = text_files.header(file.path, file.layout)
+        with text_files.opened(file.path) as stream:
             # A header may stand in a file again, as where files were joined.
-            header = b"" if file.layout.names else stream.readline(_LINE)
-            while line := stream.readline(_LINE):
-                if line.strip() not in (b"", header.strip()):
+            header = b"" if file.layout.names else stream.read(begin).strip()
+            while line := stream.readline(records.RECORD_BYTES):
+                if line.strip() not in (b"", header):
                     return True
         return False
-    except (OSError, pa.ArrowException, EOFError) as error:
+    except (*text_files.ERRORS, pa.ArrowException) as error:
         raise DataError(f"{file.path}: {_one_line(error)}") from error
 
 
 def _ranges(file, shard_bytes):
     if file.layout is None:
         return None, _row_groups(file.path, shard_bytes)
-    names, begin = file.layout.names, 0
-    if names is None:
-        names, begin = _header(file)
+    names, begin = text_files.header(file.path, file.layout)
     if file.path.endswith(".gz"):
         return names, [(begin, None)]
-    return names, list(_line_ranges(file.path, begin, shard_bytes))
+    found = text_files.ranges(file.path, file.layout, begin, shard_bytes)
+    return names, list(found)
 
 
 def _row_groups(path, shard_bytes):
@@ -153,40 +148,6 @@ def _row_groups(path, shard_bytes):
                 ranges.append((start, index + 1))
                 start, size = index + 1, 0
     return ranges
-
-
-def _header(file):
-    """The names in the first line, and the byte after it."""
-    with _opened(file.path) as stream:
-        line = stream.readline(_LINE)
-    if not line.strip():
-        raise DataError(f"{file.path}: there are no rows.")
-    text = line.decode("utf-8-sig", "replace").rstrip("\r\n")
-    names = tuple(
-        name.strip().strip('"') for name in text.split(file.layout.delimiter)
-    )
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(
-                f"{file.path}: the first line names column {name!r} twice."
-            )
-    return names, len(line)
-
-
-def _opened(path):
-    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
-
-
-def _line_ranges(path, begin, shard_bytes):
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = begin
-        while start < size:
-            file.seek(min(start + shard_bytes, size))
-            file.readline()  # to the end of the line that is cut
-            stop = file.tell()
-            yield start, stop
-            start = stop
 
 
 def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -212,14 +173,25 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         for table in _chunks(batches):
             numbers = pa.array(range(place, place + table.num_rows), pa.int64())
             place += table.num_rows
-            yield _without_headers(
-                shard, table.append_column(PLACE, numbers), columns
-            )
-    except (OSError, EOFError, pa.ArrowException, UnicodeError) as error:
+            table = table.append_column(PLACE, numbers)
+            if shard.layout is not None:
+                table = _decoded(shard, table, columns)
+            yield _without_headers(shard, table, columns)
+    except (*text_files.ERRORS, pa.ArrowException, UnicodeError) as error:
         text = _one_line(error).rstrip(".")
-        before = lines_before(shard)
-        since = f" (rows counted from line {before + 1})" if before > 1 else ""
-        raise DataError(f"{shard.path}: {text}{since}.") from error
+        raise DataError(f"{shard.path}: {text}.") from error
+
+
+def _decoded(shard, table, columns):
+    """Columns of text, which must be UTF-8."""
+    for name in columns:
+        try:
+            texts = utf8(table[name].combine_chunks())
+        except InvalidValue as error:
+            refuse(shard, table, error.row, name, error.rule, error.value)
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, texts)
+    return table
 
 
 def names_of(shard: Shard) -> Sequence[str]:
@@ -262,45 +234,62 @@ def _check_names(shard, names, columns):
 
 
 def _text(shard, columns):
-    layout = shard.layout
+    """Batches of the columns as they stand in a text file, binary."""
     _check_names(shard, shard.names, columns)
-    read_options = csv.ReadOptions(
-        column_names=list(shard.names), use_threads=False, block_size=_BLOCK
-    )
-    parse_options = csv.ParseOptions(
-        delimiter=layout.delimiter,
-        quote_char='"' if layout.quote else False,
-        ignore_empty_lines=False,
-    )
-    convert_options = csv.ConvertOptions(
-        column_types=dict.fromkeys(shard.names, pa.string()),
-        include_columns=list(columns),
-        strings_can_be_null=False,
-    )
-    with _stream(shard) as stream:
-        if stream is None:
-            return
-        with csv.open_csv(
-            stream, read_options, parse_options, convert_options
-        ) as reader:
-            yield from reader
+    for block in _blocks(shard):
+        yield from _parsed(shard, columns, block).to_batches()
 
 
-@contextlib.contextmanager
-def _stream(shard):
-    if shard.stop is not None:
-        with open(shard.path, "rb") as file:
-            file.seek(shard.start)
-            content = file.read(shard.stop - shard.start)
-        yield pa.BufferReader(content) if content else None
-        return
-    with (
-        pa.OSFile(shard.path) as file,
-        pa.CompressedInputStream(file, "gzip") as stream,
-    ):
-        if shard.start:
-            stream.read(shard.start)
-        yield stream
+def _blocks(shard):
+    """The records of a shard of text; lines are numbered in the shard."""
+    return records.blocks(
+        shard.path,
+        text_files.pieces(shard.path, shard.start, shard.stop),
+        shard.layout,
+        lambda: lines_before(shard),
+        blank_end=shard.stop is None,
+    )
+
+
+def _parsed(shard, columns, block):
+    ragged: list[tuple[int, int]] = []
+
+    def note(row):
+        ragged.append((row.number, row.actual_columns))
+        return "error"
+
+    try:
+        return csv.read_csv(
+            pa.BufferReader(block.text),
+            csv.ReadOptions(
+                column_names=list(shard.names),
+                use_threads=False,
+                block_size=len(block.text),
+            ),
+            csv.ParseOptions(
+                delimiter=shard.layout.delimiter,
+                quote_char='"' if shard.layout.quote else False,
+                newlines_in_values=shard.layout.quote,
+                ignore_empty_lines=False,
+                invalid_row_handler=note,
+            ),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(shard.names, pa.binary()),
+                include_columns=list(columns),
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if not ragged:
+            raise
+        number, fields = ragged[0]
+        hint = "; is --delimiter another" if fields == 1 else ""
+        line = lines_before(shard) + block.line_of(number - 1)
+        raise DataError(
+            f"{shard.path}: line {line}: must have "
+            f"{len(shard.names)} fields, as many as there are columns; "
+            f"received {fields}{hint}."
+        ) from error
 
 
 def _without_headers(shard, table, columns):
@@ -309,9 +298,13 @@ def _without_headers(shard, table, columns):
         return table
     again = None
     for name in columns:
-        same = pc.equal(table[name], name)
+        word = "" if name.startswith("Unnamed: ") else name
+        cells = pc.utf8_trim_whitespace(pc.utf8_ltrim(table[name], "\ufeff"))
+        same = pc.equal(cells, word)
         again = same if again is None else pc.and_(again, same)
-    return table.filter(pc.invert(again)) if pc.any(again).as_py() else table
+        if not pc.any(again).as_py():
+            return table
+    return table.filter(pc.invert(again))
 
 
 def lines_before(shard: Shard) -> int:
@@ -325,28 +318,28 @@ def lines_before(shard: Shard) -> int:
                 file.metadata.row_group(index).num_rows
                 for index in range(shard.start)
             )
-    if shard.stop is None:
-        return int(shard.layout.names is None)
-    lines, left = 0, shard.start
-    with open(shard.path, "rb") as file:
-        while left > 0:
-            block = file.read(min(left, _BLOCK))
-            if not block:
-                break
-            lines += block.count(b"\n")
-            left -= len(block)
-    return lines
+    return text_files.lines_before(shard.path, shard.start)
+
+
+def _line_of(shard, place):
+    """The number of the line on which a row of a text file begins."""
+    for block in _blocks(shard):
+        if place < block.records:
+            return lines_before(shard) + block.line_of(place)
+        place -= block.records
+    raise AssertionError(place)  # the file has changed since it was read
 
 
 def refuse(shard: Shard, table: pa.Table, row: int, column, rule, value):
     """Raises a DataError that names file, line, column, rule and value."""
-    place = table[PLACE][row].as_py() + lines_before(shard)
-    unit = "row" if shard.layout is None else "line"
-    number = place if shard.layout is None else place + 1
-    since = " (from 0)" if shard.layout is None else ""
+    place = table[PLACE][row].as_py()
+    if shard.layout is None:
+        row_is = f"row {place + lines_before(shard)} (from 0)"
+    else:
+        row_is = f"line {_line_of(shard, place)}"
     raise DataError(
-        f"{shard.path}: {unit} {number}{since}, column {column!r}: must be "
-        f"{rule}; received {value!r}."
+        f"{shard.path}: {row_is}, column {column!r}: must be {rule}; "
+        f"received {value!r}."
     )
 
 

@@ -18,8 +18,8 @@ class Lookups(tf.Module):
     Args:
         spec: the features.
         folder: directory that vocabularies are written into, as text files
-            that a SavedModel takes along as assets. Defaults to None: they
-            are held in memory alone.
+            that a SavedModel takes along as assets, unless a value holds a
+            line break. Defaults to None: they are held in memory only.
     """
 
     def __init__(self, spec: FeatureSpec, folder: str | None = None):
@@ -81,7 +81,9 @@ class Lookups(tf.Module):
 
 
 def _hash_table(vocabulary, folder, number):
-    if folder is None:
+    # A value with a line break cannot stand in a file of one value a line.
+    broken = any("\n" in value or "\r" in value for value in vocabulary)
+    if folder is None or broken:
         rows = tf.lookup.KeyValueTensorInitializer(
             tf.constant(vocabulary),
             tf.range(len(vocabulary), dtype=tf.int64),
