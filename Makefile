@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 NEUTRAL := tests/layers tests/models tests/embeddings/test_rich_features.py \
   tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py
 
-.PHONY: help quickstart test test-fast test-full test-gpu lint clean
+.PHONY: help quickstart test test-fast test-full test-gpu mutants lint clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
 	@echo "make test-gpu    runs on two GPUs or more beside one"
+	@echo "make mutants     bugs put into modules: the share that tests notice"
 	@echo "make lint        ruff and mypy"
 	@echo "make clean       remove $(VENV) and $(VENV)-beam, nothing trained"
 
@@ -35,6 +36,10 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
+$(VENV)/.mutants: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e '.[mutants]'
+	@touch $@
+
 $(VENV)/.torch: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e '.[torch]'
 	@touch $@
@@ -51,6 +56,10 @@ quickstart: $(VENV)/.run
 	$(BIN)/python -m trainer.main --flagfile=configs/quickstart.flags
 	$(BIN)/python -m export.main --run_dir=runs/quickstart \
 	  --output=exports/quickstart --format=saved_model,onnx
+
+# make mutants ARGS="--sample=50 --only=wukong_tf/metrics --seconds=600"
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -75,6 +75,8 @@ setup(
         "baselines": BASELINES,
         "dev": [*DEV, *REPORT, *BASELINES, *SERVING],
         "torch": ["torch>=2.13.0"],
+        # Another version may put in other bugs: samples would not compare.
+        "mutants": ["cosmic-ray==8.7.0"],
     },
     entry_points={
         "console_scripts": [

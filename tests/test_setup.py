@@ -50,6 +50,7 @@ def test_names_and_versions(setup):
         "torch",
         "beam",
         "dev",
+        "mutants",
     }
     for requirement in setup["install_requires"]:
         assert ">=" in requirement

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,9 @@ def to_array(
             array = np.empty(0, object)
         plain = array.dtype.kind in ("i" if dtype == "int64" else "if")
         if plain and array.shape[1:] == shape[1:]:
-            return array.astype(dtype)
+            flat = values if array.ndim == 1 else chain.from_iterable(values)
+            if bool not in set(map(type, flat)):  # true among numbers is 1
+                return array.astype(dtype)
     if len(shape) == 1:
         found = [
             _value(name, number, value, dtype, filling)

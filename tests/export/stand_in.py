@@ -31,6 +31,7 @@ class Faults:
     def __init__(self):
         self.failing = 0  # requests to come that are answered 503
         self.state = "AVAILABLE"
+        self.asked = 0  # requests that came
         self.seen = []  # (verb, rows) of each request that was answered
 
 
@@ -104,6 +105,7 @@ def _handler(name, session, faults, version):
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            faults.asked += 1
             if faults.failing:
                 faults.failing -= 1
                 return self.answer(503, {"error": "not now"})
@@ -167,6 +169,7 @@ class _Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._faults = faults
 
     def Predict(self, request, context):
+        self._faults.asked += 1
         if self._faults.failing:
             self._faults.failing -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "not now")

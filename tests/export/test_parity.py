@@ -1,5 +1,6 @@
 """Parity's figures, and what it refuses."""
 
+import dataclasses
 import math
 import os
 
@@ -49,9 +50,10 @@ def artifact(served, shift=0.0, refuse=True, batches=None):
     return parity.Artifact("fake", score, Refused)
 
 
-def test_the_figures_are_the_largest_differences(served):
+@pytest.mark.parametrize("shift", [0.25, -0.25])
+def test_the_figures_are_the_largest_differences(served, shift):
     batches = []
-    fake = artifact(served, 0.25, batches=batches)
+    fake = artifact(served, shift, batches=batches)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == pytest.approx(0.25, abs=1e-5)
     assert report.probability["fake"] < 1e-6
@@ -77,6 +79,90 @@ def test_a_wrong_single_row_counts(served):
     fake = parity.Artifact("fake", score, Refused)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == pytest.approx(0.5, abs=1e-5)
+
+
+def changed(served, name, change):
+    """An artifact whose outputs `change` edits."""
+    right = artifact(served)
+
+    def score(raw):
+        outputs = dict(right.score(raw))
+        change(outputs)
+        return outputs
+
+    return parity.Artifact(name, score, Refused)
+
+
+def one_off(output, size, gap):
+    """Moves a value in the middle of a request of `size` rows."""
+
+    def change(outputs):
+        if len(outputs[output]) == size:
+            outputs[output] = outputs[output].copy()
+            outputs[output][size // 2] += np.float32(gap)
+
+    return change
+
+
+def test_one_wrong_value_anywhere_fails(served):
+    """In a request of any size; what comes before and after is right."""
+    wrong = {
+        f"{output} {size} {gap}": (output, size, gap)
+        for output in ("logit", "probability")
+        for size in (ROWS, requests.BATCHES[0], 1)
+        for gap in (0.5, -0.5, math.nan)
+    }
+    fakes = [changed(served, n, one_off(*which)) for n, which in wrong.items()]
+    report = parity.compare(served, sample_table(columns()), fakes)
+    for name, (output, _, gap) in wrong.items():
+        figures = {"logit": report.logit, "probability": report.probability}
+        assert figures.pop(output)[name] == pytest.approx(
+            abs(gap), abs=1e-5, nan_ok=True
+        )
+        (other,) = figures.values()
+        assert other[name] < 1e-5
+        alone = dataclasses.replace(
+            report,
+            logit={name: report.logit[name]},
+            probability={name: report.probability[name]},
+        )
+        with pytest.raises(ExportError, match="nothing is published"):
+            alone.check()
+
+
+def test_what_an_artifact_lacks_and_may_differ_by(served):
+    fakes = [
+        changed(served, "no logit", lambda outputs: outputs.pop("logit")),
+        changed(served, "none", lambda outputs: outputs.pop("probability")),
+    ]
+    for tolerance in (0.3, 0.2, 0.0):
+        fake = artifact(served, 0.25)
+        fakes.append(
+            dataclasses.replace(fake, name=f"{tolerance}", tolerance=tolerance)
+        )
+    report = parity.compare(served, sample_table(columns()), fakes)
+    assert report.logit["no logit"] is report.probability["none"] is None
+    assert "no logit" in report.describe() and "      -" in report.describe()
+    assert report.faults == ("none gives no probability.",)
+    assert report.to_dict()["tolerance"] == {
+        "no logit": parity.TOLERANCE,
+        "none": parity.TOLERANCE,
+        "0.3": 0.3,
+        "0.2": 0.2,
+        "0.0": 0.0,
+    }
+    for name, passes in {"no logit": 1, "0.3": 1, "0.2": 0, "0.0": 0}.items():
+        each = dataclasses.replace(
+            report,
+            logit={name: report.logit[name]},
+            probability={name: report.probability[name]},
+            faults=(),
+        )
+        if passes:
+            each.check()
+            continue
+        with pytest.raises(ExportError, match="nothing is published"):
+            each.check()
 
 
 def test_a_faithful_artifact_passes(served):

@@ -106,6 +106,34 @@ def test_dense_gradients_equal_sparse_ones(arguments):
     assert_close(run(arguments, dense), run(arguments))
 
 
+@pytest.mark.parametrize("scope", ["touched", "all"])
+def test_a_row_with_a_zero_in_its_gradient_is_touched(scope):
+    """Only rows whose whole gradient is zero are not in the batch."""
+    ids = np.arange(5, dtype=np.int32)
+    gradients = np.float32(
+        [[0, 0, 1], [0, -1, 0], [0.5, 0, 0.5], [1e-30, 0, 0], [0, 0, 0]]
+    )
+    table = keras.Variable(make_table())
+    optimizer = RowwiseAdagrad(0.1, l2=0.5, l2_scope=scope)
+    optimizer.build([table])
+    optimizer.apply([dense(ids, gradients)], [table])
+    want = make_table().astype(np.float64)
+    state = np.zeros(ROWS)
+    touched = slice(0, 4) if scope == "touched" else slice(None)
+    whole = np.zeros((ROWS, WIDTH))
+    whole[:5] = gradients
+    rowwise_adagrad(
+        want,
+        state,
+        np.arange(ROWS)[touched],
+        whole[touched],
+        learning_rate=0.1,
+        l2=0.5,
+    )
+    np.testing.assert_allclose(table, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(optimizer.accumulator(table), state, rtol=1e-5)
+
+
 @pytest.mark.parametrize("gradient", [slices, dense])
 def test_rows_that_no_batch_holds_keep_their_bits(gradient):
     start = 0.25

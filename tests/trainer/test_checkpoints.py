@@ -87,6 +87,65 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_others(run_dir):
         runs.open_checkpoint(path)
 
 
+@pytest.fixture
+def synced(monkeypatch):
+    """What is made durable and what is renamed, in order.
+
+    Files go by their inode, which a rename keeps.
+    """
+    events = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def note(kind, call):
+        def noted(source, target):
+            events.append((kind, os.stat(source).st_ino, target))
+            call(source, target)
+
+        return noted
+
+    def synced(handle):
+        info = os.fstat(handle)
+        events.append(("sync", info.st_ino, info.st_size))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", note("rename", rename))
+    monkeypatch.setattr(os, "replace", note("rename", replace))
+    return events
+
+
+def places(events, path, kind="sync"):
+    """When a file or directory was synced, or renamed to its place."""
+    inode = os.stat(path).st_ino
+    return [n for n, e in enumerate(events) if e[:2] == (kind, inode)]
+
+
+def test_a_checkpoint_is_durable_before_it_can_be_seen(tmp_path, synced):
+    """A crash of the machine leaves it whole or leaves it out."""
+    arrays = {"x": np.ones((3, 2)), "y": np.zeros(5)}
+    path, _ = checkpoints.save(str(tmp_path), 1, {}, arrays.items())
+    (shown,) = places(synced, path, "rename")
+    assert synced[shown][2] == path
+    names = os.listdir(path)
+    assert len(names) == 3
+    for name in names:
+        file = os.path.join(path, name)
+        whens = places(synced, file)
+        assert whens and whens[-1] < shown, name
+        # All of it, not what had been written by then.
+        assert synced[whens[-1]][2] == os.path.getsize(file), name
+    assert places(synced, path)[-1] < shown, "the names in it"
+    assert places(synced, os.path.dirname(path))[-1] > shown, "its own name"
+
+
+def test_the_note_of_the_best_is_durable(run_dir, synced):
+    checkpoints.mark_best(str(run_dir), 2, "auc", 0.7)
+    path = run_dir / runs.CHECKPOINTS / runs.BEST
+    (shown,) = places(synced, path, "rename")
+    (when,) = places(synced, path)
+    assert when < shown and synced[when][2] == path.stat().st_size
+
+
 def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="could not be written"):

@@ -32,6 +32,14 @@ class Doubling:
         return {"y": 2 * columns["x"] + columns["c"].sum() * 0}
 
 
+class TwoOutputs(Doubling):
+    """Gives a second output, with two values a row."""
+
+    def run(self, signature, columns):
+        pair = np.stack([columns["x"], -columns["x"]], axis=1)
+        return {**super().run(signature, columns), "pair": pair}
+
+
 def run(test, engine=None, **options):
     engine = engine or Doubling()
     options = {"max_rows": 10, "max_waiting": 100, **options}
@@ -63,6 +71,34 @@ def test_requests_that_wait_are_joined():
     found, _ = run(test, engine)
     assert found == [[0], *([2 * n, 2 * n] for n in range(1, 7))]
     assert engine.batches == [1, 10, 2]
+
+
+@pytest.mark.parametrize("max_rows", [4, 7, 100])
+def test_each_request_gets_its_own_rows(max_rows):
+    """Requests of every size and distinct scores, some joined, some cut."""
+    engine = TwoOutputs()
+    sizes = [1, 3, 2, 5, 1, 9, 4, 2, 6, 3]
+    ends = np.cumsum(sizes)
+    values = [
+        np.arange(end - size, end)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+
+    async def test(batcher):
+        engine.free.clear()
+        asked = [asyncio.create_task(ask(batcher, *values[0]))]
+        await asyncio.sleep(0.05)
+        asked += [asyncio.create_task(ask(batcher, *v)) for v in values[1:]]
+        await asyncio.sleep(0.05)
+        engine.free.set()
+        return await asyncio.gather(*asked)
+
+    found, _ = run(test, engine, max_rows=max_rows)
+    for outputs, each in zip(found, values, strict=True):
+        assert outputs["y"].tolist() == (2 * each).tolist()
+        assert outputs["pair"].tolist() == [[v, -v] for v in each.tolist()]
+    assert max(engine.batches) <= max_rows
+    assert sum(engine.batches) == ends[-1]
 
 
 def test_a_request_that_finds_nothing_running_goes_alone():

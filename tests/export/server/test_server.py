@@ -2,6 +2,7 @@
 
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,6 +41,20 @@ def test_scores_are_the_run_s(server, run_dir):
     assert status == 200
     for logits in (by_row, answer["outputs"]["logit"]):
         np.testing.assert_allclose(logits, want, rtol=0, atol=1e-5)
+
+
+def test_requests_at_the_same_time_get_their_own_rows(server, run_dir):
+    sizes = [1, 4, 2, 7, 3, 1, 5, 90, 2, 6]
+    asked = [columns(rows=size, seed=90 + size) for size in sizes]
+    wanted = [logits_of(run_dir, raw) for raw in asked]
+    with ThreadPoolExecutor(len(sizes)) as clients:
+        for _ in range(3):
+            bodies = [{"instances": rows_of(raw)} for raw in asked]
+            answers = clients.map(server.post, ["predict"] * 10, bodies)
+            for (status, answer), want in zip(answers, wanted, strict=True):
+                assert status == 200
+                got = [each["logit"] for each in answer["predictions"]]
+                np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
 def test_regress_and_classify(server, run_dir):

@@ -95,6 +95,38 @@ def test_any_step_is_read_without_those_before_it(
     assert len(read) <= 3 * lanes
 
 
+def test_every_lane_window_epoch_and_seed_shuffles_of_its_own(tmp_path):
+    """Two runs of as many rows in one order have been shuffled alike."""
+    rows, size, lanes = 240, 30, 4
+    path = str(tmp_path / "a.parquet")
+    numbers = np.arange(rows, dtype=np.int32)
+    table = pa.table({"row": numbers, "label": numbers % 2})
+    pq.write_table(table, path, row_group_size=size)
+    seen = {}
+    for seed in (3, 4):
+        found = ParquetSource(
+            [path],
+            SPEC,
+            shuffle_rows=size * lanes,
+            seed=seed,
+            lanes=lanes,
+            in_order=True,
+        )
+        for epoch in (0, 1):
+            batches = list(found.batches(size * lanes, epoch=epoch))
+            assert len(batches) == 2
+            for number, batch in enumerate(batches):
+                shares = np.split(batch["row"], lanes)
+                for lane, share in enumerate(shares):
+                    start = (lane * 2 + number) * size
+                    assert sorted(share) == list(range(start, start + size))
+                    order = tuple(share - start)
+                    where = (seed, epoch, number, lane)
+                    assert order not in seen, (where, seen[order])
+                    assert order != tuple(range(size))
+                    seen[order] = where
+
+
 def test_one_lane_reads_as_ever(folder):
     """Lanes change the order of rows, but one lane is the plain order."""
     plain = rows_of(folder, 50)
