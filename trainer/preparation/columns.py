@@ -15,6 +15,10 @@ KINDS = ("categorical", "numeric", "vector")
 NEGATIVES = ("0", "false", "f", "no", "n")
 POSITIVES = ("1", "true", "t", "yes", "y")
 LABEL = "label"
+RAWS = ("string", "int64")
+RAW_RULES = ("text", "digits")  # a value stays what was logged
+# What a request sends for a missing integer, as any other may be a value.
+MISSING_INTEGER = -(2**63)
 TIME_RULES = ("hour", "weekday", "weekend", "age_in_days")
 # By kind, what a raw value may become.
 RULES = {
@@ -42,13 +46,17 @@ class Column:
             "weekday" (0 is Sunday) and "weekend" (0 or 1), of a time;
             "age_in_days", a number, of a time. Defaults to "text".
         table: name of the table, to share it. Defaults to None.
+        raw: what a category holds, and requests send: "string", or "int64",
+            as which texts are decimal and without leading zeros. Defaults to
+            None: "int64" if all files are Parquet and hold numbers there,
+            else "string".
         min_count: values seen in fewer train rows are out of vocabulary.
             Defaults to None, what the command says.
         buckets: ids to hash to, without a vocabulary. Defaults to 0, a
             vocabulary.
         separator: between the values of a bag, or the numbers of a vector.
             Defaults to None: one value a row, or for a vector a list.
-        longest: most values in a bag, the last ones where there are more; a
+        longest: most values in a bag, the first ones if there are more; a
             bag needs it. Defaults to None.
         pooling: of a bag. Defaults to "mean".
         transform: of a number. Defaults to "log1p".
@@ -75,6 +83,7 @@ class Column:
     source: str | None = None
     rule: str = "text"
     table: str | None = None
+    raw: str | None = None
     min_count: int | None = None
     buckets: int = 0
     separator: str | None = None
@@ -102,6 +111,13 @@ class Column:
             plain.check_name(f"{where} (its `table`)", self.table)
         plain.check_choice(where, "kind", self.kind, KINDS)
         plain.check_choice(where, "rule", self.rule, RULES[self.kind])
+        if self.raw is not None:
+            plain.check_choice(where, "raw", self.raw, RAWS)
+            if self.kind != "categorical" or self.rule not in RAW_RULES:
+                raise ConfigError(
+                    f"{where}: `raw` is for a category as it was logged, not "
+                    f"for kind={self.kind!r} with rule={self.rule!r}."
+                )
         plain.check_choice(where, "pooling", self.pooling, POOLINGS)
         plain.check_choice(where, "transform", self.transform, TRANSFORMS)
         plain.check_float(where, "missing", self.missing)
@@ -208,7 +224,7 @@ class Recipe:
             raise ConfigError(
                 f"`group` must be one of {names}; received {self.group!r}."
             )
-        for fields in ("buckets", "min_count"):
+        for fields in ("buckets", "min_count", "raw"):
             tables: dict[str, Any] = {}
             for column in self.of_kind("categorical"):
                 value = getattr(column, fields)

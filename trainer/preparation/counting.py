@@ -65,7 +65,7 @@ def _count_table(shard, table, recipe, learn):
         return found
     parts: dict[str, list[pa.Array]] = {}
     for column in recipe.of_kind("categorical"):
-        texts = values.texts(shard, table, column)
+        texts, _ = values.cut(values.texts(shard, table, column), column)
         if column.is_bag:
             empty = pc.equal(pc.list_value_length(texts), 0)
             texts = texts.flatten()

@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import os
 
-from trainer.preparation.columns import Recipe
-from wukong_tf.categorical_feature import OOV_ID
+from trainer.preparation.columns import MISSING_INTEGER, Recipe
+from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError
 
@@ -88,7 +88,16 @@ def named(values) -> Earlier | None:
             "ids were made of the rows."
         )
     _check_whole(earlier.where, earlier.spec, earlier.recipe)
-    return earlier
+    # Recipes of before say nothing of integers, features.json does.
+    integers = [f.name for f in earlier.spec.categorical if f.raw == "int64"]
+    columns = tuple(
+        dataclasses.replace(column, raw="int64")
+        if column.name in integers
+        else column
+        for column in earlier.recipe.columns
+    )
+    recipe = dataclasses.replace(earlier.recipe, columns=columns)
+    return dataclasses.replace(earlier, recipe=recipe)
 
 
 def read(flag: str, folder: str) -> Earlier:
@@ -108,6 +117,15 @@ def read(flag: str, folder: str) -> Earlier:
     return Earlier(where, text, spec, recipe and Recipe.from_json(recipe, path))
 
 
+def check_missing(where: str, feature: CategoricalFeature):
+    """Raises ConfigError if a missing integer is another than prepare's."""
+    if feature.raw == "int64" and feature.missing_value != MISSING_INTEGER:
+        raise ConfigError(
+            f"{where}: feature {feature.name!r}: `missing_value` of a "
+            f"preparation is {MISSING_INTEGER}; it is {feature.missing_value}."
+        )
+
+
 def _text(where, folder, name):
     try:
         with open(os.path.join(folder, name), encoding="utf-8") as file:
@@ -122,6 +140,7 @@ def _check_whole(where, spec, recipe):
     """Raises ConfigError unless features.json is what the recipe makes."""
     theirs: dict[str, tuple] = {}
     for feature in spec.categorical:
+        check_missing(where, feature)
         hashed = spec.vocabulary(feature.table_name) is None
         buckets = feature.num_ids - OOV_ID if hashed else 0
         theirs[feature.name] = (

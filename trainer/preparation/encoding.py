@@ -1,5 +1,6 @@
 """Rows as the trainer reads them: ids, numbers and labels."""
 
+import collections
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -7,7 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation import values
-from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.columns import (
+    MISSING_INTEGER,
+    RAW_RULES,
+    Column,
+    Recipe,
+)
 from trainer.preparation.counting import Counts
 from trainer.preparation.labels import MISSING, read_labels
 from trainer.preparation.moments import Moments
@@ -24,6 +30,7 @@ from wukong_tf.config import (
 )
 
 Vocabularies = Mapping[str, pa.Array]
+Tallies = dict[str, collections.Counter[str]]
 
 
 def spec_of(
@@ -64,6 +71,7 @@ def spec_of(
                 encoded=raw_of(column) is not None,
                 oov_buckets=oov_buckets if words is not None else 1,
                 oov_id=OOV_ID if raw_of(column) is None else None,
+                missing_value=MISSING_INTEGER if column.raw == "int64" else -1,
             )
         )
     return FeatureSpec(
@@ -86,7 +94,7 @@ def raw_of(column: Column) -> str | None:
 
     A value that a rule changes is not what a client has logged.
     """
-    return "string" if column.rule in ("text", "digits") else None
+    return (column.raw or "string") if column.rule in RAW_RULES else None
 
 
 def check(recipe: Recipe):
@@ -139,6 +147,7 @@ def encode(
     oov_buckets: int = 1,
     vectors: Mapping[str, tuple[pa.Array, np.ndarray]] | None = None,
     optional_labels: bool = False,
+    tallies: Tallies | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """The rows of a shard, encoded, with the split that they belong to.
 
@@ -154,7 +163,10 @@ def encode(
         optional_labels: whether a row may have no label, a null, and a file
             no column of labels, which then is not written. Defaults to
             False.
+        tallies: what was cut and not known is added to them. Defaults to
+            None.
     """
+    tallies = {} if tallies is None else tallies
     seen = (0, 0)
     for table in tables:
         schema = schema_of(recipe, recipe.label in table.column_names)
@@ -171,9 +183,14 @@ def encode(
             elif column.kind == "vector":
                 columns[column.name] = _vectors(shard, table, column, vectors)
             else:
-                texts = values.texts(shard, table, column)
+                texts, cut = values.cut(
+                    values.texts(shard, table, column), column
+                )
                 words = vocabularies.get(column.table_name)
-                columns[column.name] = _ids(column, texts, words, oov_buckets)
+                ids = _ids(column, texts, words, oov_buckets)
+                columns[column.name] = ids
+                tally = tallies.setdefault(column.name, collections.Counter())
+                tally.update(_tally(ids, words, oov_buckets, cut))
         encoded = pa.table(columns).select(schema.names).cast(schema)
         splits = splitter.of_shard(shard.number, labels, seen)
         seen = with_labels(seen, labels)
@@ -183,6 +200,18 @@ def encode(
                 yield split, encoded
             elif mine.any():
                 yield split, encoded.filter(pa.array(mine))
+
+
+def _tally(ids, words, oov_buckets, cut):
+    """Bags that were cut, values, and those out of vocabulary."""
+    flat = ids.flatten() if pa.types.is_list(ids.type) else ids
+    flat = flat.to_numpy()
+    unknown = (flat >= OOV_ID) & (flat < OOV_ID + oov_buckets)
+    return {
+        "bags_cut": cut,
+        "values": int((flat >= OOV_ID).sum()),
+        "out_of_vocabulary": 0 if words is None else int(unknown.sum()),
+    }
 
 
 def with_labels(seen: tuple[int, int], labels: np.ndarray) -> tuple[int, int]:

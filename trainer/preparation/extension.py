@@ -1,7 +1,7 @@
 """Holds a preparation to --extend: every earlier id is kept, or none."""
 
 from trainer.preparation.columns import Column, Recipe
-from trainer.preparation.earlier import Earlier
+from trainer.preparation.earlier import Earlier, check_missing
 from trainer.preparation.encoding import raw_of
 from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError
@@ -19,6 +19,7 @@ def words_of(earlier: Earlier, recipe: Recipe) -> Words:
     columns = {c.name: c for c in recipe.of_kind("categorical")}
     by_table = {c.table_name: c for c in columns.values()}
     for feature in earlier.spec.categorical:
+        check_missing(earlier.where, feature)
         column = columns.get(feature.name)
         if column is None:
             column = by_table.get(feature.table_name)

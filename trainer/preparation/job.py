@@ -5,6 +5,7 @@ renamed, and does nothing where that is there already. So tasks may run in any
 order and in any processes that see the directory, and again after a stop.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -249,6 +250,7 @@ def encode(job: Job, number: int):
     if os.path.exists(path):
         return
     shard = job.shards[number]
+    tallies: encoding.Tallies = {}
     encoded = encoding.encode(
         shard,
         job.read(shard),
@@ -258,6 +260,7 @@ def encode(job: Job, number: int):
         oov_buckets=job.oov_buckets,
         vectors=_vectors(job),
         optional_labels=job.fixed is not None,
+        tallies=tallies,
     )
     metadata = encodings.metadata(encodings_of(job))
     rows = dict.fromkeys(SPLITS, 0)
@@ -277,7 +280,7 @@ def encode(job: Job, number: int):
             writers[split].write_table(table, ROW_GROUP_ROWS)
             rows[split] += table.num_rows
     with _beside(path) as beside, open(beside, "w", encoding="utf-8") as out:
-        json.dump({split: n for split, n in rows.items() if n}, out)
+        json.dump({"rows": rows, "tallies": tallies}, out)
 
 
 @functools.lru_cache(maxsize=1)
@@ -363,16 +366,27 @@ def make_spec(job: Job) -> FeatureSpec:
     )
 
 
+def tallies_of(job: Job) -> encoding.Tallies:
+    """Returns, by category, its values, those out of vocabulary, bags cut."""
+    found: encoding.Tallies = {}
+    for shard in job.shards:
+        for name, tally in _done(job, shard)["tallies"].items():
+            found.setdefault(name, collections.Counter()).update(tally)
+    return found
+
+
+def _done(job, shard):
+    with open(job.path("done", shard.number, "json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
 def results(job: Job) -> list[dict[str, Any]]:
     """The files that were made, with split, rows, bytes and SHA-256."""
     found = []
     for split in SPLITS:
         for shard in job.shards:
-            with open(
-                job.path("done", shard.number, "json"), encoding="utf-8"
-            ) as file:
-                rows = json.load(file)
-            if split not in rows:
+            rows = _done(job, shard)["rows"]
+            if not rows[split]:
                 continue
             name = f"{split}-{shard.number:05d}"
             path = job.path("output", name, "parquet")

@@ -37,6 +37,7 @@ def publish(
         split: sum(file["rows"] for file in files if file["split"] == split)
         for split in SPLITS
     }
+    tallies = job.tallies_of(made)
     manifest = {
         "format": FORMAT,
         "dataset": source.name,
@@ -47,6 +48,7 @@ def publish(
         "split_rule": made.rule,
         "inputs": inputs,
         "rows": rows,
+        "categories": tallies,
         "statistics": None if earlier else _statistics(made, spec),
         "files": files,
     }
@@ -62,10 +64,25 @@ def publish(
     for split, count in rows.items():
         if count:
             print(f"{split}: {count:,} rows")
+    _print_tallies(tallies, made, earlier)
     for found in inputs:
         is_it = {True: "is", False: "is not"}.get(found["published"])
         if is_it:
             print(f"{found['file']} {is_it} the published file by its MD5")
+
+
+def _print_tallies(tallies, made, earlier):
+    """Prints bags that were cut, and what an earlier vocabulary lacks."""
+    for column in made.recipe.of_kind("categorical"):
+        tally = tallies.get(column.name, {})
+        if cut := tally.get("bags_cut"):
+            print(
+                f"{column.name!r}: {cut:,} rows hold more than "
+                f"{column.longest} values; the first {column.longest} count"
+            )
+        if earlier and not column.buckets and tally.get("values"):
+            share = tally["out_of_vocabulary"] / tally["values"]
+            print(f"{column.name!r}: {share:.1%} of values out of vocabulary")
 
 
 def _statistics(made, spec):

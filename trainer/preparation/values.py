@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.preparation.columns import Column
+from trainer.preparation.columns import MISSING_INTEGER, Column
 from trainer.preparation.shards import Shard, refuse
 from wukong_tf.arrow import lists, times
 from wukong_tf.arrow import numbers as arrow_numbers
@@ -81,10 +81,10 @@ def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
     """
     if column.rule in times.PARTS:
         return _parts_of_times(array, column)
-    values = arrow_texts.texts(array, column.missing_values)
+    values = arrow_texts.texts(array, _missing(column))
     change = _RULES.get(column.rule)
     if change is None:
-        return values
+        return _integers(values, array.type, column)
     # Each distinct value is changed once.
     encoded = values.dictionary_encode()
     changed = []
@@ -94,27 +94,82 @@ def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
         except ValueError as error:
             row = pc.index(values, value).as_py()
             raise InvalidValue(row, str(error), value) from error
-    return pa.array(changed, pa.string()).take(encoded.indices)
+    values = pa.array(changed, pa.string()).take(encoded.indices)
+    return _integers(values, array.type, column)
 
 
 def bags_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
-    """Returns lists of the last values of each row, at most `longest`.
+    """Returns lists of the values of each row that are there.
 
     Args and errors are those of `texts_of`, for a bag.
     """
-    row, flat = lists.list_texts(
-        array, column.separator, column.format, column.missing_values
+    rows, flat = lists.list_texts(
+        array, column.separator, column.format, _missing(column)
     )
-    lengths = np.bincount(row, minlength=len(array))
-    ends = np.cumsum(lengths)
-    from_end = np.repeat(ends, lengths) - np.arange(len(row))
+    try:
+        flat = _integers(flat, array.type, column)
+    except InvalidValue as error:
+        row = int(rows[error.row])
+        raise InvalidValue(row, error.rule, error.value) from error
+    return _lists(np.bincount(rows, minlength=len(array)), flat)
+
+
+def cut(texts: pa.Array, column: Column) -> tuple[pa.Array, int]:
+    """Returns what counts of the values of a column, and the bags cut for it.
+
+    A bag longer than `longest` is its first ones, to prepare, the trainer and
+    the server alike; what is no bag stays as it is.
+
+    Args:
+        texts: what `texts` gave.
+        column: what is made of it.
+    """
+    if not column.is_bag:
+        return texts, 0
+    lengths = pc.list_value_length(texts).to_numpy(zero_copy_only=False)
     longest = column.longest or 0
-    kept = from_end <= longest
-    lengths = np.minimum(lengths, longest)
+    bags_cut = int((lengths > longest).sum())
+    if not bags_cut:
+        return texts, 0
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    kept = np.arange(len(starts)) - starts < longest
+    flat = texts.flatten().filter(pa.array(kept))
+    return _lists(np.minimum(lengths, longest), flat), bags_cut
+
+
+def _lists(lengths, flat):
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), flat.filter(pa.array(kept))
-    )
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _missing(column):
+    if column.raw != "int64":
+        return column.missing_values
+    return (*column.missing_values, str(MISSING_INTEGER))
+
+
+def _integers(values, kind, column):
+    """Checks that the texts of integers are those of 64-bit numbers."""
+    kind = getattr(kind, "value_type", kind)
+    exact = pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)
+    if column.raw != "int64" or exact:
+        return values
+    for value in values.unique().to_pylist():
+        if value and not _is_int64(value):
+            row = pc.index(values, value).as_py()
+            raise InvalidValue(
+                row,
+                'a whole number of 64 bits without leading zeros, as `"raw": '
+                '"int64"` says, or empty',
+                value,
+            )
+    return values
+
+
+def _is_int64(text):
+    if not _INTEGER.fullmatch(text) or len(text) > 20:
+        return False
+    return str(int(text)) == text and -(2**63) < int(text) < 2**63
 
 
 def vectors_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:

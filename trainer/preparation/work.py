@@ -12,7 +12,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from trainer.preparation import earlier as earlier_preparation
-from trainer.preparation import encoding, extension, job, runners, shards
+from trainer.preparation import (
+    encoding,
+    extension,
+    job,
+    raw_kinds,
+    runners,
+    shards,
+)
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from wukong_tf.config import FeatureSpec
@@ -76,15 +83,20 @@ def job_of(
     planned = shards.plan(source.files, values.shard_mb * 10**6)
     if not planned:
         raise DataError(f"--input={values.input}: there are no rows.")
+    recipe, oov_buckets = source.recipe, values.oov_buckets
     extended: extension.Words = ()
-    oov_buckets = values.oov_buckets if earlier is None else earlier.oov_buckets
-    if values.extend:
+    if earlier is not None:
+        oov_buckets = earlier.oov_buckets
+    elif values.extend:
         before = earlier_preparation.read("extend", values.extend)
-        extended = extension.words_of(before, source.recipe)
+        recipe = raw_kinds.resolved(recipe, source.files, before.spec)
+        extended = extension.words_of(before, recipe)
         oov_buckets = extension.oov_buckets_of(before, values)
+    else:
+        recipe = raw_kinds.resolved(recipe, source.files)
     return job.Job(
         folder,
-        source.recipe,
+        recipe,
         source.rule,
         source.files,
         tuple(planned),

@@ -320,7 +320,7 @@ def test_kuaivideo(kind, tmp_path):
     for number in range(200):
         bag = [known[i] for i in found["pos_items"][number]]
         assert bag == [str(each) for each in items[: number % 4]]
-        assert len(found["neg_items"][number]) == 100  # the last of 105
+        assert len(found["neg_items"][number]) == 100  # of 105
         item = number % 30
         want = vectors[item] if item < 25 else np.zeros(64)
         np.testing.assert_array_equal(found["item_visual"][number], want)

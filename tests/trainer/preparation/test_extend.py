@@ -201,6 +201,16 @@ def test_a_renamed_feature_of_the_same_table_keeps_its_ids(first, tmp_path):
                 "raw": "int64",
                 "vocabulary": ["7"],
             },
+            "`missing_value` of a preparation is -9223372036854775808",
+        ),
+        (
+            {
+                "name": "user",
+                "num_ids": 4,
+                "raw": "int64",
+                "missing_value": -(2**63),
+                "vocabulary": ["7"],
+            },
             "`raw` is 'int64' and would be 'string'",
         ),
     ],
@@ -210,7 +220,7 @@ def test_ids_that_no_recipe_makes_are_refused(feature, expected, tmp_path):
     path = tmp_path / "before" / "features.json"
     path.write_text(json.dumps({"categorical": [feature]}))
     first = (tmp_path / "before", None)
-    columns = [{"name": "user"}]
+    columns = [{"name": "user", "raw": "string"}]
     code, _, err = second(tmp_path, first, columns=columns, code=2)
     assert code == 2 and expected in err, err
 
