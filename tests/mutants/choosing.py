@@ -78,7 +78,9 @@ def sites(path: str, text: str, seed: int) -> list[Site]:
             if kind and node.type != kind:
                 continue
             for start, _ in operator.mutation_positions(node):
-                if not any(low <= start < high for low, high in ignored):
+                if not _is_marker(node) and not any(
+                    low <= start < high for low, high in ignored
+                ):
                     places[start].append((name, count))
                 count += 1
     seen: collections.Counter = collections.Counter()
@@ -105,6 +107,11 @@ def mutant(site: Site, text: str) -> Mutant | None:
         except SyntaxError:
             continue
     return None
+
+
+def _is_marker(node):
+    """Returns whether a node is the `*` or `/` of a list of parameters."""
+    return node.type == "operator" and node.parent.type == "parameters"
 
 
 def _operators():

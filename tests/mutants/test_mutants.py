@@ -77,7 +77,7 @@ def test_every_mutant_is_the_module_with_one_bug(choosing):
         assert f"-{lines[each.line - 1]}" in each.diff
     texts = {each.was for each in found}
     # A number, a default, a loop, operators and a condition, but no
-    # annotation and nothing that runs as a program alone.
+    # annotation, no marker of parameters and no program's start.
     assert texts == {
         "LIMIT: int | None = 3",
         "def add(a: int | None, *, b: float = 1.5) -> float | None:",
@@ -85,6 +85,7 @@ def test_every_mutant_is_the_module_with_one_bug(choosing):
         "b = a + b * 2",
         "return b if a == 2 and not b else None",
     }
+    assert all("*, b" in m.becomes for m in found if "def" in m.was)
     assert not any("int None" in each.becomes for each in found)
     assert all("int | None" in m.becomes for m in found if "int" in m.was)
 
