@@ -202,3 +202,18 @@ def test_a_checkpoint_pruned_while_it_is_opened_is_passed_over(
 
     monkeypatch.setattr(runs, "open_checkpoint", pruned_first)
     assert runs.find_checkpoint(run_dir, "latest").step == steps[-2]
+
+
+def test_a_file_is_held_while_anyone_has_it_open(tmp_path):
+    path = str(tmp_path / "kept")
+    assert not files.is_held(path)  # nothing is there
+    (tmp_path / "kept").write_text("content")
+    assert not files.is_held(path)
+    with files.shared_lock(path) as one:
+        assert one.read() == b"content"
+        with files.shared_lock(path):
+            assert files.is_held(path)
+        assert files.is_held(path)
+    assert not files.is_held(path)
+    with pytest.raises(FileNotFoundError):
+        files.shared_lock(str(tmp_path / "none"))

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from export import parity, requests, signatures
 from tests.export.run_directories import (
@@ -20,6 +21,8 @@ from tests.export.run_directories import (
     write_samples,
 )
 from wukong_tf.errors import ExportError
+
+IDS = ("item", "other")  # without an id for what is out of range
 
 
 class Refused(Exception):
@@ -128,6 +131,36 @@ def test_one_wrong_value_anywhere_fails(served):
         )
         with pytest.raises(ExportError, match="nothing is published"):
             alone.check()
+
+
+def test_candidates_are_compared_by_one_context():
+    """The first row's, which stands once in what the artifact takes."""
+    context = ("user", "age")
+    served = signatures.ServedModel(random_model(), context=context)
+    shared = []
+
+    def right(sent):
+        shared.append({name: len(sent[name]) for name in context})
+        if any((sent[n] < 0).any() or (sent[n] > 19).any() for n in IDS):
+            raise Refused
+        outputs = served.scores_of_candidates(
+            {name: tf.constant(value) for name, value in sent.items()}
+        )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def wrong(sent):
+        outputs = right(sent)
+        return {**outputs, "logit": outputs["logit"] - np.float32(0.25)}
+
+    fakes = [
+        parity.Artifact(name, score, Refused, "candidates")
+        for name, score in (("right", right), ("wrong", wrong))
+    ]
+    report = parity.compare(served, sample_table(columns()), fakes)
+    assert all(each == dict.fromkeys(context, 1) for each in shared)
+    assert report.faults == ()
+    assert report.logit["right"] < 1e-5
+    assert report.logit["wrong"] == pytest.approx(0.25, abs=1e-5)
 
 
 def test_what_an_artifact_lacks_and_may_differ_by(served):

@@ -178,3 +178,21 @@ def test_bins_follow_the_order_of_logits():
 def test_a_logit_that_is_no_number_shows_in_the_loss(label, logit):
     found = of_sums(added([binary_sums([label, 1.0], [logit, 0.0])]))
     assert not np.isfinite(found["logloss"])
+
+
+def test_every_bin_holds_its_own_logits():
+    """Those beyond the limit are in the outer bins, and no others."""
+    bins = 8  # of a width of 4
+    logits = [-1e30, -17.0, -15.9, -12.1, -11.9, -8.1, -0.1, 0.0, 3.9, 4.0]
+    logits += [11.9, 12.1, 15.9, 16.0, 1e30]
+    places = [0, 0, 0, 0, 1, 1, 3, 4, 4, 5, 6, 7, 7, 7, 7]
+    weights = 2.0 ** np.arange(len(logits))
+    for label in (0.0, 1.0):
+        labels = np.full(len(logits), label)
+        sums = binary_sums(labels, np.array(logits), weights, bins)
+        want = np.bincount(places, weights, bins)
+        one, other = "negative_bins", "positive_bins"
+        if label:
+            one, other = other, one
+        np.testing.assert_array_equal(sums[one], want)
+        np.testing.assert_array_equal(sums[other], np.zeros(bins))

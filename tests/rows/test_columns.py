@@ -143,3 +143,12 @@ def test_labels_weights_and_groups_are_left_out_where_none_are_asked_for():
     names = [check.name for check in checks_of(SPEC, labels=False)]
     assert names == ["id", "n", "v"]
     assert list(CHECKS) == ["id", "n", "v", "label", "w", "g"]
+
+
+@pytest.mark.parametrize("first", [0, 1, 1000])
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_row_is_named_by_its_number_in_the_file(first, place):
+    values = list(GOOD["id"])
+    values[place] = 50
+    with pytest.raises(DataError, match=rf"row {first + place} \(from 0\)"):
+        columns.read("file", first, pa.array(values), CHECKS["id"])

@@ -1,6 +1,7 @@
 """The loss of several tasks, missing labels and sampled negatives."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -8,8 +9,14 @@ import pytest
 import tensorflow as tf
 
 from tests import small_models
+from tests.docstrings import documented_defaults
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.steps import global_loss, make_eval_step, make_train_step
+from trainer.steps import (
+    global_loss,
+    make_eval_step,
+    make_score_step,
+    make_train_step,
+)
 from wukong_tf.config import FactorizationMachineConfig, Task, WukongConfig
 from wukong_tf.metrics import of_sums
 from wukong_tf.models import build_model
@@ -17,11 +24,12 @@ from wukong_tf.optimizers import OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
 
 NAN = float("nan")
+RATE = 0.3  # of which 1 / RATE is no whole number
 SPEC = dataclasses.replace(
     small_models.SPEC,
     tasks=(
         Task("click", "clicked", loss_weight=2.0),
-        Task("buy", "bought", missing_labels=True, negative_rate=0.25),
+        Task("buy", "bought", missing_labels=True, negative_rate=RATE),
     ),
     weight="importance",
 )
@@ -78,21 +86,21 @@ class Fixed(keras.layers.Layer):
 
 
 def test_metrics_are_those_of_the_log_before_it_was_sampled():
-    """A negative row of `buy` stands for four; its odds are a quarter."""
+    """A negative row of `buy` stands for 1 / RATE; its odds are RATE."""
     model = build_model(FactorizationMachineConfig(SPEC))
     batch = {name: tf.constant(value) for name, value in BATCH.items()}
     inputs = small_models.inputs(4)
     batch |= {name: tf.constant(value) for name, value in inputs.items()}
-    rates = {"click": 1.0, "buy": 0.25}
+    rates = {"click": 1.0, "buy": RATE}
     sums, logits = make_eval_step(Fixed(model), rates)(batch)
-    corrected = LOGITS["buy"][:, 0] + np.log(0.25)
+    corrected = LOGITS["buy"][:, 0] + np.log(RATE)
     np.testing.assert_allclose(logits["buy"], corrected, rtol=1e-6)
     np.testing.assert_array_equal(logits["click"], LOGITS["click"][:, 0])
     metrics = of_sums({k: v.numpy() for k, v in sums["buy"].items()})
     losses = cross_entropy(np.array([1, 0]), corrected[[0, 3]])
-    weights = np.array([1.0, 3 * 4.0])
+    weights = np.array([1.0, 3 / RATE])
     assert metrics["rows"] == 2
-    assert metrics["base_rate"] == pytest.approx(1 / 13)
+    assert metrics["base_rate"] == pytest.approx(1 / (1 + 3 / RATE))
     assert metrics["logloss"] == pytest.approx(
         np.average(losses, weights=weights), rel=1e-6
     )
@@ -163,3 +171,28 @@ def test_compiling_and_computing_again_take_the_same_step(dtype):
             continue  # a rounding apart, single weights part ways
         for one, other in zip(weights, found[0][1], strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+def test_what_drops_out_in_training_is_scored_whole():
+    config = WukongConfig(
+        small_models.SPEC, embedding_dim=6, rank=3, dropout=0.5
+    )
+    model = small_models.make(config)
+    batch = small_models.inputs(8)
+    batch |= {"label": small_models.labels(8), GLOBAL_ROWS: np.float32(8)}
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+    inputs = {name: batch[name] for name in model.config.features.feature_names}
+    want = model(inputs, training=False)["click"][:, 0]
+    other = model(inputs, training=True)["click"][:, 0]
+    assert np.abs(other - want).max() > 1e-3  # it does drop out
+    np.testing.assert_allclose(make_score_step(model)(batch)["click"], want)
+    _, logits = make_eval_step(model, {"click": 1.0})(batch)
+    np.testing.assert_allclose(logits["click"], want)
+
+
+def test_documented_defaults_of_a_step():
+    documented = documented_defaults(make_train_step)
+    arguments = inspect.signature(make_train_step).parameters
+    assert documented.keys() == {"jit_compile", "negative_rates", "clock"}
+    for name, value in documented.items():
+        assert arguments[name].default is value

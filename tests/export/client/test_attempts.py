@@ -1,6 +1,8 @@
 """What the clients send again, and for how long; no model is served."""
 
+import inspect
 import json
+import re
 import socket
 import threading
 import time
@@ -283,3 +285,15 @@ def test_chunks():
     assert chunks(0, 2) == [slice(0, 0)]
     with pytest.raises(ValueError, match="max_rows"):
         chunks(3, 0)
+
+
+@pytest.mark.parametrize("kind", [RestClient, GrpcClient])
+def test_documented_defaults(kind):
+    text = " ".join(kind.__doc__.split()).replace("1,024", "1024")
+    text = text.replace("4,096", "4096")
+    found = dict(re.findall(r"(\w+): [^:]*?Defaults to ([\d.]*\d)", text))
+    arguments = inspect.signature(kind).parameters
+    assert {name: arguments[name].default for name in found} == {
+        name: float(value) for name, value in found.items()
+    }
+    assert found.keys() == {"deadline_s", "retries", "backoff_s", "max_rows"}
