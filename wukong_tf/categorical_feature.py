@@ -72,6 +72,9 @@ class CategoricalFeature:
             for each of its ids. Defaults to None, all 1.
         embedding_group: name of the `EmbeddingGroup` that the feature is
             part of, instead of giving rows of X_0 itself. Defaults to None.
+        derived: in words, what the values were made of when the data were
+            prepared, such as "hour of 'time'"; a request holds what was made.
+            Defaults to None: the values are those that were logged.
     """
 
     name: str
@@ -92,6 +95,7 @@ class CategoricalFeature:
     oov_buckets: int = 1
     missing_value: int = -1
     boundaries: tuple[float, ...] | None = None
+    derived: str | None = None
 
     def __post_init__(self):
         where = f"categorical feature {self.name!r}"
@@ -111,6 +115,8 @@ class CategoricalFeature:
                     f"{self.num_ids}; received {self.oov_id}."
                 )
         plain.check_int(where, "oov_buckets", self.oov_buckets, 1)
+        if self.derived is not None:
+            plain.check_text(where, "derived", self.derived)
         if self.vocabulary is not None:
             self._check_vocabulary(where)
         self._check_raw(where)

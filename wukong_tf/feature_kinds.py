@@ -27,6 +27,9 @@ class NumericFeature:
             as, before it is clipped. Defaults to None: such a row is an
             error in training, and a served one is read as the mean, which
             is 0 once standardized.
+        derived: in words, what the numbers were made of when the data were
+            prepared; a request holds what was made. Defaults to None: they
+            are those that were logged.
     """
 
     name: str
@@ -36,6 +39,7 @@ class NumericFeature:
     clip_min: float | None = None
     clip_max: float | None = None
     missing: float | None = None
+    derived: str | None = None
 
     def __post_init__(self):
         where = f"numeric feature {self.name!r}"
@@ -50,6 +54,8 @@ class NumericFeature:
         for field in ("clip_min", "clip_max", "missing"):
             if getattr(self, field) is not None:
                 plain.check_float(where, field, getattr(self, field))
+        if self.derived is not None:
+            plain.check_text(where, "derived", self.derived)
         least, most = self.clip_min, self.clip_max
         if least is not None and most is not None and least >= most:
             raise ConfigError(

@@ -139,6 +139,14 @@ def check_name(where: str, value: Any) -> None:
         )
 
 
+def check_text(where: str, name: str, value: Any) -> None:
+    """Raises ConfigError unless `value` is a string."""
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{where}: `{name}` must be a string; received {value!r}."
+        )
+
+
 def check_int(where: str, name: str, value: Any, minimum: int) -> None:
     """Refuses what is no integer of at least `minimum`; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -11,6 +11,7 @@ from trainer.preparation import values
 from trainer.preparation.columns import (
     MISSING_INTEGER,
     RAW_RULES,
+    TIME_RULES,
     Column,
     Recipe,
 )
@@ -72,6 +73,7 @@ def spec_of(
                 oov_buckets=oov_buckets if words is not None else 1,
                 oov_id=OOV_ID if raw_of(column) is None else None,
                 missing_value=MISSING_INTEGER if column.raw == "int64" else -1,
+                derived=derived_of(column),
             )
         )
     return FeatureSpec(
@@ -92,9 +94,23 @@ def spec_of(
 def raw_of(column: Column) -> str | None:
     """Returns what a request holds for a column; None for its ids.
 
-    A value that a rule changes is not what a client has logged.
+    A value that a rule changes is not what a client has logged; that of a
+    time with a `format` is sent as it was derived.
     """
-    return (column.raw or "string") if column.rule in RAW_RULES else None
+    as_it_is = column.rule in RAW_RULES or column.format is not None
+    return (column.raw or "string") if as_it_is else None
+
+
+def derived_of(column: Column) -> str | None:
+    """Returns what a rule makes of which column, in words; None for none."""
+    if column.rule in RAW_RULES:
+        return None
+    text = f"{column.rule} of {column.column!r}"
+    if column.rule in TIME_RULES:
+        text += f" in {column.time_zone}"
+    if column.reference is not None:
+        text += f", before {column.reference}"
+    return text
 
 
 def check(recipe: Recipe):
@@ -115,6 +131,7 @@ def _numeric(column, moments):
         mean=moments.mean,
         stddev=moments.stddev or 1.0,
         missing=float(column.missing),
+        derived=derived_of(column),
     )
 
 

@@ -1,15 +1,20 @@
 """Guesses what the columns of a log are, from its first rows."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation.columns import Column, Recipe
-from wukong_tf.arrow.errors import UnsupportedType
-from wukong_tf.arrow.plain import is_list, plain_array
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.numbers import numbers
+from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_array
+from wukong_tf.arrow.texts import utf8
 from wukong_tf.errors import DataError
 
 LABELS = ("label", "click", "clicked", "is_click", "clk", "target", "y")
 LEFT_OUT = ("id", "row_id", "index")
+# Of a column without a name in text, and of an index in pandas' Parquet.
+_INDEXES = ("Unnamed: ", "__index_level_")
 # Of distinct values among the rows; a number with fewer is a category.
 _NUMERIC_SHARE, _NUMERIC_VALUES = 0.02, 50
 
@@ -27,7 +32,8 @@ def infer(
     A column is a number where all its values are, some with a fraction or
     more than 50 and 2 % of the rows distinct; a bag where it holds lists or
     a `separator`; otherwise a category. A column of distinct integers named
-    id, row_id or index is left out.
+    id, row_id or index or without a name is left out, as is one without any
+    value.
 
     Args:
         rows: its first rows.
@@ -78,38 +84,55 @@ def _column(name, values, separator, longest):
             if len(sizes) == 1 and sizes[0]:
                 return Column(name, "vector", size=sizes[0])
         return Column(name, longest=longest)
-    if pa.types.is_float16(kind) or pa.types.is_decimal(kind):
-        values, kind = values.cast(pa.float64()), pa.float64()
-    distinct = pc.count_distinct(values).as_py()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        if separator and pc.any(pc.match_substring(values, separator)).as_py():
-            return Column(name, separator=separator, longest=longest)
-        there = values.filter(pc.not_equal(pc.utf8_trim_whitespace(values), ""))
-        try:
-            numbers = there.cast(pa.float64())
-        except pa.ArrowInvalid:
-            return Column(name)
-        # Codes with leading zeros are no numbers.
-        if pc.any(pc.match_substring_regex(there, "^[+-]?0[0-9]")).as_py():
-            return Column(name)
-    elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        numbers = values.cast(pa.float64(), safe=False).drop_null()
-        numbers = numbers.filter(pc.invert(pc.is_nan(numbers)))
-    elif pa.types.is_duration(kind):
+    if pa.types.is_duration(kind):
         return Column(name, "numeric")
-    else:
+    if is_text(kind):
+        return _text_column(name, values, separator, longest)
+    if is_number(kind):
+        try:
+            if not pa.types.is_integer(kind):
+                values = values.cast(pa.float64())
+            distinct = len(pc.unique(values))
+            return _number_column(name, numbers(values), distinct)
+        except InvalidValue:  # an infinite one, which is reported by its row
+            return Column(name, "numeric")
+    return Column(name) if values.null_count < len(values) else None
+
+
+def _text_column(name, values, separator, longest):
+    try:
+        words = utf8(values)
+    except InvalidValue:  # which is reported by its row
         return Column(name)
-    if not len(numbers):
-        return Column(name)
-    whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
-    index = name.lower() in LEFT_OUT or name.startswith("Unnamed: ")
-    if whole and index and distinct == len(values):
+    there = words.filter(pc.not_equal(pc.ascii_trim_whitespace(words), ""))
+    if not len(there):
         return None
-    many = distinct > max(_NUMERIC_VALUES, _NUMERIC_SHARE * len(values))
+    if separator and pc.any(pc.match_substring(there, separator)).as_py():
+        return Column(name, separator=separator, longest=longest)
+    # Codes with leading zeros are no numbers.
+    if pc.any(pc.match_substring_regex(there, "^[+-]?0[0-9]")).as_py():
+        return Column(name)
+    try:
+        floats = numbers(words)
+    except InvalidValue:
+        return Column(name)
+    return _number_column(name, floats, len(pc.unique(words)))
+
+
+def _number_column(name, floats, distinct):
+    """A number or the category of a code; None if it holds or means nothing."""
+    there = floats[~np.isnan(floats)]
+    if not len(there):
+        return None
+    whole = bool((np.floor(there) == there).all())
+    index = name.lower() in LEFT_OUT or name.startswith(_INDEXES)
+    if whole and index and distinct == len(floats):
+        return None
     if not whole:
         return Column(name, "numeric")
+    many = distinct > max(_NUMERIC_VALUES, _NUMERIC_SHARE * len(floats))
     # Large whole numbers are ids, whatever they are called.
-    small = pc.max(pc.abs(numbers)).as_py() < len(values)
+    small = np.abs(there).max() < len(floats)
     if many and small and not name.lower().endswith("id"):
         return Column(name, "numeric")
     return Column(name)

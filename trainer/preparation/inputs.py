@@ -6,6 +6,7 @@ import os
 
 from trainer.preparation import (
     datasets,
+    guesses,
     inference,
     shards,
     text_files,
@@ -252,10 +253,13 @@ def _inferred(values, files):
             names = pq.read_schema(first.path).names
         rows = next(shards.read(first, names), None)
         if rows is not None and rows.num_rows:
-            return inference.infer(
-                rows.drop_columns(shards.PLACE),
+            rows = rows.drop_columns(shards.PLACE)
+            recipe = inference.infer(
+                rows,
                 label=values.label,
                 separator=values.separator,
                 where=first.path,
             )
+            print("\n".join(guesses.report(rows, recipe, first.path)))
+            return recipe
     raise DataError(f"--input={values.input}: there are no rows.")

@@ -17,6 +17,8 @@ ISO = "iso"
 UNIX = {"unix": 1, "unix_ms": 10**3, "unix_us": 10**6}
 DIRECTIVES = "YymdHMSIpbB"
 _STAMP = pa.timestamp("us")
+# Files of time zones list changes until then.
+_UNKNOWN_FROM = pa.scalar(datetime.datetime(2038, 1, 1), _STAMP)
 _OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _MOST = 253_402_300_800  # seconds from 1970 to the year 10000
 
@@ -117,6 +119,7 @@ def _check_dated(array):
 def _instants(array, format, zone):
     """Microseconds since 1970, float64 [N]; NaN for none."""
     times, known = _times(array, format)
+    _check_zoned(times, zone)
     assumed = pc.assume_timezone(
         times, zone, ambiguous="earliest", nonexistent="earliest"
     ).cast(pa.int64())
@@ -130,10 +133,22 @@ def _local(array, format, zone):
     times, known = _times(array, format)
     if not known.any():
         return times
+    _check_zoned(times, zone)
     there = pc.local_timestamp(
         pc.assume_timezone(times, "UTC").cast(pa.timestamp("us", zone))
     )
     return pc.if_else(pa.array(known), there, times)
+
+
+def _check_zoned(times, zone):
+    """Refuses times for which summer time is not known."""
+    if zone == "UTC":
+        return
+    late = pc.fill_null(pc.greater_equal(times, _UNKNOWN_FROM), False)
+    if pc.any(late).as_py():
+        row = pc.index(late, True).as_py()
+        rule = f"a time before 2038, as those of {zone} are not known further"
+        raise InvalidValue(row, rule, times[row].as_py())
 
 
 def _times(array, format):
@@ -224,9 +239,8 @@ def _patterned(words, format):
 
 
 def _short(words):
-    return pc.utf8_lower(
-        pc.replace_substring_regex(words, r"(^|[^0-9])0+([0-9])", r"\1\2")
-    )
+    short = pc.replace_substring_regex(words, r"\b0([0-9])\b", r"\1")
+    return pc.utf8_lower(short)
 
 
 # By rule: from an array, a format and a time zone to integers.

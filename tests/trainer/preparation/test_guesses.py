@@ -1,0 +1,187 @@
+"""Guesses are reported; a suspicious one comes with what mends it."""
+
+import datetime
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.trainer.preparation.command import prepared, rows, run, words
+
+N = 600
+DRAW = np.random.default_rng(3)
+TIMES = [
+    datetime.datetime(2024, 3, 1) + datetime.timedelta(minutes=37 * i)
+    for i in range(N)
+]
+BAGS = [[f"t{x}" for x in DRAW.integers(0, 9, i % 4)] for i in range(N)]
+PRICES = [round(float(x), 2) for x in DRAW.exponential(9.0, N)]
+VECTORS = [
+    [round(float(x), 3) for x in row] for row in DRAW.normal(size=(N, 3))
+]
+COLUMNS = {
+    "iso": [f"{t}" for t in TIMES],
+    "slashed": [f"{t:%d/%m/%Y %H:%M}" for t in TIMES],
+    "unix": [int(t.timestamp()) for t in TIMES],
+    "price": ["n/a" if i % 40 == 7 else f"{p}" for i, p in enumerate(PRICES)],
+    "comma": [f"{p:.2f}".replace(".", ",") for p in PRICES],
+    "piped": ["|".join(bag) for bag in BAGS],
+    "quoted": [repr(bag) for bag in BAGS],
+    "json": [json.dumps(bag) for bag in BAGS],
+    "embedding": [str(vector) for vector in VECTORS],
+    "constant": ["x"] * N,
+    "gap": [None] * N,
+    "float": [f"{x}.0" for x in DRAW.integers(0, 40, N)],
+    "own": [f"u{i:05d}" for i in range(N)],
+    "city": DRAW.choice(["b c", "d e", "f"], N).tolist(),
+    "plain": PRICES,
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guesses")
+    frame = pd.DataFrame({"label": [0, 1] * (N // 2), **COLUMNS})
+    frame.to_csv(folder / "train.csv")
+    frame.to_csv(folder / "valid.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(source, tmp_path_factory):
+    output = tmp_path_factory.mktemp("guessed") / "out"
+    code, out, err = run("csv", source, output)
+    assert code == 0, err
+    return out
+
+
+def line_of(said, name):
+    (line,) = [
+        each for each in said.splitlines() if each.startswith(f"  {name}: ")
+    ]
+    return line
+
+
+def test_each_column_is_described(said):
+    assert f"guessed from the first {N} rows of " in said
+    for name, values in COLUMNS.items():
+        line = line_of(said, name)
+        there = [v for v in values if v not in (None, "")]
+        if not there:
+            assert line.endswith("left out, as it holds no value in these rows")
+            continue
+        kind = "numeric" if name == "plain" else "categorical"
+        missing = f"{1 - len(there) / N:.1%}"
+        assert f"{kind}, {len(set(there)):,} values, {missing} missing" in line
+        assert str(there[0])[:20] in line
+    assert line_of(said, "Unnamed: 0").endswith("as it numbers the rows")
+    assert '(if these are codes: {"name": "plain"})' in line_of(said, "plain")
+    assert '"kind": "numeric"' in line_of(said, "float")
+    assert '"kind": "numeric"' not in line_of(said, "city")
+
+
+def warnings(said):
+    found = re.findall(r"^warning: column '(\w+)': (.*)$", said, re.MULTILINE)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def mended(said):
+    """Of each warning, the columns of its recipe."""
+    recipes = {
+        name: text.partition("In the recipe: ")[2]
+        for name, text in warnings(said).items()
+    }
+    return {n: json.loads(f"[{text}]") for n, text in recipes.items()}
+
+
+def test_suspicious_guesses_are_warned_of_and_others_not(said):
+    found = warnings(said)
+    assert set(found) == set(COLUMNS) - {"city", "plain", "gap"}
+    for name in ("iso", "slashed", "unix"):
+        assert "dates or times" in found[name]
+    assert "numbers, with the texts 'n/a' among them" in found["price"]
+    assert "decimal commas" in found["comma"]
+    assert "between them" in found["piped"]
+    assert "lists in text" in found["quoted"]
+    assert "lists in text" in found["json"]
+    assert "vectors in text" in found["embedding"]
+    assert "100.00% of the rows hold 'x'" in found["constant"]
+    assert "written as floats" in found["float"]
+    assert "600 values in 600 rows" in found["own"]
+
+
+def test_the_recipes_of_warnings_make_what_python_makes(source, said, tmp_path):
+    recipe = {"columns": [c for made in mended(said).values() for c in made]}
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe))
+    output = tmp_path / "out"
+    spec, _ = prepared("csv", source, output, f"--recipe={path}")
+    found = rows(output, "valid")
+
+    def values(name):
+        known = words(spec, name)
+        return [
+            [known[i] for i in each] if isinstance(each, list) else known[each]
+            for each in found[name]
+        ]
+
+    for name in ("iso", "slashed", "unix"):
+        assert values(f"{name}_hour") == [f"{t:%H}" for t in TIMES]
+        assert values(f"{name}_weekday") == [f"{t:%w}" for t in TIMES]
+        (made,) = [c for c in recipe["columns"] if c["name"] == f"{name}_age"]
+        last = datetime.datetime.fromisoformat(made["reference"])
+        assert last.date() == TIMES[-1].date()
+        step = 60 if name == "slashed" else 1
+        for age, time in zip(found[f"{name}_age"], TIMES, strict=True):
+            days = (last - time) / datetime.timedelta(days=1)
+            assert age == pytest.approx(days, abs=step / 86_400 + 1e-5)
+    assert found["price"] == pytest.approx(
+        [None if i % 40 == 7 else p for i, p in enumerate(PRICES)]
+    )
+    for name in ("piped", "quoted", "json"):
+        assert values(name) == BAGS
+    np.testing.assert_allclose(found["embedding"], VECTORS, rtol=1e-6)
+    derived = {f.name: f.derived for f in (*spec.categorical, *spec.numeric)}
+    assert derived["iso_hour"] == "hour of 'iso' in UTC"
+    assert derived["unix_age"].startswith(
+        "age_in_days of 'unix' in UTC, before"
+    )
+    assert derived["price"] is None
+    (hour,) = [f for f in spec.categorical if f.name == "iso_hour"]
+    assert hour.raw == "string"  # a request holds "07"
+
+
+@pytest.mark.parametrize(
+    "column, named",
+    [
+        ({"rule": "hour", "format": "%Q"}, "`format` must be iso, unix"),
+        ({"rule": "hour", "format": "iso", "time_zone": "X"}, "`time_zone`"),
+        ({"kind": "numeric", "rule": "hour"}, "`rule` must be one of"),
+        ({"kind": "numeric", "rule": "age_in_days"}, "`reference` must be"),
+        ({"reference": "2024-01-01"}, "`reference` belongs to"),
+        ({"format": "iso"}, '`format` is "list"'),
+        ({"longest": 2, "format": "list", "separator": "|"}, "`format` is"),
+        ({"longest": 2, "rule": "digits"}, "a bag has no `rule`"),
+        ({"missing_values": [1]}, "`missing_values` must be texts"),
+    ],
+)
+def test_a_recipe_of_times_that_breaks_a_rule_is_refused(
+    column, named, source, tmp_path
+):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"columns": [{"name": "iso", **column}]}))
+    code, _, err = run("csv", source, tmp_path / "out", f"--recipe={path}")
+    assert code == 2 and named in err, err
+
+
+def test_a_time_that_breaks_its_format_is_named_by_line(source, tmp_path):
+    path = tmp_path / "recipe.json"
+    column = {"name": "h", "source": "slashed", "rule": "hour", "format": "iso"}
+    path.write_text(json.dumps({"columns": [column]}))
+    code, _, err = run("csv", source, tmp_path / "out", f"--recipe={path}")
+    assert code == 2
+    assert "train.csv: line 2, column 'slashed': must be a time in ISO" in err
+    assert "'01/03/2024 00:00'" in err

@@ -1,0 +1,276 @@
+"""Reports what was guessed of a log's columns, and what mends a wrong guess."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.preparation.columns import Recipe
+from wukong_tf.arrow import lists, times
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.numbers import NUMBER, numbers
+from wukong_tf.arrow.plain import is_list, is_time, plain_array
+from wukong_tf.arrow.texts import texts
+
+_EXAMPLES = 3
+_MOST = 0.95  # of the values there, which make a rule of what they look like
+_LOOKED_AT = 2000  # distinct values at which formats are tried
+_FEW_TEXTS = 10  # among numbers, for these to be numbers with gaps
+_BY_ROW = 0.9  # distinct values for each row, from which they are its own
+_FEW_ROWS = 100  # too few to say what grows with them
+_CONSTANT = 0.999
+_SEPARATORS = ("|", ";", "^", ",", " ")
+_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
+_FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
+# Seconds from 2001 to 2033, and how many ticks one has.
+_SINCE, _UNTIL = 10**9, 2 * 10**9
+
+
+def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
+    """Returns lines that say what each column was taken for, and why not.
+
+    Args:
+        rows: the first rows, of which the recipe was guessed.
+        recipe: the guess.
+        where: names the file.
+    """
+    by_source = {column.column: column for column in recipe.columns}
+    lines = [
+        f"guessed from the first {rows.num_rows:,} rows of {where}; "
+        "recipe.json of the output has the guess, to be mended and given as "
+        "--recipe:"
+    ]
+    warnings = []
+    for name in rows.column_names:
+        if name == recipe.label:
+            continue
+        column = by_source.get(name)
+        values = plain_array(rows[name])
+        if column is None:
+            lines.append(f"  {name}: left out, {_why_left_out(values)}")
+            continue
+        lines.append(f"  {name}: {_described(values, column)}")
+        if found := _suspicion(values, column):
+            reason, mended = found
+            text = ", ".join(
+                json.dumps(each, ensure_ascii=False) for each in mended
+            )
+            mend = f" In the recipe: {text}" if mended else ""
+            warnings.append(f"warning: column {name!r}: {reason}.{mend}")
+    return lines + warnings
+
+
+def _why_left_out(values):
+    if values.null_count == len(values) or not pc.any(_there(values)).as_py():
+        return "as it holds no value in these rows"
+    return "as it numbers the rows"
+
+
+def _described(values, column):
+    """Kind, distinct values, missing share, examples, and what may change."""
+    there = values.filter(_there(values))
+    missing = 1 - len(there) / max(1, len(values))
+    if is_list(there.type):
+        there = plain_array(there.flatten()).drop_null()
+    elif column.separator is not None:
+        there = pc.split_pattern(texts(there), column.separator).flatten()
+    if pa.types.is_float16(there.type):
+        there = there.cast(pa.float32())
+    distinct = pc.unique(there)
+    examples = ", ".join(
+        str(value) if not isinstance(value, str | bytes) else repr(value)[:40]
+        for value in distinct.slice(0, _EXAMPLES).to_pylist()
+    )
+    kind = column.kind
+    if column.is_bag:
+        kind = f"bag of at most {column.longest}"
+    elif kind == "vector":
+        kind = f"vector of {column.size}"
+    line = f"{kind}, {len(distinct):,} values, {missing:.1%} missing, such as "
+    return f"{line}{examples or 'none'}{_other(values, column)}"
+
+
+def _other(values, column):
+    """The other kind that numbers may be."""
+    name = json.dumps(column.name, ensure_ascii=False)
+    if column.kind == "numeric":
+        return f' (if these are codes: {{"name": {name}}})'
+    if column.kind == "categorical" and not column.is_bag:
+        numeric = pa.types.is_integer(values.type)
+        try:
+            numeric = numeric or bool(
+                np.isfinite(numbers(values.slice(0, _LOOKED_AT))).any()
+            )
+        except (InvalidValue, UnsupportedType):
+            return ""
+        if numeric and not pa.types.is_boolean(values.type):
+            return f' (if a quantity: {{"name": {name}, "kind": "numeric"}})'
+    return ""
+
+
+def _there(values):
+    """Whether each value is none of those that are missing."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        filled = pc.fill_null(values, "")
+        return pc.not_equal(pc.ascii_trim_whitespace(filled), "")
+    if pa.types.is_float32(values.type) or pa.types.is_float64(values.type):
+        return pc.invert(pc.is_null(values, nan_is_null=True))
+    return pc.is_valid(values)
+
+
+def _suspicion(values, column):
+    """A reason to doubt a guess, and the columns of a recipe that mend it."""
+    if column.kind != "categorical" or column.is_bag:
+        return None
+    name = column.name
+    try:
+        words = texts(values)
+    except (InvalidValue, UnsupportedType):
+        return None
+    words = words.filter(pc.not_equal(words, ""))
+    if not len(words):
+        return None
+    counts = pc.value_counts(words)
+    distinct, numbers_of = counts.field("values"), counts.field("counts")
+    share = pc.max(numbers_of).as_py() / len(values)
+    if len(distinct) == 1 or (share >= _CONSTANT and len(values) >= _FEW_ROWS):
+        value = distinct[pc.index(numbers_of, pc.max(numbers_of)).as_py()]
+        return f"{share:.2%} of the rows hold {value.as_py()!r}", []
+    own = len(distinct) >= _BY_ROW * len(words) and len(words) >= _FEW_ROWS
+    return (
+        _time(name, values, distinct, own)
+        or _gapped_numbers(name, distinct)
+        or _listed(name, words, distinct)
+        or _float_ids(distinct)
+        or (_own(name, distinct, words) if own else None)
+    )
+
+
+def _own(name, distinct, words):
+    return (
+        f"{len(distinct):,} values in {len(words):,} rows, so that most have "
+        "an embedding that one row trains; leave the column out, or hash it",
+        [{"name": name, "buckets": 10_000}],
+    )
+
+
+def _time(name, values, distinct, own):
+    """Dates and times, by type or by how they are written."""
+    form = None
+    if not is_time(values.type):
+        form = _format(distinct.slice(0, _LOOKED_AT), own)
+        if form is None:
+            return None
+    given = {"source": name, "format": form or times.ISO}
+    derived = []
+    if len(pc.unique(times.hours(distinct if form else values, form))) > 1:
+        derived = [{"name": f"{name}_hour", **given, "rule": "hour"}]
+    if not pa.types.is_time(values.type):
+        end = times.ages(distinct if form else values, "1970-01-01", form)
+        days = int(np.floor(-np.nanmin(end)))
+        last = str(np.datetime64(0, "D") + days)
+        age = {"kind": "numeric", "rule": "age_in_days", "reference": last}
+        derived.append({"name": f"{name}_weekday", **given, "rule": "weekday"})
+        derived.append({"name": f"{name}_age", **given, **age})
+    return "dates or times, of which each is a category of its own", derived
+
+
+def _format(distinct, own):
+    """The format that all of some values have, if they are times."""
+    if _share(distinct, r"^[0-9]+$") == 1:
+        # Without a mark, numbers are times only if they are many.
+        if not own:
+            return None
+        found = numbers(distinct)
+        least, most = int(found.min()), int(found.max())
+        for form, ticks in times.UNIX.items():
+            if _SINCE * ticks <= least and most < _UNTIL * ticks:
+                return form
+        if (
+            len(str(least)) not in (8, 14)
+            or not 1970 <= int(str(least)[:4]) < 2100
+        ):
+            return None
+    for form in _FORMATS:
+        try:
+            times.ages(distinct, "2000-01-01", form)
+            return form
+        except (InvalidValue, UnsupportedType, OverflowError):
+            continue
+    return None
+
+
+def _gapped_numbers(name, distinct):
+    """Numbers with few texts among them."""
+    trimmed = pc.ascii_trim_whitespace(distinct)
+    good = pc.match_substring_regex(trimmed, NUMBER)
+    others = trimmed.filter(pc.invert(good)).unique().to_pylist()
+    if not others:
+        return None
+    commas = r"^[+-]?[0-9][0-9. ]*,[0-9]+$"
+    if _share(distinct, commas) >= _MOST / 2 and (
+        _share(distinct, rf"{commas}|{NUMBER}") >= _MOST
+    ):
+        return "numbers with decimal commas; write them with points", []
+    if len(others) <= _FEW_TEXTS and len(distinct) - len(others) > max(
+        len(others), _FEW_TEXTS
+    ):
+        shown = ", ".join(map(repr, others[:3]))
+        mended = {"name": name, "kind": "numeric", "missing_values": others}
+        return f"numbers, with the texts {shown} among them", [mended]
+    return None
+
+
+def _listed(name, words, distinct):
+    """Texts that hold several values each."""
+    if _share(distinct, r"(?s)^\s*[\[(].*[\])]\s*$") >= _MOST:
+        items = [lists.items_of(each) for each in distinct.to_pylist()]
+        sizes = {len(each) for each in items if each is not None}
+        if len(sizes) <= 1 and (found := _vector(name, distinct)):
+            return found
+        if None not in items:
+            made = {"name": name, "format": lists.LIST}
+            return "lists in text", [made | {"longest": max(sizes)}]
+    for separator in _SEPARATORS:
+        parts = pc.split_pattern(words, separator)
+        flat = pc.utf8_trim_whitespace(parts.flatten())
+        several = pc.greater(pc.list_value_length(parts), 1)
+        share = pc.mean(several.cast(pa.int8())).as_py()
+        # A list's values come again in other lists.
+        again = 2 * len(pc.unique(flat)) < len(pc.unique(words))
+        if share > 0.3 and again:
+            longest = pc.max(pc.list_value_length(parts)).as_py()
+            made = {"name": name, "separator": separator, "longest": longest}
+            return f"lists of values with {separator!r} between them", [made]
+    return None
+
+
+def _vector(name, distinct):
+    size = len(re.findall(r"[^\s,()\[\]]+", distinct[0].as_py()))
+    try:
+        found = lists.vectors(distinct, size, format=lists.LIST)
+    except InvalidValue:
+        return None
+    if (found == np.floor(found)).all():  # of ids
+        return None
+    made = {"name": name, "kind": "vector", "size": size}
+    return "vectors in text", [made | {"format": lists.LIST}]
+
+
+def _float_ids(distinct):
+    if _share(distinct, r"^[0-9]+\.0+$") == 1:
+        return (
+            "whole numbers written as floats, such as "
+            f"{distinct[0].as_py()!r}, which are other values than the same "
+            "written as integers; write integers",
+            [],
+        )
+    return None
+
+
+def _share(distinct, pattern):
+    good = pc.match_substring_regex(distinct, pattern)
+    return pc.mean(good.cast(pa.int8())).as_py()
