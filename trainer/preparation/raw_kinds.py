@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.preparation.columns import Column, Recipe
-from trainer.preparation.encoding import raw_of
+from trainer.preparation.columns import RAW_RULES, Column, Recipe
 from trainer.preparation.shards import InputFile
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import is_list, plain_type
@@ -50,7 +49,7 @@ def resolved(
             dataclasses.replace(column, raw="int64")
             if column.kind == "categorical"
             and raws.get(column.table_name) == "int64"
-            and raw_of(column) is not None
+            and column.rule in RAW_RULES
             else column
             for column in recipe.columns
         ),
@@ -62,7 +61,7 @@ def _is_whole(schema, column: Column):
 
     Floats that are read as categories are integers with gaps.
     """
-    if column.column not in schema.names or raw_of(column) is None:
+    if column.column not in schema.names or column.rule not in RAW_RULES:
         return False
     try:
         kind = plain_type(schema.field(column.column))

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,47 @@ def test_the_recipes_of_warnings_make_what_python_makes(source, said, tmp_path):
     assert derived["price"] is None
     (hour,) = [f for f in spec.categorical if f.name == "iso_hour"]
     assert hour.raw == "string"  # a request holds "07"
+
+
+@pytest.mark.parametrize("write", ["to_parquet", "to_csv"])
+def test_times_of_parquet_and_of_text_are_the_same(write, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    kind = write.removeprefix("to_")
+    frame = pd.DataFrame(
+        {
+            "label": [0, 1] * (N // 2),
+            "aware": pd.to_datetime(TIMES, utc=True),
+            "naive": TIMES,
+            "unix": COLUMNS["unix"],
+        }
+    )
+    for split in ("train", "valid"):
+        getattr(frame, write)(folder / f"{split}.{kind}", index=False)
+    zone = "America/Los_Angeles"
+    columns = [
+        {
+            "name": f"{name}_{rule}",
+            "source": name,
+            "rule": rule,
+            "format": "unix" if name == "unix" else "iso",
+            "time_zone": zone,
+        }
+        for name in ("aware", "naive", "unix")
+        for rule in ("hour", "weekday")
+    ]
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"columns": columns}))
+    spec, _ = prepared(kind, folder, tmp_path / "out", f"--recipe={path}")
+    found = rows(tmp_path / "out", "valid")
+    utc = [time.replace(tzinfo=datetime.UTC) for time in TIMES]
+    there = [time.astimezone(ZoneInfo(zone)) for time in utc]
+    for name in ("aware", "naive", "unix"):
+        shown = TIMES if name == "naive" else there
+        for rule, code in (("hour", "%H"), ("weekday", "%w")):
+            known = words(spec, f"{name}_{rule}")
+            values = [known[i] for i in found[f"{name}_{rule}"]]
+            assert values == [time.strftime(code) for time in shown]
 
 
 @pytest.mark.parametrize(
