@@ -104,7 +104,7 @@ def test_values_of_an_earlier_vocabulary_are_counted(tmp_path):
         (folder / f"{split}.csv").write_text("label,user\n0,a\n1,b\n1,a\n")
     prepared("csv", folder, tmp_path / "first")
     path = tmp_path / "new.csv"
-    path.write_text("user\na\nc\n\nb\nd\nc\n".replace("\n\n", '\n""\n'))
+    path.write_text("day,user\n1,a\n1,c\n1,\n1,b\n1,d\n1,c\n")
     option = f"--vocabularies={tmp_path / 'first'}"
     code, said, err = run("csv", path, tmp_path / "out", option)
     assert code == 0, err
