@@ -155,7 +155,7 @@ def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
             return _uuids(array)
         return array.storage.cast(wanted)
     if _TYPES.is_dictionary(kind):
-        return plain_array(array.dictionary_decode())
+        return plain_array(array.dictionary).take(array.indices)
     if _TYPES.is_run_end_encoded(kind):
         return plain_array(pc.run_end_decode(array))
     if _is_any_list(kind):

@@ -1,13 +1,19 @@
 """The contract that Wukong and its baselines share."""
 
 import math
+import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from wukong_tf.config import ModelConfig, model_config_from_dict
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
+from wukong_tf.errors import DataError
+
+# As NumPy, pandas and TensorFlow name the types of texts.
+_TEXT = re.compile("^[<|>=]?[SU]|object|str|category")
 
 
 class ClickModel(keras.Model):
@@ -84,6 +90,59 @@ class ClickModel(keras.Model):
             else logits[task.name]
             for task in self.config.features.tasks
         }
+
+    def predict_rows(
+        self, rows: Any, batch_size: int = 4096
+    ) -> dict[str, np.ndarray]:
+        """Scores rows that hold what was logged, as a request does.
+
+        Strings, 64-bit integers, numbers to be cut into buckets: raw values
+        become ids by the vocabularies and hashes of the features, also where
+        the files that were trained on hold ids already. The scores are those
+        of `trainer.main --mode=predict` and of the exported model: of a task
+        whose negatives were sampled, those of the whole log.
+
+        Args:
+            rows: a dict of column name to arrays or lists, a list of dicts,
+                an Arrow table or record batch, a pandas or polars frame, or
+                any object with `__arrow_c_stream__`. Columns that are no
+                features are not looked at; bags, their weights and vectors
+                are lists; None and NaN are missing values. Of a bag the
+                first `max_ids` values count.
+            batch_size: rows of one computation. Defaults to 4,096.
+
+        Returns:
+            dict of task name to probabilities, float32 [N], in the order of
+            the rows.
+
+        Raises:
+            DataError: a column is missing, or of a type or with a value that
+                breaks its rule; the message names row (from 0), column, rule
+                and value.
+
+        Example:
+            >>> model = wukong_tf.load_run("runs/mine")  # doctest: +SKIP
+            >>> model.predict_rows({"user": ["u17", None], "price": [3.5, 0]})
+            ... # doctest: +SKIP
+        """
+        from wukong_tf.rows import scoring
+
+        return scoring.predict_rows(self, rows, batch_size)
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`: ids in, logits out.
+
+        Raises:
+            DataError: a column holds strings, which `predict_rows` takes.
+        """
+        for name, column in x.items() if isinstance(x, dict) else ():
+            dtype = getattr(column, "dtype", None) or np.asarray(column).dtype
+            if _TEXT.search(str(dtype)):
+                raise DataError(
+                    f"column {name!r} holds {dtype}, and `predict` takes ids "
+                    "and numbers; `model.predict_rows(rows)` takes raw rows."
+                )
+        return super().predict(x, *args, **kwargs)
 
     def call(self, inputs, training=None):
         """Features to {task: logits [B, 1]}, of the log as it was sampled."""

@@ -157,7 +157,7 @@ def _ids(name, num_ids):
 def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
     what, has_type = raw_values.TYPES[feature.raw or ""]
     rule = {
-        "string": "a string",
+        "string": "a string or an integer",
         "int64": "an integer that int64 can hold",
         "float": "a number",
     }[feature.raw or ""]

@@ -1,20 +1,37 @@
 """Raw values in Arrow arrays as ids, by the lookups that are served."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from wukong_tf.arrow.plain import is_number, is_text
-from wukong_tf.arrow.texts import EXACT
+from wukong_tf.arrow.errors import InvalidValue
+from wukong_tf.arrow.plain import is_number, is_text, is_time
+from wukong_tf.arrow.texts import EXACT, texts
 from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import CategoricalFeature
 from wukong_tf.features import Lookups
 
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
+_INT64 = np.iinfo(np.int64)
+
+
+def _is_category(kind: pa.DataType) -> bool:
+    return (
+        is_text(kind)
+        or is_number(kind)
+        or is_time(kind)
+        or pa.types.is_boolean(kind)
+    )
+
+
 # By a feature's `raw`: its Arrow types in words, and whether a type is one.
+# Integers and their decimal texts stand for one another.
 TYPES = {
-    "string": ("strings", is_text),
-    "int64": ("integers", is_number),
+    "string": ("strings or integers", _is_category),
+    "int64": ("integers", lambda kind: is_number(kind) or is_text(kind)),
     "float": ("numbers", is_number),
 }
 
@@ -24,9 +41,9 @@ def ids(
 ) -> pa.Array:
     """Ids, int32, of raw values; a null stays one.
 
-    Each distinct value is looked up once. Where integers are due, a NaN is a
-    null; what int64 cannot hold, or a float or decimal may not hold exactly,
-    becomes -1.
+    Each distinct value is looked up once. What breaks the rule becomes -1:
+    where integers are due, what int64 cannot hold or is no decimal text of
+    one; anywhere, a float or decimal that may not be an exact integer.
     """
     if pa.types.is_null(array.type):
         return array.cast(pa.int32())
@@ -38,24 +55,56 @@ def ids(
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
     words = array.dictionary
-    if feature.raw == "int64":
-        numbers, fits, gaps = _integers(words)
-        found = _looked_up(feature, lookups, numbers)
-        found = pa.array(np.where(fits, found, np.int32(-1)), mask=gaps)
-        return found.take(array.indices)
-    # As bytes: what is no UTF-8 is out of vocabulary, and no error.
-    binary = words.cast(pa.large_binary()).to_pylist()
-    found = _looked_up(
-        feature, lookups, np.array([w or b"" for w in binary], object)
-    )
-    return pa.array(found).take(array.indices)
+    if feature.raw == "int64" and not is_text(words.type):
+        values, fits, gaps = _integers(words)
+    else:
+        found, fits = _texts(words)
+        gaps = np.array([not text for text in found], bool)
+        values = np.array(found, object)
+        if feature.raw == "int64":
+            numbers = [_integer(text) for text in found]
+            fits = np.array([n is not None for n in numbers], bool) | gaps
+            values = np.array([n or 0 for n in numbers], np.int64)
+    each = _looked_up(feature, lookups, values)
+    each = pa.array(np.where(fits, each, np.int32(-1)), mask=gaps)
+    return each.take(array.indices)
+
+
+def _texts(words) -> tuple[list[bytes], np.ndarray]:
+    """Texts of values, and which of them have one."""
+    if is_text(words.type):
+        # As bytes: what is no UTF-8 is out of vocabulary, and no error.
+        binary = words.cast(pa.large_binary()).to_pylist()
+        return [word or b"" for word in binary], np.ones(len(words), bool)
+    try:
+        found = texts(words).to_pylist()
+    except InvalidValue:
+        found = [_text(words[row : row + 1]) for row in range(len(words))]
+    good = np.array([text is not None for text in found], bool)
+    return [b"?" if text is None else text.encode() for text in found], good
+
+
+def _text(word):
+    """The text of an array's only value, or None if it has none."""
+    try:
+        return texts(word)[0].as_py()
+    except InvalidValue:
+        return None
+
+
+def _integer(text: bytes) -> int | None:
+    """The integer of a decimal text, or None if int64 cannot hold it."""
+    if not _INTEGER.fullmatch(text.decode("utf-8", "replace")):
+        return None
+    number = int(text)
+    return number if _INT64.min <= number <= _INT64.max else None
 
 
 def _integers(words):
     """Numbers as int64, which of them fit, and which are missing."""
     kind = words.type
     if pa.types.is_decimal(kind):
-        most = np.iinfo(np.int64).max
+        most = _INT64.max
         found = words.to_pylist()
         fits = np.array([n == int(n) and abs(n) <= most for n in found], bool)
         found = [
@@ -70,7 +119,7 @@ def _integers(words):
         fits = np.floor(numbers) == numbers
         fits &= np.abs(numbers) < EXACT[kind.bit_width]
     else:
-        fits = numbers <= np.iinfo(np.int64).max
+        fits = numbers <= _INT64.max
     return np.where(fits, numbers, 0).astype(np.int64), fits, gaps
 
 

@@ -1,0 +1,196 @@
+"""Rows that a program holds, in whatever form, as an Arrow table."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wukong_tf.errors import DataError
+
+WHERE = "rows"  # names them in errors
+_FORMS = (
+    "a dict of columns, a list of dicts, an Arrow table or record batch, a "
+    "pandas or polars frame, or another object with `__arrow_c_stream__`"
+)
+_BROKEN = (pa.ArrowException, OverflowError, TypeError, ValueError)
+
+
+def table_of(
+    rows: Any, names: Sequence[str], lists: Collection[str] = ()
+) -> pa.Table:
+    """Returns some columns of rows as an Arrow table.
+
+    Args:
+        rows: a dict of column name to arrays, lists or Arrow arrays; a list
+            of dicts; an Arrow table or record batch; a pandas or polars
+            frame; or any object with `__arrow_c_stream__`. None and NaN are
+            missing values.
+        names: the columns to take; others are not looked at.
+        lists: those of them whose rows are lists. Others may have the shape
+            [N, 1] too. Defaults to (), none.
+
+    Raises:
+        DataError: naming columns that are missing, or the column and row of
+            a value that fits no Arrow type.
+    """
+    columns = _columns(rows)
+    _check_names(list(columns.keys()), names)
+    arrays = {
+        name: _array(name, columns[name], name in lists) for name in names
+    }
+    lengths = {name: len(array) for name, array in arrays.items()}
+    for name, length in lengths.items():
+        if length != lengths[names[0]]:
+            raise DataError(
+                f"{WHERE}: column {name!r} has {length} rows, and "
+                f"{names[0]!r} has {lengths[names[0]]}."
+            )
+    return pa.table(arrays)
+
+
+def _columns(rows) -> Any:
+    """The rows as something with `keys` and columns by name."""
+    if isinstance(rows, Mapping):
+        return rows
+    if isinstance(rows, pa.Table | pa.RecordBatch):
+        return _Columns(rows.column_names, rows)
+    if isinstance(rows, list | tuple) and all(
+        isinstance(row, Mapping) for row in rows
+    ):
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name) for row in rows] for name in names}
+    # Column by column: one that is not asked for may be beyond Arrow.
+    if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):
+        return _Columns(list(rows.columns), rows)
+    if hasattr(rows, "__arrow_c_stream__"):
+        table = pa.table(rows)
+        return _Columns(table.column_names, table)
+    raise DataError(f"{WHERE}: must be {_FORMS}; received {type(rows)}.")
+
+
+class _Columns:
+    """Columns of a frame by name."""
+
+    def __init__(self, names: Iterable[str], frame: Any):
+        self._names, self._frame = list(names), frame
+
+    def keys(self):
+        """Names of the columns, in order."""
+        return self._names
+
+    def __getitem__(self, name: str):
+        return self._frame[name]
+
+
+def _check_names(there, names):
+    missing = [name for name in names if name not in there]
+    if missing:
+        shown = ", ".join(map(repr, missing))
+        raise DataError(
+            f"{WHERE}: column{'s' if missing[1:] else ''} {shown} missing; "
+            f"there are {', '.join(map(str, there)) or 'none'}."
+        )
+    for name in names:
+        if there.count(name) > 1:
+            raise DataError(
+                f"{WHERE}: column {name!r} stands there more than once."
+            )
+
+
+def _array(name, values, is_list) -> pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        array = values
+    elif isinstance(values, list | tuple):
+        array = _converted(name, values)
+    elif hasattr(values, "__arrow_c_stream__"):
+        array = _exported(name, values)
+    elif isinstance(values, str | bytes | Mapping) or not hasattr(
+        values, "__array__"
+    ):
+        raise DataError(
+            f"{WHERE}: column {name!r} must be an array or a list of rows; "
+            f"received {values!r}."
+        )
+    else:
+        array = _of_numpy(name, values, is_list)
+    if isinstance(array, pa.Array):
+        array = pa.chunked_array([array])
+    return array
+
+
+def _exported(name, values):
+    """A column of pandas, polars or another library of Arrow's."""
+    try:
+        return pa.chunked_array(values)
+    except _BROKEN:
+        return _converted(name, list(values))
+
+
+def _of_numpy(name, values, is_list):
+    """An array of NumPy, or what becomes one, as pandas' columns do."""
+    shape = np.shape(values)
+    if len(shape) == 2 and not is_list and shape[1] == 1:
+        values, shape = np.asarray(values)[:, 0], shape[:1]
+    if len(shape) == 1:
+        if type(values).__module__.partition(".")[0] not in ("numpy", "pandas"):
+            values = np.asarray(values)
+        return _converted(name, values)
+    if len(shape) != 2:
+        raise DataError(
+            f"{WHERE}: column {name!r} must have the shape [N] or [N, size]; "
+            f"received {list(shape)}."
+        )
+    flat = _converted(name, np.asarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, shape[1])
+
+
+def _converted(name, values):
+    try:
+        return pa.array(values, from_pandas=True)
+    except _BROKEN as error:
+        texts = _mixed(values)
+        if texts is not None:
+            return pa.array(texts, pa.string())
+        row, value = _broken(values)
+        raise DataError(
+            f"{WHERE}: row {row} (from 0), column {name!r}: must be a value "
+            f"of the type of the rows before it; received {value!r} ("
+            f"{' '.join(str(error).split())})."
+        ) from error
+
+
+def _mixed(values):
+    """Texts of strings and integers side by side, or None for others."""
+    texts: list[str | None] = []
+    for value in values:
+        if _is_gap(value):
+            texts.append(None)
+        elif isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, int | np.integer) and not isinstance(
+            value, bool
+        ):
+            texts.append(str(int(value)))
+        else:
+            return None
+    return texts
+
+
+def _is_gap(value):
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _broken(values):
+    """The first row that does not go with those before it."""
+    values = list(values)
+    fits, breaks = 0, len(values)
+    while breaks - fits > 1:
+        middle = (fits + breaks) // 2
+        try:
+            pa.array(values[:middle], from_pandas=True)
+            fits = middle
+        except _BROKEN:
+            breaks = middle
+    return breaks - 1, values[breaks - 1]

@@ -1,0 +1,55 @@
+"""Scores rows that hold what was logged."""
+
+from typing import Any
+
+import numpy as np
+
+from wukong_tf.errors import DataError
+from wukong_tf.features import of_requests
+from wukong_tf.rows import columns, frames
+from wukong_tf.rows.checks import check_type, checks_of
+
+CHUNK_ROWS = 2**18  # rows whose ids are held at once
+
+
+def predict_rows(
+    model: Any, rows: Any, batch_size: int = 4096
+) -> dict[str, np.ndarray]:
+    """Returns the probabilities of each task; see `ClickModel.predict_rows`.
+
+    Args:
+        model: a ClickModel.
+        rows: as `frames.table_of` takes them.
+        batch_size: rows of one computation. Defaults to 4,096.
+
+    Raises:
+        DataError: naming row, column, rule and value.
+    """
+    if batch_size < 1:
+        raise DataError(
+            f"`batch_size` must be at least 1; received {batch_size}."
+        )
+    spec = of_requests(model.config.features)
+    rules = checks_of(spec, labels=False)
+    lists = [check.name for check in rules if check.max_size or check.size]
+    names = list(dict.fromkeys(check.name for check in rules))
+    table = frames.table_of(rows, names, lists)
+    for check in rules:
+        check_type(frames.WHERE, table.schema, check)
+    parts: dict[str, list[np.ndarray]] = {
+        task.name: [np.empty(0, np.float32)] for task in spec.tasks
+    }
+    for first in range(0, table.num_rows, CHUNK_ROWS):
+        inputs = columns.read_table(
+            frames.WHERE, first, table.slice(first, CHUNK_ROWS), spec, rules
+        )
+        logits = model.predict(inputs, batch_size=batch_size, verbose=0)
+        for task, logit in model.served_logits(logits).items():
+            parts[task].append(probabilities(np.asarray(logit)[:, 0]))
+    return {task: np.concatenate(each) for task, each in parts.items()}
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of logits, float32, without overflow."""
+    e = np.exp(-np.abs(logits.astype(np.float64)))
+    return np.where(logits >= 0, 1 / (1 + e), e / (1 + e)).astype(np.float32)
