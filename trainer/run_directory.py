@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 
 from trainer import checkpoints
 from trainer.data import held_out
+from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
+from trainer.preparation import requests
 from trainer.run_config import FREE_ON_RESUME
-from wukong_tf import files, runs
+from wukong_tf import encodings, files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import RunError
 
@@ -98,8 +100,12 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
     if os.path.exists(path):
         old = runs.read_config(run_dir)
         different = list(_differences(old, content, ""))
-        if runs.read_features(run_dir) != features:
-            different.append(runs.FEATURES)
+        before = runs.read_features(run_dir)
+        if before != features:
+            old_name, name = map(encodings.name_of_spec, (before, features))
+            different.append(
+                f"{runs.FEATURES} (was of preparation {old_name}, is of {name})"
+            )
         if different:
             raise RunError(
                 f"--run_dir={run_dir} belongs to a run of another "
@@ -119,6 +125,30 @@ def _differences(old, new, prefix):
             yield from _differences(before, now, f"{key}.")
         elif before != now:
             yield f"{prefix}{key} was {before}, is {now}"
+
+
+def write_preparation(
+    run_dir: str, folder: str, features: FeatureSpec, source: Source
+):
+    """Notes what the data were prepared with, to read raw files alike.
+
+    Args:
+        run_dir: the run directory.
+        folder: that of the data's features.json.
+        features: the features.
+        source: the train rows. Of files that do not note how their ids were
+            made, raw files could not be told apart, so nothing is copied.
+    """
+    if not isinstance(source, ParquetSource) or not source.prepared:
+        return
+    requests.note(folder, run_dir)
+    files.write_json(
+        os.path.join(run_dir, runs.PREPARATION),
+        {
+            "preparation": encodings.name_of_spec(features),
+            "data": os.path.abspath(folder),
+        },
+    )
 
 
 def write_held_out(run_dir: str, split: str, source: Source):

@@ -3,28 +3,34 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
 from trainer import run_config, sources, start_checks
 from trainer.console import log, only_chief_logs
-from trainer.data.held_out import open_files
+from trainer.data.file_source import FileSource
+from trainer.data.paths import expand
+from trainer.data.scored_files import open_to_score
 from trainer.distribution import lost
-from trainer.distribution.strategies import set_up
+from trainer.distribution.strategies import Distribution, set_up
 from trainer.evaluation import Evaluator
 from trainer.placement import devices_from_flags, place
+from trainer.preparation.requests import Preparation
 from trainer.results import evaluate_splits
-from wukong_tf import files, runs
+from wukong_tf import encodings, files, runs
 from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.names import output_names
+from wukong_tf.rows.bad_values import Count
+from wukong_tf.rows.scoring import probabilities
 from wukong_tf.scaling import cost
 
 
-def _evaluator(values: flags.FlagValues) -> Evaluator:
-    """An evaluator of the checkpoint that the flags name."""
+def _distribution(values: flags.FlagValues) -> Distribution:
+    """Where to compute; asked for before TensorFlow computes anything."""
     if not os.path.isdir(values.run_dir):
         raise ConfigError(f"--run_dir={values.run_dir}: there is no such run.")
     training = runs.read_config(values.run_dir)["training"]
@@ -32,6 +38,14 @@ def _evaluator(values: flags.FlagValues) -> Evaluator:
         values, seed=training["seed"], deterministic=values.deterministic
     )
     only_chief_logs(distribution.workers.is_chief)
+    return distribution
+
+
+def _evaluator(
+    values: flags.FlagValues, distribution: Distribution
+) -> Evaluator:
+    """An evaluator of the checkpoint that the flags name."""
+    training = runs.read_config(values.run_dir)["training"]
     config = runs.read_model_config(values.run_dir)
     start_checks.check_packages(config.model, values.lookup, reports=False)
     dtype = run_config.DTYPES[training["precision"]]
@@ -73,15 +87,17 @@ def run_evaluation(values: flags.FlagValues):
     features = sources.open_features(values)
     own = runs.read_features(values.run_dir)
     if run_config.columns_of(features) != run_config.columns_of(own):
+        theirs, ours = map(encodings.name_of_spec, (features, own))
         raise ConfigError(
-            f"the feature spec of the data is not that of --run_dir="
-            f"{values.run_dir}; a run can be evaluated only on its features."
+            f"the feature spec of the data (preparation {theirs}) is not that "
+            f"of --run_dir={values.run_dir} (preparation {ours}); a run can "
+            "be evaluated only on its features."
         )
     splits = sources.open_sources(values, features)
     splits.pop("train", None)
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
-    evaluator = _evaluator(values)
+    evaluator = _evaluator(values, _distribution(values))
     with lost.named(evaluator.workers):
         results, _ = evaluate_splits(evaluator, splits)
     if not evaluator.workers.is_chief:
@@ -96,54 +112,74 @@ def run_evaluation(values: flags.FlagValues):
 
 def run_prediction(values: flags.FlagValues):
     """`--mode=predict`: scores files, row by row, into one Parquet file."""
+    distribution = _distribution(values)
     spec = runs.read_features(values.run_dir)
-    source = open_files(
-        values.predict_files,
-        spec,
-        labels=False,
-        bad=sources.bad_values(values),
+    preparation = Preparation.read(values.run_dir)
+    bad = sources.bad_values(values)
+    folder = _folder(values.output)
+    with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
+        found: list[FileSource] = []
+        for number, path in enumerate(expand(values.predict_files)):
+            own = os.path.join(scratch, str(number))
+            os.mkdir(own)
+            file = open_to_score(path, spec, preparation, own, bad=bad)
+            if file.source is not None:
+                found.append(file.source)
+        evaluator = _evaluator(values, distribution)
+        with lost.named(evaluator.workers):
+            if evaluator.workers.is_chief:
+                _write_scores(values, spec, found, evaluator)
+            else:
+                for source in found:
+                    for _ in evaluator.score(source):
+                        pass  # The chief writes what all of them score.
+    if isinstance(bad, Count):
+        for name, count in bad.counts.items():
+            log(
+                f"column {name!r}: {count:,} bad values were read as missing; "
+                f"the first: {bad.first[name]}"
+            )
+
+
+def _write_scores(values, spec, found, evaluator):
+    """Scores sources into --output."""
+    names = output_names(task.name for task in spec.tasks)
+    schema = pa.schema(
+        [(name, pa.float32()) for pair in names.values() for name in pair]
     )
-    evaluator = _evaluator(values)
-    with lost.named(evaluator.workers):
-        if evaluator.workers.is_chief:
-            _write_scores(values, spec, source, evaluator)
-        else:
-            for _ in evaluator.score(source):
-                pass  # The chief writes what all of them score.
-
-
-def _write_scores(values, spec, source, evaluator):
-    """Scores a source into --output."""
-    names = [
-        f"{task.name}_{what}"
-        for task in spec.tasks
-        for what in ("logit", "probability")
-    ]
-    schema = pa.schema([(name, pa.float32()) for name in names])
     rows = 0
     with (
         _written(values.output) as beside,
         pq.ParquetWriter(beside, schema) as writer,
     ):
-        for logits in evaluator.score(source):
-            columns = {}
-            for task, logit in logits.items():
-                columns[f"{task}_logit"] = logit
-                columns[f"{task}_probability"] = _sigmoid(logit)
-            writer.write_table(pa.table(columns, schema))
-            rows += len(columns[names[0]])
+        for source in found:
+            for logits in evaluator.score(source):
+                columns = {}
+                for task, logit in logits.items():
+                    probability, name = names[task]
+                    columns[probability] = probabilities(logit)
+                    columns[name] = logit
+                writer.write_table(pa.table(columns, schema))
+                rows += len(logit)
     log(f"wrote {rows:,} scores to {values.output}")
-    for found in start_checks.bad_values({"predict": source}).values():
-        for name, count in found["columns"].items():
-            log(
-                f"column {name!r}: {count:,} bad values were read as missing; "
-                f"the first: {found['first'][name]}"
-            )
+
+
+def _folder(output: str) -> str:
+    """The directory of --output, made if it is missing."""
+    folder = os.path.dirname(os.path.abspath(output))
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"--output={output} cannot be written: {error}."
+        ) from error
+    return folder
 
 
 @contextlib.contextmanager
 def _written(output: str) -> Iterator[str]:
     """A path beside --output, which becomes it once the block has ended."""
+    _folder(output)
     try:
         with files.atomic_path(output) as temporary:
             yield temporary
@@ -151,9 +187,3 @@ def _written(output: str) -> Iterator[str]:
         raise DataError(
             f"--output={output} cannot be written: {error}."
         ) from error
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float32, without overflow."""
-    e = np.exp(-np.abs(logits.astype(np.float64)))
-    return np.where(logits >= 0, 1 / (1 + e), e / (1 + e)).astype(np.float32)

@@ -1,5 +1,7 @@
 """Opens the splits that the flags name."""
 
+import os
+
 from absl import flags
 
 from trainer.data.held_out import open_files
@@ -23,6 +25,15 @@ def open_features(values: flags.FlagValues) -> FeatureSpec:
     else:
         features = features_from_flags(values)
     return with_overrides(values, features)
+
+
+def features_folder(values: flags.FlagValues) -> str | None:
+    """The directory of the data's features.json, if they are files."""
+    if values.synthetic:
+        return None
+    if values.features:
+        return os.path.dirname(values.features) or "."
+    return str(values.data_dir)
 
 
 def rows_of_train(

@@ -81,6 +81,11 @@ def _train(values, training, distribution, began):
         if workers.is_chief:
             directory = held.enter_context(run_directory.locked(values.run_dir))
             run_directory.claim(values.run_dir, content, features)
+            folder = sources.features_folder(values)
+            if folder is not None:
+                run_directory.write_preparation(
+                    values.run_dir, folder, features, splits["train"]
+                )
             held_out = next(
                 split for split in ("test", "valid", "train") if split in splits
             )

@@ -69,6 +69,11 @@ def name_of(encodings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def name_of_spec(spec: FeatureSpec) -> str:
+    """Returns the short name of the preparation that made a spec."""
+    return name_of(of_spec(spec))
+
+
 def metadata(encodings: Encodings) -> dict[bytes, bytes]:
     """Returns the metadata of a file whose ids were made so."""
     return {METADATA: json.dumps(encodings, sort_keys=True).encode()}
@@ -112,9 +117,10 @@ def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
         raise DataError(
             f"{where}: was prepared otherwise: its ids are those of the "
             f"preparation {name_of(theirs)}, the model's those of "
-            f"{name_of(of_spec(spec))}; of other meaning are the columns "
-            f"{', '.join(wrong)}. Give the raw rows, or encode them with the "
-            "vocabularies of the model's preparation."
+            f"{name_of_spec(spec)}; of other meaning are the columns "
+            f"{', '.join(wrong)}. Score the raw rows, or encode them by "
+            "trainer.prepare --vocabularies=DIR, of the model's run or "
+            "preparation."
         )
 
 

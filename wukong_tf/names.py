@@ -16,6 +16,7 @@ _ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _HASHED_ARGUMENT = re.compile(r".*_[0-9a-f]{16}")
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 _DIGEST = re.compile(r">[0-9a-f]{16}")
+OUTPUTS = ("probability", "logit")
 _OF_FUNCTIONS = ("self", "raw_columns")
 _STEM = 32  # characters of a name that a file or an argument shows
 
@@ -70,6 +71,20 @@ def argument(name: str) -> str:
             return name
     stem = re.sub("[^a-z0-9]+", "_", name.lower())[:_STEM].strip("_")
     return f"input_{stem}_{_digest(name)}"
+
+
+def output_names(tasks: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Returns the names of each task's probability and logit among scores.
+
+    "probability" and "logit", with "TASK_" before both if there are several
+    tasks.
+    """
+    names = list(tasks)
+    if len(names) == 1:
+        return {names[0]: OUTPUTS}
+    return {
+        task: (f"{task}_{OUTPUTS[0]}", f"{task}_{OUTPUTS[1]}") for task in names
+    }
 
 
 def listed(names: Iterable[str]) -> dict[str, str]:

@@ -210,7 +210,7 @@ def test_scoring_says_what_was_bad(folder, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "column 'item': 2 bad values were read as missing" in said
     scores = pq.read_table(tmp_path / "scores.parquet")
-    assert np.isfinite(scores["click_probability"].to_numpy()).all()
+    assert np.isfinite(scores["probability"].to_numpy()).all()
     out = {"mode": "eval", "run_dir": run_dir, "valid_files": bad}
     out |= {"test_files": bad, "train_files": bad, "output": tmp_path / "m"}
     assert run(*arguments(**{**options, **out})) == 0

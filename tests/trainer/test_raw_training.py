@@ -76,7 +76,7 @@ def predicted(finished, path, tmp_path):
         "output": output,
     }
     assert run(*arguments(**options)) == 0
-    return pq.read_table(output)["click_logit"].to_numpy()
+    return pq.read_table(output)["logit"].to_numpy()
 
 
 def requests(rows):

@@ -345,10 +345,10 @@ def test_predict_scores_rows_in_order_without_labels(finished, tmp_path):
         small_models.float64(inputs),
         small_models.float64(weights),
     )[:, 0]
-    for found in (logits, table["click_logit"].to_numpy()):
+    for found in (logits, table["logit"].to_numpy()):
         np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        table["click_probability"].to_numpy(),
+        table["probability"].to_numpy(),
         1 / (1 + np.exp(-logits.astype(np.float64))),
         atol=1e-6,
     )

@@ -16,8 +16,12 @@ class ParquetSource(FileSource):
     """The rows of Parquet files; a block is a row group.
 
     Args and errors are those of `FileSource`.
+
+    Attributes:
+        prepared: whether every file notes how its ids were made.
     """
 
+    prepared = True
     part = "row group"
 
     def open(self, path) -> Iterator[Block]:
@@ -31,6 +35,8 @@ class ParquetSource(FileSource):
                 f"{prepare_hint(path)}"
             ) from error
         encodings.check(path, schema.metadata, self.spec)
+        if encodings.read(schema.metadata) is None:
+            self.prepared = False
         for check in self.checks:
             check_type(path, schema, check)
         self._metadata[path] = metadata

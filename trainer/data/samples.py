@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from wukong_tf import encodings
 from wukong_tf.categorical_feature import (
     MISSING_ID,
     PADDING_ID,
@@ -17,7 +18,8 @@ def request_table(
 ) -> pa.Table:
     """The rows of a batch with raw values where requests hold them.
 
-    A bag is a list without padding, and a number that is missing a null.
+    A bag is a list without padding, and a number that is missing a null. The
+    table's metadata notes that no column was encoded.
 
     Args:
         spec: the columns.
@@ -49,7 +51,8 @@ def request_table(
             columns[name] = pa.array(
                 list(values) if values.ndim > 1 else values
             )
-    return pa.table({name: columns[name] for name in batch})
+    table = pa.table({name: columns[name] for name in batch})
+    return table.replace_schema_metadata(encodings.metadata({}))
 
 
 def _there(batch, feature):

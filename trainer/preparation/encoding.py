@@ -204,10 +204,10 @@ def encode(
                     values.texts(shard, table, column), column
                 )
                 words = vocabularies.get(column.table_name)
-                ids = _ids(column, texts, words, oov_buckets)
-                columns[column.name] = ids
+                found = ids(column, texts, words, oov_buckets)
+                columns[column.name] = found
                 tally = tallies.setdefault(column.name, collections.Counter())
-                tally.update(_tally(ids, words, oov_buckets, cut))
+                tally.update(_tally(found, words, oov_buckets, cut))
         encoded = pa.table(columns).select(schema.names).cast(schema)
         splits = splitter.of_shard(shard.number, labels, seen)
         seen = with_labels(seen, labels)
@@ -237,13 +237,26 @@ def with_labels(seen: tuple[int, int], labels: np.ndarray) -> tuple[int, int]:
     return seen[0] + len(labels) - ones, seen[1] + ones
 
 
-def _ids(column: Column, texts, words, oov_buckets):
+def ids(
+    column: Column,
+    texts: pa.Array,
+    words: pa.Array | None,
+    oov_buckets: int,
+) -> pa.Array:
+    """Returns the ids of a categorical column, int32 [N] or lists of them.
+
+    Args:
+        column: says whether it is a bag, and its buckets if it is hashed.
+        texts: as `values.texts` gives them.
+        words: the vocabulary; None for a column that is hashed.
+        oov_buckets: ids for values out of vocabulary.
+    """
     if column.is_bag:
         flat = _ids_of(texts.flatten(), words, column.buckets, oov_buckets)
         return pa.ListArray.from_arrays(texts.offsets, flat)
-    ids = _ids_of(texts, words, column.buckets, oov_buckets)
+    found = _ids_of(texts, words, column.buckets, oov_buckets)
     return pc.if_else(
-        pc.equal(texts, ""), pa.scalar(MISSING_ID, pa.int32()), ids
+        pc.equal(texts, ""), pa.scalar(MISSING_ID, pa.int32()), found
     )
 
 

@@ -151,6 +151,12 @@ def _any_names(dataset, path):
     ]
 
 
+def is_parquet(path: str) -> bool:
+    """Returns whether a file begins as Parquet files do."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def _input_file(dataset, path, split):
     layout = None
     if dataset == "csv":

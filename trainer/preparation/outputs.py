@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from trainer.preparation import job
+from trainer.preparation import job, requests
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from trainer.preparation.splitting import SPLITS
@@ -54,9 +54,12 @@ def publish(
     }
     for name, text in (
         ("features.json", earlier.text if earlier else spec.to_json()),
-        ("recipe.json", made.recipe.to_json()),
+        (requests.RECIPE, made.recipe.to_json()),
+        (requests.LAYOUT, requests.layout_text(made.files)),
         (MANIFEST, json.dumps(manifest, indent=2) + "\n"),
     ):
+        if text is None:
+            continue
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
     os.rename(folder, output)

@@ -1,0 +1,145 @@
+"""Opens files to be scored, in whatever form their rows are."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.data.file_source import FileSource, one_line
+from trainer.data.held_out import RECORD_NAMES
+from trainer.data.parquet import ParquetSource
+from trainer.data.tfrecord import TFRecordSource
+from trainer.preparation import requests
+from trainer.preparation.requests import Preparation
+from wukong_tf import encodings
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+from wukong_tf.features import of_requests
+from wukong_tf.rows.bad_values import REFUSE, BadValues
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredFile:
+    """A file to be scored.
+
+    Args:
+        path: the file.
+        source: its rows; None if it has none.
+        parquet: the file itself, or the Parquet file that was made of it.
+        prefix: begins the names of its own columns in `parquet`.
+    """
+
+    path: str
+    source: FileSource | None
+    parquet: str
+    prefix: str = ""
+
+    @property
+    def holds_requests(self) -> bool:
+        """Whether its rows are what requests hold, raw values for ids."""
+        return self.source is not None and not any(
+            feature.encoded for feature in self.source.spec.categorical
+        )
+
+
+def open_to_score(
+    path: str,
+    spec: FeatureSpec,
+    preparation: Preparation | None,
+    folder: str,
+    *,
+    keep: Sequence[str] = (),
+    bad: BadValues = REFUSE,
+) -> ScoredFile:
+    """Opens a file: of ids, of rows as requests hold them, or of a raw log.
+
+    A raw log is text, or a Parquet file with the columns that the model's
+    preparation read and without its note of how ids were made.
+
+    Args:
+        path: the file.
+        spec: the model's features.
+        preparation: what its data were made with; None if that is not known.
+        folder: an empty directory, for Parquet that is made of a raw log.
+        keep: columns of the file that are passed on. Defaults to (), none.
+        bad: says what to do with values that break rules. Defaults to an
+            error. In a raw log it always is one.
+
+    Raises:
+        DataError: the file cannot be read, does not fit the features, or
+            holds ids of another preparation.
+    """
+    if path.lower().endswith(RECORD_NAMES):
+        if not os.path.getsize(path):
+            return ScoredFile(path, None, path)
+        records = TFRecordSource([path], spec, labels=False, bad=bad)
+        return ScoredFile(path, records, path)
+    schema, rows = _parquet(path)
+    if rows == 0:
+        return ScoredFile(path, None, path)
+    if schema is None or _is_log(schema, spec, preparation):
+        return _open_log(path, spec, preparation, folder, keep)
+    if _holds_requests(schema, spec):
+        spec = of_requests(spec)
+    source = ParquetSource([path], spec, labels=False, bad=bad)
+    return ScoredFile(path, source, path)
+
+
+def _parquet(path) -> tuple[pa.Schema | None, int | None]:
+    """Schema and rows of a Parquet file; (None, None) of other files."""
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    if not begins:
+        return None, 0
+    if begins != b"PAR1":
+        return None, None
+    try:
+        with pq.ParquetFile(path) as opened:
+            return opened.schema_arrow, opened.metadata.num_rows
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as Parquet: {one_line(error)}"
+        ) from error
+
+
+def _is_log(schema, spec, preparation):
+    """Whether a Parquet file is what the preparation read, not what it made."""
+    if preparation is None or encodings.read(schema.metadata) is not None:
+        return False
+    sources = set(preparation.of_model("the run", spec).sources)
+    return sources <= set(schema.names) or not (
+        set(spec.feature_names) <= set(schema.names)
+    )
+
+
+def _holds_requests(schema, spec):
+    """Whether rows are as in requests: noted so, or by their types."""
+    note = encodings.read(schema.metadata)
+    if note is not None:
+        return not note
+    for feature in spec.categorical:
+        if feature.encoded and feature.name in schema.names:
+            kind = schema.field(feature.name).type
+            if feature.pooling and hasattr(kind, "value_type"):
+                kind = kind.value_type
+            if not pa.types.is_integer(kind):
+                return True
+    return False
+
+
+def _open_log(path, spec, preparation, folder, keep):
+    if preparation is None:
+        raise DataError(
+            f"{path}: is no Parquet file, and what it holds is not known: the "
+            "model's data came without a recipe.json, as trainer.prepare "
+            "writes it. Give rows as Parquet, of ids or as requests hold them."
+        )
+    made = os.path.join(folder, "rows.parquet")
+    wanted = preparation.of_model(path, spec)
+    rows = requests.write_rows(path, made, wanted, spec, keep)
+    source = None
+    if rows:
+        source = ParquetSource([made], of_requests(spec), labels=False)
+    return ScoredFile(path, source, made, requests.KEPT)

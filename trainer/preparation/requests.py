@@ -1,0 +1,302 @@
+"""Raw files as rows that requests hold, for a model that is trained.
+
+The recipe of the model's preparation says what is made of a file's columns:
+texts, lists, numbers and vectors as a client would send them, and ids where
+a rule changed the raw value, as a client would have to make them.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainer.preparation import (
+    encoding,
+    inputs,
+    shards,
+    text_files,
+    types,
+    values,
+)
+from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.records import Layout
+from trainer.preparation.shards import InputFile, Shard
+from wukong_tf import plain
+from wukong_tf.categorical_feature import OOV_ID
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import DataError
+
+RECIPE = "recipe.json"
+LAYOUT = "layout.json"
+KEPT = "kept:"  # begins the names of columns that are passed on
+_INTEGER = "^(0|-?[1-9][0-9]*)?$"
+_SHARD_BYTES = 2**26
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What a model's data were made with.
+
+    Args:
+        recipe: what was made of the rows.
+        layout: of text files, if the preparation read such.
+    """
+
+    recipe: Recipe
+    layout: Layout | None = None
+
+    @classmethod
+    def read(cls, folder: str) -> "Preparation | None":
+        """Returns the preparation noted in a run or version, if one is.
+
+        Raises:
+            ConfigError: a file of it breaks a rule.
+        """
+        texts = []
+        for name in (RECIPE, LAYOUT):
+            path = os.path.join(folder, name)
+            try:
+                with open(path, encoding="utf-8") as file:
+                    texts.append(file.read())
+            except FileNotFoundError:
+                texts.append("")
+        recipe, layout = texts
+        if not recipe:
+            return None
+        path = os.path.join(folder, LAYOUT)
+        return cls(
+            Recipe.from_json(recipe, os.path.join(folder, RECIPE)),
+            plain.from_dict(Layout, plain.parse_json(layout, path), path)
+            if layout
+            else None,
+        )
+
+    def of_model(self, where: str, spec: FeatureSpec) -> "Preparation":
+        """Returns what makes the features of `spec` alone.
+
+        Args:
+            where: names the preparation in errors.
+            spec: the model's features.
+
+        Raises:
+            DataError: the recipe does not say how a feature is made.
+        """
+        known = {column.name: column for column in self.recipe.columns}
+        bags = {f.name: f.max_ids for f in spec.categorical}
+        names = [*bags, *(f.name for f in spec.numeric)]
+        names += [f.name for f in spec.vector]
+        columns = []
+        for name in names:
+            column = known.get(name)
+            if column is None or column.key is not None:
+                reason = "is not made by its recipe.json"
+                if column is not None:
+                    reason = "comes from a file of vectors"
+                raise DataError(
+                    f"{where}: feature {name!r} {reason}, so raw files "
+                    "cannot be scored; give files that trainer.prepare "
+                    "--vocabularies made."
+                )
+            if name in bags:
+                column = dataclasses.replace(column, longest=bags[name])
+            columns.append(column)
+        recipe = dataclasses.replace(
+            self.recipe, columns=tuple(columns), group=None
+        )
+        return dataclasses.replace(self, recipe=recipe)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Columns of the files that features are made of, each once."""
+        names = [column.column for column in self.recipe.columns]
+        return tuple(dict.fromkeys(names))
+
+
+def write_rows(
+    path: str,
+    target: str,
+    preparation: Preparation,
+    spec: FeatureSpec,
+    keep: Sequence[str] = (),
+) -> int:
+    """Writes the rows of a raw file as Parquet, as requests hold them.
+
+    Args:
+        path: the raw file, text or Parquet.
+        target: the Parquet file to write.
+        preparation: as `of_model` gives it.
+        spec: the model's features.
+        keep: columns of the raw file that are passed on, their names
+            prefixed by `KEPT`. Defaults to (), none.
+
+    Returns:
+        The number of rows, those of the file in its order; no file is
+        written where there are none.
+
+    Raises:
+        DataError: the file cannot be read, or a value breaks its column's
+            rule; the message names line, or row, column, rule and value.
+    """
+    columns = list(dict.fromkeys((*preparation.sources, *keep)))
+    rows = 0
+    try:
+        file = input_file(path, preparation)
+    except text_files.ERRORS as error:
+        raise DataError(f"{path}: {error}.") from error
+    if not shards.has_rows(file):
+        return rows
+    types.check([file], preparation.recipe)
+    planned = shards.plan([file], _SHARD_BYTES)
+    writer: pq.ParquetWriter | None = None
+    try:
+        for shard in planned:
+            for raw in shards.read(shard, columns):
+                table = _request_rows(shard, raw, preparation.recipe, spec)
+                for name in keep:
+                    table = table.append_column(KEPT + name, raw[name])
+                if writer is None:
+                    writer = pq.ParquetWriter(target, table.schema)
+                writer.write_table(table.cast(writer.schema))
+                rows += table.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def input_file(path: str, preparation: Preparation) -> InputFile:
+    """Returns a raw file with its layout.
+
+    That of the preparation where it fits the file; otherwise its first line
+    names the columns, and its lines show what divides them.
+    """
+    if inputs.is_parquet(path):
+        return InputFile(path, "test", None)
+    layout = preparation.layout or Layout()
+    if layout.names is not None:
+        found = _without_header(path, layout, preparation.recipe)
+        if found is not None:
+            return InputFile(path, "test", found)
+        layout = dataclasses.replace(layout, names=None)
+    with contextlib.suppress(DataError):
+        names, _ = text_files.header(path, layout)
+        if set(preparation.sources) <= set(names):
+            return InputFile(path, "test", layout)
+    used = text_files.detect_delimiter(path, layout.delimiter)
+    return InputFile(path, "test", Layout(used))
+
+
+def _without_header(path, layout, recipe):
+    """The layout of a file whose first line is a row, or None."""
+    with text_files.opened(path) as stream:
+        line = stream.readline().decode("utf-8-sig", "replace")
+    fields = line.rstrip("\r\n").split(layout.delimiter)
+    names = layout.names
+    if len(fields) == len(names) - 1:  # a log without labels
+        names = tuple(name for name in names if name != recipe.label)
+    if len(fields) != len(names) or set(fields) & set(names):
+        return None
+    return dataclasses.replace(layout, names=names)
+
+
+def _request_rows(shard, raw, recipe, spec) -> pa.Table:
+    """Some rows of a shard, by the names of features."""
+    features = {f.name: f for f in (*spec.categorical, *spec.numeric)}
+    found = {}
+    for column in recipe.columns:
+        if column.kind == "vector":
+            vectors = values.vectors(shard, raw, column)
+            found[column.name] = pa.FixedSizeListArray.from_arrays(
+                pa.array(vectors.reshape(-1)), column.size
+            )
+        elif column.kind == "numeric":
+            found[column.name] = _numbers(
+                shard, raw, column, features[column.name]
+            )
+        else:
+            found[column.name] = _categories(
+                shard, raw, column, features[column.name], spec
+            )
+    return pa.table(found)
+
+
+def _numbers(shard, raw, column, feature):
+    numbers = values.numbers(shard, raw, column)
+    gaps = np.isnan(numbers)
+    if feature.missing is None and gaps.any():
+        row = int(np.argmax(gaps))
+        value = raw[column.column][row].as_py()
+        shards.refuse(shard, raw, row, column.column, "a number", value)
+    return pa.array(numbers.astype(np.float32), mask=gaps)
+
+
+def _categories(shard, raw, column: Column, feature, spec):
+    texts = values.texts(shard, raw, column)
+    if feature.raw is None:
+        words = spec.vocabulary(feature.table_name)
+        if words is None:
+            buckets = feature.num_ids - OOV_ID
+            column = dataclasses.replace(column, buckets=buckets)
+        return encoding.ids(
+            column,
+            texts,
+            None if words is None else pa.array(words, pa.string()),
+            feature.oov_buckets,
+        )
+    if feature.raw == "int64":
+        _check_integers(shard, raw, column, texts)
+    return texts
+
+
+def _check_integers(shard: Shard, raw, column, texts):
+    """Refuses the first text that is no integer that int64 can hold."""
+    flat, row_of = texts, np.arange(len(texts))
+    if column.is_bag:
+        flat = texts.flatten()
+        row_of = np.repeat(row_of, pc.list_value_length(texts).to_numpy())
+    words = flat.dictionary_encode()
+    good = pc.match_substring_regex(words.dictionary, _INTEGER).to_numpy(
+        zero_copy_only=False
+    )
+    fits = [
+        whole and -(2**63) <= int(word or 0) < 2**63
+        for word, whole in zip(words.dictionary.to_pylist(), good, strict=True)
+    ]
+    if all(fits):
+        return
+    wrong = ~np.array(fits)[words.indices.to_numpy()]
+    row = int(row_of[np.argmax(wrong)])
+    value = raw[column.column][row].as_py()
+    rule = "an integer that int64 can hold, or empty"
+    shards.refuse(shard, raw, row, column.column, rule, value)
+
+
+def note(source: str, folder: str):
+    """Copies what a preparation notes of itself.
+
+    Args:
+        source: directory of a preparation, a run or a version.
+        folder: directory of a run or a version.
+    """
+    for name in (RECIPE, LAYOUT):
+        path = os.path.join(source, name)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            target = os.path.join(folder, name)
+            with open(target, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
+def layout_text(files: Sequence[InputFile]) -> str | None:
+    """Returns the layout of text files as JSON, None where there is none."""
+    layout = files[0].layout
+    if layout is None:
+        return None
+    return json.dumps(plain.to_dict(layout), indent=2) + "\n"
