@@ -262,3 +262,16 @@ def test_the_axes_of_rows_are_found_by_building():
     assert len(labels) == config.num_embeddings
     rich = small_models.CONFIG
     assert len(warm_start.row_labels(rich)) == rich.num_embeddings
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9])
+def test_a_report_names_eight_arrays_and_says_that_there_are_more(count):
+    names = [f"dense/{number}" for number in range(count)]
+    report = warm_start.Report(new=["optimizer/x", *names])
+    lines = [line for line in report.lines() if line.startswith("new: ")]
+    if not count:
+        assert lines == []
+        return
+    (line,) = lines
+    assert line.endswith("...") == (count > 8)
+    assert line.removesuffix("...") == f"new: {', '.join(names[:8])}"

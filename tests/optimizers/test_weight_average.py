@@ -70,6 +70,7 @@ def test_only_the_named_group_is_averaged():
     groups.build()
     assert groups.average is not None
     assert groups.average.variables == [dense]
+    assert not any(each.trainable for each in groups.average.averages)
     groups.apply([keras.ops.ones((4, 2)), keras.ops.array([11.0])])
     assert float(groups.average.averages[0][0]) == pytest.approx(-9.0)
 

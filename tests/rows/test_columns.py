@@ -8,11 +8,12 @@ from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
+    Task,
     VectorFeature,
 )
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import check_type, checks_of
 
 SPEC = FeatureSpec(
     (CategoricalFeature("id", 50),),
@@ -152,3 +153,39 @@ def test_a_row_is_named_by_its_number_in_the_file(first, place):
     values[place] = 50
     with pytest.raises(DataError, match=rf"row {first + place} \(from 0\)"):
         columns.read("file", first, pa.array(values), CHECKS["id"])
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "b"]])
+def test_columns_that_are_there_are_listed(names):
+    schema = pa.schema([(name, pa.int64()) for name in names])
+    with pytest.raises(DataError) as caught:
+        check_type("file", schema, CHECKS["id"])
+    there = ", ".join(names) if names else "none"
+    assert str(caught.value) == (
+        f"file: column 'id' is missing; there are {there}."
+    )
+
+
+@pytest.mark.parametrize("may_be_missing", [False, True])
+def test_the_rule_of_a_label_says_if_it_may_be_missing(may_be_missing):
+    spec = FeatureSpec(
+        SPEC.categorical, tasks=(Task(missing_labels=may_be_missing),)
+    )
+    (check,) = (c for c in checks_of(spec) if c.name == "label")
+    labels = pa.array([0, 1, 2])
+    with pytest.raises(DataError) as caught:
+        columns.read("file", 0, labels, check)
+    rule = "a label of 0 or 1" + ", or none" * may_be_missing
+    assert f"must be {rule}; " in str(caught.value)
+    labels = pa.array([0, None, 1])
+    if not may_be_missing:
+        with pytest.raises(DataError, match="row 1"):
+            columns.read("file", 0, labels, check)
+        return
+    found = columns.read("file", 0, labels, check)
+    np.testing.assert_array_equal(found, np.float32([0, np.nan, 1]))
+
+
+def test_a_long_value_is_shortened_in_an_error():
+    assert "..." not in columns._text(np.arange(16))
+    assert "..." in columns._text(np.arange(17))

@@ -230,7 +230,7 @@ class FileSource:
         if left:
             yield left
 
-    def _windows(self, epoch, lane=0) -> list[list[Piece]]:
+    def _windows(self, epoch, lane) -> list[list[Piece]]:
         """The pieces of blocks in each window of a lane, in order."""
         blocks = self._blocks
         if self._shuffle_rows and not self._in_order:

@@ -151,9 +151,20 @@ def test_a_bad_value_is_named(changes, words):
         assert word in str(error.value)
 
 
-def test_features_that_are_none_are_refused():
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"numeric": [{"nom": "x"}]},
+        {"vector": [{"name": "x"}]},
+        {"categorical": [{"vocabulary": ["a"], "raw": "string"}]},
+        {"categorical": [3]},
+        {"numeric": 3},
+        [],
+    ],
+)
+def test_features_that_are_none_are_refused(features):
     with pytest.raises(ValueError, match="features.json"):
-        Encoder({"numeric": [{"nom": "x"}]})
+        Encoder(features)
 
 
 def test_it_runs_where_nothing_else_is(tmp_path):

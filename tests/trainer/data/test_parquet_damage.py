@@ -103,3 +103,14 @@ def test_a_file_that_is_gone_by_the_time_its_rows_are_read(tmp_path):
     with pytest.raises(DataError, match="rows 0 to 63 cannot be read") as error:
         next(found.batches(32))
     assert str(path) in str(error.value)
+
+
+def test_a_file_that_is_gone_is_named_by_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    source = ParquetSource([str(path)], clicks.SPEC)
+    path.unlink()
+    with pytest.raises(DataError) as error:
+        list(source.batches(32))
+    text = str(error.value)
+    assert text.startswith(f"{path}: rows 0 to {GROUP - 1} cannot be read")

@@ -175,6 +175,8 @@ def test_a_file_changed_since_its_index_was_made(path):
     TFRecordSource([str(path)], clicks.SPEC)
     write(path, rows[:-1])
     assert "it was changed since then" in refusal(path)
+    write(path, [*rows, rows[0]])
+    assert "it was changed since then" in refusal(path)
     # As long as before, but with its records elsewhere.
     os.remove(f"{path}{INDEX}")
     write(path, [{**rows[0], "more": "x" * 99}, *rows[1:]])
