@@ -51,6 +51,21 @@ def oov_buckets_of(earlier: Earlier, values) -> int:
     return before
 
 
+def print_full(extended: Words, most: int | None):
+    """Prints the tables that take no new value, as no id is taken back.
+
+    Args:
+        extended: what `words_of` gave.
+        most: values of a table; None for no limit.
+    """
+    for table, words in extended:
+        if most is not None and len(words) >= most:
+            print(
+                f"table {table!r}: its {len(words):,} earlier values fill "
+                f"--max_vocabulary={most:,}; they stay, and none is added"
+            )
+
+
 def _problem(earlier, feature: CategoricalFeature, column: Column | None):
     """What would become of a feature's ids, or None if they are kept."""
     if column is None:

@@ -92,6 +92,7 @@ def job_of(
         recipe = raw_kinds.resolved(recipe, source.files, before.spec)
         extended = extension.words_of(before, recipe)
         oov_buckets = extension.oov_buckets_of(before, values)
+        extension.print_full(extended, values.max_vocabulary)
     else:
         recipe = raw_kinds.resolved(recipe, source.files)
     return job.Job(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.preparation.command import prepared, rows, run, words
+from wukong_tf.config import FeatureSpec
 
 COLUMNS = [
     {"name": "user"},
@@ -98,8 +99,15 @@ def test_ids_stay_and_new_values_follow(first, tmp_path):
 
 @pytest.mark.parametrize("most", [1, 5, 25, 30, 33, 500])
 def test_a_smaller_vocabulary_takes_no_id_back(most, first, tmp_path):
-    spec = second(tmp_path, first, f"--max_vocabulary={most}")
+    option = f"--max_vocabulary={most}"
+    code, said, err = second(tmp_path, first, option, code=2)
+    assert code == 0, err
+    spec = FeatureSpec.from_json(
+        (tmp_path / "out" / "features.json").read_text()
+    )
     before = words(first[1], "user")
+    full = f"table 'user': its {len(before) - 5} earlier values fill"
+    assert (full in said) == (len(before) - 5 >= most)
     left = max(0, most - (len(before) - 5))
     assert words(spec, "user") == before + new_users(first[1])[:left]
 

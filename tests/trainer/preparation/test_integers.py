@@ -67,6 +67,32 @@ def test_a_number_of_parquet_is_an_integer_to_requests(kind, tmp_path):
     assert written["columns"][0]["raw"] == "int64"
 
 
+def test_integers_are_hashed_as_requests_are(tmp_path):
+    """All of them, and those out of a vocabulary to one of three ids."""
+    draw = np.random.default_rng(1)
+    numbers = [None, -1, *draw.integers(-(10**12), 10**12, 99).tolist()]
+    half = {"label": labels(50), "user": pa.array(numbers[:50], pa.int64())}
+    source = write(tmp_path / "in", half)
+    whole = {"label": labels(101), "user": pa.array(numbers, pa.int64())}
+    write(source, whole, "valid.parquet")
+    option = recipe(
+        tmp_path,
+        {"name": "user"},
+        {"name": "hashed", "source": "user", "buckets": 13},
+    )
+    spec, _ = prepared(
+        "parquet", source, tmp_path / "out", option, "--oov_buckets=3"
+    )
+    found = rows(tmp_path / "out", "valid")
+    missing = spec.categorical[0].missing_value
+    asked = np.array([missing if n is None else n for n in numbers])
+    assert set(found["user"][50:]) == {2, 3, 4}
+    for feature in spec.categorical:
+        assert feature.raw == "int64"
+        ids = Lookups(spec).ids(feature, asked).numpy()
+        assert ids.tolist() == found[feature.name]
+
+
 def test_every_integer_is_a_value_of_its_own(tmp_path):
     """The ends of 64 bits, 0 and -1 too; only the least one is missing."""
     numbers = [-1, 0, 1, -(2**63) + 1, 2**63 - 1, 2**53 + 1, 2**53, -(2**63)]
