@@ -1,0 +1,187 @@
+"""Writes raw logs as the files that users have, in any number of parts."""
+
+import contextlib
+import csv
+import dataclasses
+import functools
+import gzip
+import random
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import strategies as st
+
+from tests.properties.logs import Log
+from tests.trainer.preparation import command
+from trainer.preparation import shards, work
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the rows of a log lie in files, and how these are read.
+
+    Args:
+        seed: of where files end and in which order their columns stand.
+        parts: files of each split, at most.
+        delimiter: of text files, which a name's ending says.
+        compressed: whether text files are.
+        line_end: of text files.
+        quote_all: whether every field of a text file is quoted.
+        group_rows: rows of a row group of Parquet.
+        shard_bytes: of a shard, about.
+        chunk_rows: rows that are counted or encoded at once.
+        processes: whether tasks run in other processes.
+    """
+
+    seed: int
+    parts: int
+    delimiter: str
+    compressed: bool
+    line_end: str
+    quote_all: bool
+    group_rows: int
+    shard_bytes: int
+    chunk_rows: int
+    processes: bool
+
+
+def layouts() -> st.SearchStrategy[Layout]:
+    """Any layout."""
+    return st.builds(
+        Layout,
+        seed=st.integers(0, 2**32),
+        parts=st.integers(1, 4),
+        delimiter=st.sampled_from(",\t"),
+        compressed=st.booleans(),
+        line_end=st.sampled_from(["\n", "\r\n"]),
+        quote_all=st.booleans(),
+        group_rows=st.integers(1, 50),
+        shard_bytes=st.sampled_from([1, 100, 10**6]),
+        chunk_rows=st.sampled_from([1, 5, 2**18]),
+        processes=st.booleans(),
+    )
+
+
+def write(log: Log, layout: Layout, folder: Path):
+    """Writes the files of a log into a folder, which is made."""
+    folder.mkdir()
+    generator = random.Random(layout.seed)
+    for split, rows in log.splits.items():
+        cuts = [generator.randint(0, len(rows)) for _ in range(layout.parts - 1)]
+        # Each part has rows.
+        edges = sorted({0, len(rows), *cuts})
+        for number, (start, stop) in enumerate(
+            zip(edges, edges[1:], strict=False)
+        ):
+            fields = list(log.fields)
+            generator.shuffle(fields)
+            path = folder / f"{split}-{number}"
+            if log.parquet:
+                _write_parquet(path, fields, rows[start:stop], layout)
+            else:
+                _write_text(path, fields, rows[start:stop], layout)
+
+
+def _write_parquet(path, fields, rows, layout):
+    columns = {
+        field.name: _array(field, [row[field.name] for row in rows])
+        for field in fields
+    }
+    pq.write_table(
+        pa.table(columns),
+        path.with_suffix(".parquet"),
+        row_group_size=layout.group_rows,
+    )
+
+
+def _array(field, values):
+    kinds = {
+        "integer": pa.int64(),
+        "real": pa.float64(),
+        "texts": pa.list_(pa.string()),
+        "integers": pa.list_(pa.int64()),
+        "reals": pa.list_(pa.float64()),
+    }
+    if field.separator is not None:
+        return pa.array([_joined(field, value) for value in values], pa.string())
+    return pa.array(values, kinds.get(field.kind, pa.string()))
+
+
+def _joined(field, value):
+    if value is None:
+        return None
+    return field.separator.join(_text(each) for each in value)
+
+
+def _text(value):
+    """A value as a field of a text file."""
+    return "" if value is None else str(value)
+
+
+def _write_text(path, fields, rows, layout):
+    ending = ".tsv" if layout.delimiter == "\t" else ".csv"
+    opened = functools.partial(open, f"{path}{ending}")
+    if layout.compressed:
+        opened = functools.partial(gzip.open, f"{path}{ending}.gz")
+    with opened(mode="wt", encoding="utf-8", newline="") as file:
+        writer = csv.writer(
+            file,
+            delimiter=layout.delimiter,
+            lineterminator=layout.line_end,
+            quoting=csv.QUOTE_ALL if layout.quote_all else csv.QUOTE_MINIMAL,
+        )
+        writer.writerow([field.name for field in fields])
+        for row in rows:
+            writer.writerow(
+                [
+                    _text(row[field.name])
+                    if field.separator is None
+                    else _text(_joined(field, row[field.name]))
+                    for field in fields
+                ]
+            )
+
+
+class Pool:
+    """Runs tasks in processes that stay, as the command's own would.
+
+    Args:
+        executor: of the processes.
+    """
+
+    def __init__(self, executor):
+        self._executor = executor
+
+    def __call__(self, what, task, job, items):
+        """Runs the task for each item."""
+        waiting = [self._executor.submit(task, job, item) for item in items]
+        for each in waiting:
+            each.result()
+
+
+def prepare(log: Log, layout: Layout, folder: Path, executor):
+    """Returns (exit code, errors) of the command over a log's files."""
+    write(log, layout, folder / "in")
+    recipe = folder / "recipe.json"
+    recipe.write_text(log.recipe.to_json(), encoding="utf-8")
+    plan = shards.plan
+    with contextlib.ExitStack() as stack:
+        patch = functools.partial(mock.patch.object)
+        stack.enter_context(
+            patch(shards, "plan", lambda f, _: plan(f, layout.shard_bytes))
+        )
+        stack.enter_context(patch(shards, "CHUNK_ROWS", layout.chunk_rows))
+        if layout.processes:
+            stack.enter_context(
+                patch(work, "runner", lambda values: Pool(executor))
+            )
+        code, _, errors = command.run(
+            "parquet" if log.parquet else "csv",
+            folder / "in",
+            folder / "out",
+            f"--recipe={recipe}",
+            *(f"--{name}={value}" for name, value in log.options.items()),
+        )
+    return code, errors
