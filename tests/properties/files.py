@@ -69,7 +69,9 @@ def write(log: Log, layout: Layout, folder: Path):
     folder.mkdir()
     generator = random.Random(layout.seed)
     for split, rows in log.splits.items():
-        cuts = [generator.randint(0, len(rows)) for _ in range(layout.parts - 1)]
+        cuts = [
+            generator.randint(0, len(rows)) for _ in range(layout.parts - 1)
+        ]
         # Each part has rows.
         edges = sorted({0, len(rows), *cuts})
         for number, (start, stop) in enumerate(
@@ -105,7 +107,9 @@ def _array(field, values):
         "reals": pa.list_(pa.float64()),
     }
     if field.separator is not None:
-        return pa.array([_joined(field, value) for value in values], pa.string())
+        return pa.array(
+            [_joined(field, value) for value in values], pa.string()
+        )
     return pa.array(values, kinds.get(field.kind, pa.string()))
 
 

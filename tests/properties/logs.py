@@ -150,9 +150,7 @@ def logs(draw, parquet: bool | None = None) -> Log:
     """
     if parquet is None:
         parquet = draw(st.booleans())
-    named = draw(
-        st.lists(names(parquet), min_size=2, max_size=8, unique=True)
-    )
+    named = draw(st.lists(names(parquet), min_size=2, max_size=8, unique=True))
     label, *rest = named
     columns: list[Column] = []
     fields: dict[str, Field] = {}
@@ -162,7 +160,9 @@ def logs(draw, parquet: bool | None = None) -> Log:
         columns.append(column)
         fields.setdefault(field.name, field)
     columns = draw(_shared(columns))
-    single = [c.name for c in columns if c.kind == "categorical" and not c.is_bag]
+    single = [
+        c.name for c in columns if c.kind == "categorical" and not c.is_bag
+    ]
     recipe = Recipe(
         tuple(columns),
         label,
@@ -273,7 +273,9 @@ def _rows(draw, recipe, pools):
         split: [
             {
                 recipe.label: generator.choice(raw),
-                **{name: generator.choice(pool) for name, pool in pools.items()},
+                **{
+                    name: generator.choice(pool) for name, pool in pools.items()
+                },
             }
             for _ in range(count)
         ]

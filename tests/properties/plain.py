@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from export.client.encode import fingerprint64
-from tests.properties.logs import Field, Log, Row
+from tests.properties.logs import Log, Row
 from trainer.preparation.columns import Column
 
 MISSING, FIRST = 1, 2
@@ -23,7 +23,6 @@ class Expectation:
 
     def __init__(self, log: Log):
         self.log = log
-        self._fields = {field.name: field for field in log.fields}
         self._buckets = log.options.get("oov_buckets", 1)
         self._words = {
             column.table_name: self._vocabulary(column.table_name)
@@ -33,7 +32,7 @@ class Expectation:
 
     def words(self, column: Column, row: Row) -> list[str]:
         """The values of a row that are counted."""
-        field, value = self._fields[column.column], row[column.column]
+        value = row[column.column]
         values = value if column.is_bag else [value]
         texts = [_text(each) for each in values or []]
         return [_changed(column.rule, each) for each in texts if each]
@@ -122,7 +121,9 @@ def _changed(rule, text):
             power += 1
         return str(power if number > 2 else number)
     if rule in ("hour", "weekday", "weekend"):
-        day = datetime.date(2000 + int(text[:2]), int(text[2:4]), int(text[4:6]))
+        day = datetime.date(
+            2000 + int(text[:2]), int(text[2:4]), int(text[4:6])
+        )
         sunday_first = day.isoweekday() % 7
         return {
             "hour": text[6:],

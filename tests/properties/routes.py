@@ -1,0 +1,191 @@
+"""The ways of raw rows to a score: each returns logits by task."""
+
+from pathlib import Path
+from unittest import mock
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from absl import flags as absl_flags
+
+import wukong_tf
+from export import (
+    manifest,
+    naming,
+    onnx_model,
+    publish,
+    saved_model,
+    signatures,
+)
+from export.client.encode import Encoder
+from export.flags import define
+from export.parity import Report
+from export.requests import raw_columns
+from tests.export import run_directories
+from tests.export.server.running import serving
+from tests.properties.logs import Row
+from tests.trainer.cli import arguments
+from tests.trainer.cli import run as train
+from wukong_tf import runs
+from wukong_tf.config import FeatureSpec, ModelConfig
+
+Scores = dict[str, np.ndarray]
+
+
+def make_run(config: ModelConfig, seed: int, folder: Path) -> str:
+    """A run directory with one checkpoint of random weights."""
+    from trainer import checkpoints
+    from wukong_tf.weights import model_slots, read_slots
+
+    run_dir = folder / "run"
+    run_dir.mkdir()
+    model_config = config.to_dict()
+    features = model_config.pop("features")
+    run_directories.write_json(run_dir / runs.FEATURES, features)
+    run_directories.write_json(
+        run_dir / runs.CONFIG,
+        {
+            "format": runs.FORMAT,
+            "model": model_config,
+            "training": {"precision": "float32", "seed": 0, "batch_size": 8},
+            "data": {},
+        },
+    )
+    model = run_directories.random_model(config, seed=seed)
+    checkpoints.save(str(run_dir), 1, {}, read_slots(model_slots(model)))
+    return str(run_dir)
+
+
+def table(spec: FeatureSpec, rows: list[Row]) -> pa.Table:
+    """Raw rows as the files hold them that a spec is trained on."""
+    return pa.table(
+        {
+            name: pa.array([row[name] for row in rows], kind)
+            for name, kind in _types(spec).items()
+        }
+    )
+
+
+def _types(spec):
+    found: dict[str, pa.DataType] = {}
+    kinds = {"string": pa.string(), "float": pa.float32()}
+    for feature in spec.categorical:
+        kind = kinds.get(feature.raw or "", pa.int64())
+        found[feature.name] = pa.list_(kind) if feature.pooling else kind
+        if feature.weights:
+            found[feature.weights] = pa.list_(pa.float32())
+    for numeric in spec.numeric:
+        found[numeric.name] = pa.float64()
+    for vector in spec.vector:
+        found[vector.name] = pa.list_(pa.float32())
+    return found
+
+
+def predict(run_dir: str, rows: pa.Table, folder: Path) -> Scores:
+    """By `--mode=predict`."""
+    path, output = folder / "rows.parquet", folder / "scores.parquet"
+    pq.write_table(rows, path)
+    code = train(
+        *arguments(
+            mode="predict",
+            run_dir=run_dir,
+            predict_files=str(path),
+            output=str(output),
+            on_bad_value="count",
+            max_bad_fraction=1.0,
+        )
+    )
+    assert code == 0
+    spec = runs.read_features(run_dir)
+    found = pq.read_table(output)
+    return {
+        task.name: found[f"{task.name}_logit"].to_numpy() for task in spec.tasks
+    }
+
+
+def version(run_dir: str, folder: Path) -> Path:
+    """A published version, in both formats, of the default signature."""
+    model = wukong_tf.load_run(run_dir)
+    values = absl_flags.FlagValues()
+    define(values)
+    values(["export", f"--run_dir={run_dir}", f"--output={folder}/model"])
+    (folder / "words").mkdir()
+    with publish.draft(values.output, 1) as draft:
+        served = signatures.ServedModel(model, str(folder / "words"))
+        one = {signatures.SIGNATURE: served.serve}
+        # The others are wrapped around it, and take most of the time.
+        with mock.patch.object(
+            signatures.ServedModel, "functions", lambda _: one
+        ):
+            saved_model.write(served, draft.path)
+            onnx_model.write(served, draft.path)
+            content = manifest.describe(
+                served,
+                runs.find_checkpoint(run_dir),
+                Report(0, 0, (), (), (), {}, {}, {}, ()),
+                ["saved_model", "onnx"],
+                None,
+                values,
+            )
+        manifest.write_features(served.spec, draft)
+        manifest.write(content, run_dir, draft)
+    return Path(draft.final)
+
+
+def of_model(run_dir: str, path: Path, rows: list[Row]) -> Scores:
+    """By a call of the loaded model, from the client's encoder."""
+    model = wukong_tf.load_run(run_dir)
+    encoder = Encoder.from_file(str(path / runs.FEATURES))
+    found = model.served_logits(model(encoder.encode(rows)))
+    return {
+        task: keras.ops.convert_to_numpy(value)[:, 0]
+        for task, value in found.items()
+    }
+
+
+def of_version(
+    path: Path, spec: FeatureSpec, rows: list[Row], raw: pa.Table
+) -> dict[str, Scores]:
+    """By each engine of a version: over REST, and without a server."""
+    found = {}
+    encoder = Encoder.from_file(str(path / runs.FEATURES))
+    for name in ("saved_model", "onnx"):
+        with serving(path.parent, engine=name) as server:
+            body = {"instances": _sent(rows)}
+            status, answer = server.post("predict", body)
+            engine = server.versions.current.engine
+            if name == "onnx":
+                direct = engine.run_ids(encoder.encode(rows))
+            else:
+                columns = raw_columns(spec, raw)
+                direct = engine.run(signatures.SIGNATURE, columns)
+        assert status == 200, answer
+        answered = {
+            output: np.array([row[output] for row in answer["predictions"]])
+            for output in direct
+        }
+        found[name] = logits(spec, direct)
+        found[f"{name}, served"] = logits(spec, answered)
+    return found
+
+
+def _sent(rows):
+    """Rows as JSON, what is missing left out."""
+    return [
+        {name: value for name, value in row.items() if value is not None}
+        for row in rows
+    ]
+
+
+def logits(spec: FeatureSpec, outputs) -> Scores:
+    """The logits of a signature's outputs, held to its probabilities."""
+    found = {}
+    for task, (probability, logit) in naming.output_names(spec).items():
+        found[task] = np.asarray(outputs[logit], np.float64)
+        np.testing.assert_allclose(
+            outputs[probability],
+            0.5 * (1 + np.tanh(found[task] / 2)),
+            atol=1e-6,
+        )
+    return found
