@@ -81,7 +81,7 @@ test-gpu: $(VENV)/.dev
 test-full: lint $(VENV)/.torch $(VENV)-beam/.run
 	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)
 	KERAS_BACKEND=torch $(PYTEST) $(NEUTRAL)
-	$(PYTEST)
+	PROPERTY_EXAMPLES=500 $(PYTEST)
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam

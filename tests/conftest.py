@@ -15,6 +15,13 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from tests.properties import profile  # noqa: E402
+
+
+def pytest_report_header():
+    """The examples and the seed of the properties."""
+    return profile.header()
+
 
 @pytest.fixture(autouse=True)
 def no_recording():

@@ -81,14 +81,16 @@ def write(log: Log, layout: Layout, folder: Path):
             generator.shuffle(fields)
             path = folder / f"{split}-{number}"
             if log.parquet:
-                _write_parquet(path, fields, rows[start:stop], layout)
+                _write_parquet(
+                    path, fields, rows[start:stop], layout, generator
+                )
             else:
                 _write_text(path, fields, rows[start:stop], layout)
 
 
-def _write_parquet(path, fields, rows, layout):
+def _write_parquet(path, fields, rows, layout, generator):
     columns = {
-        field.name: _array(field, [row[field.name] for row in rows])
+        field.name: _array(field, [row[field.name] for row in rows], generator)
         for field in fields
     }
     pq.write_table(
@@ -98,19 +100,63 @@ def _write_parquet(path, fields, rows, layout):
     )
 
 
-def _array(field, values):
-    kinds = {
-        "integer": pa.int64(),
-        "real": pa.float64(),
-        "texts": pa.list_(pa.string()),
-        "integers": pa.list_(pa.int64()),
-        "reals": pa.list_(pa.float64()),
-    }
+def _array(field, values, generator):
     if field.separator is not None:
-        return pa.array(
-            [_joined(field, value) for value in values], pa.string()
-        )
-    return pa.array(values, kinds.get(field.kind, pa.string()))
+        values = [_joined(field, value) for value in values]
+        return pa.array(values, pa.string())
+    kind = generator.choice(_types(field, values))
+    if field.kind == "integer" and pa.types.is_string(kind):
+        values = [None if value is None else str(value) for value in values]
+    if field.kind == "integers" and pa.types.is_string(kind.value_type):
+        values = [value and [str(each) for each in value] for value in values]
+    return pa.array(values, kind)
+
+
+def _types(field, values) -> list[pa.DataType]:
+    """The Arrow types that hold values as they are."""
+    if field.kind == "label":
+        return [pa.infer_type(values)] if values else [pa.string()]
+    if field.kind == "integers":
+        return [pa.list_(kind) for kind in _integer_types(_flat(values))]
+    if field.kind == "integer":
+        return _integer_types(values)
+    if field.kind == "texts":
+        texts = [pa.string(), pa.large_string()]
+        return [pa.list_(texts[0]), pa.large_list(texts[1])]
+    if field.kind == "real":
+        return [pa.float64(), pa.float32()]
+    if field.kind == "reals":
+        fixed = {len(value) for value in values}
+        found = [pa.list_(pa.float64()), pa.large_list(pa.float32())]
+        if len(fixed) == 1:
+            found.append(pa.list_(pa.float32(), fixed.pop()))
+        return found
+    return [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ]
+
+
+def _flat(values):
+    return [each for value in values for each in value or []]
+
+
+def _integer_types(values):
+    there = [value for value in values if value is not None]
+    if not there:
+        return [pa.int64(), pa.float64(), pa.string(), pa.null()]
+    low, high = min(there), max(there)
+    found = [pa.int64(), pa.decimal128(38, 0), pa.string()]
+    if low >= 0:
+        found.append(pa.uint64())
+    if -(2**7) <= low and high < 2**7:
+        found += [pa.int8(), pa.float16()]
+    if -(2**53) < low and high < 2**53:
+        found.append(pa.float64())
+    return found
 
 
 def _joined(field, value):

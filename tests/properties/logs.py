@@ -110,7 +110,7 @@ def reals() -> st.SearchStrategy[float]:
     return st.one_of(
         st.integers(-3, 3).map(float),
         st.floats(-1e6, 1e6, width=32),
-        st.sampled_from([1e-9, 1e9 + 64, 3e38, -0.0]),
+        st.sampled_from([2.0**-30, 1e9 + 64, 2.0**127, -0.0]),
     )
 
 
@@ -191,11 +191,22 @@ def logs(draw, parquet: bool | None = None) -> Log:
 
 @st.composite
 def _labels(draw):
+    """What a recipe says of labels."""
     return draw(
         st.sampled_from(
             [{}, {"negatives": ("no", "never"), "positives": ("yes",)}]
         )
     )
+
+
+# By the recipe's words, what stands for 0 and for 1 in a log.
+_LABELS: list[tuple[list[Any], list[Any]]] = [
+    ([0], [1]),
+    ([0.0], [1.0]),
+    ([False], [True]),
+    (["0", " 0", "0.0", "no", "No", "FALSE", "f"], ["1", "1.0", "Yes", "t "]),
+]
+_NAMED: list[tuple[list[Any], list[Any]]] = [(["no", "never", "No "], ["yes"])]
 
 
 @st.composite
@@ -206,7 +217,9 @@ def _column(draw, name, parquet, fields, sizes):
     if kind == "numeric":
         field = Field(name, draw(st.sampled_from(["real", "integer"])))
         transform = draw(st.sampled_from(["none", "log1p"]))
-        return Column(name, "numeric", transform=transform), field
+        missing = draw(st.sampled_from([0.0, -2.5]))
+        column = Column(name, "numeric", transform=transform, missing=missing)
+        return column, field
     if kind == "vector":
         separator = None if parquet and draw(st.booleans()) else " "
         sizes[name] = draw(st.integers(1, 3))
@@ -263,16 +276,19 @@ def _shared(draw, columns):
 def _rows(draw, recipe, pools):
     """Rows of every split, drawn from the pools."""
     generator = random.Random(draw(st.integers(0, 2**32)))
+    known = _NAMED if "never" in recipe.negatives else _LABELS
+    negatives, positives = draw(st.sampled_from(known))
     counts = {
         "train": draw(st.integers(2, 45)),
         "valid": draw(st.sampled_from([0, 1, 7])),
         "test": draw(st.sampled_from([0, 1, 7])),
     }
-    raw = (*recipe.negatives, *recipe.positives)
     return {
         split: [
             {
-                recipe.label: generator.choice(raw),
+                recipe.label: generator.choice(
+                    generator.choice([negatives, positives])
+                ),
                 **{
                     name: generator.choice(pool) for name, pool in pools.items()
                 },

@@ -7,6 +7,8 @@ import statistics
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from export.client.encode import fingerprint64
 from tests.properties.logs import Log, Row
 from trainer.preparation.columns import Column
@@ -82,7 +84,8 @@ class Expectation:
 
     def label(self, row: Row) -> int:
         """The label of a row, 0 or 1."""
-        return int(row[self.log.recipe.label] in self.log.recipe.positives)
+        value = str(row[self.log.recipe.label]).strip().lower()
+        return int(value in ("1", "1.0", "true", "t", "yes"))
 
     def missing(self, column: Column) -> int:
         """Train rows without a value."""
@@ -100,8 +103,9 @@ class Expectation:
         return [math.copysign(math.log1p(abs(x)), x) for x in there]
 
     def moments(self, column: Column) -> tuple[float, float]:
-        """Mean and standard deviation, exact sums rounded once."""
-        numbers = [Fraction(x) for x in self.numbers(column)]
+        """Mean and standard deviation, of float32 by exact sums."""
+        found = [float(np.float32(x)) for x in self.numbers(column)]
+        numbers = [Fraction(x) for x in found]
         if not numbers:
             return 0.0, 1.0
         mean = sum(numbers) / len(numbers)

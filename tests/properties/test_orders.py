@@ -44,9 +44,7 @@ def test_names_and_orders_change_nothing(arguments):
     one.randomize(case.seed)
     renamed = training.Trained(change.renamed(case.config))
     renamed.randomize(case.seed)
-    other = training.warm_started(
-        change.reordered(renamed.config), renamed
-    )
+    other = training.warm_started(change.reordered(renamed.config), renamed)
     rows, order = change.rows(case.rows)
 
     def assert_same(found, after):

@@ -26,6 +26,8 @@ from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
 from wukong_tf import encodings
+from wukong_tf.arrow.errors import UnsupportedType
+from wukong_tf.arrow.plain import plain_array
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.names import file_name
@@ -149,12 +151,23 @@ def learn(job: Job, number: int):
             labels = read_labels(shard, table, job.recipe)
             mine = splitter.of_shard(number, labels, seen) == 0
             seen = encoding.with_labels(seen, labels)
-            yield table.filter(pa.array(mine))
+            yield _plain(table).filter(pa.array(mine))
 
     rows = train_rows() if _is_train(job, shard) else iter(())
     found = counting.count(shard, rows, job.recipe, learn=True)
     with _beside(path) as beside:
         counting.write(found, beside)
+
+
+def _plain(table):
+    """The table in types that Arrow can filter; it cannot those of views."""
+    columns = {}
+    for name in table.column_names:
+        columns[name] = table[name]
+        # No rule reads another type; the one that should names the file.
+        with contextlib.suppress(UnsupportedType):
+            columns[name] = plain_array(table[name])
+    return pa.table(columns)
 
 
 def _is_train(job, shard):

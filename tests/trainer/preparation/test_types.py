@@ -163,6 +163,28 @@ def test_a_type_is_refused_before_any_row_is_read(
     assert not (tmp_path / "out.unfinished").exists()
 
 
+def test_views_are_read_where_rows_of_a_shard_are_divided(tmp_path):
+    """Without valid rows, each 20th train row is one; Arrow filters no view."""
+    source = tmp_path / "in"
+    source.mkdir()
+    words = [f"w{row % 7}" for row in range(60)]
+    table = pa.table(
+        {"label": [0, 1] * 30, "x": pa.array(words, pa.string_view())}
+    )
+    pq.write_table(table, source / "train.parquet")
+    spec, _ = prepared("parquet", source, tmp_path / "out", "--label=label")
+    vocabulary = spec.vocabulary("x")
+    assert set(vocabulary) == set(words)
+    for split, places in (
+        ("valid", range(0, 60, 20)),
+        ("train", [row for row in range(60) if row % 20]),
+    ):
+        found = rows(tmp_path / "out", split)["x"]
+        assert [vocabulary[each - 3] for each in found] == [
+            words[place] for place in places
+        ]
+
+
 def test_a_struct_is_named_when_columns_are_guessed(tmp_path):
     source = tmp_path / "in"
     source.mkdir()
