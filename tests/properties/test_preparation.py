@@ -114,8 +114,10 @@ def check_rows(expected, rows, columns):
         assert columns == {}
         return
     recipe = expected.log.recipe
-    assert columns["label"] == [expected.label(row) for row in rows]
-    assert list(columns) == ["label", *(c.name for c in recipe.columns)]
+    taken = [c.name for c in recipe.columns]
+    label = recipe.label if "label" in taken else "label"
+    assert columns[label] == [expected.label(row) for row in rows]
+    assert list(columns) == [label, *taken]
     for column in recipe.columns:
         want = [expected.value(column, row) for row in rows]
         got = columns[column.name]

@@ -23,6 +23,7 @@ def test_every_way_gives_one_score(case):
         expected = routes.predict(run_dir, rows, folder)
         path = routes.version(run_dir, folder)
         found = routes.of_version(path, spec, case.rows, rows)
+        found["notebook"] = routes.of_model(run_dir, path, case.rows)
     for way, scores in found.items():
         assert scores.keys() == expected.keys(), way
         for task, logits in scores.items():
