@@ -194,24 +194,26 @@ def _write_text(path, fields, rows, layout):
             )
 
 
-class Pool:
-    """Runs tasks in processes that stay, as the command's own would.
+class TwoProcesses:
+    """Runs tasks in this process and in another one, by turns.
 
     Args:
-        executor: of the processes.
+        other: an executor of one process, which stays.
     """
 
-    def __init__(self, executor):
-        self._executor = executor
+    def __init__(self, other):
+        self._other = other
 
     def __call__(self, what, task, job, items):
         """Runs the task for each item."""
-        waiting = [self._executor.submit(task, job, item) for item in items]
+        waiting = [self._other.submit(task, job, item) for item in items[::2]]
+        for item in items[1::2]:
+            task(job, item)
         for each in waiting:
             each.result()
 
 
-def prepare(log: Log, layout: Layout, folder: Path, executor):
+def prepare(log: Log, layout: Layout, folder: Path, other):
     """Returns (exit code, errors) of the command over a log's files."""
     write(log, layout, folder / "in")
     recipe = folder / "recipe.json"
@@ -225,7 +227,7 @@ def prepare(log: Log, layout: Layout, folder: Path, executor):
         stack.enter_context(patch(shards, "CHUNK_ROWS", layout.chunk_rows))
         if layout.processes:
             stack.enter_context(
-                patch(work, "runner", lambda values: Pool(executor))
+                patch(work, "runner", lambda values: TwoProcesses(other))
             )
         code, _, errors = command.run(
             "parquet" if log.parquet else "csv",

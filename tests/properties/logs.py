@@ -80,7 +80,7 @@ class Log:
 def names(parquet: bool) -> st.SearchStrategy[str]:
     """Names that a column may have."""
     free = st.text(
-        st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=5
+        st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5
     )
     found = st.one_of(st.sampled_from(NAMES), free)
     return found.filter(lambda name: _may_name(name, parquet))
@@ -94,7 +94,7 @@ def _may_name(name, parquet):
 
 def texts() -> st.SearchStrategy[str]:
     """Values of a text column."""
-    free = st.text(st.characters(exclude_categories=("Cs",)), max_size=4)
+    free = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
     return st.one_of(st.sampled_from(TEXTS), free)
 
 

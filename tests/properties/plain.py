@@ -108,9 +108,9 @@ class Expectation:
         numbers = [Fraction(x) for x in found]
         if not numbers:
             return 0.0, 1.0
-        mean = sum(numbers) / len(numbers)
-        stddev = statistics.pstdev(numbers, mean)
-        return float(mean), float(stddev) or 1.0
+        mean = sum(numbers, Fraction()) / len(numbers)
+        variance = statistics.pvariance(numbers, mean)
+        return float(mean), math.sqrt(variance) or 1.0
 
 
 def _text(value):

@@ -106,7 +106,9 @@ def specs(draw) -> FeatureSpec:
         if not any(f.embedding_group for f in found["categorical"]):
             groups = []
     return FeatureSpec(
-        **{kind: tuple(features) for kind, features in found.items()},
+        categorical=tuple(found["categorical"]),
+        numeric=tuple(found["numeric"]),
+        vector=tuple(found["vector"]),
         tasks=tuple(
             Task(
                 name,

@@ -19,16 +19,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def executor():
-    """Processes that tasks run in."""
+def other():
+    """A process that tasks run in too."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         yield pool
 
 
-def prepared(log, layout, folder, executor):
+def prepared(log, layout, folder, other):
     """(features.json, manifest.json, columns by split) of a preparation."""
-    code, errors = files.prepare(log, layout, folder, executor)
+    code, errors = files.prepare(log, layout, folder, other)
     assert code == 0, errors
     output = folder / "out"
     features = json.loads((output / "features.json").read_text("utf-8"))
@@ -42,11 +42,9 @@ def prepared(log, layout, folder, executor):
 
 @seed(profile.SEED)
 @given(log=logs.logs(), layout=files.layouts())
-def test_files_hold_what_sets_and_counts_say(executor, log, layout):
+def test_files_hold_what_sets_and_counts_say(other, log, layout):
     with tempfile.TemporaryDirectory() as folder:
-        features, manifest, splits = prepared(
-            log, layout, Path(folder), executor
-        )
+        features, manifest, splits = prepared(log, layout, Path(folder), other)
     expected = plain.Expectation(log)
     check_features(expected, features)
     check_statistics(expected, features, manifest)
@@ -124,12 +122,12 @@ def check_rows(expected, rows, columns):
         if column.kind == "categorical":
             assert got == want
             continue
-        for one, other in zip(got, want, strict=True):
-            if other is None:
+        for one, wanted in zip(got, want, strict=True):
+            if wanted is None:
                 assert one is None
             else:
                 np.testing.assert_array_equal(
-                    np.float32(one), np.float32(other)
+                    np.float32(one), np.float32(wanted)
                 )
 
 
