@@ -21,6 +21,8 @@ _FEW_TEXTS = 10  # among numbers, for these to be numbers with gaps
 _BY_ROW = 0.9  # distinct values for each row, from which they are its own
 _FEW_ROWS = 100  # too few to say what grows with them
 _CONSTANT = 0.999
+_ROWS_SPLIT = 20_000  # rows at which separators are tried
+_SEVERAL = 0.3  # of the rows, which hold several values where texts are lists
 _SEPARATORS = ("|", ";", "^", ",", " ")
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
@@ -194,13 +196,24 @@ def _format(distinct, own):
             or not 1970 <= int(str(least)[:4]) < 2100
         ):
             return None
-    for form in _FORMATS:
-        try:
-            times.ages(distinct, "2000-01-01", form)
-            return form
-        except (InvalidValue, UnsupportedType, OverflowError):
-            continue
-    return None
+    # Most formats fail at the first few values.
+    return next(
+        (
+            form
+            for form in _FORMATS
+            if _is_written(distinct.slice(0, 5), form)
+            and _is_written(distinct, form)
+        ),
+        None,
+    )
+
+
+def _is_written(distinct, form):
+    try:
+        times.hours(distinct, form)
+    except (InvalidValue, UnsupportedType):
+        return False
+    return True
 
 
 def _gapped_numbers(name, distinct):
@@ -234,15 +247,18 @@ def _listed(name, words, distinct):
         if None not in items:
             made = {"name": name, "format": lists.LIST}
             return "lists in text", [made | {"longest": max(sizes)}]
+    some = words.slice(0, _ROWS_SPLIT)
     for separator in _SEPARATORS:
-        parts = pc.split_pattern(words, separator)
-        flat = pc.utf8_trim_whitespace(parts.flatten())
+        parts = pc.split_pattern(some, separator)
         several = pc.greater(pc.list_value_length(parts), 1)
         share = pc.mean(several.cast(pa.int8())).as_py()
+        if share < _SEVERAL:
+            continue
         # A list's values come again in other lists.
-        again = 2 * len(pc.unique(flat)) < len(pc.unique(words))
-        if share > 0.3 and again:
-            longest = pc.max(pc.list_value_length(parts)).as_py()
+        flat = pc.utf8_trim_whitespace(parts.flatten())
+        if 2 * len(pc.unique(flat)) < len(pc.unique(some)):
+            lengths = pc.list_value_length(pc.split_pattern(words, separator))
+            longest = pc.max(lengths).as_py()
             made = {"name": name, "separator": separator, "longest": longest}
             return f"lists of values with {separator!r} between them", [made]
     return None

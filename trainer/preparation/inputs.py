@@ -251,7 +251,7 @@ def _with_rows(files):
 
 def _inferred(values, files):
     for file in files:
-        first = shards.plan([file], 2**24)[0]
+        first = next(shards.planned([file], 2**24))
         names = first.names
         if names is None:
             import pyarrow.parquet as pq

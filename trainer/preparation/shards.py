@@ -24,6 +24,7 @@ __all__ = [
     "lines_before",
     "names_of",
     "plan",
+    "planned",
     "read",
     "refuse",
 ]
@@ -75,33 +76,36 @@ class Shard:
 
 
 def plan(files: Sequence[InputFile], shard_bytes: int) -> list[Shard]:
-    """The shards of some files, in order.
+    """Returns the shards of some files, in order.
 
     A compressed file is one shard, as it cannot be entered in its middle.
 
     Raises:
         DataError: a file cannot be read or has no header.
     """
-    shards: list[Shard] = []
+    return list(planned(files, shard_bytes))
+
+
+def planned(files: Sequence[InputFile], shard_bytes: int) -> Iterator[Shard]:
+    """Yields the shards that `plan` returns, reading no file further."""
+    count = 0
     for number, file in enumerate(files):
         try:
             names, ranges = _ranges(file, shard_bytes)
+            for start, stop in ranges:
+                yield Shard(
+                    count,
+                    number,
+                    file.path,
+                    file.split,
+                    file.layout,
+                    names,
+                    start,
+                    stop,
+                )
+                count += 1
         except (*text_files.ERRORS, pa.ArrowException) as error:
             raise DataError(f"{file.path}: {_one_line(error)}") from error
-        shards += [
-            Shard(
-                len(shards) + place,
-                number,
-                file.path,
-                file.split,
-                file.layout,
-                names,
-                start,
-                stop,
-            )
-            for place, (start, stop) in enumerate(ranges)
-        ]
-    return shards
 
 
 def has_rows(file: InputFile) -> bool:
@@ -135,7 +139,7 @@ def _ranges(file, shard_bytes):
     if file.path.endswith(".gz"):
         return names, [(begin, None)]
     found = text_files.ranges(file.path, file.layout, begin, shard_bytes)
-    return names, list(found)
+    return names, found
 
 
 def _row_groups(path, shard_bytes):
