@@ -131,7 +131,7 @@ class Evaluator:
 
     def _kept_columns(self):
         spec = self._spec
-        names = [*(t.label for t in spec.tasks), spec.weight, spec.group]
+        names = [*(t.label for t in spec.tasks), spec.weight, spec.group_key]
         return [name for name in names if name]
 
     def evaluate(
@@ -205,7 +205,7 @@ class Evaluator:
             columns[task.label],
             columns[f"{_LOGIT}{task.name}"],
             columns.get(self._spec.weight),
-            columns.get(self._spec.group),
+            columns.get(self._spec.group_key),
         ]
         known = np.isfinite(columns[task.label])
         if not known.all():

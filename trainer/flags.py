@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from wukong_tf.config import MODEL_CONFIGS
+from wukong_tf.config import MODEL_CONFIGS, sizes_for
 
 MODES = ("train", "eval", "predict", "plan")
 
@@ -296,7 +296,11 @@ def _defaults(name):
         for field in dataclasses.fields(config):
             if field.name == name:
                 default = field.default
-                if isinstance(default, tuple):
+                if default is None and name in sizes_for(1):
+                    default = "by the number of embeddings"
+                elif default is None and name == "rank":
+                    default = "8, or the embeddings that enter a layer"
+                elif isinstance(default, tuple):
                     default = ",".join(map(str, default)) or '""'
                 found.setdefault(str(default), []).append(model)
     if len(found) == 1:

@@ -17,6 +17,7 @@ from wukong_tf.feature_kinds import (
 )
 
 # Fields in which the features of one table agree.
+GROUPS = "_groups"  # of a batch; see `FeatureSpec.group_key`
 _OF_A_TABLE = (
     "num_ids",
     "embedding_dim",
@@ -317,6 +318,19 @@ class FeatureSpec:
         names += [task.label for task in self.tasks]
         names += [name for name in (self.weight, self.group) if name]
         return tuple(dict.fromkeys(names))
+
+    @property
+    def group_key(self) -> str | None:
+        """Name of the groups in a batch, or None if there are none.
+
+        That of their column; but a feature's column of raw values is ids in
+        a batch, in which values out of vocabulary are one, so their groups
+        have a name of their own.
+        """
+        raw = [
+            feature.name for feature in self.categorical if feature.logged_raw
+        ]
+        return GROUPS if self.group in raw else self.group
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready dicts and lists, defaults left out."""

@@ -134,7 +134,7 @@ def batch_signature(
             specs[task.label] = tf.TensorSpec([None], tf.float32)
         if spec.weight:
             specs[spec.weight] = tf.TensorSpec([None], tf.float32)
-        if spec.group and spec.group not in specs:
-            specs[spec.group] = tf.TensorSpec([None], tf.int64)
+        if spec.group_key and spec.group_key not in specs:
+            specs[spec.group_key] = tf.TensorSpec([None], tf.int64)
     specs[GLOBAL_ROWS] = tf.TensorSpec([], tf.float32)
     return specs

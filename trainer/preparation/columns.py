@@ -201,7 +201,8 @@ class Recipe:
             and n.
         positives: raw labels that stand for 1. Defaults to 1, true, t, yes
             and y.
-        group: feature whose ids are the groups of AUC. Defaults to None.
+        group: feature whose values are the groups of AUC, one categorical
+            value a row. Defaults to None.
     """
 
     columns: tuple[Column, ...]
@@ -220,9 +221,11 @@ class Recipe:
         if self.label in names:
             raise ConfigError(f"label {self.label!r} is a feature too.")
         self._check_labels()
-        if self.group is not None and self.group not in names:
+        single = [c.name for c in self.of_kind("categorical") if not c.is_bag]
+        if self.group is not None and self.group not in single:
             raise ConfigError(
-                f"`group` must be one of {names}; received {self.group!r}."
+                f"`group` must be one of {single}, the features of one "
+                f"category a row; received {self.group!r}."
             )
         for fields in ("buckets", "min_count", "raw"):
             tables: dict[str, Any] = {}

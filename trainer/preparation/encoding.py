@@ -21,6 +21,7 @@ from trainer.preparation.moments import Moments
 from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.arrow import texts as arrow_texts
+from wukong_tf.arrow.groups import groups
 from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
 from wukong_tf.config import (
     CategoricalFeature,
@@ -87,8 +88,21 @@ def spec_of(
             for column in recipe.of_kind("vector")
         ),
         tasks=(Task(label=recipe.label_name),),
-        group=recipe.group,
+        group=group_column(recipe),
     )
+
+
+def group_column(recipe: Recipe) -> str | None:
+    """Returns the name of the column that holds the groups of AUC, or None.
+
+    Ids cannot be groups: all values out of vocabulary have one.
+    """
+    if recipe.group is None:
+        return None
+    name = f"{recipe.group}_group"
+    while name in {recipe.label_name, *(c.name for c in recipe.columns)}:
+        name += "_"
+    return name
 
 
 def raw_of(column: Column) -> str | None:
@@ -151,6 +165,8 @@ def schema_of(recipe: Recipe, label: bool = True) -> pa.Schema:
             kind = kinds[column.kind]
             kind = pa.list_(kind) if column.is_bag else kind
         fields.append((column.name, kind))
+    if group := group_column(recipe):
+        fields.append((group, pa.int64()))
     return pa.schema(fields)
 
 
@@ -208,6 +224,8 @@ def encode(
                 columns[column.name] = found
                 tally = tallies.setdefault(column.name, collections.Counter())
                 tally.update(_tally(found, words, oov_buckets, cut))
+                if column.name == recipe.group:
+                    columns[group_column(recipe) or ""] = groups(texts)
         encoded = pa.table(columns).select(schema.names).cast(schema)
         splits = splitter.of_shard(shard.number, labels, seen)
         seen = with_labels(seen, labels)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wukong_tf.arrow.errors import UnsupportedType
-from wukong_tf.arrow.plain import is_list, is_number, plain_type
+from wukong_tf.arrow.groups import MISSING_GROUP, groups
+from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_type
 from wukong_tf.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
@@ -38,7 +40,9 @@ class Check:
         may_be_null: whether a row may have no value, which becomes NaN.
         encode: from raw values to ids, nulls staying null; None for a column
             whose values are used as they are.
-        missing: id of a row without a raw value.
+        missing: id of a row without a raw value; None if such a row breaks
+            the rule.
+        key: name of what is read. Defaults to None, the column's.
     """
 
     name: str
@@ -54,7 +58,8 @@ class Check:
     padding: float = 0.0
     may_be_null: bool = False
     encode: Callable[[pa.Array], pa.Array] | None = None
-    missing: int = MISSING_ID
+    missing: int | None = MISSING_ID
+    key: str | None = None
 
 
 def checks_of(
@@ -90,7 +95,7 @@ def checks_of(
     if spec.weight:
         result.append(_weights(spec.weight))
     if spec.group:
-        result.append(_groups(spec.group))
+        result.append(_groups(spec.group, spec.group_key))
     return result
 
 
@@ -271,13 +276,30 @@ def _weights(name):
     )
 
 
-def _groups(name):
+def _groups(name, key):
+    is_feature = key != name
+
+    def encode(array):
+        # Integers of a column of its own are any that int64 can hold.
+        if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
+            return array
+        ids = groups(array)
+        gaps = pc.equal(ids, MISSING_GROUP)
+        return pc.if_else(gaps, pa.scalar(None, pa.int64()), ids)
+
     return Check(
         name,
-        "integers",
-        pa.types.is_integer,
+        "integers or strings",
+        lambda kind: (
+            pa.types.is_integer(kind)
+            or is_text(kind)
+            or (is_feature and is_number(kind))
+        ),
         np.int64,
-        "an integer that int64 can hold",
+        "a string, or an integer that int64 can hold",
         lambda values: values <= np.iinfo(np.int64).max,
         instead=-1,
+        encode=encode,
+        missing=MISSING_GROUP if is_feature else None,
+        key=key,
     )

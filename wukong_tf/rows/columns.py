@@ -79,7 +79,11 @@ def _read_values(array, check, tell):
     """Single values as [N]."""
     gaps, logged = None, array
     if check.encode is not None:
-        array = pc.fill_null(check.encode(array), check.missing)
+        array = check.encode(array)
+        if pa.types.is_null(array.type):
+            array = array.cast(pa.int64())
+        if check.missing is not None:
+            array = pc.fill_null(array, check.missing)
     if pa.types.is_float16(array.type) and array.null_count:
         array = array.cast(pa.float32())
     if check.may_be_null:
@@ -197,7 +201,9 @@ def read_table(
         DataError: as for `read`.
     """
     batch = {
-        check.name: read(where, first_row, table[check.name], check, bad)
+        check.key or check.name: read(
+            where, first_row, table[check.name], check, bad
+        )
         # A column with two roles is kept as the first, a feature.
         for check in reversed(rules)
     }

@@ -234,7 +234,7 @@ def test_frappe(form, tmp_path):
     source = write[form](tmp_path / "in")
     output = tmp_path / "out"
     spec, _ = prepared("frappe", source, output)
-    assert spec.group == "user"
+    assert spec.group == "user_group"
     for split, lines in frappe_files.SPLITS.items():
         found = rows(output, split)
         assert found["label"] == [line[0] for line in lines]
@@ -344,7 +344,7 @@ def test_without_the_file_of_vectors_there_is_no_such_feature(tmp_path):
     assert code == 0, err
     assert "no feature 'item_image'" in said
     features = json.loads((output / "features.json").read_text())
-    assert "vector" not in features and features["group"] == "user_id"
+    assert "vector" not in features and features["group"] == "user_id_group"
     tables = {f["name"]: f.get("table") for f in features["categorical"]}
     assert tables["clicked_items"] == "item_id"
     assert tables["clicked_categories"] == "cate_id"
@@ -405,7 +405,7 @@ def test_taobaoad(tmp_path):
         (source / f"{split}.csv").write_text("\n".join(lines) + "\n")
     output = tmp_path / "out"
     spec, _ = prepared("taobaoad", source, output)
-    assert spec.group == "userid" and [f.name for f in spec.numeric] == [
+    assert spec.group == "userid_group" and [f.name for f in spec.numeric] == [
         "price"
     ]
     found = rows(output, "test")

@@ -489,7 +489,7 @@ def test_a_recipe_says_what_is_made(tmp_path):
         "csv", source, tmp_path / "out", f"--recipe={path}", "--oov_buckets=3"
     )
     names = [f.name for f in spec.categorical]
-    assert names == ["user", "city", "tags"] and spec.group == "user"
+    assert names == ["user", "city", "tags"] and spec.group == "user_group"
     user, city, tags = spec.categorical
     assert (user.num_ids, user.vocabulary, user.oov_buckets) == (52, None, 1)
     assert city.oov_buckets == 3 and city.first_id == 5
