@@ -68,6 +68,9 @@ SIZES = {
 }
 
 
+FIRST_ORDER_RATE = 0.05
+
+
 def define():
     """Defines the flags; call it once, before they are parsed."""
     _run()
@@ -325,6 +328,15 @@ def _training():
     )
     flags.DEFINE_float(
         "table_learning_rate", 0.05, "Rowwise Adagrad's rate, for tables."
+    )
+    flags.DEFINE_float(
+        "first_order_learning_rate",
+        None,
+        "Adam's rate for the weights of first order in "
+        "--model=logistic_regression and fm: those of numbers, and biases. "
+        "Tables of logistic regression learn at four times it. Default: "
+        f"{FIRST_ORDER_RATE}, or what --learning_rate and "
+        "--table_learning_rate say for logistic regression.",
     )
     flags.DEFINE_float(
         "embedding_l2",

@@ -6,7 +6,11 @@ import keras
 import tensorflow as tf
 
 from trainer import run_config
-from wukong_tf.config import ModelConfig
+from wukong_tf.config import (
+    FactorizationMachineConfig,
+    LogisticRegressionConfig,
+    ModelConfig,
+)
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import (
     ClippedAdam,
@@ -40,7 +44,7 @@ def make_optimizers(
         {
             "tables": (
                 RowwiseAdagrad(
-                    LinearWarmup(training.table_learning_rate, warmup),
+                    LinearWarmup(table_rate(model.config, training), warmup),
                     l2=training.embedding_l2,
                     l2_scope=training.embedding_l2_scope,
                     row_runs=_row_runs(model, training),
@@ -49,7 +53,7 @@ def make_optimizers(
             ),
             "dense": (
                 ClippedAdam(
-                    LinearWarmup(training.learning_rate, warmup),
+                    LinearWarmup(dense_rate(model.config, training), warmup),
                     global_clipnorm=training.clipnorm or None,
                 ),
                 None,
@@ -60,6 +64,29 @@ def make_optimizers(
         else None,
         ways=ways,
     )
+
+
+def dense_rate(config: ModelConfig, training: run_config.Training) -> float:
+    """Returns Adam's rate: that of first-order weights if there are no others.
+
+    A factorization machine has others if numbers pass hidden layers, or ids
+    share an MLP.
+    """
+    first_order = isinstance(config, LogisticRegressionConfig) or (
+        isinstance(config, FactorizationMachineConfig)
+        and not config.bottom_mlp_units
+        and not config.features.embedding_groups
+    )
+    if first_order:
+        return training.first_order_learning_rate
+    return training.learning_rate
+
+
+def table_rate(config: ModelConfig, training: run_config.Training) -> float:
+    """Returns rowwise Adagrad's rate; that of tables of width 1 is another."""
+    if isinstance(config, LogisticRegressionConfig):
+        return training.first_order_table_learning_rate
+    return training.table_learning_rate
 
 
 def vary_dropout(model: ClickModel):
@@ -137,17 +164,22 @@ def _row_runs(model, training):
         if all(t.learning_rate is None and t.l2 is None for t in found):
             continue
         runs[layer.table.path] = [
-            _row_run(settings, table.rows, training)
+            _row_run(
+                settings,
+                table.rows,
+                training,
+                table_rate(model.config, training),
+            )
             for settings, table in zip(found, layer.plan.tables, strict=True)
         ]
     return runs
 
 
-def _row_run(settings, rows, training):
+def _row_run(settings, rows, training, base):
     rate, l2 = settings.learning_rate, settings.l2
     return (
         rows,
-        1.0 if rate is None else rate / training.table_learning_rate,
+        1.0 if rate is None else rate / base,
         training.embedding_l2 if l2 is None else l2,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from trainer.flags import SIZES
+from trainer.flags import FIRST_ORDER_RATE, SIZES
 from wukong_tf.config import (
     MODEL_CONFIGS,
     FeatureSpec,
@@ -55,6 +55,7 @@ TRAINING = (
     "deterministic",
     *FREE_ON_RESUME,
 )
+FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 # Keras's names of what --precision says.
 DTYPES = {
     "float32": "float32",
@@ -104,9 +105,15 @@ class Training:
     keep_checkpoints: int
     keep_checkpoint_every_steps: int
     patience: int
+    first_order_learning_rate: float = FIRST_ORDER_RATE
+    first_order_table_learning_rate: float = 4 * FIRST_ORDER_RATE
 
     def __post_init__(self):
-        for name in ("learning_rate", "table_learning_rate"):
+        for name in (
+            "learning_rate",
+            "table_learning_rate",
+            "first_order_learning_rate",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(
                     f"--{name} must be above 0; received {getattr(self, name)}."
@@ -145,6 +152,12 @@ class Training:
 def training_from_flags(values: flags.FlagValues) -> Training:
     """The training part of the flags."""
     settings: dict[str, Any] = {name: values[name].value for name in TRAINING}
+    rate = values.first_order_learning_rate
+    for name, factor in (("learning_rate", 1), ("table_learning_rate", 4)):
+        if rate is not None:
+            settings[f"first_order_{name}"] = factor * rate
+        elif values.model == "logistic_regression" and values[name].present:
+            settings[f"first_order_{name}"] = values[name].value
     return Training(**settings)
 
 
@@ -184,6 +197,15 @@ def check_flags(values: flags.FlagValues):
         values.predict_files and values.output
     ):
         raise ConfigError("--mode=predict needs --predict_files and --output.")
+    if (
+        values["first_order_learning_rate"].present
+        and values.model not in FIRST_ORDER_MODELS
+    ):
+        raise ConfigError(
+            f"--first_order_learning_rate contradicts --model={values.model}, "
+            f"which has no such weights; {' and '.join(FIRST_ORDER_MODELS)} "
+            "have."
+        )
     if values.precision == "float64" and (
         values.model != "wukong" or values.lookup != "take"
     ):

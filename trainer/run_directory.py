@@ -12,7 +12,7 @@ from trainer.data import held_out
 from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
-from trainer.run_config import FREE_ON_RESUME
+from trainer.run_config import FIRST_ORDER_MODELS, FREE_ON_RESUME
 from wukong_tf import encodings, files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import RunError
@@ -99,7 +99,11 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
     path = os.path.join(run_dir, runs.CONFIG)
     if os.path.exists(path):
         old = runs.read_config(run_dir)
-        different = list(_differences(old, content, ""))
+        excused: set[str] = set()
+        if old.get("model", {}).get("model") not in FIRST_ORDER_MODELS:
+            # Settings that other models do not use, and older runs lack.
+            excused = {k for k in content["training"] if "first_order" in k}
+        different = list(_differences(old, content, "", excused))
         before = runs.read_features(run_dir)
         if before != features:
             old_name, name = map(encodings.name_of_spec, (before, features))
@@ -116,13 +120,13 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
     files.write_json(path, content)
 
 
-def _differences(old, new, prefix):
+def _differences(old, new, prefix, excused=()):
     for key in sorted({*old, *new}):
-        if prefix == "training." and key in FREE_ON_RESUME:
+        if prefix == "training." and (key in FREE_ON_RESUME or key in excused):
             continue
         before, now = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, f"{key}.")
+            yield from _differences(before, now, f"{key}.", excused)
         elif before != now:
             yield f"{prefix}{key} was {before}, is {now}"
 

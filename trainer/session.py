@@ -12,6 +12,7 @@ from trainer.distribution.strategies import Distribution
 from trainer.evaluation import Evaluator, Interrupted
 from trainer.loop import Progress, Schedule, Window, make_run_steps, train
 from trainer.model_setup import (
+    dense_rate,
     describe_ways,
     make_optimizers,
     table_ways,
@@ -244,7 +245,9 @@ class Session:
                 patience=training.patience,
             )
         progressive = training.eval == "progressive"
-        rate = LinearWarmup(training.learning_rate, training.warmup_steps)
+        rate = LinearWarmup(
+            dense_rate(self.model.config, training), training.warmup_steps
+        )
         record = recording.WriteTraining(
             metrics,
             schedule,

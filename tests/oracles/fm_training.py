@@ -21,9 +21,7 @@ class FM:
         offset: c, [d + 1].
         bias: b, [1].
         table_rate: of rowwise Adagrad, for the tables.
-        rate: of Adam, for what is no first-order weight of the rest.
-        first_order_rate: of Adam, for b and the last column of W and c.
-            Defaults to None, `rate`.
+        rate: of Adam, for the rest.
     """
 
     tables: dict[str, np.ndarray]
@@ -32,12 +30,10 @@ class FM:
     bias: np.ndarray
     table_rate: float
     rate: float
-    first_order_rate: float | None = None
 
     def __post_init__(self):
         self.states = {n: np.zeros(len(t)) for n, t in self.tables.items()}
         self._adam = Adam(self.rate)
-        self._first_order = Adam(self.first_order_rate or self.rate)
 
     def rows(self, ids, numbers):
         """X_0, [B, n, d + 1]."""
@@ -69,13 +65,13 @@ class FM:
                 slope[:, index],
                 learning_rate=self.table_rate,
             )
-        kernel, offset = numbers.T @ slope[:, -1], slope[:, -1].sum(0)
+        of_numbers = slope[:, -1]  # [B, d + 1]
         self._adam.step(
-            [self.kernel[:, :-1], self.offset[:-1]],
-            [kernel[:, :-1], offset[:-1]],
-        )
-        self._first_order.step(
-            [self.kernel[:, -1:], self.offset[-1:], self.bias],
-            [kernel[:, -1:], offset[-1:], delta.sum(keepdims=True)],
+            [self.kernel, self.offset, self.bias],
+            [
+                numbers.T @ of_numbers,
+                of_numbers.sum(0),
+                delta.sum(keepdims=True),
+            ],
         )
         return float(loss)

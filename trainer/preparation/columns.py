@@ -224,8 +224,8 @@ class Recipe:
         single = [c.name for c in self.of_kind("categorical") if not c.is_bag]
         if self.group is not None and self.group not in single:
             raise ConfigError(
-                f"`group` must be one of {single}, the features of one "
-                f"category a row; received {self.group!r}."
+                f"`group` column {self.group!r} must be one of {single}, the "
+                "features of one category a row."
             )
         for fields in ("buckets", "min_count", "raw"):
             tables: dict[str, Any] = {}

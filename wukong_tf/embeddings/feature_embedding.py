@@ -43,6 +43,8 @@ class FeatureEmbedding(keras.layers.Layer):
             count; otherwise each feature gives one row. Defaults to True.
         host_tables: names of the tables that lie in the host's memory while
             the rest is on an accelerator. Defaults to (), none.
+        number_initializer: of the last weights of the MLPs for numbers and
+            vectors. Defaults to None, that of `MLP`.
         dtype: of all of it, "float32" or "float64": tables and raw numbers
             lose too much in bfloat16. Defaults to "float32".
 
@@ -69,6 +71,7 @@ class FeatureEmbedding(keras.layers.Layer):
         lookup: str = "take",
         own_widths: bool = True,
         host_tables: Collection[str] = (),
+        number_initializer: keras.initializers.Initializer | None = None,
         dtype: str = "float32",
         name: str = "feature_embedding",
     ):
@@ -76,6 +79,7 @@ class FeatureEmbedding(keras.layers.Layer):
         self.spec = spec if own_widths else _one_row_each(spec)
         self.embedding_dim = embedding_dim
         self.bottom_mlp_units = tuple(bottom_mlp_units)
+        self.number_initializer = number_initializer
         self.numeric_embeddings = numeric_embeddings
         self.dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="dropout"
@@ -160,10 +164,15 @@ class FeatureEmbedding(keras.layers.Layer):
     def _mlp(self, name, owner, units):
         """The MLP to the rows of a vector, a group or, None, the numbers."""
         rows = owner.num_embeddings if owner else self.numeric_embeddings
+        options = {}
+        initializer = self.number_initializer
+        if initializer is not None and not isinstance(owner, EmbeddingGroup):
+            options["output_initializer"] = initializer
         return MLP(
             (*units, rows * self.embedding_dim),
             dtype=self.dtype_policy,
             name=name,
+            **options,
         )
 
     def _members(self, group: EmbeddingGroup) -> list[CategoricalFeature]:

@@ -14,12 +14,35 @@ from wukong_tf.models.embedding_model import (
 
 
 @register
+class _SmallVectors(keras.initializers.Initializer):
+    """Uniform in [-scale, scale]; 0 in the last column of each `width`."""
+
+    def __init__(self, scale, width, seed=None):
+        self.scale, self.width = scale, width
+        self.seed = keras.initializers.RandomUniform(seed=seed).seed
+
+    def __call__(self, shape, dtype=None):
+        uniform = keras.initializers.RandomUniform(
+            -self.scale, self.scale, self.seed
+        )
+        value = uniform(shape, dtype)
+        is_vector = [(i + 1) % self.width != 0 for i in range(shape[-1])]
+        return ops.where(ops.convert_to_tensor(is_vector), value, 0.0)
+
+    def get_config(self):
+        """Every constructor argument."""
+        return {"scale": self.scale, "width": self.width, "seed": self.seed}
+
+
+@register
 class FactorizationMachine(EmbeddingModel):
     """A factorization machine of order 2 (Rendle, ICDM 2010).
 
     logit = w_0 + sum_i w_i + sum_{i < j} <v_i, v_j> over the rows (v_i, w_i)
     of X_0 [B, n, d + 1]: the last column holds the weights of first order,
-    so one lookup reads both.
+    so one lookup reads both. Numbers start as ids do, with vectors in
+    [-table_initial_scale, table_initial_scale], and with a first-order weight
+    of 0.
 
     Args:
         config: features and sizes.
@@ -28,7 +51,14 @@ class FactorizationMachine(EmbeddingModel):
     """
 
     def __init__(self, config: FactorizationMachineConfig, **kwargs):
-        super().__init__(config, extra_width=1, **kwargs)
+        super().__init__(
+            config,
+            extra_width=1,
+            number_initializer=_SmallVectors(
+                config.table_initial_scale, config.embedding_dim + 1
+            ),
+            **kwargs,
+        )
 
     def build_score(self, rows, width):
         """Makes w_0 and, for tasks after the first, their own scales."""

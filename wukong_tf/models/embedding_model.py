@@ -24,6 +24,7 @@ class EmbeddingModel(ClickModel):
             Defaults to (), none.
         extra_width: columns of X_0 beside the configuration's
             `embedding_dim`. Defaults to 0.
+        number_initializer: as `FeatureEmbedding` takes it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class EmbeddingModel(ClickModel):
         dtype=None,
         host_tables=(),
         extra_width=0,
+        number_initializer=None,
     ):
         super().__init__(config, name=name, dtype=dtype)
         # float32, or float64 where all is.
@@ -48,6 +50,7 @@ class EmbeddingModel(ClickModel):
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             host_tables=host_tables,
+            number_initializer=number_initializer,
             dtype=self._wide,
         )
         self.build()

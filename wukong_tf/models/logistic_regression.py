@@ -13,7 +13,8 @@ class LogisticRegression(ClickModel):
     """A weight for each id, number and vector entry, and a bias.
 
     The logit is the sum of the embeddings, which are one float wide for each
-    task.
+    task. All weights start at 0, but those of ids where the configuration
+    gives a scale.
 
     Args:
         config: features.
@@ -40,6 +41,7 @@ class LogisticRegression(ClickModel):
             lookup=lookup,
             own_widths=False,
             host_tables=host_tables,
+            number_initializer=keras.initializers.Zeros(),
         )
         self.build()
 

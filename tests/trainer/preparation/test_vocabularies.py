@@ -1,5 +1,6 @@
 """Rows encoded with the vocabularies of an earlier preparation."""
 
+import hashlib
 import json
 import shutil
 
@@ -96,6 +97,14 @@ def ids(text, known):
     return 2 + int(tf.strings.to_hash_bucket_fast([text], 3)[0])
 
 
+def group(text):
+    """The group of a user that is text, or none."""
+    if not text:
+        return -(2**63)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return 2**62 + int.from_bytes(digest) // 4
+
+
 def expected(lines, train):
     """What the rows must become, by sets and counts of the train rows."""
 
@@ -113,6 +122,7 @@ def expected(lines, train):
             int(line["click"]) if line["click"] else None for line in lines
         ],
         "user": [ids(line["user_id"], users) for line in lines],
+        "user_group": [group(line["user_id"]) for line in lines],
         "friend": [ids(line["friend"], users) for line in lines],
         "site": [
             2 + int(tf.strings.to_hash_bucket_fast([line["site"]], 7)[0])
