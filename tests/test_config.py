@@ -60,6 +60,7 @@ def random_feature(draw, name):
         oov_buckets=draw.choice([1, 2]),
         missing_value=draw.choice([-1, 0]),
         boundaries=[-1.5, 0, 2] if raw == "float" else None,
+        derived=draw.choice([None, "hour of 'time' in UTC"]),
         **bag,
     )
 
@@ -94,6 +95,7 @@ def random_spec(seed):
             draw.choice([None, -2, -0.5]),
             draw.choice([None, 3.0]),
             draw.choice([None, 0, 1.5]),
+            draw.choice([None, "age_in_days of 'time' in UTC"]),
         )
         for index in range(draw.randint(0, 3))
     ]

@@ -227,6 +227,7 @@ def test_refuses_raw_values_that_break_a_rule():
             {"raw": "float", "boundaries": tuple(range(7))},
             ["`num_ids` must be at least 11", "received 10"],
         ),
+        ({"derived": 3}, ["`derived` must be a string", "received 3"]),
         (
             {"vocabulary": tuple("abcdefg"), "oov_buckets": 2},
             ["7 values plus 4 reserved", "num_ids=10"],

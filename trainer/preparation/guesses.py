@@ -50,11 +50,12 @@ def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
         if name == recipe.label:
             continue
         column = by_source.get(name)
+        shown = name if name.isprintable() else repr(name)
         values = plain_array(rows[name])
         if column is None:
-            lines.append(f"  {name}: left out, {_why_left_out(values)}")
+            lines.append(f"  {shown}: left out, {_why_left_out(values)}")
             continue
-        lines.append(f"  {name}: {_described(values, column)}")
+        lines.append(f"  {shown}: {_described(values, column)}")
         if found := _suspicion(values, column):
             reason, mended = found
             text = ", ".join(
