@@ -103,14 +103,11 @@ def test_a_new_file_gets_the_scores_that_its_rows_had(finished, tmp_path):
     before = sorted((finished / "data").glob("test-*.parquet"))
     want = predicted(finished, before, tmp_path / "want.parquet")
     assert want.num_rows == 500
-    for kind in ("csv", "parquet"):
+    # A run notes what its data were made with.
+    for kind, earlier in (("csv", "data"), ("parquet", "run")):
         output = tmp_path / kind
-        prepared(
-            kind,
-            tmp_path / f"tomorrow.{kind}",
-            output,
-            f"--vocabularies={finished / 'data'}",
-        )
+        option = f"--vocabularies={finished / earlier}"
+        prepared(kind, tmp_path / f"tomorrow.{kind}", output, option)
         found = predicted(
             finished,
             sorted(output.glob("*.parquet")),
