@@ -1,5 +1,7 @@
 """X_0 against a NumPy lookup of each feature in its own table."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -150,6 +152,29 @@ def test_numbers_alone_are_one_row():
         oracles.embed(spec, inputs, weights),
         rtol=1e-5,
         atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("categorical", "numeric"),
+        ("categorical", "vector"),
+        ("numeric", "vector"),
+        ("vector",),
+        ("categorical",),
+    ],
+)
+def test_any_kinds_of_features_are_joined(kinds):
+    left_out = {"categorical", "numeric", "vector"} - set(kinds)
+    spec = dataclasses.replace(SPEC, **dict.fromkeys(left_out, ()))
+    layer, weights = make(spec=spec)
+    inputs = small_models.inputs(3, spec=spec)
+    np.testing.assert_allclose(
+        small_models.numpy(layer(inputs)),
+        oracles.embed(spec, inputs, weights),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
