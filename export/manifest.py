@@ -16,6 +16,7 @@ from export import flags, missing, naming, proof, signatures
 from export.server import published
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
+from wukong_tf.names import listed
 
 FILE = published.MANIFEST
 FORMAT = published.FORMAT
@@ -80,6 +81,7 @@ def describe(
                 served.spec
             ).items()
         },
+        "identifiers": listed(_names_in_layers(served.spec)),
         "batch_sizes": flags.batch_sizes(values),
         "parity": report.to_dict(),
         "smaller_forms": changes and changes.to_dict(),
@@ -114,6 +116,12 @@ def write_features(spec: FeatureSpec, draft):
     path = os.path.join(draft.path, runs.FEATURES)
     with open(path, "w", encoding="utf-8") as file:
         file.write(spec.to_json())
+
+
+def _names_in_layers(spec):
+    """Names that layers have a part of."""
+    parts = (spec.categorical, spec.vector, spec.embedding_groups, spec.tasks)
+    return dict.fromkeys(each.name for part in parts for each in part)
 
 
 def _features(features):

@@ -1,6 +1,7 @@
 """An ONNX graph that can be looked through and changed."""
 
 import collections
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -138,6 +139,32 @@ class Graph:
             done.add(id(node))
             stack.append((node, True))
             stack.extend((self._makers.get(each), False) for each in node.input)
+
+
+def rename(proto, names: dict[str, str]):
+    """Renames inputs and outputs of a graph, in place.
+
+    Args:
+        proto: an onnx.GraphProto without subgraphs.
+        names: old name to new; a value in between that has a new name gets
+            another.
+    """
+    within = {each.name for each in proto.initializer}
+    within |= {name for node in proto.node for name in node.output}
+    taken = within | {*names.values()}
+    new = {old: name for old, name in names.items() if old != name}
+    for name in sorted((within - names.keys()) & {*names.values()}):
+        number = next(
+            n for n in itertools.count() if f"{name}:{n}" not in taken
+        )
+        new[name] = f"{name}:{number}"
+    for node in proto.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for each in (
+        *proto.initializer, *proto.input, *proto.output, *proto.value_info,
+    ):  # fmt: skip
+        each.name = new.get(each.name, each.name)
 
 
 def count(proto) -> dict[str, int]:

@@ -94,6 +94,8 @@ def write(
     del graph.input[:]
     graph.input.extend(columns)
     _name_batch([*graph.input, *graph.output])
+    names = {argument: name for name, argument in served.arguments.items()}
+    onnx_graph.rename(graph, names)
     path = os.path.join(folder, FOLDER, FILES[name])
     os.makedirs(os.path.dirname(path), exist_ok=True)
     onnx_files.save(proto, kept, path)
@@ -227,9 +229,15 @@ def _whole_cut(served, options):
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
             logits = served.model(inputs, training=False)
-        return served.named_outputs(logits)
+        return _called(served, logits)
 
-    return tf.function(serve), [served.id_inputs, parts], kept
+    return tf.function(serve), [served.traced(served.id_inputs), parts], kept
+
+
+def _called(served, logits):
+    """The outputs, called as the graph calls them."""
+    outputs = served.named_outputs(logits)
+    return {served.arguments[name]: value for name, value in outputs.items()}
 
 
 def _part(name, part):
@@ -267,9 +275,9 @@ def _dense_cut(served, options):
             for feature in spec.categorical
         }
         x = served.model.feature_embedding.join(rows, columns, training=False)
-        return served.named_outputs(served.model.score(x, training=False))
+        return _called(served, served.model.score(x, training=False))
 
-    return tf.function(serve), [served.row_inputs], {}
+    return tf.function(serve), [served.traced(served.row_inputs)], {}
 
 
 def _with_integer_products(proto):

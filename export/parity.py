@@ -178,6 +178,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             case = requests.with_one_context(case, served.context)
             shared.append((case, _reference(served, ways.trainer(case.read))))
     faults: list[str] = []
+    logits = {logit for _, logit in output_names(spec).values()}
     logit, probability = {}, {}
     for artifact in artifacts:
         pairs = list(zip(cases, expected, strict=True))
@@ -193,7 +194,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
                 worst = dict.fromkeys(worst, math.inf)
                 break
             for name in want.keys() & got.keys():
-                kind = "logit" if name.endswith("logit") else "probability"
+                kind = "logit" if name in logits else "probability"
                 gap = _difference(got[name], want[name])
                 worst[kind] = float(np.maximum(worst[kind] or 0.0, gap))
         if worst["probability"] is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from export import requests, signatures, warmup
+from wukong_tf.names import file_name
 
 FOLDER = "examples"
 ROWS = 3
@@ -73,13 +74,16 @@ def write(
     verbs = {}
     for name, (verb, body) in bodies(served, rows).items():
         with open(
-            os.path.join(place, f"{name}.json"), "w", encoding="utf-8"
+            os.path.join(place, f"{file_name(name)}.json"),
+            "w",
+            encoding="utf-8",
         ) as file:
             json.dump(body, file, indent=1)
             file.write("\n")
         verbs[name] = verb
     lines = "".join(
-        f'curl -fsS -d @{name}.json "$server/v1/models/{model_name}:{verb}"\n'
+        f"curl -fsS -d '@{file_name(name)}.json' "
+        f'"$server/v1/models/{model_name}:{verb}"\n'
         for name, verb in verbs.items()
     )
     _write(place, "curl.sh", _CURL.format(lines=lines))

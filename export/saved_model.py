@@ -10,6 +10,7 @@ from export import c_api, missing, naming, signatures
 from export.parity import Artifact
 from export.v1_session import SignatureSession
 from wukong_tf.errors import ExportError
+from wukong_tf.names import arguments
 
 NAME = "saved_model"
 FILE = "saved_model.pb"
@@ -25,16 +26,18 @@ def write(served: signatures.ServedModel, folder: str):
     Raises:
         ExportError: it could not be written.
     """
+    functions = served.functions()
+    keys = arguments(functions)
     try:
         tf.saved_model.save(
             served,
             folder,
             signatures={
-                name: function.get_concrete_function()
-                for name, function in served.functions().items()
+                keys[name]: function.get_concrete_function()
+                for name, function in functions.items()
             },
         )
-        _finish_signatures(served, os.path.join(folder, FILE))
+        _finish_signatures(served, keys, os.path.join(folder, FILE))
         fingerprinting_utils.write_fingerprint(folder)
     except tf.errors.OpError as error:
         raise ExportError(
@@ -42,8 +45,8 @@ def write(served: signatures.ServedModel, folder: str):
         ) from error
 
 
-def _finish_signatures(served, path):
-    """Method names, and defaults of what may be missing.
+def _finish_signatures(served, keys, path):
+    """Users' names, method names, and defaults of what may be missing.
 
     TensorFlow 2 writes Predict's method name into every signature, and takes
     defaults of positional arguments alone.
@@ -55,6 +58,7 @@ def _finish_signatures(served, path):
         name: tf.make_tensor_proto(value.numpy())
         for name, value in missing.empty_inputs(served.spec).items()
     }
+    _restore_names(graph, served.arguments, keys)
     for name, signature in graph.signature_def.items():
         for kind, method in _METHODS.items():
             if name == kind or name.endswith(f"_{kind}"):
@@ -64,6 +68,50 @@ def _finish_signatures(served, path):
                 signature.defaults[column].CopyFrom(value)
     with open(path, "wb") as file:
         file.write(proto.SerializeToString(deterministic=True))
+
+
+def _restore_names(graph, inputs, keys):
+    """Gives signatures and their inputs the names that users know.
+
+    A request, TensorFlow's Python loader too, names what the graph calls by
+    identifiers.
+
+    Args:
+        graph: a MetaGraphDef.
+        inputs: names of inputs, to those in the graph.
+        keys: names of signatures, to those in the graph.
+    """
+    _rename(graph.signature_def, keys)
+    for signature in graph.signature_def.values():
+        _rename(signature.inputs, inputs)
+    for node in graph.object_graph_def.nodes:
+        if node.HasField("bare_concrete_function"):
+            words = node.bare_concrete_function.argument_keywords
+            named = {
+                argument: name
+                for name, argument in inputs.items()
+                if name != "self"  # the loader's own
+            }
+            words[:] = [named.get(word, word) for word in words]
+        elif node.user_object.identifier == "signature_map":
+            named = {key: name for name, key in keys.items()}
+            for child in node.children:
+                child.local_name = named[child.local_name]
+
+
+def _rename(messages, names):
+    """Puts a map's messages under `names` instead of what these map to."""
+    found = {
+        name: messages[old] for name, old in names.items() if old in messages
+    }
+    copies = {name: type(message)() for name, message in found.items()}
+    for name, message in found.items():
+        copies[name].CopyFrom(message)
+    for old in names.values():
+        if old in messages:
+            del messages[old]
+    for name, message in copies.items():
+        messages[name].CopyFrom(message)
 
 
 def load(served: signatures.ServedModel, folder: str) -> list[Artifact]:

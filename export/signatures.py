@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from export import missing, tables, tf_examples
-from export.naming import check_input_names, output_names
+from export.naming import output_names
 from export.server import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import Lookups, encode_served, of_ids, signature
+from wukong_tf.names import arguments
 
 SIGNATURE = published.PREDICT
 TF_EXAMPLE = "tf_example"
@@ -47,10 +48,11 @@ class ServedModel(tf.Module):
             "TASK_probability" and "TASK_logit" for each of several tasks.
             The logit of a task whose negatives were sampled is that of the
             whole log.
+        arguments: by the name of an input or an output, what the graph
+            calls it, where some names cannot stand.
 
     Raises:
-        ExportError: a feature's name cannot name an input, or a task's an
-            output, or `context` names no feature or all of them.
+        ExportError: `context` names no feature or all of them.
     """
 
     def __init__(
@@ -64,7 +66,6 @@ class ServedModel(tf.Module):
         super().__init__(name="served_model")
         self.spec: FeatureSpec = model.config.features
         self.lookups = Lookups(self.spec, folder)
-        check_input_names(self.spec)
         self.precision = precision
         self.context = _check_context(self.spec, context)
         self._model = _Untracked(model)
@@ -84,8 +85,9 @@ class ServedModel(tf.Module):
             for weight in model.weights
             if weight.path not in in_other_form
         }
+        self.arguments = arguments([*self.inputs, *self.outputs])
         self.serve = tf.function(
-            self.scores, input_signature=[signature(self.spec)]
+            self.scores, input_signature=[self.traced(self.inputs)]
         )
 
     @property
@@ -122,6 +124,15 @@ class ServedModel(tf.Module):
             )
             for feature in self.spec.categorical
         } | {name: self.inputs[name] for name in numbers}
+
+    def traced(
+        self, specs: dict[str, tf.TensorSpec]
+    ) -> dict[str, tf.TensorSpec]:
+        """Returns specs of inputs by name, called as the graph calls them."""
+        return {
+            name: tf.TensorSpec(spec.shape, spec.dtype, self.arguments[name])
+            for name, spec in specs.items()
+        }
 
     def rows_of(self, columns) -> dict[str, np.ndarray]:
         """Columns as `row_inputs` describes them, of those of `id_inputs`."""
@@ -175,7 +186,7 @@ class ServedModel(tf.Module):
         if self.context:
             found[CANDIDATES] = tf.function(
                 self.scores_of_candidates,
-                input_signature=[signature(self.spec)],
+                input_signature=[self.traced(self.inputs)],
             )
         return found
 

@@ -1,6 +1,7 @@
 """Names of all kinds, their identifiers, and weights that follow them."""
 
 import dataclasses
+import keyword
 import random
 import re
 
@@ -46,11 +47,10 @@ PLAIN = st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True)
 
 @given(st.lists(ANY_NAME | PLAIN | st.sampled_from(NAMES), unique=True))
 def test_identifiers_of_names_do_not_collide(some):
-    for make in (names.identifier, names.file_name, names.argument):
-        made = [make(name) for name in some]
-        assert len(set(made)) == len(some)
-        if make is not names.identifier:  # where case makes no difference
-            assert len({each.lower() for each in made}) == len(some)
+    assert len({names.identifier(name) for name in some}) == len(some)
+    assert len({names.file_name(name).lower() for name in some}) == len(some)
+    made = names.arguments(some).values()
+    assert len({each.lower() for each in made}) == len(some)
 
 
 @given(ANY_NAME | PLAIN)
@@ -59,13 +59,20 @@ def test_identifiers_fit_what_they_are_for(name):
     assert re.fullmatch(r"[A-Za-z0-9_.>-]+", names.identifier(name))
     assert re.fullmatch(r"[a-z0-9_.~-]{1,100}", names.file_name(name))
     assert not names.file_name(name).startswith(".")
-    assert re.fullmatch(r"[a-z][a-z0-9_]{0,99}", names.argument(name))
+    (argument,) = names.arguments([name]).values()
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", argument)
+    assert not keyword.iskeyword(argument)
 
 
 @given(PLAIN)
 def test_a_plain_name_is_its_own_identifier(name):
     assert names.identifier(name) == name
     assert names.without_digests(f"head_{name}/kernel") == f"head_{name}/kernel"
+
+
+def test_an_argument_that_needs_no_other_name_has_its_own():
+    found = names.arguments(["C1", "user", "User", "x", "class", "self"])
+    assert [name for name in found if found[name] == name] == ["C1", "x"]
 
 
 def test_listed_names_are_those_that_are_not_their_own_identifier():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import urllib.parse
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from trainer.report_curves import Predictions
 from wukong_tf import files
 from wukong_tf.errors import RunError
 from wukong_tf.extras import lack
+from wukong_tf.names import file_name
 
 __all__ = ["DRAWS", "Predictions", "write_report"]
 
@@ -105,8 +105,7 @@ def _drawn(run_dir, metrics, predictions, title):
                 report_plots.render(plot, theme)
                 for theme in (report_style.LIGHT, report_style.DARK)
             )
-            file_task = urllib.parse.quote(task, safe="")
-            contents[f"{plot.name}_{file_task}.png"] = light
+            contents[f"{plot.name}_{file_name(task)}.png"] = light
             pictures.append(
                 report_page.Picture(task, plot.title, plot.caption, light, dark)
             )

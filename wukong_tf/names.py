@@ -5,6 +5,7 @@ disk get an identifier: of the name, whatever stands next to it, so that it
 stays the same when columns or tasks are added, dropped or moved.
 """
 
+import collections
 import hashlib
 import keyword
 import re
@@ -12,13 +13,13 @@ from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _FILE = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,99}")
-_ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,99}")
-_HASHED_ARGUMENT = re.compile(r".*_[0-9a-f]{16}")
+_ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+_HASHED_ARGUMENT = re.compile(r"(?i:input_[0-9a-f]{16})")
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 _DIGEST = re.compile(r">[0-9a-f]{16}")
 OUTPUTS = ("probability", "logit")
 _OF_FUNCTIONS = ("self", "raw_columns")
-_STEM = 32  # characters of a name that a file or an argument shows
+_STEM = 32  # characters of a name that its file shows
 
 
 def identifier(name: str) -> str:
@@ -59,18 +60,30 @@ def file_name(name: str) -> str:
     return f"{stem}~{_digest(name)}"
 
 
-def argument(name: str) -> str:
-    """Returns the name of a function's argument that stands for `name`.
+def arguments(names: Iterable[str]) -> dict[str, str]:
+    """Returns arguments of a function that stand for different names.
 
-    An identifier of Python and of TensorFlow, none in upper case, as
-    TensorFlow sees no difference there.
+    Each is an identifier of Python and of TensorFlow, and they differ by
+    more than case, which makes no difference to TensorFlow. A name that is
+    so itself stands for itself.
     """
-    taken = keyword.iskeyword(name) or name in _OF_FUNCTIONS
-    if _ARGUMENT.fullmatch(name) and not taken:
-        if not _HASHED_ARGUMENT.fullmatch(name):
-            return name
-    stem = re.sub("[^a-z0-9]+", "_", name.lower())[:_STEM].strip("_")
-    return f"input_{stem}_{_digest(name)}"
+    names = list(names)
+    lowered = collections.Counter(name.lower() for name in names)
+    return {
+        name: name
+        if _is_argument(name) and lowered[name.lower()] == 1
+        else f"input_{_digest(name)}"
+        for name in names
+    }
+
+
+def _is_argument(name):
+    return (
+        _ARGUMENT.fullmatch(name)
+        and not _HASHED_ARGUMENT.fullmatch(name)
+        and not keyword.iskeyword(name)
+        and name not in _OF_FUNCTIONS
+    )
 
 
 def output_names(tasks: Iterable[str]) -> dict[str, tuple[str, str]]:

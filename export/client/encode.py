@@ -16,8 +16,9 @@ import argparse
 import json
 import struct
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
@@ -376,6 +377,26 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def write_inputs(file: IO[bytes], inputs: Mapping[str, np.ndarray]):
+    """Writes arrays as `numpy.savez` does, for inputs of any name.
+
+    `savez` takes names as its own arguments, such as "file".
+
+    Raises:
+        ValueError: `numpy.load` would take one name for another.
+    """
+    for name in inputs:
+        if f"{name}.npy" in inputs:
+            raise ValueError(
+                f"inputs {name!r} and {name + '.npy'!r} cannot stand in one "
+                ".npz file; call the encoder in a program."
+            )
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in inputs.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, array, allow_pickle=False)
+
+
 def main():
     """Reads rows from the standard input, writes inputs to the output."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -386,10 +407,9 @@ def main():
     try:
         encoder = Encoder.from_file(values.features)
         inputs = encoder.encode(read_rows(sys.stdin))
+        write_inputs(sys.stdout.buffer, inputs)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    # mypy takes the names of inputs for those of savez's own arguments.
-    np.savez(sys.stdout.buffer, **inputs)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from export import naming, signatures
-from tests.export.run_directories import SPEC
-from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
+from export import signatures
 from wukong_tf.errors import ExportError
 
 INPUTS = {
@@ -67,33 +65,6 @@ def test_manifest_has_the_signature(published):
             name: {"dtype": dtype, "shape": list(shape)}
             for name, (dtype, shape) in expected.items()
         }
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["user id", "user-id", "a.b", "1st", "_c0", "größe", "class", "logit"]
-    + ["probability", "self", "raw_columns"],
-)
-def test_a_name_that_no_input_can_have_is_refused(name):
-    spec = FeatureSpec(numeric=(NumericFeature(name),))
-    with pytest.raises(ExportError, match=f"feature '{name}'"):
-        naming.check_input_names(spec)
-
-
-def test_names_that_differ_by_case_alone_are_refused():
-    spec = FeatureSpec(
-        categorical=(CategoricalFeature("c1", 3), CategoricalFeature("C1", 3))
-    )
-    with pytest.raises(ExportError, match="'c1' and 'C1'.*case"):
-        naming.check_input_names(spec)
-
-
-def test_ordinary_names_are_taken():
-    naming.check_input_names(SPEC)
-    names = ("C1", "I1", "x", "x_1", "a__b", "args", "name", "inputs")
-    naming.check_input_names(
-        FeatureSpec(numeric=tuple(NumericFeature(name) for name in names))
-    )
 
 
 def test_an_artifact_of_another_signature_is_refused():
