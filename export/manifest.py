@@ -82,6 +82,7 @@ def describe(
             ).items()
         },
         "identifiers": listed(_names_in_layers(served.spec)),
+        "python_keywords": _python_keywords(served),
         "batch_sizes": flags.batch_sizes(values),
         "parity": report.to_dict(),
         "smaller_forms": changes and changes.to_dict(),
@@ -116,6 +117,13 @@ def write_features(spec: FeatureSpec, draft):
     path = os.path.join(draft.path, runs.FEATURES)
     with open(path, "w", encoding="utf-8") as file:
         file.write(spec.to_json())
+
+
+def _python_keywords(served):
+    """Inputs that TensorFlow's Python loader takes by another name."""
+    inputs = {name: served.arguments[name] for name in served.inputs}
+    words = naming.loader_names(inputs)
+    return {name: word for name, word in words.items() if name != word}
 
 
 def _names_in_layers(spec):

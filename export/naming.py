@@ -1,4 +1,7 @@
-"""Names of the outputs of signatures."""
+"""Names of outputs, and of inputs for TensorFlow's Python loader."""
+
+import collections
+from collections.abc import Mapping
 
 from wukong_tf.config import FeatureSpec
 
@@ -30,3 +33,28 @@ def output_names(spec: FeatureSpec) -> dict[str, tuple[str, str]]:
         )
         for task in spec.tasks
     }
+
+
+def loader_names(arguments: Mapping[str, str]) -> dict[str, str]:
+    """Returns the keywords by which TensorFlow's Python loader takes inputs.
+
+    The loader writes "_" for much of a name before it looks at it. A name
+    that becomes another's, or its own "self", has the graph's instead.
+
+    Args:
+        arguments: by name, what the graph calls an input.
+    """
+    written = {name: _as_loaded(name) for name in arguments}
+    counts = collections.Counter(written.values())
+    return {
+        name: name
+        if name != "self" and (name == text or counts[text] == 1)
+        else arguments[name]
+        for name, text in written.items()
+    }
+
+
+def _as_loaded(name):
+    """The name as TensorFlow's `sanitize_arg_name` writes it."""
+    text = "".join(each if each.isalnum() else "_" for each in name)
+    return text if text[0].isalpha() else f"arg_{text}"

@@ -58,7 +58,8 @@ def _finish_signatures(served, keys, path):
         name: tf.make_tensor_proto(value.numpy())
         for name, value in missing.empty_inputs(served.spec).items()
     }
-    _restore_names(graph, served.arguments, keys)
+    inputs = {name: served.arguments[name] for name in served.inputs}
+    _restore_names(graph, inputs, keys)
     for name, signature in graph.signature_def.items():
         for kind, method in _METHODS.items():
             if name == kind or name.endswith(f"_{kind}"):
@@ -81,17 +82,14 @@ def _restore_names(graph, inputs, keys):
         inputs: names of inputs, to those in the graph.
         keys: names of signatures, to those in the graph.
     """
+    keywords = naming.loader_names(inputs)
     _rename(graph.signature_def, keys)
     for signature in graph.signature_def.values():
         _rename(signature.inputs, inputs)
     for node in graph.object_graph_def.nodes:
         if node.HasField("bare_concrete_function"):
             words = node.bare_concrete_function.argument_keywords
-            named = {
-                argument: name
-                for name, argument in inputs.items()
-                if name != "self"  # the loader's own
-            }
+            named = {inputs[name]: word for name, word in keywords.items()}
             words[:] = [named.get(word, word) for word in words]
         elif node.user_object.identifier == "signature_map":
             named = {key: name for name, key in keys.items()}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.parse
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from wukong_tf import files
 from wukong_tf.errors import RunError
 from wukong_tf.extras import lack
 from wukong_tf.names import file_name
+
+LONGEST = 100  # of a task's name in a file's
 
 __all__ = ["DRAWS", "Predictions", "write_report"]
 
@@ -105,13 +108,20 @@ def _drawn(run_dir, metrics, predictions, title):
                 report_plots.render(plot, theme)
                 for theme in (report_style.LIGHT, report_style.DARK)
             )
-            contents[f"{plot.name}_{file_name(task)}.png"] = light
+            contents[f"{plot.name}_{_file_of(task)}.png"] = light
             pictures.append(
                 report_page.Picture(task, plot.title, plot.caption, light, dark)
             )
     page = report_page.build(title, metrics, pictures)
     contents["index.html"] = page.encode()
     return contents
+
+
+def _file_of(task):
+    """A task's name in files' names, which differ by more than case."""
+    quoted = urllib.parse.quote(task, safe="")
+    fits = len(quoted) <= LONGEST and task == task.lower() and "~" not in task
+    return quoted if fits else file_name(task)
 
 
 def _publish(run_dir, contents):

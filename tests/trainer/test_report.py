@@ -249,3 +249,14 @@ def test_task_names_make_safe_file_names(tmp_path):
     )
     names = sorted(os.path.basename(path) for path in paths)
     assert "roc_buy%20%3Cnow%3E.png" in names
+
+
+def test_task_names_of_any_length_and_case_make_files_of_their_own(tmp_path):
+    rows = some_predictions()["test"]["click"]
+    tasks = ["Click", "click", "价" * 300, "价" * 301, "$x^{", "_a", "a\nb"]
+    predictions = {"test": dict.fromkeys(tasks, rows)}
+    paths = write_report(str(tmp_path), {}, predictions, title="A run")
+    names = [os.path.basename(path).lower() for path in paths]
+    assert len(set(names)) == len(names)
+    assert sum(name.startswith("roc_") for name in names) == len(tasks)
+    assert "roc_click.png" in names
