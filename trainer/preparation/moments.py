@@ -45,16 +45,18 @@ class Moments:
         gaps = len(numbers) - len(there)
         if not len(there):
             return cls(missing=gaps)
-        fractions, exponents = np.frexp(there.astype(np.float32).astype(float))
-        whole = (fractions * 2**_BITS).astype(np.int64)
-        shifts = exponents + (_UNIT - _BITS)
+        fractions, exponents = np.frexp(there.astype(np.float32))
+        # Whole numbers in float64, which holds them exactly below 2^53.
+        whole = fractions.astype(np.float64) * 2**_BITS
+        shifts = exponents.astype(np.intp) + (_UNIT - _BITS)
         squares = whole * whole
-        low_bits = squares & (2**_BITS - 1)
+        high_bits = np.floor(squares * 2.0**-_BITS)
+        low_bits = squares - high_bits * 2**_BITS
         return cls(
             len(there),
             _shifted_sum(whole, shifts, 1),
             _shifted_sum(low_bits, shifts, 2)
-            + (_shifted_sum(squares >> _BITS, shifts, 2) << _BITS),
+            + (_shifted_sum(high_bits, shifts, 2) << _BITS),
             float(there.min()),
             float(there.max()),
             gaps,
