@@ -15,6 +15,7 @@ from export import flags, program
 def export(values) -> str:
     """Writes, proves and publishes a version; returns its directory."""
     from export import manifest, parity, proof, publish, signatures
+    from trainer.preparation.requests import note
 
     formats = [name for name in flags.FORMATS if name in values.format]
     held_out = proof.held_out(values) if flags.smaller(values) else None
@@ -41,6 +42,7 @@ def export(values) -> str:
             print(changes.describe())
         proof.write_requests(values, formats, served, samples, draft.path)
         manifest.write_features(served.spec, draft)
+        note(values.run_dir, draft.path)
         content = manifest.describe(
             served, checkpoint, report, formats, changes, values
         )

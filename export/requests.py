@@ -1,13 +1,18 @@
 """Requests that parity sends, and the ways that their rows can go."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from export import missing, tf_examples
 from export.client.encode import Encoder
+from wukong_tf.arrow import plain
+from wukong_tf.arrow.plain import plain_array
+from wukong_tf.arrow.texts import texts
 from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import of_requests, signature
@@ -106,8 +111,8 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
     weights = {f.weights: f for f in spec.categorical if f.weights}
     for name, form in signature(spec).items():
         dtype = form.dtype.as_numpy_dtype
-        values = rows[name].to_pylist()
         feature = features.get(name) or weights.get(name)
+        values = _values(rows[name], features.get(name))
         if feature is None or not feature.pooling:
             found[name] = _single(values, feature, form, dtype)
             continue
@@ -121,6 +126,28 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
             padded[row, : len(bag)] = bag
         found[name] = padded
     return found
+
+
+def _values(column, feature):
+    """Rows as Python values, integers and their texts as `raw` says."""
+    if feature is None or feature.raw not in ("string", "int64"):
+        return column.to_pylist()
+    array = plain_array(column)
+    if not feature.pooling:
+        return _as_raw(array, feature.raw)
+    flat = iter(_as_raw(array.flatten(), feature.raw))
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_pylist()
+    return [list(itertools.islice(flat, length)) for length in lengths]
+
+
+def _as_raw(array, raw):
+    is_text = plain.is_text(array.type)
+    if is_text if raw == "string" else pa.types.is_integer(array.type):
+        return array.to_pylist()
+    found = texts(array).to_pylist()
+    if raw == "string":
+        return found
+    return [int(text) if text else None for text in found]
 
 
 def _single(values, feature, form, dtype):

@@ -1,20 +1,24 @@
 """Scores files with a published version: `python -m export.score --help`.
 
-For each Parquet file of --input one of the same name appears in --output, with
-the scores of its rows in their order. A file that is there already, from the
-same version and the same input, is left alone: a run that was stopped goes on
-where it was. Exit codes: 0 all files are scored; 1 a fault in the program; 2
-the flags, the version or the data break a rule; 130 interrupted.
+For each file of --input a Parquet file of the same name appears in --output,
+with the scores of its rows in their order. A file that is there already, from
+the same version and the same input, is left alone: a run that was stopped goes
+on where it was. An error in one file is reported, and the others are scored.
+Exit codes: 0 all files are scored; 1 a fault in the program; 2 the flags, the
+version or the data break a rule; 130 interrupted.
 """
 
 import json
 import os
+import sys
 import time
 
 from absl import flags
 
 from export import program, publish
-from wukong_tf.errors import ExportError
+from wukong_tf.errors import DataError, ExportError, WukongError
+
+TEXTS = (".csv", ".tsv", ".txt")
 
 
 def define(values: flags.FlagValues):
@@ -28,7 +32,8 @@ def define(values: flags.FlagValues):
     flags.DEFINE_list(
         "input",
         [],
-        "Parquet files or globs, comma-separated. Needed.",
+        "Files or globs, comma-separated: Parquet, or a raw log as CSV or "
+        "Parquet if the version carries the recipe of its data. Needed.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -71,12 +76,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
     def work():
         program.check_given(values, "model", "input", "output")
-        try:
-            os.makedirs(values.output, exist_ok=True)
-        except OSError as error:
-            raise ExportError(
-                f"--output={values.output} cannot be written: {error}."
-            ) from error
+        _make(values.output)
         with publish.locked(values.output, "another run of this"):
             score(
                 values.model,
@@ -96,6 +96,15 @@ def run(argv, values: flags.FlagValues) -> int:
     )
 
 
+def _make(output):
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"--output={output} cannot be written: {error}."
+        ) from error
+
+
 def score(
     model: str,
     files: list[str],
@@ -111,7 +120,7 @@ def score(
     Args:
         model: directory of a published version.
         files: paths or globs.
-        output: directory of the scores.
+        output: directory of the scores; made if it is missing.
         engine: "auto", "onnx" or "saved_model". Defaults to "auto".
         keep: columns that stand beside the scores. Defaults to None, none.
         batch_size: rows of one computation. Defaults to 4,096.
@@ -121,7 +130,7 @@ def score(
         ExportError: there is no version, two files have one name, or a
             score cannot be written.
         DataError: a file does not fit the features; the message names file,
-            row and column.
+            row and column. The other files are scored before.
     """
     from export import scoring
     from trainer.data.paths import expand
@@ -129,7 +138,7 @@ def score(
     paths = expand(files)
     names: dict[str, str] = {}
     for path in paths:
-        other = names.setdefault(os.path.basename(path), path)
+        other = names.setdefault(_name(path), path)
         if other != path:
             raise ExportError(
                 f"--input: {other} and {path} would be scored into one file; "
@@ -141,15 +150,23 @@ def score(
                 "would replace."
             )
     scorer = scoring.Scorer(model, engine, batch_size, threads)
+    _make(output)
     rows = seconds = left = 0.0
+    errors: list[WukongError] = []
     for path in paths:
-        target = os.path.join(output, os.path.basename(path))
+        target = os.path.join(output, _name(path))
         about = scorer.about(path, keep or [])
-        if _is_scored(target, about):
-            left += 1
-            continue
         began = time.perf_counter()
-        count = scorer.write(path, target, keep or [], about)
+        try:
+            if _is_scored(target, about):
+                left += 1
+                continue
+            count = scorer.write(path, target, keep or [], about)
+        except (DataError, ExportError) as error:
+            errors.append(error)
+            if len(paths) > 1:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            continue
         taken = time.perf_counter() - began
         rows, seconds = rows + count, seconds + taken
         print(
@@ -159,10 +176,26 @@ def score(
     if left:
         print(f"{left:.0f} files were scored before")
     rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
+    done = len(paths) - left - len(errors)
     print(
-        f"{len(paths) - left:.0f} files, {rows:,.0f} rows in {seconds:.1f} s"
+        f"{done:.0f} files, {rows:,.0f} rows in {seconds:.1f} s"
         f"{rate} ({scorer.engine.name})"
     )
+    if len(paths) == 1 and errors:
+        raise errors[0]
+    if errors:
+        raise DataError(
+            f"{len(errors)} of {len(paths)} files could not be scored."
+        )
+
+
+def _name(path: str) -> str:
+    """Name of the file of a file's scores."""
+    name = os.path.basename(path)
+    if name.endswith(".parquet"):
+        return name
+    stem, ending = os.path.splitext(name.removesuffix(".gz"))
+    return f"{stem if ending in TEXTS else name}.parquet"
 
 
 def _is_scored(target: str, about: dict) -> bool:

@@ -1,7 +1,9 @@
 """The rows of a Parquet file through a published version."""
 
+import dataclasses
 import json
 import os
+import tempfile
 from typing import Any
 
 import pyarrow as pa
@@ -9,11 +11,12 @@ import pyarrow.parquet as pq
 
 from export import requests
 from export.server import engines, published
-from trainer.data.parquet import ParquetSource
-from wukong_tf import runs
+from trainer.data.scored_files import ScoredFile, open_to_score
+from trainer.preparation.requests import Preparation
+from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
-from wukong_tf.features import has_raw, of_ids, of_requests, signature
+from wukong_tf.features import has_raw, of_ids, signature
 
 KEY = b"wukong_scores"  # of a file's metadata
 
@@ -21,8 +24,10 @@ KEY = b"wukong_scores"  # of a file's metadata
 class Scorer:
     """Scores files with one version.
 
-    ONNX takes ids, as the trainer's reader gives them. The SavedModel takes
-    what requests hold; where that is raw values, files must hold them.
+    Files hold ids as the trainer's do, what requests hold, or a raw log, by
+    the recipe that the version carries. ONNX takes the ids that the trainer's
+    reader makes of any. The SavedModel takes what requests hold, so a file of
+    ids will not do if that is raw values.
 
     Args:
         model: directory of the version.
@@ -39,6 +44,7 @@ class Scorer:
     ):
         self._version = published.read(model)
         self._spec = _features(model)
+        self._preparation = Preparation.read(model)
         name = engines.choose(self._version, engine)
         if engine == "auto" and "onnx" in self._version.formats:
             name = "onnx"  # the reader makes ids of raw values
@@ -64,7 +70,7 @@ class Scorer:
         """Scores one file; it appears whole or not at all.
 
         Args:
-            path: the Parquet file.
+            path: the file.
             target: where its scores go.
             keep: columns of it that stand beside them.
             about: as `about` gives it; it is kept in the file's metadata.
@@ -76,9 +82,25 @@ class Scorer:
             DataError: the file does not fit the features.
             ExportError: the scores cannot be written.
         """
-        spec = of_requests(self._spec) if self._raw else self._spec
-        source = ParquetSource([path], spec, labels=False)
-        kept = _Rows(path, keep, self._batch_size) if keep else None
+        folder = os.path.dirname(os.path.abspath(target))
+        with tempfile.TemporaryDirectory(prefix=".score-", dir=folder) as made:
+            file = open_to_score(
+                path,
+                self._spec,
+                self._preparation,
+                made,
+                keep=keep,
+                requests=self._raw,
+            )
+            if self._raw and file.source and not file.holds_requests:
+                raise DataError(
+                    f"{path}: holds ids, and the SavedModel takes raw values; "
+                    "--engine=onnx takes ids."
+                )
+            return self._write(file, target, keep, about)
+
+    def _write(self, file, target, keep, about):
+        kept = _Rows(file, keep, self._batch_size) if keep else None
         names = [
             each[kind]
             for each in self._version.tasks.values()
@@ -86,42 +108,41 @@ class Scorer:
         ]
         fields = [*(kept.schema if kept else ())]
         fields += [pa.field(name, pa.float32()) for name in names]
-        metadata = {KEY: json.dumps(about).encode()}
-        beside = f"{target}.unfinished"
+        schema = pa.schema(fields, {KEY: json.dumps(about).encode()})
         rows = 0
         try:
-            with pq.ParquetWriter(
-                beside, pa.schema(fields, metadata)
-            ) as writer:
-                for batch in self._batches(path, source):
-                    outputs = self._outputs(path, rows, batch)
+            with (
+                files.atomic_path(target) as temporary,
+                pq.ParquetWriter(temporary, schema) as writer,
+            ):
+                for batch in self._batches(file):
+                    outputs = self._outputs(file.path, rows, batch)
                     count = len(outputs[names[0]])
                     columns = kept.take(count).columns if kept else []
                     columns += [pa.array(outputs[name]) for name in names]
                     writer.write_table(pa.table(columns, schema=writer.schema))
                     rows += count
-            os.replace(beside, target)
         except OSError as error:
             raise ExportError(
                 f"{target} cannot be written: {error}."
             ) from error
-        finally:
-            if os.path.exists(beside):
-                os.unlink(beside)
         return rows
 
-    def _batches(self, path, source):
+    def _batches(self, file):
+        if file.source is None:
+            return
         if not self._raw:
             specs = signature(of_ids(self._spec))
-            for batch in source.batches(self._batch_size):
+            for batch in file.source.batches(self._batch_size):
                 yield {
                     name: batch[name].astype(spec.dtype.as_numpy_dtype)
                     for name, spec in specs.items()
                 }
             return
         # The reader checks the same rows, and makes ids of them.
-        rows = _Rows(path, list(signature(self._spec)), self._batch_size)
-        for batch in source.batches(self._batch_size):
+        own = dataclasses.replace(file, prefix="")
+        rows = _Rows(own, list(signature(self._spec)), self._batch_size)
+        for batch in file.source.batches(self._batch_size):
             count = len(next(iter(batch.values())))
             yield requests.raw_columns(self._spec, rows.take(count))
 
@@ -139,26 +160,34 @@ class Scorer:
 class _Rows:
     """Some columns of a file, taken a number of rows at a time."""
 
-    def __init__(self, path: str, names: list[str], batch_size: int):
-        self._file = pq.ParquetFile(path)
-        schema = self._file.schema_arrow
-        for name in names:
-            if name not in schema.names:
+    def __init__(self, file: ScoredFile, names: list[str], batch_size: int):
+        if file.source is None:
+            self.schema = pa.schema([(name, pa.string()) for name in names])
+            return
+        opened = pq.ParquetFile(file.parquet)
+        there = opened.schema_arrow
+        inside = [f"{file.prefix}{name}" for name in names]
+        for name in inside:
+            if name not in there.names:
                 raise DataError(
-                    f"{path}: --keep_columns names {name!r}; the file has "
-                    f"{schema.names}."
+                    f"{file.path}: --keep_columns names {name!r}; the file has "
+                    f"{there.names}."
                 )
-        self.schema = pa.schema([schema.field(name) for name in names])
-        self._batches = self._file.iter_batches(batch_size, columns=names)
+        fields = [there.field(name) for name in inside]
+        self.schema = pa.schema(
+            [f.with_name(n) for f, n in zip(fields, names, strict=True)]
+        )
+        self._batches = opened.iter_batches(batch_size, columns=inside)
+        self._inside = inside
         self._rest = self.schema.empty_table()
 
     def take(self, rows: int) -> pa.Table:
         """The next rows."""
         parts = [self._rest]
         while sum(len(part) for part in parts) < rows:
-            parts.append(
-                pa.Table.from_batches([next(self._batches)], self.schema)
-            )
+            batch = next(self._batches)
+            columns = [batch.column(name) for name in self._inside]
+            parts.append(pa.table(columns, schema=self.schema))
         table = pa.concat_tables(parts)
         self._rest = table.slice(rows)
         return table.slice(0, rows)

@@ -132,6 +132,7 @@ RULES = {
             "trainer.console",
             "trainer.stop_signal",
             "trainer.data",
+            "trainer.preparation",
         ],
         [
             "aiohttp",

@@ -31,6 +31,7 @@ def write_report(
     predictions: dict[str, dict[str, Predictions]],
     *,
     title: str,
+    example: str = "",
 ) -> list[str]:
     """Writes RUN_DIR/report/ anew, visible only once it is whole.
 
@@ -46,6 +47,7 @@ def write_report(
         predictions: what the pictures show, by split and task. "test" is
             drawn, or the first split where there is none.
         title: heading of the page.
+        example: a Python program that scores rows. Defaults to "", none.
 
     Returns:
         The paths of the files written.
@@ -58,7 +60,7 @@ def write_report(
     contents = {"metrics.json": text.encode()}
     try:
         if lack(DRAWS) is None:
-            contents |= _drawn(run_dir, metrics, predictions, title)
+            contents |= _drawn(run_dir, metrics, predictions, title, example)
     finally:
         # A picture that fails to draw must not cost the run its metrics.
         paths = _publish(run_dir, contents)
@@ -78,7 +80,7 @@ def _plain(value):
     return value
 
 
-def _drawn(run_dir, metrics, predictions, title):
+def _drawn(run_dir, metrics, predictions, title, example):
     """The page and its pictures, as bytes by file name."""
     records = report_curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
     splits = sorted(predictions, key=lambda split: split != "test")
@@ -112,7 +114,7 @@ def _drawn(run_dir, metrics, predictions, title):
             pictures.append(
                 report_page.Picture(task, plot.title, plot.caption, light, dark)
             )
-    page = report_page.build(title, metrics, pictures)
+    page = report_page.build(title, metrics, pictures, example)
     contents["index.html"] = page.encode()
     return contents
 

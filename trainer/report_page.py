@@ -60,13 +60,16 @@ def splits_of(metrics: dict) -> list[str]:
     return sorted(splits, key=lambda split: split != "test")
 
 
-def build(title: str, metrics: dict, pictures: list[Picture]) -> str:
+def build(
+    title: str, metrics: dict, pictures: list[Picture], example: str = ""
+) -> str:
     """The page as text.
 
     Args:
         title: heading of the page.
         metrics: content of metrics.json.
         pictures: what to show, task by task.
+        example: a Python program that scores rows. Defaults to "", none.
 
     Returns:
         An HTML document that needs no other file.
@@ -85,6 +88,9 @@ def build(title: str, metrics: dict, pictures: list[Picture]) -> str:
         heading = "Plots" if len(tasks) == 1 else f"Plots of {task}"
         body = f'<div class="plots">{"".join(shown)}</div>'
         parts.append(_section(heading, body))
+    if example:
+        code = f"<pre>{html.escape(example)}</pre>"
+        parts.append(_section("Score rows in Python", code))
     facts = [
         _section(heading, _facts(metrics[key]))
         for key, heading in FACTS.items()

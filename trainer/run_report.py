@@ -5,6 +5,8 @@ import dataclasses
 import os
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from trainer import start_checks
 from trainer.console import log
 from trainer.memory import peak_bytes
@@ -68,9 +70,36 @@ def report(session: Session) -> dict[str, Any]:
         results,
         predictions,
         title=os.path.basename(os.path.normpath(session.run_dir)),
+        example=example_of(session.run_dir),
     )
     log(f"wrote {os.path.dirname(paths[0])}")
     return results
+
+
+def example_of(run_dir: str) -> str:
+    """Returns a program that scores the first held-out rows of a run."""
+    spec = runs.read_features(run_dir)
+    samples = pq.read_table(
+        os.path.join(run_dir, runs.SAMPLES), columns=list(spec.feature_names)
+    )
+    columns = samples.slice(0, 2).to_pydict()
+    rows = "\n".join(
+        f"    {name!r}: {_without_nan(values)!r},"
+        for name, values in columns.items()
+    )
+    return (
+        "import wukong_tf\n\n"
+        f"model = wukong_tf.load_run({os.path.abspath(run_dir)!r})\n"
+        "# Or a list of dicts, an Arrow table, a pandas or polars frame.\n"
+        f"rows = {{\n{rows}\n}}\n"
+        "for task, probabilities in model.predict_rows(rows).items():\n"
+        "    print(task, probabilities)\n"
+    )
+
+
+def _without_nan(values):
+    """Values as Python writes them, None for a NaN."""
+    return [None if value != value else value for value in values]
 
 
 def _report_progressive(session, results):

@@ -11,8 +11,7 @@ from trainer.data.file_source import FileSource, one_line
 from trainer.data.held_out import RECORD_NAMES
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
-from trainer.preparation import requests
-from trainer.preparation.requests import Preparation
+from trainer.preparation.requests import KEPT, Preparation, write_rows
 from wukong_tf import encodings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
@@ -51,6 +50,7 @@ def open_to_score(
     folder: str,
     *,
     keep: Sequence[str] = (),
+    requests: bool = False,
     bad: BadValues = REFUSE,
 ) -> ScoredFile:
     """Opens a file: of ids, of rows as requests hold them, or of a raw log.
@@ -64,6 +64,9 @@ def open_to_score(
         preparation: what its data were made with; None if that is not known.
         folder: an empty directory, for Parquet that is made of a raw log.
         keep: columns of the file that are passed on. Defaults to (), none.
+        requests: whether Parquet that is no raw log, and does not note what
+            it holds, holds what requests do. Defaults to False: only if a
+            column of ids holds texts.
         bad: says what to do with values that break rules. Defaults to an
             error. In a raw log it always is one.
 
@@ -81,7 +84,7 @@ def open_to_score(
         return ScoredFile(path, None, path)
     if schema is None or _is_log(schema, spec, preparation):
         return _open_log(path, spec, preparation, folder, keep)
-    if _holds_requests(schema, spec):
+    if _holds_requests(schema, spec, requests):
         spec = of_requests(spec)
     source = ParquetSource([path], spec, labels=False, bad=bad)
     return ScoredFile(path, source, path)
@@ -108,17 +111,21 @@ def _is_log(schema, spec, preparation):
     """Whether a Parquet file is what the preparation read, not what it made."""
     if preparation is None or encodings.read(schema.metadata) is not None:
         return False
-    sources = set(preparation.of_model("the run", spec).sources)
-    return sources <= set(schema.names) or not (
-        set(spec.feature_names) <= set(schema.names)
-    )
+    columns = preparation.recipe.columns
+    sources = {
+        c.key or c.column for c in columns if c.name in spec.feature_names
+    }
+    there = set(schema.names)
+    return sources <= there or not set(spec.feature_names) <= there
 
 
-def _holds_requests(schema, spec):
+def _holds_requests(schema, spec, default):
     """Whether rows are as in requests: noted so, or by their types."""
     note = encodings.read(schema.metadata)
     if note is not None:
         return not note
+    if default:
+        return True
     for feature in spec.categorical:
         if feature.encoded and feature.name in schema.names:
             kind = schema.field(feature.name).type
@@ -138,8 +145,8 @@ def _open_log(path, spec, preparation, folder, keep):
         )
     made = os.path.join(folder, "rows.parquet")
     wanted = preparation.of_model(path, spec)
-    rows = requests.write_rows(path, made, wanted, spec, keep)
+    rows = write_rows(path, made, wanted, spec, keep)
     source = None
     if rows:
         source = ParquetSource([made], of_requests(spec), labels=False)
-    return ScoredFile(path, source, made, requests.KEPT)
+    return ScoredFile(path, source, made, KEPT)

@@ -124,6 +124,7 @@ def test_every_form_of_the_same_rows_gives_the_same_bytes(tmp_path):
         prepared("frappe", source, output)
         found[name] = contents(output)
         del found[name]["manifest.json"]  # it has the inputs' checksums
+        del found[name]["layout.json"]  # it says how their text is divided
     first = found.pop("lf")
     assert len(first) == 5
     for name, files in found.items():
