@@ -5,6 +5,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags as absl_flags
@@ -99,8 +100,10 @@ def predict(run_dir: str, rows: pa.Table, folder: Path) -> Scores:
     assert code == 0
     spec = runs.read_features(run_dir)
     found = pq.read_table(output)
+    one = len(spec.tasks) == 1
     return {
-        task.name: found[f"{task.name}_logit"].to_numpy() for task in spec.tasks
+        task.name: found["logit" if one else f"{task.name}_logit"].to_numpy()
+        for task in spec.tasks
     }
 
 
@@ -131,6 +134,18 @@ def version(run_dir: str, folder: Path) -> Path:
         manifest.write_features(served.spec, draft)
         manifest.write(content, run_dir, draft)
     return Path(draft.final)
+
+
+def of_rows(run_dir: str, rows: list[Row], raw: pa.Table) -> dict[str, Scores]:
+    """Probabilities by `predict_rows`, of rows in each form that it takes."""
+    model = wukong_tf.load_run(run_dir)
+    forms = {
+        "predict_rows, dicts": rows,
+        "predict_rows, Arrow": raw,
+        "predict_rows, lists": raw.to_pydict(),
+        "predict_rows, polars": polars.from_arrow(raw),
+    }
+    return {name: model.predict_rows(form) for name, form in forms.items()}
 
 
 def of_model(run_dir: str, path: Path, rows: list[Row]) -> Scores:

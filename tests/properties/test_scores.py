@@ -24,10 +24,20 @@ def test_every_way_gives_one_score(case):
         path = routes.version(run_dir, folder)
         found = routes.of_version(path, spec, case.rows, rows)
         found["notebook"] = routes.of_model(run_dir, path, case.rows)
+        probabilities = routes.of_rows(run_dir, case.rows, rows)
     for way, scores in found.items():
         assert scores.keys() == expected.keys(), way
         for task, logits in scores.items():
             scale = 1 + np.abs(expected[task]).max()
             np.testing.assert_allclose(
                 logits, expected[task], atol=1e-5 * scale, err_msg=way
+            )
+    for way, scores in probabilities.items():
+        for task, logits in expected.items():
+            scale = 1 + np.abs(logits).max()
+            np.testing.assert_allclose(
+                scores[task],
+                0.5 * (1 + np.tanh(logits / 2)),
+                atol=1e-5 * scale,
+                err_msg=way,
             )
