@@ -289,3 +289,23 @@ def test_the_log_of_the_trainer_s_tests_is_scored():
     rows["site"] = [site[each] for each in rows["site"]]
     (found,) = build_model(config).predict_rows(rows).values()
     assert found.shape == (60,) and np.isfinite(found).all()
+
+
+def test_a_missing_number_is_the_mean_as_in_a_request():
+    spec = FeatureSpec(
+        numeric=(
+            NumericFeature("price", mean=4.0, stddev=2.0),
+            NumericFeature("age", "log1p", mean=1.0, missing=3.0),
+        )
+    )
+    model = build_model(
+        WukongConfig(
+            spec, embedding_dim=4, num_layers=1, num_fmb=2, num_lcb=2, rank=1,
+            mlp_units=(4,), bottom_mlp_units=(4,), head_units=(4,),
+        )
+    )  # fmt: skip
+    (found,) = model.predict_rows(
+        {"price": [None, 4.0, 9.0], "age": [3.0, None, 3.0]}
+    ).values()
+    assert found[0] == pytest.approx(found[1], abs=1e-7)
+    assert abs(found[2] - found[0]) > 1e-6

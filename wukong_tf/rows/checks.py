@@ -66,6 +66,7 @@ def checks_of(
     spec: FeatureSpec,
     *,
     labels: bool = True,
+    served: bool = False,
     lookups: Lookups | None = None,
 ) -> list[Check]:
     """The rule of every column of `spec`, features first.
@@ -73,6 +74,9 @@ def checks_of(
     Args:
         spec: the columns.
         labels: whether label, weight and group columns are among them.
+        served: whether the rows are a request's, any number of which may be
+            missing. Defaults to False: one without a stated `missing` may
+            not.
         lookups: makes ids of raw values. Defaults to None, those of `spec`.
     """
     if lookups is None and any(f.logged_raw for f in spec.categorical):
@@ -87,7 +91,9 @@ def checks_of(
             result.append(_bags(feature.name, feature.num_ids, feature.max_ids))
         if feature.weights:
             result.append(_bag_weights(feature.weights, feature.ids_per_row))
-    result += [_numbers(f.name, f.missing is not None) for f in spec.numeric]
+    result += [
+        _numbers(f.name, served or f.missing is not None) for f in spec.numeric
+    ]
     result += [_vectors(f.name, f.size) for f in spec.vector]
     if not labels:
         return result

@@ -30,7 +30,7 @@ def predict_rows(
             f"`batch_size` must be at least 1; received {batch_size}."
         )
     spec = of_requests(model.config.features)
-    rules = checks_of(spec, labels=False)
+    rules = checks_of(spec, labels=False, served=True)
     lists = [check.name for check in rules if check.max_size or check.size]
     names = list(dict.fromkeys(check.name for check in rules))
     table = frames.table_of(rows, names, lists)
