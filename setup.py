@@ -44,7 +44,10 @@ setup(
     packages=find_packages(
         include=["wukong_tf*", "trainer*", "export*"],
     ),
-    package_data={"export.server": ["page.html"]},
+    package_data={
+        "export.server": ["page.html"],
+        "wukong_tf": ["py.typed", "*.pyi"],
+    },
     # Lower bounds are the versions that the tests run with.
     install_requires=[
         "absl-py>=2.5.1",

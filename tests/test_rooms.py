@@ -15,6 +15,7 @@ FORMS = [
     for name in (
         "baseline_configs",
         "categorical_feature",
+        "columns",
         "config",
         "encodings",
         "errors",
@@ -74,7 +75,7 @@ RULES = {
     "arrow": (["numpy", "pyarrow", "wukong_tf.arrow"], []),
     "layers": (KERAS, []),
     "embeddings": (KERAS, []),
-    "models": (KERAS, ["keras_rs"]),
+    "models": (KERAS, ["keras_rs", "tensorflow"]),
     "features": (TENSORFLOW, []),
     "rows": ([*TENSORFLOW, "pyarrow"], []),
     "metrics": (TENSORFLOW, []),

@@ -6,6 +6,7 @@ so that the layers need nothing but Keras.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -29,16 +30,29 @@ _HOMES = {
     "build_model": "wukong_tf.models",
     "load_run": "wukong_tf.runs",
     "table_optimizer": "wukong_tf.optimizers",
+    # Modules of their own.
+    "columns": "wukong_tf.columns",
+    "config": "wukong_tf.config",
+    "embeddings": "wukong_tf.embeddings",
+    "errors": "wukong_tf.errors",
+    "features": "wukong_tf.features",
+    "layers": "wukong_tf.layers",
+    "metrics": "wukong_tf.metrics",
+    "models": "wukong_tf.models",
+    "optimizers": "wukong_tf.optimizers",
+    "runs": "wukong_tf.runs",
+    "scaling": "wukong_tf.scaling",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'wukong_tf' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = importlib.import_module(_HOMES[name])
+    return home if home.__name__ == f"wukong_tf.{name}" else getattr(home, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

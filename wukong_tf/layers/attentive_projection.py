@@ -1,6 +1,7 @@
 """The projection Y of Wukong's FM, made from the input."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -53,7 +54,7 @@ class AttentiveProjection(keras.layers.Layer):
         *,
         dropout: float = 0.0,
         epsilon: float = 1e-5,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         owner = "AttentiveProjection"
@@ -67,7 +68,7 @@ class AttentiveProjection(keras.layers.Layer):
         self.dropout = arguments.dropout_rate(owner, "dropout", dropout)
         self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes W, the norm and the MLP for inputs [B, n, d]."""
         owner = "AttentiveProjection"
         n, width = arguments.embeddings_shape(owner, input_shape)
@@ -91,7 +92,7 @@ class AttentiveProjection(keras.layers.Layer):
         )
         self.mlp.build(flat_shape)
 
-    def call(self, x, training=None):
+    def call(self, x: Any, training: bool | None = None):
         """[B, n, d] to [B, n, rank]."""
         n, width = x.shape[1], x.shape[2]
         x = self.compress(x)  # [B, m, d]
@@ -101,7 +102,7 @@ class AttentiveProjection(keras.layers.Layer):
         x = self.mlp(self.norm(x), training=training)  # [B, n * k]
         return ops.reshape(x, (-1, n, self.rank))  # [B, n, k]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[B, n, d] to [B, n, rank]."""
         return (input_shape[0], input_shape[1], self.rank)
 

@@ -1,6 +1,7 @@
 """The Factorization Machine Block of Wukong."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -62,10 +63,10 @@ class FactorizationMachineBlock(keras.layers.Layer):
         *,
         dropout: float = 0.0,
         epsilon: float = 1e-5,
-        projection_initializer="lecun_normal",
+        projection_initializer: Any = "lecun_normal",
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         owner = "FactorizationMachineBlock"
@@ -86,7 +87,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
             owner, "attention_units", attention_units
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes Y, the norm and the MLP for inputs [B, n, d]."""
         owner = "FactorizationMachineBlock"
         n, width = arguments.embeddings_shape(owner, input_shape)
@@ -124,7 +125,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         )
         self.mlp.build(flat_shape)
 
-    def call(self, x, training=None):
+    def call(self, x: Any, training: bool | None = None):
         """[B, n, d] to [B, num_embeddings, d]."""
         n, width = x.shape[1], x.shape[2]
         if self.fm == "projected":
@@ -141,7 +142,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         x = self.mlp(self.norm(x), training=training)  # [B, n_F * d]
         return ops.reshape(x, (-1, self.num_embeddings, width))  # [B, n_F, d]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[B, n, d] to [B, num_embeddings, d]."""
         return (input_shape[0], self.num_embeddings, input_shape[2])
 

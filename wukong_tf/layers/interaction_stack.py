@@ -69,7 +69,7 @@ class InteractionStack(keras.layers.Layer):
         attention_units: Sequence[int] = (32,),
         remove: Sequence[str] = (),
         remat: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         owner = "InteractionStack"
@@ -127,7 +127,7 @@ class InteractionStack(keras.layers.Layer):
             )
         return list(value)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes the layers for inputs [B, n, d]."""
         arguments.embeddings_shape("InteractionStack", input_shape)
         self.layers: list[Any] = []
@@ -151,7 +151,7 @@ class InteractionStack(keras.layers.Layer):
             shape = layer.compute_output_shape(shape)
             self.layers.append(layer)
 
-    def call(self, x, training=None):
+    def call(self, x: Any, training: bool | None = None):
         """[B, n, d] to [B, rows of the last layer, d]."""
         for layer in self.layers:
             if self.remat and training is not False:
@@ -161,7 +161,7 @@ class InteractionStack(keras.layers.Layer):
                 x = layer(x, training=training)  # [B, n_F + n_L, d]
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[B, n, d] to [B, rows of the last layer, d]."""
         num_fmb, num_lcb, _, _ = self._sizes[-1]
         return (input_shape[0], num_fmb + num_lcb, input_shape[2])

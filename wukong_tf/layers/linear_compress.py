@@ -1,5 +1,7 @@
 """The Linear Compress Block of Wukong."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -40,8 +42,8 @@ class LinearCompressBlock(keras.layers.Layer):
         self,
         num_embeddings: int,
         *,
-        kernel_initializer="lecun_normal",
-        **kwargs,
+        kernel_initializer: Any = "lecun_normal",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_embeddings = arguments.positive_int(
@@ -49,7 +51,7 @@ class LinearCompressBlock(keras.layers.Layer):
         )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes the kernel for inputs [B, n, d]."""
         n, _ = arguments.embeddings_shape("LinearCompressBlock", input_shape)
         self.kernel = self.add_weight(
@@ -58,11 +60,11 @@ class LinearCompressBlock(keras.layers.Layer):
             initializer=arguments.copies(self.kernel_initializer),
         )
 
-    def call(self, x):
+    def call(self, x: Any):
         """[B, n, d] to [B, num_embeddings, d]."""
         return ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[B, n, d] to [B, num_embeddings, d]."""
         return (input_shape[0], self.num_embeddings, input_shape[2])
 

@@ -1,6 +1,7 @@
 """A multilayer perceptron: ReLU inside, nothing on its output."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -45,12 +46,12 @@ class MLP(keras.layers.Layer):
         self,
         units: Sequence[int],
         *,
-        activation="relu",
+        activation: Any = "relu",
         dropout: float = 0.0,
-        kernel_initializer="he_normal",
-        output_initializer="lecun_normal",
+        kernel_initializer: Any = "he_normal",
+        output_initializer: Any = "lecun_normal",
         use_bias: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.units = arguments.units("MLP", "units", units)
@@ -62,7 +63,7 @@ class MLP(keras.layers.Layer):
         self.output_initializer = keras.initializers.get(output_initializer)
         self.use_bias = use_bias
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes the dense layers for inputs [..., w]."""
         if not input_shape or input_shape[-1] is None:
             raise ValueError(
@@ -99,7 +100,7 @@ class MLP(keras.layers.Layer):
                     )
                 )
 
-    def call(self, x, training=None):
+    def call(self, x: Any, training: bool | None = None):
         """[..., w] to [..., units[-1]]."""
         for index, dense in enumerate(self.dense_layers):
             x = dense(x)  # [..., units[index]]
@@ -107,7 +108,7 @@ class MLP(keras.layers.Layer):
                 x = self.dropout_layers[index](x, training=training)
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[..., w] to [..., units[-1]]."""
         return (*input_shape[:-1], self.units[-1])
 

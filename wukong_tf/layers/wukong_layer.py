@@ -1,6 +1,7 @@
 """One interaction layer of Wukong."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -67,7 +68,7 @@ class WukongLayer(keras.layers.Layer):
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
         remove: Sequence[str] = (),
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         owner = "WukongLayer"
@@ -85,7 +86,7 @@ class WukongLayer(keras.layers.Layer):
         )
         self.remove = arguments.removed(owner, remove)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any):
         """Makes the two blocks, the residual and the norm."""
         n, width = arguments.embeddings_shape("WukongLayer", input_shape)
         rows = self.num_fmb + self.num_lcb
@@ -123,7 +124,7 @@ class WukongLayer(keras.layers.Layer):
         )
         self.norm.build((input_shape[0], rows, width))
 
-    def call(self, x, training=None):
+    def call(self, x: Any, training: bool | None = None):
         """[B, n, d] to [B, num_fmb + num_lcb, d]."""
         y = self._blocks(x, training)  # [B, n_F + n_L, d]
         if self.adds_input:
@@ -143,7 +144,7 @@ class WukongLayer(keras.layers.Layer):
         fmb = self.fmb(x, training=training)  # [B, n_F, d]
         return ops.concatenate([fmb, lcb], axis=1)  # [B, n_F + n_L, d]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any):
         """[B, n, d] to [B, num_fmb + num_lcb, d]."""
         return (input_shape[0], self.num_fmb + self.num_lcb, input_shape[2])
 

@@ -1,5 +1,7 @@
 """Wukong and its baselines, all under one contract."""
 
+from typing import Any
+
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ConfigError
 from wukong_tf.models.baselines import (
@@ -33,7 +35,7 @@ _MODELS: dict[str, type[ClickModel]] = {
 }
 
 
-def build_model(config: ModelConfig, **kwargs) -> ClickModel:
+def build_model(config: ModelConfig, **kwargs: Any) -> ClickModel:
     """The model that `config` describes, with its weights made.
 
     Args:

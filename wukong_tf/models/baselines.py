@@ -1,5 +1,7 @@
 """FM, MLP, DLRM and DCN-V2, under the contract that Wukong has."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -50,7 +52,7 @@ class FactorizationMachine(EmbeddingModel):
             `EmbeddingModel` takes them.
     """
 
-    def __init__(self, config: FactorizationMachineConfig, **kwargs):
+    def __init__(self, config: FactorizationMachineConfig, **kwargs: Any):
         super().__init__(
             config,
             extra_width=1,
@@ -60,7 +62,7 @@ class FactorizationMachine(EmbeddingModel):
             **kwargs,
         )
 
-    def build_score(self, rows, width):
+    def build_score(self, rows: int, width: int):
         """Makes w_0 and, for tasks after the first, their own scales."""
         del rows
         tasks = len(self.config.features.tasks)
@@ -77,7 +79,7 @@ class FactorizationMachine(EmbeddingModel):
                 dtype="float32",
             )
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, d + 1] to {task: logits [B, 1]}."""
         x = ops.cast(x, "float32")
         total = ops.sum(x, axis=1)  # [B, d + 1]
@@ -103,11 +105,11 @@ class MLPModel(EmbeddingModel):
             `EmbeddingModel` takes them.
     """
 
-    def build_score(self, rows, width):
+    def build_score(self, rows: int, width: int):
         """Makes the MLPs."""
         self.heads = self.make_heads(rows * width, self.config.head_units)
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, d] to {task: logits [B, 1]}."""
         return self.logits(self.heads, flatten(x), training)
 
@@ -125,7 +127,7 @@ class DLRM(EmbeddingModel):
             `EmbeddingModel` takes them.
     """
 
-    def build_score(self, rows, width):
+    def build_score(self, rows: int, width: int):
         """Makes the dot products and the top MLPs."""
         self.dots = library().layers.DotInteraction(
             dtype=self.dtype_policy, name="dots"
@@ -137,7 +139,7 @@ class DLRM(EmbeddingModel):
         inputs = rows * (rows - 1) // 2 + numbers * width
         self.heads = self.make_heads(inputs, self.config.head_units)
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = ops.cast(x, self.compute_dtype)
         first, end = self._numbers
@@ -162,7 +164,7 @@ class DCNv2(EmbeddingModel):
             `EmbeddingModel` takes them.
     """
 
-    def build_score(self, rows, width):
+    def build_score(self, rows: int, width: int):
         """Makes the cross layers and the deep network."""
         config, size = self.config, rows * width
         self.cross_layers = [
@@ -201,7 +203,7 @@ class DCNv2(EmbeddingModel):
             layer.dense.build((None, inner))
         return layer
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, d] to {task: logits [B, 1]}."""
         first = ops.cast(flatten(x), self.compute_dtype)  # [B, n * d]
         x = first

@@ -1,19 +1,18 @@
 """The contract that Wukong and its baselines share."""
 
 import math
-import re
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from wukong_tf.columns import columns
 from wukong_tf.config import ModelConfig, model_config_from_dict
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
-from wukong_tf.errors import DataError
-
-# As NumPy, pandas and TensorFlow name the types of texts.
-_TEXT = re.compile("^[<|>=]?[SU]|object|str|category")
+from wukong_tf.models import inputs as rules
 
 
 class ClickModel(keras.Model):
@@ -35,17 +34,56 @@ class ClickModel(keras.Model):
     feature_embedding: FeatureEmbedding
     built: bool
 
-    def __init__(self, config: ModelConfig, *, name=None, dtype=None):
+    def __init__(
+        self, config: ModelConfig, *, name: str | None = None, dtype: Any = None
+    ):
         # autocast would round raw numbers before they are embedded.
         super().__init__(name=name or config.model, dtype=dtype, autocast=False)
         self.config = config
+        self._columns = columns(config.features)
+
+    @property
+    def input_signature(self) -> dict[str, keras.KerasTensor]:
+        """Shape and dtype of each input, by name."""
+        return rules.signature(self._columns)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns what `call` does, of inputs that keep to their rules."""
+        inputs = rules.checked(self._columns, inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `keras.Model.fit` does; arrays are checked first."""
+        x = rules.checked_data(self._columns, x)
+        valid = kwargs.get("validation_data")
+        if isinstance(valid, tuple | list):
+            first = rules.checked_data(self._columns, valid[0])
+            kwargs["validation_data"] = (first, *valid[1:])
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates as `keras.Model.evaluate` does; see `fit`."""
+        x = rules.checked_data(self._columns, x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Scores as `keras.Model.predict` does; see `fit`."""
+        x = rules.checked_data(self._columns, x)
+        return super().predict(x, *args, **kwargs)
+
+    def stateless_call(
+        self, trainable: Any, others: Any, inputs: Any, **kwargs: Any
+    ) -> Any:
+        """Returns what `call` does, of the weights that are given."""
+        inputs = rules.checked(self._columns, inputs)
+        return super().stateless_call(trainable, others, inputs, **kwargs)
 
     @property
     def tables(self) -> list[FusedEmbedding]:
         """The layers that own the tables, one a width."""
         return self.feature_embedding.tables
 
-    def embed(self, inputs, training=None):
+    def embed(self, inputs: Any, training: bool | None = None):
         """Features to embeddings.
 
         Args:
@@ -59,7 +97,7 @@ class ClickModel(keras.Model):
         """
         return self.feature_embedding(inputs, training=training)
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings to logits.
 
         Args:
@@ -71,7 +109,7 @@ class ClickModel(keras.Model):
         """
         raise NotImplementedError
 
-    def served_logits(self, logits):
+    def served_logits(self, logits: Mapping[str, Any]):
         """The logits of the whole log, which are served and evaluated.
 
         Where a task's log kept only a share r of its negative rows, the
@@ -129,25 +167,39 @@ class ClickModel(keras.Model):
 
         return scoring.predict_rows(self, rows, batch_size)
 
-    def predict(self, x, *args, **kwargs):
-        """As `keras.Model.predict`: ids in, logits out.
-
-        Raises:
-            DataError: a column holds strings, which `predict_rows` takes.
-        """
-        for name, column in x.items() if isinstance(x, dict) else ():
-            dtype = getattr(column, "dtype", None) or np.asarray(column).dtype
-            if _TEXT.search(str(dtype)):
-                raise DataError(
-                    f"column {name!r} holds {dtype}, and `predict` takes ids "
-                    "and numbers; `model.predict_rows(rows)` takes raw rows."
-                )
-        return super().predict(x, *args, **kwargs)
-
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None):
         """Features to {task: logits [B, 1]}, of the log as it was sampled."""
         x = self.embed(inputs, training=training)  # [B, n, d]
         return self.score(x, training=training)  # {task: [B, 1]}
+
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ):
+        """Writes the model for serving, as `keras.Model.export` does.
+
+        Args:
+            filepath: where to.
+            format: as Keras names it. Defaults to "tf_saved_model".
+            verbose: whether Keras prints what it wrote. Defaults to None,
+                as the format does.
+            input_signature: Defaults to None, the model's own, which its
+                features say.
+            **kwargs: passed to Keras.
+        """
+        if input_signature is None:
+            input_signature = [self.input_signature]
+        super().export(
+            filepath,
+            format=format,
+            verbose=verbose,
+            input_signature=input_signature,
+            **kwargs,
+        )
 
     def get_config(self):
         """Every constructor argument but those that say how to compute.
@@ -161,7 +213,7 @@ class ClickModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]):
         """The model of `get_config`'s dict, with the take lookup."""
         return cls(
             model_config_from_dict(config["config"]),

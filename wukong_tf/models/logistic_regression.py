@@ -1,5 +1,8 @@
 """Logistic regression, the baseline that every model must beat."""
 
+from collections.abc import Collection
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -28,10 +31,10 @@ class LogisticRegression(ClickModel):
         self,
         config: LogisticRegressionConfig,
         *,
-        lookup="take",
-        name=None,
-        dtype=None,
-        host_tables=(),
+        lookup: str = "take",
+        name: str | None = None,
+        dtype: Any = None,
+        host_tables: Collection[str] = (),
     ):
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
@@ -45,7 +48,7 @@ class LogisticRegression(ClickModel):
         )
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None):
         """Makes every weight; the configuration knows all shapes."""
         if self.built:
             return
@@ -59,7 +62,7 @@ class LogisticRegression(ClickModel):
         )
         self.built = True
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, tasks] to {task: logits [B, 1]}."""
         total = ops.sum(x, axis=1) + self.bias  # [B, tasks]
         return {

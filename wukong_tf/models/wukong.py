@@ -1,5 +1,8 @@
 """Wukong, from features to logits."""
 
+from collections.abc import Collection
+from typing import Any
+
 from wukong_tf.config import WukongConfig
 from wukong_tf.layers import InteractionStack
 from wukong_tf.models.embedding_model import EmbeddingModel, flatten, register
@@ -51,11 +54,11 @@ class Wukong(EmbeddingModel):
         self,
         config: WukongConfig,
         *,
-        lookup="take",
-        remat=False,
-        name=None,
-        dtype=None,
-        host_tables=(),
+        lookup: str = "take",
+        remat: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        host_tables: Collection[str] = (),
     ):
         config.check_ranks()
         self._remat = remat
@@ -67,7 +70,7 @@ class Wukong(EmbeddingModel):
             host_tables=host_tables,
         )
 
-    def build_score(self, rows, width):
+    def build_score(self, rows: int, width: int):
         """Makes the stack and the heads."""
         config: WukongConfig = self.config
         self.stack = InteractionStack(
@@ -89,7 +92,7 @@ class Wukong(EmbeddingModel):
         _, rows, width = self.stack.compute_output_shape((None, rows, width))
         self.heads = self.make_heads(rows * width, config.head_units)
 
-    def score(self, x, training=None):
+    def score(self, x: Any, training: bool | None = None):
         """Embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = self.stack(x, training=training)  # [B, n_F + n_L, d]
         return self.logits(self.heads, flatten(x), training)

@@ -1,5 +1,7 @@
 """Adam whose global-norm clipping sees the gradient of the global batch."""
 
+from typing import Any
+
 import keras
 
 
@@ -23,7 +25,7 @@ class ClippedAdam(keras.optimizers.Adam):
 
     gradients_are_summed = False
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
         """Moves `variable` and its two moments."""
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)

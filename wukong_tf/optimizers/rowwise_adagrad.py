@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -65,7 +66,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
+        learning_rate: Any = 0.01,
         initial_accumulator_value: float = 0.0,
         epsilon: float = 1e-8,
         *,
@@ -73,7 +74,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         l2_scope: str = "touched",
         row_runs: Mapping[str, Sequence[Sequence[float]]] | None = None,
         name: str = "rowwise_adagrad",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         for key, value in (
@@ -101,7 +102,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             for path, runs in (row_runs or {}).items()
         }
 
-    def build(self, variables):
+    def build(self, variables: Any):
         """Makes one accumulator [rows] for each variable [rows, ...]."""
         if self.built:
             return
@@ -163,11 +164,11 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         )
         return list(zip(sums, variables, strict=True))
 
-    def accumulator(self, variable):
+    def accumulator(self, variable: Any):
         """The state [rows] of `variable`."""
         return self._accumulators[self._get_variable_index(variable)]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
         """Moves the rows of `variable` that `gradient` touches."""
         state = self.accumulator(variable)
         learning_rate = ops.cast(learning_rate, variable.dtype)

@@ -54,7 +54,7 @@ class WeightAverage:
             for variable in self.variables
         ]
 
-    def update(self, step):
+    def update(self, step: Any):
         """Takes the weights after `step` steps, from 1, into the average."""
         step = ops.cast(step, "float32")
         decay = ops.minimum(self.decay, (1.0 + step) / (10.0 + step))

@@ -1,0 +1,206 @@
+"""The inputs of a model: their signature, and the rules that they keep to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from wukong_tf.columns import Column
+from wukong_tf.errors import DataError
+
+
+def signature(columns: Sequence[Column]) -> dict[str, keras.KerasTensor]:
+    """Returns the shape and dtype of each input, by name.
+
+    Ids are int64, on JAX, which has none unless asked, int32; the rest is
+    float32. One value a row is of shape [B].
+    """
+    ids = "int32" if keras.backend.backend() == "jax" else "int64"
+    return {
+        column.name: keras.KerasTensor(
+            (None, *column.shape),
+            "float32" if column.floats else ids,
+            name=column.name,
+        )
+        for column in columns
+    }
+
+
+def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
+    """Returns the model's own inputs, each of which keeps to its rule.
+
+    Values are looked at where they are known: of arrays and eager tensors,
+    not inside a function that is being compiled.
+
+    Args:
+        columns: those of the model.
+        inputs: what the model is called with.
+
+    Raises:
+        DataError: naming the feature, the rule and what came.
+    """
+    if not isinstance(inputs, Mapping):
+        raise DataError(
+            "a model's inputs must be a dict of feature name to array; "
+            f"received {type(inputs).__name__}."
+        )
+    found: dict[str, Any] = {}
+    rows: dict[int, str] = {}
+    for column in columns:
+        where = f"feature {column.name!r}"
+        if column.name not in inputs:
+            raise DataError(
+                f"{where} is missing from the inputs; received "
+                f"{sorted(map(str, inputs))}."
+            )
+        value = found[column.name] = inputs[column.name]
+        if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+            raise DataError(
+                f"{where} holds a {type(value).__name__}, and the model takes "
+                "arrays and tensors; `model.predict_rows(rows)` takes raw rows."
+            )
+        _check_dtype(where, column, value)
+        count = _check_shape(where, column, value)
+        if type(count) is int:  # some backends trace it as a symbol
+            rows.setdefault(count, column.name)
+        if len(rows) > 1:
+            other, name = next(iter(rows.items()))
+            raise DataError(
+                f"{where} must have as many rows as {name!r}, {other}; "
+                f"received {count}."
+            )
+        if column.num_ids is not None:
+            _check_range(where, column.num_ids, value)
+    return found
+
+
+def _check_dtype(where, column, value):
+    name = str(value.dtype).removeprefix("torch.")
+    if isinstance(value.dtype, np.dtype) or hasattr(value.dtype, "name"):
+        name = value.dtype.name
+    if name.startswith(("str", "bytes", "object")):
+        raise DataError(
+            f"{where} holds {name}, and the model takes integer ids and "
+            "numbers; `model.predict_rows(rows)` takes raw rows."
+        )
+    integer = name.startswith(("int", "uint"))
+    if column.floats:
+        if not (integer or name.startswith(("float", "bfloat"))):
+            raise DataError(f"{where} must hold numbers; received {name}.")
+    elif not integer:
+        raise DataError(f"{where} must hold integer ids; received {name}.")
+
+
+def _check_shape(where, column, value):
+    """The number of rows, None where it is not known."""
+    if getattr(value.shape, "rank", 0) is None:
+        return None
+    shape = tuple(value.shape)
+    if column.shape:
+        fits = len(shape) == 2 and shape[1] in (*column.shape, None)
+    else:
+        fits = len(shape) == 1 or (len(shape) == 2 and shape[1] in (1, None))
+    if not fits:
+        size = f"[B, {column.shape[0]}]" if column.shape else "[B] or [B, 1]"
+        raise DataError(
+            f"{where} must be of shape {size}; received {list(shape)}."
+        )
+    return shape[0]
+
+
+def _check_range(where, num_ids, value):
+    values = _known(value)
+    if values is None or not values.size:
+        return
+    # As unsigned numbers, negative ids are large: one pass for both ends.
+    unsigned = np.dtype(f"u{values.dtype.itemsize}")
+    if values.view(unsigned).max() < num_ids:
+        return
+    place = np.argwhere((values < 0) | (values >= num_ids))[0]
+    raise DataError(
+        f"{where}: ids must be in [0, {num_ids}); received "
+        f"{values[tuple(place)]} in row {place[0]}."
+    )
+
+
+def checked_data(columns: Sequence[Column], x: Any) -> Any:
+    """Returns what Keras trains on or scores, with every batch checked.
+
+    Arrays are checked at once; the batches of a tf.data.Dataset, of a
+    PyDataset and of a generator as they come. What else Keras takes, such as
+    PyTorch's DataLoader, is returned as it is.
+
+    Args:
+        columns: those of the model.
+        x: what Keras's `fit`, `evaluate` and `predict` take.
+    """
+    if x is None or isinstance(x, Mapping | np.ndarray | list):
+        return x if x is None else checked(columns, x)
+    if isinstance(x, keras.utils.PyDataset):
+        return _CheckedDataset(columns, x)
+    if hasattr(x, "element_spec") and hasattr(x, "map"):
+        return x.map(lambda *batch: _asserted(columns, batch))
+    if isinstance(x, Iterator):
+        return (_checked_batch(columns, batch) for batch in x)
+    return x
+
+
+class _CheckedDataset(keras.utils.PyDataset):
+    """The batches of another, checked."""
+
+    def __init__(self, columns, data):
+        super().__init__(
+            data.workers, data.use_multiprocessing, data.max_queue_size
+        )
+        self._columns = columns
+        self._data = data
+
+    @property
+    def num_batches(self):
+        return self._data.num_batches
+
+    def __getitem__(self, index):
+        return _checked_batch(self._columns, self._data[index])
+
+    def on_epoch_begin(self):
+        self._data.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._data.on_epoch_end()
+
+
+def _checked_batch(columns, batch):
+    """A batch of inputs alone, or of inputs, labels and weights."""
+    if isinstance(batch, tuple | list):
+        return (checked(columns, batch[0]), *batch[1:])
+    return checked(columns, batch)
+
+
+def _asserted(columns, batch):
+    """As `_checked_batch`, where TensorFlow knows the values only later."""
+    import tensorflow as tf
+
+    inputs = checked(columns, batch[0])
+    for column in columns:
+        if column.num_ids is None:
+            continue
+        ids = inputs[column.name]
+        inside = tf.logical_and(ids >= 0, ids < column.num_ids)
+        rule = f"ids must be in [0, {column.num_ids}); received"
+        outside = tf.boolean_mask(ids, tf.logical_not(inside))
+        data = [f"feature {column.name!r}: {rule}", outside]
+        check = tf.debugging.Assert(tf.reduce_all(inside), data)
+        with tf.control_dependencies([check]):
+            inputs[column.name] = tf.identity(ids)
+    return (inputs, *batch[1:]) if len(batch) > 1 else inputs
+
+
+def _known(value):
+    """The values as an array, None while they are traced."""
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        return keras.ops.convert_to_numpy(value)
+    except (TypeError, NotImplementedError, RuntimeError, ValueError):
+        return None
