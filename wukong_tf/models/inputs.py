@@ -45,6 +45,9 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
             "a model's inputs must be a dict of feature name to array; "
             f"received {type(inputs).__name__}."
         )
+    for column in columns:  # first of all, raw rows in the place of ids
+        if column.name in inputs:
+            _check_type(column, inputs[column.name])
     found: dict[str, Any] = {}
     rows: dict[int, str] = {}
     for column in columns:
@@ -55,12 +58,6 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
                 f"{sorted(map(str, inputs))}."
             )
         value = found[column.name] = inputs[column.name]
-        if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-            raise DataError(
-                f"{where} holds a {type(value).__name__}, and the model takes "
-                "arrays and tensors; `model.predict_rows(rows)` takes raw rows."
-            )
-        _check_dtype(where, column, value)
         count = _check_shape(where, column, value)
         if type(count) is int:  # some backends trace it as a symbol
             rows.setdefault(count, column.name)
@@ -75,7 +72,13 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
     return found
 
 
-def _check_dtype(where, column, value):
+def _check_type(column, value):
+    where = f"feature {column.name!r}"
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise DataError(
+            f"{where} holds a {type(value).__name__}, and the model takes "
+            "arrays and tensors; `model.predict_rows(rows)` takes raw rows."
+        )
     name = str(value.dtype).removeprefix("torch.")
     if isinstance(value.dtype, np.dtype) or hasattr(value.dtype, "name"):
         name = value.dtype.name
