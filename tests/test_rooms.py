@@ -75,7 +75,7 @@ RULES = {
     "arrow": (["numpy", "pyarrow", "wukong_tf.arrow"], []),
     "layers": (KERAS, []),
     "embeddings": (KERAS, []),
-    "models": (KERAS, ["keras_rs", "tensorflow"]),
+    "models": (KERAS, ["keras_rs"]),
     "features": (TENSORFLOW, []),
     "rows": ([*TENSORFLOW, "pyarrow"], []),
     "metrics": (TENSORFLOW, []),

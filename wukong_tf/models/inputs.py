@@ -182,20 +182,9 @@ def _checked_batch(columns, batch):
 
 def _asserted(columns, batch):
     """As `_checked_batch`, where TensorFlow knows the values only later."""
-    import tensorflow as tf
+    from wukong_tf.features import assertions
 
-    inputs = checked(columns, batch[0])
-    for column in columns:
-        if column.num_ids is None:
-            continue
-        ids = inputs[column.name]
-        inside = tf.logical_and(ids >= 0, ids < column.num_ids)
-        rule = f"ids must be in [0, {column.num_ids}); received"
-        outside = tf.boolean_mask(ids, tf.logical_not(inside))
-        data = [f"feature {column.name!r}: {rule}", outside]
-        check = tf.debugging.Assert(tf.reduce_all(inside), data)
-        with tf.control_dependencies([check]):
-            inputs[column.name] = tf.identity(ids)
+    inputs = assertions.in_range(columns, checked(columns, batch[0]))
     return (inputs, *batch[1:]) if len(batch) > 1 else inputs
 
 

@@ -1,0 +1,31 @@
+"""Rules of ids that are known only as a TensorFlow graph runs."""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from wukong_tf.columns import Column
+
+
+def in_range(
+    columns: Sequence[Column], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Returns the inputs, whose ids fail the graph where one is out of range.
+
+    Args:
+        columns: those of a model.
+        inputs: tensors by column name.
+    """
+    found = dict(inputs)
+    for column in columns:
+        if column.num_ids is None:
+            continue
+        ids = found[column.name]
+        inside = tf.logical_and(ids >= 0, ids < column.num_ids)
+        rule = f"ids must be in [0, {column.num_ids}); received"
+        outside = tf.boolean_mask(ids, tf.logical_not(inside))
+        data = [f"feature {column.name!r}: {rule}", outside]
+        check = tf.debugging.Assert(tf.reduce_all(inside), data)
+        with tf.control_dependencies([check]):
+            found[column.name] = tf.identity(ids)
+    return found
