@@ -14,6 +14,7 @@ from tests.small_models import CONFIG
 
 WITHOUT_TFRS = """
 import json, sys
+sys.modules["pandas"] = None  # Keras imports it, and it pyarrow
 import numpy as np
 import wukong_tf
 from tests import small_models
