@@ -89,7 +89,7 @@ def names(parquet: bool) -> st.SearchStrategy[str]:
 def _may_name(name, parquet):
     if "/" in name:
         return False
-    return parquet or not (set(name) & set('",\t;|') or name != name.strip())
+    return parquet or name == name.strip()
 
 
 def texts() -> st.SearchStrategy[str]:
@@ -174,8 +174,6 @@ def logs(draw, parquet: bool | None = None) -> Log:
         for name, field in fields.items()
         if name != label
     }
-    if not parquet:
-        pools = {name: _on_one_line(pool) for name, pool in pools.items()}
     splits = draw(_rows(recipe, pools))
     options = {"min_count": draw(st.integers(1, 3))}
     if draw(st.booleans()):
@@ -189,15 +187,6 @@ def logs(draw, parquet: bool | None = None) -> Log:
         options,
         parquet,
     )
-
-
-def _on_one_line(value):
-    """A value without line breaks, which fields of text files cannot hold."""
-    if isinstance(value, list):
-        return [_on_one_line(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    return value.replace("\n", " ").replace("\r", " ")
 
 
 @st.composite

@@ -1,13 +1,12 @@
 """Strategies: specs of any features, rows that they are logged in, models."""
 
 import dataclasses
-import keyword
 import random
 from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.properties.logs import Row, integers, texts
+from tests.properties.logs import Row, integers, names, texts
 from wukong_tf.config import (
     CategoricalFeature,
     EmbeddingGroup,
@@ -40,12 +39,6 @@ class Scored:
     seed: int
 
 
-def names() -> st.SearchStrategy[str]:
-    """Names that a feature, table, task or group may have."""
-    found = st.from_regex("[A-Za-z][A-Za-z0-9_]{0,4}", fullmatch=True)
-    return st.one_of(st.sampled_from(["user", "item_id", "a", "b2"]), found)
-
-
 @st.composite
 def scored(draw) -> Scored:
     """Any spec, a model of it, and rows."""
@@ -74,9 +67,9 @@ def _row(spec, pools, generator):
 def specs(draw) -> FeatureSpec:
     """Any spec: every kind of feature, in any number and order."""
     named = draw(
-        st.lists(names(), min_size=2, max_size=7, unique_by=str.lower).filter(
-            _are_free
-        )
+        st.lists(
+            names(parquet=True), min_size=2, max_size=7, unique=True
+        ).filter(_are_free)
     )
     tasks = draw(st.integers(1, min(3, len(named) - 1)))
     groups: list[EmbeddingGroup] = []
@@ -122,13 +115,10 @@ def specs(draw) -> FeatureSpec:
 
 
 def _are_free(named):
-    taken = {"self", "raw_columns", "probability", "logit", "rare"}
-    lower = [name.lower() for name in named]
-    ends = ("_probability", "_logit", "_label", "_weights")
-    return not any(
-        name in taken or name.endswith(ends) or keyword.iskeyword(name)
-        for name in lower
-    )
+    """Whether no name is one that is made of another."""
+    made = {f"{name}_label" for name in named}
+    made |= {f"{name}_weights" for name in named}
+    return not made & set(named)
 
 
 @st.composite

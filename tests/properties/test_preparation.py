@@ -49,7 +49,7 @@ def test_files_hold_what_sets_and_counts_say(other, log, layout):
     check_features(expected, features)
     check_statistics(expected, features, manifest)
     for split, rows in log.divided.items():
-        check_rows(expected, rows, splits[split])
+        check_rows(expected, features, rows, splits[split])
         assert manifest["rows"][split] == len(rows)
         check_clients(log, features, rows, splits[split])
 
@@ -71,7 +71,7 @@ def check_features(expected, features):
             stated[column.table_name] = feature["vocabulary"]
     for column in columns:
         assert stated.get(column.table_name) == expected.vocabulary(column)
-    assert features.get("group") == recipe.group
+    assert ("group" in features) == (recipe.group is not None)
 
 
 def check_statistics(expected, features, manifest):
@@ -106,7 +106,7 @@ def check_statistics(expected, features, manifest):
             assert math.isclose(said["max"], max(numbers), rel_tol=1e-12)
 
 
-def check_rows(expected, rows, columns):
+def check_rows(expected, features, rows, columns):
     """Every row, in order."""
     if not rows:
         assert columns == {}
@@ -115,7 +115,10 @@ def check_rows(expected, rows, columns):
     taken = [c.name for c in recipe.columns]
     label = recipe.label if "label" in taken else "label"
     assert columns[label] == [expected.label(row) for row in rows]
-    assert list(columns) == [label, *taken]
+    group = [features["group"]] if recipe.group else []
+    assert list(columns) == [label, *taken, *group]
+    if group:
+        check_groups(expected, rows, columns[group[0]])
     for column in recipe.columns:
         want = [expected.value(column, row) for row in rows]
         got = columns[column.name]
@@ -129,6 +132,15 @@ def check_rows(expected, rows, columns):
                 np.testing.assert_array_equal(
                     np.float32(one), np.float32(wanted)
                 )
+
+
+def check_groups(expected, rows, groups):
+    """Rows are of one group if and only if they have one raw value."""
+    recipe = expected.log.recipe
+    (column,) = [c for c in recipe.columns if c.name == recipe.group]
+    values = [tuple(expected.words(column, row)) for row in rows]
+    pairs = set(zip(values, groups, strict=True))
+    assert len(pairs) == len(set(values)) == len(set(groups))
 
 
 def check_clients(log, features, rows, columns):
