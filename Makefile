@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What runs on every Keras backend; the rest is TensorFlow's.
-NEUTRAL := tests/layers tests/models tests/embeddings/test_rich_features.py \
+NEUTRAL := tests/layers tests/models tests/rows/test_scoring.py tests/embeddings/test_rich_features.py \
   tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py
 
 .PHONY: help quickstart test test-fast test-full test-gpu mutants lint clean
