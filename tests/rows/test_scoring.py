@@ -15,6 +15,7 @@ from tests.trainer import raw_clicks
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
+    LogisticRegressionConfig,
     NumericFeature,
     Task,
     VectorFeature,
@@ -309,3 +310,25 @@ def test_a_missing_number_is_the_mean_as_in_a_request():
     ).values()
     assert found[0] == pytest.approx(found[1], abs=1e-7)
     assert abs(found[2] - found[0]) > 1e-6
+
+
+@pytest.mark.parametrize("weights", [None, []])
+@pytest.mark.parametrize("bag", [None, []])
+def test_bags_that_are_all_empty_are_scored(bag, weights):
+    """Columns without a list come as nulls, which Arrow gives no length."""
+    spec = FeatureSpec(
+        (
+            CategoricalFeature(
+                "tags", 5, raw="string", pooling="mean", max_ids=2,
+                weights="w",
+            ),
+            CategoricalFeature("hour", 24),
+        )
+    )  # fmt: skip
+    config = LogisticRegressionConfig(spec, table_initial_scale=1.0)
+    model = build_model(config)
+    (found,) = model.predict_rows([{"tags": bag, "w": weights, "hour": 3}] * 2)[
+        "click"
+    ][:1]
+    (weight,) = model.tables[0].table.value.numpy()[5 + 3]
+    assert found == pytest.approx(1 / (1 + math.exp(-weight)), rel=1e-6)

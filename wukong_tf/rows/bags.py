@@ -100,5 +100,7 @@ def match_weights(
 
 
 def _lengths(array):
+    if pa.types.is_null(array.type):  # all rows are without a list
+        return np.zeros(len(array), np.int64)
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     return lengths.to_numpy().astype(np.int64)
