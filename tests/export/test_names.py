@@ -1,6 +1,5 @@
 """Names of all kinds through every signature, file, engine and client."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -20,7 +19,6 @@ from export.client.rest import RestClient
 from tests.export import stand_in
 from tests.export.conftest import run_main
 from tests.export.run_directories import (
-    CONFIG,
     columns,
     make_run,
     request,
@@ -32,6 +30,7 @@ from wukong_tf.config import (
     CategoricalFeature,
     EmbeddingGroup,
     FeatureSpec,
+    LogisticRegressionConfig,
     NumericFeature,
     Task,
     VectorFeature,
@@ -74,9 +73,7 @@ RAW = columns(SPEC, rows=6, seed=5)
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     folder = tmp_path_factory.mktemp("names")
-    run_dir = make_run(
-        str(folder / "run"), dataclasses.replace(CONFIG, features=SPEC)
-    )
+    run_dir = make_run(str(folder / "run"), LogisticRegressionConfig(SPEC))
     code, out, error = run_main(
         f"--run_dir={run_dir}",
         f"--output={folder}/model",
