@@ -143,7 +143,8 @@ def run_prediction(values: flags.FlagValues):
 
 def _write_scores(values, spec, found, evaluator):
     """Scores sources into --output."""
-    names = output_names(task.name for task in spec.tasks)
+    tasks = [task.name for task in spec.tasks]
+    names = output_names(tasks, spec.feature_names)
     schema = pa.schema(
         [(name, pa.float32()) for pair in names.values() for name in pair]
     )

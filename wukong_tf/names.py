@@ -86,18 +86,33 @@ def _is_argument(name):
     )
 
 
-def output_names(tasks: Iterable[str]) -> dict[str, tuple[str, str]]:
+def output_names(
+    tasks: Iterable[str], inputs: Iterable[str] = ()
+) -> dict[str, tuple[str, str]]:
     """Returns the names of each task's probability and logit among scores.
 
     "probability" and "logit", with "TASK_" before both if there are several
     tasks.
+
+    Args:
+        tasks: names of the tasks.
+        inputs: names of the features. "_" follows an output that would have
+            one of these, as a graph has one name for one value.
     """
-    names = list(tasks)
-    if len(names) == 1:
-        return {names[0]: OUTPUTS}
-    return {
-        task: (f"{task}_{OUTPUTS[0]}", f"{task}_{OUTPUTS[1]}") for task in names
-    }
+    names, taken = list(tasks), set(inputs)
+
+    def free(name):
+        while name in taken:
+            name += "_"
+        return name
+
+    several = len(names) > 1
+    found = {}
+    for task in names:
+        before = f"{task}_" if several else ""
+        probability, logit = (free(before + kind) for kind in OUTPUTS)
+        found[task] = probability, logit
+    return found
 
 
 def listed(names: Iterable[str]) -> dict[str, str]:
