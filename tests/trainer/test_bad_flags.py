@@ -40,15 +40,15 @@ from tests.trainer.cli import arguments, run
         ),
         (
             {"run_dir": "r", "synthetic": True, "fm": "attention"},
-            ["`fm`", "projected", "attentive"],
+            ["--fm must", "projected", "attentive"],
         ),
         (
             {"run_dir": "r", "synthetic": True, "num_fmb": "8,8"},
-            ["`num_fmb`", "3 layers"],
+            ["--num_fmb must", "3 layers"],
         ),
         (
             {"mode": "plan", "synthetic": True, "rank": 64},
-            ["`rank` of layer 0 must be between 1 and", "in (10)"],
+            ["--rank of layer 0 must be between 1 and", "in (10)"],
         ),
         (
             {"mode": "plan", "synthetic": True, "preset": "internal_5gf"},
@@ -131,7 +131,7 @@ from tests.trainer.cli import arguments, run
         ),
         (
             {"run_dir": "r", "synthetic": True, "remove": "lcb,residual"},
-            ["`remove` must not name both", "'linear_path'"],
+            ["--remove must not name both", "'linear_path'"],
         ),
         (
             {"run_dir": "r", "synthetic": True, "learning_rate": 0},
