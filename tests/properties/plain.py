@@ -49,7 +49,6 @@ class Expectation:
             word
             for word, count in counts.items()
             if count >= self.log.options["min_count"]
-            and not set(word) & set("\r\n")
         ]
         kept.sort(key=lambda word: (-counts[word], len(word), word))
         return kept[: self.log.options.get("max_vocabulary")]
