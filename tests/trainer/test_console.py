@@ -86,8 +86,10 @@ def test_a_thread_that_dies_is_reported():
 
 
 WAITS = """
-import sys, time
+import signal, sys, time
 from trainer.stop_signal import STOP
+if sys.argv[2:] != ["nohup"]:  # whatever the tests were started by
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 STOP.install()
 print("ready", flush=True)
 if sys.argv[1] == "before":
@@ -139,7 +141,7 @@ def test_signals_end_a_program_with_its_code(when, expected, number):
 
 def test_an_ignored_hangup_stays_ignored():
     process = subprocess.Popen(
-        ["nohup", sys.executable, "-c", WAITS, "before"],
+        ["nohup", sys.executable, "-c", WAITS, "before", "nohup"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
