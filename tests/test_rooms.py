@@ -93,6 +93,7 @@ RULES = {
             "trainer.console",
             "trainer.data",
             "trainer.distribution",
+            "trainer.stop_signal",
         ],
         [],
     ),

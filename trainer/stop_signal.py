@@ -57,8 +57,16 @@ class StopSignal:
         """Ignores signals from now on: the exit code is decided."""
         self._settled = True
 
+    def arm(self) -> None:
+        """Takes signals back from whoever else handles them by now.
+
+        TensorFlow's coordination service takes SIGTERM when it starts.
+        """
+        if self._pipe is not None:
+            self._handle()
+
     def __enter__(self):
-        if not self._noting and self._pipe is None:
+        if not self._noting:
             self._handle()
         self._noting += 1
         return self

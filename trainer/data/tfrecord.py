@@ -119,9 +119,8 @@ class TFRecordSource(FileSource):
 
 
 def _expected(check: Check) -> str:
-    if check.encode is not None and "string" in check.types:
-        if "integers" not in check.types:
-            return "bytes_list"
+    if check.encode is not None and "strings or" in check.types:
+        return "bytes_list"
     return "float_list" if check.dtype is np.float32 else "int64_list"
 
 

@@ -14,6 +14,7 @@ from trainer import console
 from trainer.data.pipeline import Pipeline
 from trainer.distribution.cluster import WORKER, Cluster, find_cluster
 from trainer.distribution.workers import Workers
+from trainer.stop_signal import STOP
 from wukong_tf.errors import ConfigError, LostWorkerError
 
 ONE, MIRRORED, MULTI_WORKER = "one", "mirrored", "multi_worker"
@@ -246,6 +247,7 @@ def _multi_worker(values, cluster: Cluster) -> Distribution:
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        STOP.arm()
     how = {"nccl": "NCCL", "ring": "a ring over gRPC"}[kind]
     return Distribution(strategy, workers, MULTI_WORKER, how, cluster)
 
