@@ -8,7 +8,7 @@ from wukong_tf import extras
 from wukong_tf.errors import ConfigError, RunError
 
 _ONNX = ("onnx", "onnxruntime", "tf2onnx")
-# What each needs beside TensorFlow; the SavedModel for its warm-up requests.
+# What each needs besides TensorFlow; the SavedModel for its warm-up requests.
 _PACKAGES = {
     "saved_model": ("tensorflow_serving",),
     "onnx": _ONNX,

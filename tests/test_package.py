@@ -48,7 +48,7 @@ def test_the_stub_has_the_same_names():
 
 @pytest.mark.slow
 def test_a_module_is_an_attribute_from_the_first_import_on():
-    """Nothing else has imported it, and Keras comes with it alone."""
+    """Nothing else has imported it, and Keras comes only with it."""
     program = (
         "import sys, wukong_tf; assert 'keras' not in sys.modules; "
         "assert wukong_tf.config.FeatureSpec; "

@@ -204,7 +204,7 @@ def as_dataset(batches):
 
 @pytest.mark.parametrize("form", [Batches, as_dataset, iter])
 def test_batches_are_checked_as_they_come(form):
-    """A bad id in the second batch; the first alone trains as arrays do."""
+    """A bad id in the second batch; the first trains as arrays do."""
     model = small_models.make(LogisticRegressionConfig(RICH))
     other = small_models.make(LogisticRegressionConfig(RICH))
     label = {"click": np.ones((4, 1), np.float32)}

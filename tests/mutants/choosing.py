@@ -1,4 +1,4 @@
-"""Chooses bugs to put into modules, by the seed and the source alone."""
+"""Chooses bugs to put into modules, from the seed and the source only."""
 
 import ast
 import collections

@@ -123,7 +123,7 @@ def _are_free(named):
 
 @st.composite
 def _categorical(draw, name, others):
-    """A feature of ids or raw values, alone or on another's table."""
+    """A feature of ids or raw values, on its own or another's table."""
     raw = draw(st.sampled_from([None, "string", "string", "int64", "float"]))
     options: dict[str, Any] = {"raw": raw}
     if raw == "float":
