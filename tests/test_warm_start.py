@@ -12,6 +12,7 @@ from wukong_tf.config import (
     CategoricalFeature,
     DLRMConfig,
     EmbeddingGroup,
+    FactorizationMachineConfig,
     FeatureSpec,
     LogisticRegressionConfig,
     NumericFeature,
@@ -206,12 +207,14 @@ def test_baselines_are_carried_over(kind):
     )
 
 
-def test_groups_follow_their_features():
+@pytest.mark.parametrize("kind", [WukongConfig, FactorizationMachineConfig])
+@pytest.mark.parametrize("own_width", [2, None])
+def test_groups_follow_their_features(kind, own_width):
     def spec(*names):
         return FeatureSpec(
             tuple(
                 CategoricalFeature(
-                    name, 6, embedding_dim=2, embedding_group="rare"
+                    name, 6, embedding_dim=own_width, embedding_group="rare"
                 )
                 for name in names
             )
@@ -219,13 +222,16 @@ def test_groups_follow_their_features():
             embedding_groups=(EmbeddingGroup("rare", 1, (3,)),),
         )
 
-    old = WukongConfig(spec("a", "b"), **SIZES)
-    new = WukongConfig(spec("c", "b", "a"), **SIZES)
+    sizes = SIZES if kind is WukongConfig else {"embedding_dim": 4}
+    old = kind(spec("a", "b"), **sizes)
+    new = kind(spec("c", "b", "a"), **sizes)
     before, after, arrays, _ = carried(old, new)
     name = "dense/feature_embedding/group_rare/dense_0/kernel"
-    np.testing.assert_array_equal(after[name][:2], before[name][:2])
-    np.testing.assert_array_equal(after[name][2:4], arrays[name][2:4])
-    np.testing.assert_array_equal(after[name][4:6], arrays[name][:2])
+    width = arrays["tables/a"].shape[1]
+    c, b, a = np.split(after[name], 3)
+    np.testing.assert_array_equal(c, before[name][:width])
+    np.testing.assert_array_equal(b, arrays[name][width:])
+    np.testing.assert_array_equal(a, arrays[name][:width])
 
 
 def test_a_grown_number_of_buckets_keeps_the_vocabulary():

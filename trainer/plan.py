@@ -31,7 +31,7 @@ def describe_plan(
     found = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
     # Refuses tables that no lookup could index.
     if isinstance(config, EmbeddingModelConfig):
-        plan_tables(config.features, config.embedding_dim)
+        plan_tables(config.features, config.row_width)
     else:
         tasks = len(config.features.tasks)
         plan_tables(config.features, tasks, own_widths=False)

@@ -45,6 +45,11 @@ class FactorizationMachineConfig(EmbeddingModelConfig):
 
     bottom_mlp_units: tuple[int, ...] = ()
 
+    @property
+    def row_width(self) -> int:
+        """Width of a row: the vector, then its first-order weight."""
+        return self.embedding_dim + 1
+
 
 @dataclasses.dataclass(frozen=True)
 class _HeadConfig(EmbeddingModelConfig):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 from wukong_tf import plain
+from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.errors import ConfigError
 from wukong_tf.feature_spec import FeatureSpec
 
@@ -97,6 +98,15 @@ class EmbeddingModelConfig(ModelConfig):
     def num_embeddings(self) -> int:
         """n, the number of rows of X_0."""
         return self.features.num_embeddings(self.numeric_embeddings)
+
+    @property
+    def row_width(self) -> int:
+        """Width of a row of X_0, and of tables that state none."""
+        return self.embedding_dim
+
+    def table_width(self, feature: CategoricalFeature) -> int:
+        """Returns the width of a feature's table."""
+        return (feature.embedding_dim or self.row_width) * feature.kept_units
 
     def _check_units(self, field):
         """Freezes and checks a field of hidden units."""

@@ -336,7 +336,7 @@ def _group_columns(config, group):
         (feature.name, column)
         for feature in config.features.categorical
         if feature.embedding_group == group
-        for column in range(feature.embedding_dim or config.embedding_dim)
+        for column in range(config.table_width(feature))
     ]
 
 

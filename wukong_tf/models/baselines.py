@@ -55,9 +55,8 @@ class FactorizationMachine(EmbeddingModel):
     def __init__(self, config: FactorizationMachineConfig, **kwargs: Any):
         super().__init__(
             config,
-            extra_width=1,
             number_initializer=_SmallVectors(
-                config.table_initial_scale, config.embedding_dim + 1
+                config.table_initial_scale, config.row_width
             ),
             **kwargs,
         )

@@ -22,8 +22,6 @@ class EmbeddingModel(ClickModel):
         dtype: Keras dtype policy of the dense part.
         host_tables: names of the tables that lie in the host's memory.
             Defaults to (), none.
-        extra_width: columns of X_0 beside the configuration's
-            `embedding_dim`. Defaults to 0.
         number_initializer: as `FeatureEmbedding` takes it.
     """
 
@@ -35,7 +33,6 @@ class EmbeddingModel(ClickModel):
         name=None,
         dtype=None,
         host_tables=(),
-        extra_width=0,
         number_initializer=None,
     ):
         super().__init__(config, name=name, dtype=dtype)
@@ -43,7 +40,7 @@ class EmbeddingModel(ClickModel):
         self._wide = arguments.norm_dtype(self.dtype_policy.variable_dtype)
         self.feature_embedding = FeatureEmbedding(
             config.features,
-            config.embedding_dim + extra_width,
+            config.row_width,
             config.bottom_mlp_units,
             numeric_embeddings=config.numeric_embeddings,
             dropout=config.embedding_dropout,

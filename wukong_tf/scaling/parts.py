@@ -72,23 +72,11 @@ def tables(config) -> list[Table]:
     for feature in config.features.categorical:
         width = len(config.features.tasks)
         if isinstance(config, EmbeddingModelConfig):
-            width = _width(config, feature)
+            width = config.table_width(feature)
         found[feature.table_name] = Table(
             feature.table_name, feature.num_ids, width
         )
     return list(found.values())
-
-
-def _row_width(config):
-    """Width of X_0: an FM keeps its first-order weights in one more."""
-    extra = isinstance(config, FactorizationMachineConfig)
-    return config.embedding_dim + extra
-
-
-def _width(config, feature):
-    """Width of a feature's table."""
-    width = feature.embedding_dim or _row_width(config)
-    return width * feature.kept_units
 
 
 def dense(inputs: int, outputs: int, name="", bias=True) -> Part:
@@ -129,12 +117,12 @@ def float32(part: Part) -> Part:
 
 def embedding(config: EmbeddingModelConfig) -> list[Part]:
     """Lookups, pooling, projections, groups, numbers and vectors."""
-    spec, d = config.features, _row_width(config)
+    spec, d = config.features, config.row_width
     lookups = Part("lookups and pooling")
     projections = Part("projections to d")
     inputs: dict[str, int] = {}
     for feature in spec.categorical:
-        width = _width(config, feature)
+        width = config.table_width(feature)
         lookups += Part("", activations=width * feature.ids_per_row)
         if feature.pooling:
             pooled = feature.ids_per_row * width
@@ -241,7 +229,7 @@ def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
 
 def fm(config: FactorizationMachineConfig) -> list[Part]:
     """Embeddings with a first-order column, and sums over their rows."""
-    rows, width = config.num_embeddings, config.embedding_dim + 1
+    rows, width = config.num_embeddings, config.row_width
     tasks = len(config.features.tasks)
     own = tasks * width if tasks > 1 else 0
     pairs = Part(
