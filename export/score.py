@@ -49,6 +49,13 @@ def define(values: flags.FlagValues):
         "What computes; the scores are the same.",
         flag_values=values,
     )
+    flags.DEFINE_boolean(
+        "verify",
+        True,
+        "Compare the version's files with the SHA-256 in its manifest before "
+        "it is loaded. --verify=false if something else has checked them.",
+        flag_values=values,
+    )
     flags.DEFINE_list(
         "keep_columns",
         [],
@@ -86,6 +93,7 @@ def run(argv, values: flags.FlagValues) -> int:
                 keep=values.keep_columns,
                 batch_size=values.batch_size,
                 threads=values.threads,
+                verify=values.verify,
             )
 
     return program.exit_code(
@@ -114,6 +122,7 @@ def score(
     keep: list[str] | None = None,
     batch_size: int = 4096,
     threads: int | None = None,
+    verify: bool = True,
 ):
     """Scores files, each into one of the same name.
 
@@ -125,10 +134,12 @@ def score(
         keep: columns that stand beside the scores. Defaults to None, none.
         batch_size: rows of one computation. Defaults to 4,096.
         threads: of one computation. Defaults to None, all processors.
+        verify: whether the version's files are compared with the digests in
+            its manifest. Defaults to True.
 
     Raises:
-        ExportError: there is no version, two files have one name, or a
-            score cannot be written.
+        ExportError: there is no version, a file of it has changed, two
+            files have one name, or a score cannot be written.
         DataError: a file does not fit the features; the message names file,
             row and column. The other files are scored before.
     """
@@ -149,7 +160,7 @@ def score(
                 f"--output={output}: holds the input {path}, which its scores "
                 "would replace."
             )
-    scorer = scoring.Scorer(model, engine, batch_size, threads)
+    scorer = scoring.Scorer(model, engine, batch_size, threads, verify)
     _make(output)
     rows = seconds = left = 0.0
     errors: list[WukongError] = []

@@ -34,15 +34,24 @@ class Scorer:
         engine: "auto", "onnx" or "saved_model".
         batch_size: rows of one computation.
         threads: of one computation; None for all processors.
+        verify: whether the version's files are compared with the digests in
+            its manifest. Defaults to True.
 
     Raises:
-        ExportError: there is no such version.
+        ExportError: there is no such version, or a file of it has changed.
     """
 
     def __init__(
-        self, model: str, engine: str, batch_size: int, threads: int | None
+        self,
+        model: str,
+        engine: str,
+        batch_size: int,
+        threads: int | None,
+        verify: bool = True,
     ):
         self._version = published.read(model)
+        if verify:
+            self._version.verify()
         self._spec = _features(model)
         self._preparation = Preparation.read(model)
         name = engines.choose(self._version, engine)

@@ -43,6 +43,13 @@ def define(values: flags.FlagValues):
         "Default: the highest.",
         flag_values=values,
     )
+    flags.DEFINE_boolean(
+        "verify",
+        True,
+        "Compare a version's files with the SHA-256 in its manifest before it "
+        "is loaded. --verify=false if something else has checked them.",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
         "engine",
         "auto",
@@ -136,23 +143,27 @@ def run(argv, values: flags.FlagValues) -> int:
 
 
 def _checked_name(values) -> str:
-    """The model's name; refuses flags that are wrong."""
+    """Returns the model's name; raises if flags are wrong."""
     from export.server import published
 
-    path = values.model
-    if not os.path.isfile(os.path.join(path, published.MANIFEST)):
-        found = published.versions(path)
-        if not found:
-            raise ExportError(
-                f"--model={path}: there is no version in it; publish one with "
-                "python -m export.main."
-            )
-        if values.version is not None and values.version not in found:
-            raise ExportError(
-                f"--version={values.version}: {path} holds {found}."
-            )
-        path = os.path.join(path, str(values.version or found[-1]))
-    version = published.read(path)
+    path, wanted = values.model, values.version
+    if os.path.isfile(os.path.join(path, published.MANIFEST)):
+        found = {published.read(path).version: path}
+    else:
+        found = {
+            each: os.path.join(path, str(each))
+            for each in reversed(published.versions(path))
+        }
+    if not found:
+        raise ExportError(
+            f"--model={path}: there is no version in it; publish one with "
+            "python -m export.main."
+        )
+    if wanted is not None and wanted not in found:
+        raise ExportError(f"--version={wanted}: {path} holds {sorted(found)}.")
+    version = _readable(
+        [found[wanted]] if wanted in found else [*found.values()]
+    )
     name = values.name or version.manifest["model_name"]
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(
@@ -160,6 +171,19 @@ def _checked_name(values) -> str:
             f"of a path; received {name!r}."
         )
     return name
+
+
+def _readable(paths: list[str]):
+    """Returns the first version that can be read, as a lower one may do."""
+    from export.server import published
+
+    errors = []
+    for path in paths:
+        try:
+            return published.read(path)
+        except ExportError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 async def _serve(values, name: str):
@@ -209,6 +233,7 @@ def _versions(values, executor, measures):
         values.max_batch_rows,
         values.max_waiting_rows,
         values.version,
+        values.verify,
     )
     return Versions(values.model, settings, executor, measures.rows.observe)
 

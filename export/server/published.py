@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from wukong_tf import files
 from wukong_tf.errors import ExportError
 
 MANIFEST = "manifest.json"
@@ -46,7 +47,7 @@ class Published:
 
     Args:
         path: its directory.
-        version: its number.
+        version: its number, that of the directory.
         manifest: what its manifest.json holds.
     """
 
@@ -69,6 +70,39 @@ class Published:
         """Whether requests hold raw values that have to become ids."""
         features = self.manifest["features"]["columns"]
         return any(each.get("raw") for each in features["categorical"])
+
+    def renumbered(self) -> str | None:
+        """Returns how its number differs from its manifest's, if it does."""
+        said = int(self.manifest["version"])
+        if self.version == said:
+            return None
+        return (
+            f"{self.path} is served as version {self.version}; its "
+            f"{MANIFEST} says {said}, so it is a copy of that one."
+        )
+
+    def verify(self):
+        """Compares its files with the sizes and digests in its manifest.
+
+        Raises:
+            ExportError: a file is missing or has changed; the message names
+                it.
+        """
+        for name, want in self.manifest.get("files", {}).items():
+            path = os.path.join(self.path, name)
+            try:
+                size = os.path.getsize(path)
+                if size == want["bytes"] and (
+                    files.sha256(path) == want["sha256"]
+                ):
+                    continue
+            except OSError as error:
+                raise ExportError(f"{path} cannot be read: {error}.") from error
+            raise ExportError(
+                f"{path} is not the file that was published: its "
+                f"{'SHA-256' if size == want['bytes'] else 'size'} differs "
+                f"from that in {MANIFEST}. Copy the version again."
+            )
 
     def forms(self) -> dict[str, Form]:
         """The signatures of Predict by name."""
@@ -100,7 +134,11 @@ class Published:
 
 
 def read(path: str) -> Published:
-    """The version in a directory.
+    """Reads the version in a directory.
+
+    Its number is the directory's name, as for TensorFlow Serving: a version
+    may be copied to a higher number. The manifest's number counts only if
+    the directory has another kind of name.
 
     Raises:
         ExportError: there is none; the message says what is missing.
@@ -119,20 +157,31 @@ def read(path: str) -> Published:
             f"{file}: the format must be {FORMAT}; received "
             f"{manifest.get('format')!r}. Export the run again."
         )
-    return Published(path, version, manifest)
+    number = number_of(os.path.basename(os.path.abspath(path)))
+    return Published(path, version if number is None else number, manifest)
+
+
+def number_of(name: str) -> int | None:
+    """Returns the version that a directory's name stands for, if it does.
+
+    It must be written as `str` writes it, and fit into 64 bits.
+    """
+    if not (name.isascii() and name.isdigit() and len(name) < 20):
+        return None
+    number = int(name)
+    return number if str(number) == name and number < 2**63 else None
 
 
 def versions(base: str) -> list[int]:
-    """Numbers of the versions in a directory, lowest first."""
+    """Returns the numbers of the versions in a directory, lowest first."""
     try:
         names = os.listdir(base)
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(
-        int(name)
+        number
         for name in names
-        if name.isascii()
-        and name.isdigit()
+        if (number := number_of(name)) is not None
         and os.path.isfile(os.path.join(base, name, MANIFEST))
     )
 

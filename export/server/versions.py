@@ -60,6 +60,8 @@ class Settings:
         max_rows: rows of one computation.
         max_waiting: rows that may wait for each signature.
         pinned: the only version to serve. Defaults to None, the highest.
+        verify: whether files are compared with the manifest's digests before
+            they are loaded. Defaults to True.
     """
 
     engine: str
@@ -67,6 +69,22 @@ class Settings:
     max_rows: int
     max_waiting: int
     pinned: int | None = None
+    verify: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """Why a version was not loaded, and when loading it makes sense again.
+
+    Args:
+        why: the error.
+        again: time of `time.monotonic`.
+        files: `_state` of its files then.
+    """
+
+    why: str
+    again: float
+    files: frozenset
 
 
 class Versions:
@@ -74,10 +92,10 @@ class Versions:
 
     Looks at a directory every so often. A higher version is loaded and
     warmed beside the one that is served, then takes its place; the other is
-    freed when its last request is answered. A version that cannot be loaded
-    is told and tried again a minute later, and the one before goes on. Where
-    the version that is served is taken away, the highest that is left takes
-    its place.
+    freed when its last request is answered. If a version fails to load, the
+    error is reported, loading is retried after a minute or as soon as its
+    files change, and the current version keeps serving. If the version that
+    is served is taken away, the highest that is left takes its place.
 
     Args:
         base: directory of the versions, or of a single one.
@@ -98,42 +116,52 @@ class Versions:
         self._settings = settings
         self._executor = executor
         self._note_rows = note_rows
-        self._failed: dict[int, tuple[str, float]] = {}
+        self._failed: dict[int, _Failure] = {}
         self._loading: int | None = None
         self.current: Loaded | None = None
         self.loads = {"ok": 0, "failed": 0}
 
     async def refresh(self):
         """Serves the version that is to be served now."""
-        wanted = self._wanted()
-        if wanted is None:
-            return
-        version, path = wanted
-        if self.current and self.current.published.version == version:
-            return
+        tried = set()
+        while (wanted := self._wanted()) is not None:
+            version, path = wanted
+            if self.current and self.current.published.version == version:
+                return
+            if version in tried or await self._replace(version, path):
+                return
+            tried.add(version)  # a lower one may do
+
+    async def _replace(self, version: int, path: str) -> bool:
+        """Serves another version; returns whether it could be loaded."""
         self._loading = version
+        state = _state(path)
         try:
             loaded = await asyncio.to_thread(self._load, path)
         except Exception as error:  # noqa: BLE001 any fault of a version
             again = time.monotonic() + RETRY_S
-            self._failed[version] = (str(error), again)
+            self._failed[version] = _Failure(str(error), again, state)
             self.loads["failed"] += 1
             log.error("version %d cannot be served: %s", version, error)
-            return
+            return False
         finally:
             self._loading = None
         self._failed.pop(version, None)
         before, self.current = self.current, loaded
         self.loads["ok"] += 1
         log.info("serving version %d (%s)", version, loaded.engine.name)
+        if differs := loaded.published.renumbered():
+            log.warning("%s", differs)
         if before is not None and not before.running:
             before.engine.close()
+        return True
 
     def _wanted(self) -> tuple[int, str] | None:
         """The version to serve and its directory."""
         if self._single:
             version = published.read(self._base).version
-            return None if self._waits(version) else (version, self._base)
+            waits = self._waits(version, self._base)
+            return None if waits else (version, self._base)
         found = published.versions(self._base)
         # One that was removed may come back mended.
         self._failed = {
@@ -143,18 +171,23 @@ class Versions:
         }
         if self._settings.pinned is not None:
             found = [v for v in found if v == self._settings.pinned]
-        found = [v for v in found if not self._waits(v)]
-        if not found:
-            return None
-        return found[-1], os.path.join(self._base, str(found[-1]))
+        for version in reversed(found):
+            path = os.path.join(self._base, str(version))
+            if not self._waits(version, path):
+                return version, path
+        return None
 
-    def _waits(self, version):
-        """Whether a version failed a short while ago."""
-        _, again = self._failed.get(version, ("", 0.0))
-        return time.monotonic() < again
+    def _waits(self, version, path):
+        """Returns whether a version failed lately, and is as it was then."""
+        failed = self._failed.get(version)
+        if failed is None or time.monotonic() >= failed.again:
+            return False
+        return _state(path) == failed.files
 
     def _load(self, path: str) -> Loaded:
         version = published.read(path)
+        if self._settings.verify:
+            version.verify()
         name = engines.choose(version, self._settings.engine)
         engine = engines.load(version, name, self._settings.threads)
         _warm(version, engine, self._settings.max_rows)
@@ -198,8 +231,8 @@ class Versions:
     def states(self) -> list[dict[str, Any]]:
         """The versions as a status answer lists them, highest first."""
         states = {
-            version: ("END", "UNKNOWN", why)
-            for version, (why, _) in self._failed.items()
+            version: ("END", "UNKNOWN", failed.why)
+            for version, failed in self._failed.items()
         }
         if self._loading is not None:
             states[self._loading] = ("LOADING", "OK", "")
@@ -215,6 +248,18 @@ class Versions:
                 states.items(), reverse=True
             )
         ]
+
+
+def _state(path: str) -> frozenset:
+    """Returns the names, sizes and times of the files in a directory."""
+    found = set()
+    for parent, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(parent, name)
+            with contextlib.suppress(OSError):  # removed meanwhile
+                stat = os.stat(file)
+                found.add((file, stat.st_size, stat.st_mtime_ns))
+    return frozenset(found)
 
 
 def _warm(version: Published, engine: engines.Engine, max_rows: int):

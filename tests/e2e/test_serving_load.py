@@ -285,6 +285,7 @@ def test_two_servers_do_not_share_a_port(base):
         (["--model=nowhere"], "nowhere: there is no version"),
         (["--model={base}/7/manifest.json"], "there is no version"),
         (["--model={base}", "--version=5"], "--version=5"),
+        (["--model={base}/7", "--version=8"], "--version=8"),
         (["--model={base}", "--name=a/b"], "--name must be"),
         (["--model={base}", "--engine=saved_model"], "--engine asks for"),
         (["--model={base}", "stray"], "unexpected arguments"),

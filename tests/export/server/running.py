@@ -55,6 +55,7 @@ def serving(
     max_bytes=1_000_000,
     body_s=2.0,
     poll_s=0.05,
+    verify=True,
 ):
     """Serves `base` until the block ends."""
     loop = asyncio.new_event_loop()
@@ -68,7 +69,7 @@ def serving(
     with ThreadPoolExecutor(2) as executor:
         versions = Versions(
             str(base),
-            Settings(engine, None, max_rows, max_waiting, pinned),
+            Settings(engine, None, max_rows, max_waiting, pinned, verify),
             executor,
             measures.rows.observe,
         )
