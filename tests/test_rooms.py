@@ -123,6 +123,7 @@ RULES = {
             "export.client",
             "export.server",
             "wukong_tf.extras",
+            "wukong_tf.files",  # digests of what is loaded
             *FORMS,
         ],
         ["onnxruntime", "tensorflow", "export.v1_session"],
