@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from trainer.preparation.columns import Column, Recipe
+from wukong_tf.feature_kinds import RECORD_KEYS
 
 Row = dict[str, Any]
 
@@ -87,8 +88,8 @@ def names(parquet: bool) -> st.SearchStrategy[str]:
 
 
 def _may_name(name, parquet):
-    if "/" in name:
-        return False
+    if "/" in name or name in RECORD_KEYS:
+        return False  # the second, for names of tasks
     return parquet or name == name.strip()
 
 

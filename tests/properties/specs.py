@@ -143,7 +143,11 @@ def _categorical(draw, name, others):
     same = [
         f
         for f in others
-        if f.raw == raw and f.raw != "float" and f.table is None
+        if f.raw == raw
+        and f.raw != "float"
+        and f.table is None
+        # Of a bag, id 0 is padding.
+        and f.num_ids > ("pooling" in options)
     ]
     if same and draw(st.booleans()):
         first = draw(st.sampled_from(same))
