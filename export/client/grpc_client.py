@@ -24,6 +24,15 @@ from export.client.retry import (
 )
 
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED")
+# gRPC's own limit of 4 MB is below replies of many rows. After a connect that
+# failed a channel refuses calls for a while: for up to 2 minutes by default,
+# longer than any deadline here.
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+]
 
 
 class GrpcClient:
@@ -37,7 +46,8 @@ class GrpcClient:
         label: label of the version to ask, instead of its number.
         deadline_s: longest time of a call, with all its attempts and
             parts. Defaults to 10 s.
-        retries: attempts after the first. Defaults to 3.
+        retries: attempts after the first. Defaults to None, as many as the
+            deadline allows.
         backoff_s: longest wait before the second attempt; it doubles.
             Defaults to 0.1 s.
         max_rows: rows in one request; a call with more sends several.
@@ -58,7 +68,7 @@ class GrpcClient:
         version: int | None = None,
         label: str | None = None,
         deadline_s: float = 10.0,
-        retries: int = 3,
+        retries: int | None = None,
         backoff_s: float = 0.1,
         max_rows: int = 4096,
         credentials: Any = None,
@@ -70,15 +80,10 @@ class GrpcClient:
         )
 
         check_version(version, label)
-        # gRPC's own limit of 4 MB is below replies of many rows.
-        options = [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
         if credentials is None:
-            self._channel = grpc.insecure_channel(server, options)
+            self._channel = grpc.insecure_channel(server, _OPTIONS)
         else:
-            self._channel = grpc.secure_channel(server, credentials, options)
+            self._channel = grpc.secure_channel(server, credentials, _OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
             self._channel
         )
@@ -134,37 +139,73 @@ class GrpcClient:
             for name, value in (context or {}).items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             reply = self._call(self._stub.Predict, request, ends)
-            parts.append(
-                {
-                    name: tf.make_ndarray(value)
-                    for name, value in reply.outputs.items()
-                }
+            wanted = chunk.stop - chunk.start if arrays else None
+            parts.append(self._outputs(reply, wanted))
+        if any(part.keys() != parts[0].keys() for part in parts):
+            raise ServerError(
+                f"{self._server}: the outputs differ between the parts of a "
+                f"call: {[sorted(part) for part in parts]}.",
+                "OK",
             )
         return {
             name: np.concatenate([part[name] for part in parts])
             for name in parts[0]
         }
 
+    def _outputs(self, reply, rows: int | None) -> dict[str, np.ndarray]:
+        """Returns a reply's arrays; raises unless each has `rows` rows."""
+        import tensorflow as tf
+
+        outputs = {}
+        for name, value in reply.outputs.items():
+            try:
+                outputs[name] = tf.make_ndarray(value)
+            except (TypeError, ValueError) as error:
+                raise ServerError(
+                    f"{self._server}: output {name!r} is no tensor: {error}.",
+                    "OK",
+                ) from error
+            shape = outputs[name].shape
+            if not shape or rows is not None and shape[0] != rows:
+                raise ServerError(
+                    f"{self._server}: output {name!r} must have a value for "
+                    f"each of {rows} rows; received the shape {shape}.",
+                    "OK",
+                )
+        if not outputs:
+            raise ServerError(f"{self._server}: the reply is empty.", "OK")
+        return outputs
+
     def status(self) -> dict[int, str]:
-        """State of each version, by its number."""
+        """Returns the state of each version, by its number."""
+        return self._status(self._deadline)
+
+    def ready(self) -> bool:
+        """Returns whether a version that would be asked is available.
+
+        It asks once.
+        """
+        return self._ready(self._deadline)
+
+    def _ready(self, seconds):
+        try:
+            states = self._status(min(seconds, self._deadline), once=True)
+        except ServerError:
+            return False
+        return "AVAILABLE" in states.values()
+
+    def _status(self, seconds, once=False):
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest()
         self._name(request.model_spec)
-        ends = time.monotonic() + self._deadline
-        reply = self._call(self._models.GetModelStatus, request, ends)
+        ends = time.monotonic() + seconds
+        reply = self._call(self._models.GetModelStatus, request, ends, once)
         kind = get_model_status_pb2.ModelVersionStatus.State
         return {
             each.version: kind.Name(each.state)
             for each in reply.model_version_status
         }
-
-    def ready(self) -> bool:
-        """Whether a version that would be asked is available."""
-        try:
-            return "AVAILABLE" in self.status().values()
-        except ServerError:
-            return False
 
     def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
         """Returns when a version is available.
@@ -172,7 +213,7 @@ class GrpcClient:
         Raises:
             ServerError: none is after `timeout_s` seconds.
         """
-        wait_until(self.ready, timeout_s, every_s, self._server)
+        wait_until(self._ready, timeout_s, every_s, self._server)
 
     def close(self):
         """Closes the channel; the client cannot be used again."""
@@ -199,11 +240,11 @@ class GrpcClient:
         if self._label is not None:
             spec.version_label = self._label
 
-    def _call(self, method, request, ends):
+    def _call(self, method, request, ends, once=False):
         return attempt(
             lambda left: self._once(method, request, left),
             deadline=ends - time.monotonic(),
-            retries=self._retries,
+            retries=0 if once else self._retries,
             backoff=self._backoff,
         )
 

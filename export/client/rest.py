@@ -16,13 +16,14 @@ import argparse
 import base64
 import http.client
 import json
-import socket
+import math
 import sys
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from export.client.connection import Connection
 from export.client.retry import (
     ServerError,
     Transient,
@@ -52,7 +53,8 @@ class RestClient:
         label: label of the version to ask, instead of its number.
         deadline_s: longest time of a call, with all its attempts and
             parts. Defaults to 10 s.
-        retries: attempts after the first. Defaults to 3.
+        retries: attempts after the first. Defaults to None, as many as the
+            deadline allows.
         backoff_s: longest wait before the second attempt; it doubles.
             Defaults to 0.1 s.
         max_rows: rows in one request; a call with more sends several.
@@ -72,7 +74,7 @@ class RestClient:
         version: int | None = None,
         label: str | None = None,
         deadline_s: float = 10.0,
-        retries: int = 3,
+        retries: int | None = None,
         backoff_s: float = 0.1,
         max_rows: int = 1024,
         headers: Mapping[str, str] | None = None,
@@ -98,7 +100,7 @@ class RestClient:
         self._backoff = backoff_s
         self._max_rows = max_rows
         self._headers = dict(headers or {})
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection(address)
 
     def predict(
         self, rows: Sequence[Any], signature: str | None = None
@@ -143,7 +145,20 @@ class RestClient:
         body: dict[str, Any] = {"inputs": columns}
         if signature:
             body["signature_name"] = signature
-        return self._post("predict", body, self._ends())["outputs"]
+        answer = self._post("predict", body, self._ends())
+        outputs = self._held(answer, "outputs", dict | list)
+        rows = {
+            len(each)
+            for each in columns.values()
+            if isinstance(each, list | tuple) or getattr(each, "shape", None)
+        }
+        for each in (
+            outputs.values() if isinstance(outputs, dict) else [outputs]
+        ):
+            # The context of candidates has another number of rows.
+            if not isinstance(each, list) or rows and len(each) not in rows:
+                self._refuse(f"outputs of {sorted(rows)} rows", answer)
+        return outputs
 
     def regress(
         self,
@@ -184,28 +199,53 @@ class RestClient:
         return send(examples, signature)
 
     def status(self) -> list[dict[str, Any]]:
-        """What the server says of each version: number, state, error."""
-        answer = self._call(
-            "GET", f"{self._path}{self._version}", None, self._ends()
-        )
-        return answer["model_version_status"]
+        """Returns each version's number, state and error.
+
+        Raises:
+            ServerError: as `predict` does; also if the server's status is of
+                another kind, as that of KServe.
+        """
+        answer = self._status(self._deadline)
+        states = self._held(answer, "model_version_status", list)
+        if not all(isinstance(each, dict) for each in states):
+            self._refuse("objects as model_version_status", answer)
+        return states
 
     def metadata(self) -> dict[str, Any]:
-        """The signatures, as the server describes them."""
+        """Returns the signatures, as the server describes them."""
         path = f"{self._path}{self._version}/metadata"
-        return self._call("GET", path, None, self._ends())
+        answer = self._call("GET", path, None, self._ends())
+        self._held(answer, "metadata", dict)
+        return answer
 
     def ready(self) -> bool:
-        """Whether a version that would be asked is available.
+        """Returns whether a version that would be asked is available.
 
-        An answer alone does not say so: a server tells the state of a
-        version that is loading, or failed, just as well.
+        It asks once. An answer does not suffice: a server tells the state
+        of a version that is loading, or failed, just as well.
         """
+        return self._ready(self._deadline)
+
+    def _ready(self, seconds):
         try:
-            states = self.status()
+            answer = self._status(min(seconds, self._deadline), once=True)
         except ServerError:
             return False
-        return any(each.get("state") == AVAILABLE for each in states)
+        if not isinstance(answer, dict):
+            return False
+        states = answer.get("model_version_status")
+        if not isinstance(states, list):
+            # KServe's, of a model without versions.
+            return str(answer.get("ready")).lower() == "true"
+        return any(
+            isinstance(each, dict) and each.get("state") == AVAILABLE
+            for each in states
+        )
+
+    def _status(self, seconds, once=False):
+        ends = time.monotonic() + seconds
+        path = f"{self._path}{self._version}"
+        return self._call("GET", path, None, ends, once)
 
     def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
         """Returns when a version is available.
@@ -213,13 +253,11 @@ class RestClient:
         Raises:
             ServerError: none is after `timeout_s` seconds.
         """
-        wait_until(self.ready, timeout_s, every_s, self._address.geturl())
+        wait_until(self._ready, timeout_s, every_s, self._address.geturl())
 
     def close(self):
         """Closes the connection; the next call opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
     def __enter__(self):
         return self
@@ -242,7 +280,15 @@ class RestClient:
                     body["signature_name"] = signature
                 if context:
                     body["context"] = dict(context)
-                found += self._post(verb, body, ends)[result]
+                answer = self._post(verb, body, ends)
+                part = self._held(answer, result, list)
+                if len(part) != len(body[field]):
+                    self._refuse(
+                        f"{len(body[field])} {result}, one for each row, and "
+                        f"holds {len(part)}",
+                        answer,
+                    )
+                found += part
             return found
 
         return send
@@ -252,81 +298,64 @@ class RestClient:
         text = json.dumps(body, default=_plain)
         return self._call("POST", path, text.encode(), ends)
 
-    def _call(self, method, path, body, ends):
+    def _held(self, answer, field: str, kind) -> Any:
+        """Returns what an answer holds; raises if it is of another form."""
+        if not isinstance(answer, dict) or not isinstance(
+            answer.get(field), kind
+        ):
+            self._refuse(f"{field!r} as TensorFlow Serving's do", answer)
+        return answer[field]
+
+    def _refuse(self, rule: str, answer) -> NoReturn:
+        text = json.dumps(answer)
+        raise ServerError(
+            f"{self._address.netloc}{self._path}: the answer must hold {rule}; "
+            f"received {text if len(text) <= 200 else text[:200] + '...'}.",
+            200,
+        )
+
+    def _call(self, method, path, body, ends, once=False):
         return attempt(
             lambda left: self._once(method, path, body, left),
             deadline=ends - time.monotonic(),
-            retries=self._retries,
+            retries=0 if once else self._retries,
             backoff=self._backoff,
         )
 
     def _once(self, method, path, body, left):
         """One attempt, of at most `left` seconds."""
         where = f"{method} {self._address.netloc}{path}"
+        headers = {"Content-Type": "application/json", **self._headers}
         ends = time.monotonic() + left
-        reused = self._connection is not None
+        reused = self._connection.open
         try:
-            connection = self._connected(left)
-            headers = {"Content-Type": "application/json", **self._headers}
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            content = _read(response, connection, ends)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            if reused and isinstance(error, ConnectionError):
+            try:
+                answer = self._connection.ask(method, path, body, headers, ends)
+            except ConnectionError:
+                if not reused:
+                    raise
                 # The server had closed it, as it had been idle.
-                left = max(ends - time.monotonic(), 1e-3)
-                return self._once(method, path, body, left)
+                answer = self._connection.ask(method, path, body, headers, ends)
+        except (OSError, http.client.HTTPException) as error:
             said = f"{where}: {error or type(error).__name__}"
             raise Transient(ServerError(f"{said}.")) from error
-        if response.will_close:
-            self.close()
-        if response.status == 200:
+        if answer.status == 200:
             try:
-                return json.loads(content)
-            except ValueError as error:
-                raise ServerError(
+                return json.loads(answer.content)
+            except (ValueError, RecursionError) as error:
+                refused = ServerError(
                     f"{where}: the answer is no JSON: {error}.", 200
-                ) from error
+                )
+                if not answer.marked:  # it may have been cut short
+                    raise Transient(refused) from error
+                raise refused from error
         refused = ServerError(
-            f"{where}: status {response.status}: {_error_of(content)}",
-            response.status,
+            f"{where}: status {answer.status}: {_error_of(answer.content)}",
+            answer.status,
         )
-        if response.status in RETRIED:
-            raise Transient(refused, _seconds(response)) from None
+        if answer.status in RETRIED:
+            raise Transient(refused, _seconds(answer.retry_after)) from None
         raise refused
-
-    def _connected(self, left):
-        if self._connection is None:
-            kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-            if self._address.scheme == "https":
-                kind = http.client.HTTPSConnection
-            self._connection = kind(
-                self._address.hostname or "", self._address.port, timeout=left
-            )
-            self._connection.connect()
-            # A small request is sent at once.
-            self._connection.sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )
-        self._connection.sock.settimeout(left)
-        return self._connection
-
-
-def _read(response, connection, ends):
-    """The body, in what is left of the time however slowly it comes."""
-    parts: list[bytes] = []
-    while True:
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer did not come in time")
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        part = response.read1(1 << 20)
-        if not part:
-            response.close()  # which leaves the connection open
-            return b"".join(parts)
-        parts.append(part)
 
 
 def _plain(value):
@@ -345,11 +374,13 @@ def _error_of(content):
         return content[:500].decode(errors="replace")
 
 
-def _seconds(response):
+def _seconds(text):
+    """Returns the seconds that Retry-After asks to wait, if it does."""
     try:
-        return float(response.getheader("Retry-After", ""))
+        seconds = float(text)
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def main():

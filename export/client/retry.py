@@ -1,11 +1,14 @@
 """Deadlines and back-off that the clients share."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+# Less than this is too short a time for an attempt, in seconds.
+SHORTEST = 0.02
 
 
 class ServerError(RuntimeError):
@@ -39,48 +42,52 @@ def attempt(
     call: Callable[[float], Result],
     *,
     deadline: float,
-    retries: int,
+    retries: int | None,
     backoff: float,
-    max_backoff: float = 5.0,
+    max_backoff: float = 1.0,
 ) -> Result:
-    """Calls until an attempt succeeds.
+    """Calls until an attempt succeeds or the time is over.
 
     Waits a random time of up to `backoff`, doubled after each attempt, so
-    that many clients do not come back at once.
+    that many clients do not come back at once; toward the end at most half
+    of the time that is left, so that the last attempt comes late.
 
     Args:
-        call: takes the seconds that are left; raises `Transient` where it
-            may be called again.
+        call: takes the seconds that are left; raises `Transient` if it may
+            be called again.
         deadline: seconds that all attempts may take together.
-        retries: attempts after the first.
+        retries: attempts after the first; None for as many as the deadline
+            allows.
         backoff: longest wait before the second attempt, in seconds.
-        max_backoff: longest wait at all. Defaults to 5 s.
+        max_backoff: longest wait at all, unless the server asks for a
+            longer one. Defaults to 1 s.
 
     Raises:
         ServerError: of the last attempt.
     """
     ends = time.monotonic() + deadline
-    for number in range(retries + 1):
+    for number in itertools.count():
         try:
             return call(max(ends - time.monotonic(), 1e-3))
         except Transient as failed:
-            longest = min(backoff * 2**number, max_backoff)
-            wait = random.uniform(0, longest)
+            left = ends - time.monotonic()
+            longest = min(backoff * 2 ** min(number, 30), max_backoff)
+            wait = min(random.uniform(0, longest), left / 2)
             if failed.wait is not None:
                 wait = max(wait, failed.wait)
-            if number == retries or time.monotonic() + wait >= ends:
+            if number == retries or left < SHORTEST or wait >= left:
                 raise failed.error from failed
             time.sleep(wait)
     raise AssertionError("unreachable")
 
 
 def wait_until(
-    ready: Callable[[], bool], timeout: float, every: float, what: str
+    ready: Callable[[float], bool], timeout: float, every: float, what: str
 ):
     """Returns when `ready` says so.
 
     Args:
-        ready: asked until it is True.
+        ready: takes the seconds that are left; asked until it is True.
         timeout: longest time to ask, in seconds.
         every: seconds between two times.
         what: begins the error.
@@ -89,7 +96,7 @@ def wait_until(
         ServerError: it is not after `timeout` seconds.
     """
     ends = time.monotonic() + timeout
-    while not ready():
+    while not ready(max(ends - time.monotonic(), 1e-3)):
         if time.monotonic() + every > ends:
             raise ServerError(
                 f"{what}: no version of the model is available after "

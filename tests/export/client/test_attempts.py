@@ -1,31 +1,44 @@
 """What the clients send again, and for how long; no model is served."""
 
+import contextlib
 import inspect
 import json
 import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import predict_pb2
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from export.client.grpc_client import GrpcClient
 from export.client.rest import RestClient
 from export.client.retry import ServerError, Transient, attempt, chunks
 
 
+def port_of(listening):
+    return listening.getsockname()[1]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return port_of(held)
+
+
 class Answering:
     """A server of REST that answers with some statuses, then with 200."""
 
-    def __init__(self, *statuses, headers=b""):
+    def __init__(self, *statuses, headers=b"", content=None, port=0):
         self.statuses = list(statuses)
         self.asked = 0
         self._headers = headers
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._content = content or {"model_version_status": [], "error": "why"}
+        self._listening = socket.create_server(("127.0.0.1", port))
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -45,7 +58,7 @@ class Answering:
                 connection.recv(10_000)
                 self.asked += 1
                 status = self.statuses.pop(0) if self.statuses else 200
-                body = b'{"model_version_status": [], "error": "why"}'
+                body = json.dumps(self._content).encode()
                 connection.sendall(
                     b"HTTP/1.1 %d Said\r\nConnection: close\r\n%s"
                     b"Content-Length: %d\r\n\r\n%s"
@@ -194,27 +207,219 @@ def test_the_deadline_holds_for_a_server_that_only_listens():
                 client.predict([{"x": 1}])
 
 
-def test_the_deadline_holds_for_an_answer_that_drips():
-    with socket.create_server(("127.0.0.1", 0)) as slow:
+@contextlib.contextmanager
+def sending(*pieces, every=0.05, then=b""):
+    """Each connection gets the pieces one by one, then `then` for ever.
 
-        def drip():
-            connection, _ = slow.accept()
-            connection.recv(1000)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
-            try:
-                for _ in range(99):
-                    connection.sendall(b" ")
-                    time.sleep(0.1)
-            except OSError:
-                pass
+    Gives the address and the list of connections.
+    """
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        thread = threading.Thread(target=drip, daemon=True)
-        thread.start()
-        address = f"http://127.0.0.1:{slow.getsockname()[1]}"
-        with RestClient(address, "m", deadline_s=0.5, retries=0) as client:
-            with pytest.raises(ServerError, match="in time|timed out"):
+        def send(connection):
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(every)
+                while then:
+                    connection.sendall(then)
+                    time.sleep(every)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted.append(listening.accept()[0])
+                    threading.Thread(
+                        target=send, args=(accepted[-1],), daemon=True
+                    ).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{port_of(listening)}", accepted
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+DRIPS = {
+    "a body": [b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", b" "],
+    "chunks": [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\n \r\n",
+    ],
+    "a status": [b"HTTP/1.1 200 ", b"O"],
+    "headers": [b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"],
+    "a header": [b"HTTP/1.1 200 OK\r\nA: ", b"b"],
+    "continue": [b"", b"HTTP/1.1 100 Continue\r\n\r\n"],
+    "continue's headers": [b"HTTP/1.1 100 Continue\r\n", b"A: b\r\n"],
+}
+
+
+@pytest.mark.parametrize("kind", DRIPS)
+def test_the_deadline_holds_for_an_answer_that_drips(kind):
+    first, then = DRIPS[kind]
+    with sending(first, then=then) as (address, _):
+        began = time.monotonic()
+        with RestClient(address, "m", deadline_s=0.4) as client:
+            with pytest.raises(ServerError, match="timed out"):
                 client.status()
-        thread.join()
+        assert 0.35 < time.monotonic() - began < 1.0
+
+
+def test_the_deadline_holds_for_a_server_that_reads_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{port_of(silent)}"
+        began = time.monotonic()
+        with RestClient(address, "m", deadline_s=0.4) as client:
+            with pytest.raises(ServerError, match="timed out"):
+                client.predict(["x" * 50_000_000])
+        assert time.monotonic() - began < 2.0
+
+
+STATUS = b'{"model_version_status":[]}'
+
+
+@pytest.mark.parametrize(
+    "head, whole",
+    [
+        (b"Content-Length: 27\r\n\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n1b\r\n", b"\r\n0\r\n\r\n"),
+        (b"Connection: close\r\n\r\n", b""),
+    ],
+)
+def test_a_body_that_was_cut_short_is_asked_again(head, whole):
+    """A clean end of a connection says nothing of the body's."""
+    for size in (0, 1, 13, 26, 27):
+        body = head + STATUS[:size]
+        body += whole if size == 27 else b""
+        with sending(b"HTTP/1.1 200 OK\r\n" + body, every=0) as (address, all_):
+            with RestClient(address, "m", retries=1, backoff_s=0.001) as client:
+                if size == 27:
+                    assert client.status() == []
+                else:
+                    with pytest.raises(ServerError):
+                        client.status()
+            assert len(all_) == (1 if size == 27 else 2)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ([], "'predictions'"),
+        (3, "'predictions'"),
+        ({}, "'predictions'"),
+        ({"predictions": None}, "'predictions'"),
+        ({"predictions": {"a": 1}}, "'predictions'"),
+        ({"outputs": [1, 2]}, "'predictions'"),
+        ({"predictions": [1]}, "2 predictions.*holds 1"),
+        ({"predictions": [1, 2, 3]}, "2 predictions.*holds 3"),
+        ({"predictions": []}, "2 predictions.*holds 0"),
+    ],
+)
+def test_an_answer_of_another_form_is_an_error(content, said):
+    with Answering(content=content) as server:
+        with RestClient(server.address, "m") as client:
+            with pytest.raises(ServerError, match=said) as caught:
+                client.predict([1, 2])
+        assert caught.value.code == 200
+        assert server.asked == 1
+
+
+def test_other_answers_of_another_form_are_errors():
+    with Answering(content={"results": [1.0], "outputs": {"y": [1]}}) as server:
+        with RestClient(server.address, "m") as client:
+            for verb in (client.regress, client.classify):
+                assert verb([{}]) == [1.0]
+                with pytest.raises(ServerError, match="2 results"):
+                    verb([{}, {}])
+            assert client.predict_columns({"x": [1]}) == {"y": [1]}
+            context = {"x": [1], "c": [1, 2, 3]}
+            assert client.predict_columns(context) == {"y": [1]}
+            with pytest.raises(ServerError, match=r"outputs of \[2\] rows"):
+                client.predict_columns({"x": np.arange(2)})
+            with pytest.raises(ServerError, match="'metadata'"):
+                client.metadata()
+
+
+@pytest.mark.parametrize(
+    "content, ready",
+    [
+        ({"name": "m", "ready": True}, True),
+        ({"name": "m", "ready": "True"}, True),
+        ({"name": "m", "ready": False}, False),
+        ({"model_version_status": {}}, False),
+        ({"model_version_status": [1]}, False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_the_status_of_another_kind_of_server(content, ready):
+    """KServe's has no versions."""
+    with Answering(content=content or "none") as server:
+        with RestClient(server.address, "m") as client:
+            with pytest.raises(ServerError, match="model_version_status"):
+                client.status()
+            assert client.ready() is ready
+
+
+class _Predictions:
+    """Gives x back, without its last row if it is short."""
+
+    short = False
+
+    def Predict(self, request, context):
+        x = tf.make_ndarray(request.inputs["x"])
+        reply = predict_pb2.PredictResponse()
+        x = x[:-1] if self.short else x
+        reply.outputs["y"].CopyFrom(tf.make_tensor_proto(x))
+        return reply
+
+    def __getattr__(self, name):
+        return None
+
+
+@contextlib.contextmanager
+def grpc_server(port=0, servicer=None):
+    server = grpc.server(ThreadPoolExecutor(2))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        servicer or _Predictions(), server
+    )
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
+
+
+def test_another_number_of_rows_over_grpc_is_an_error():
+    servicer = _Predictions()
+    with grpc_server(servicer=servicer) as port:
+        with GrpcClient(f"127.0.0.1:{port}", "m", max_rows=2) as client:
+            found = client.predict({"x": np.arange(5)})
+            assert found["y"].tolist() == [0, 1, 2, 3, 4]
+            servicer.short = True
+            with pytest.raises(ServerError, match="'y'.*2 rows"):
+                client.predict({"x": np.arange(4)})
+
+
+@pytest.mark.parametrize("away", [1.5, pytest.param(5, marks=pytest.mark.full)])
+def test_a_server_that_is_away_for_a_while(away):
+    """Within the deadline nothing is lost, by either client."""
+    ports = free_port(), free_port()
+    rest = RestClient(f"http://127.0.0.1:{ports[0]}", "m")
+    over_grpc = GrpcClient(f"127.0.0.1:{ports[1]}", "m")
+    with rest, over_grpc, ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        asked = [
+            pool.submit(rest.predict, [1, 2]),
+            pool.submit(over_grpc.predict, {"x": np.arange(2)}),
+        ]
+        time.sleep(away)
+        answering = Answering(content={"predictions": [3, 4]}, port=ports[0])
+        with answering, grpc_server(ports[1]):
+            assert asked[0].result() == [3, 4]
+            assert asked[1].result()["y"].tolist() == [0, 1]
+        # Long waits would be as bad as none.
+        assert time.monotonic() - began < away + 2.5
 
 
 def test_a_connection_that_was_idle_too_long_is_renewed():
@@ -269,15 +474,23 @@ def test_waits_double_and_the_server_s_wish_is_met(monkeypatch):
 
 
 def test_no_wait_goes_beyond_the_deadline(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("slept"))
-    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    """The last attempts come late, and a wait that the server asks for."""
+    clock = Clock(monkeypatch)
+    wishes = [None]
 
     def call(left):
-        assert left <= 1
-        raise Transient(ServerError("busy"))
+        clock.take(left, 0.0)
+        raise Transient(ServerError("busy"), wishes[0])
 
     with pytest.raises(ServerError, match="busy"):
-        attempt(call, deadline=1, retries=3, backoff=2)
+        attempt(call, deadline=1, retries=None, backoff=2, max_backoff=9)
+    assert clock.lefts[:4] == [1.0, 0.5, 0.25, 0.125]
+    assert 0 < clock.lefts[-1] < 0.02
+    clock.lefts.clear()
+    wishes[0] = 3.0
+    with pytest.raises(ServerError, match="busy"):
+        attempt(call, deadline=10, retries=None, backoff=2)
+    assert clock.lefts == [10.0, 7.0, 4.0, 1.0]
 
 
 def test_chunks():
@@ -296,4 +509,6 @@ def test_documented_defaults(kind):
     assert {name: arguments[name].default for name in found} == {
         name: float(value) for name, value in found.items()
     }
-    assert found.keys() == {"deadline_s", "retries", "backoff_s", "max_rows"}
+    assert found.keys() == {"deadline_s", "backoff_s", "max_rows"}
+    assert arguments["retries"].default is None
+    assert "retries: attempts after the first. Defaults to None" in text

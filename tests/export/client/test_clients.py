@@ -26,13 +26,13 @@ def server(published):
 
 @pytest.fixture
 def rest(server):
-    with RestClient(server[0], "model", backoff_s=0.01) as client:
+    with RestClient(server[0], "model", retries=3, backoff_s=0.01) as client:
         yield client
 
 
 @pytest.fixture
 def over_grpc(server):
-    with GrpcClient(server[1], "model", backoff_s=0.01) as client:
+    with GrpcClient(server[1], "model", retries=3, backoff_s=0.01) as client:
         yield client
 
 

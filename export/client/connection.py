@@ -1,0 +1,180 @@
+"""One HTTP request and its answer, within a time however slowly they come.
+
+http.client applies its timeout to each receive: headers that drip would
+outlast any deadline. Here every operation of the socket ends at one time.
+"""
+
+import contextlib
+import dataclasses
+import http.client
+import socket
+import ssl
+import time
+import urllib.parse
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A whole answer.
+
+    Args:
+        status: HTTP's number.
+        content: the body.
+        retry_after: the header of that name, or "".
+        marked: whether the server marked the body's end, so that it is
+            known to be whole.
+    """
+
+    status: int
+    content: bytes
+    retry_after: str
+    marked: bool
+
+
+class _Ending:
+    """A socket whose operations end at `ends`, a time of `monotonic`."""
+
+    ends = 0.0
+
+    def recv_into(self, *args):
+        _limit(self)
+        return super().recv_into(*args)  # type: ignore[misc]
+
+    def sendall(self, data, flags=0):
+        with memoryview(data) as view, view.cast("B") as left:
+            sent = 0
+            while sent < len(left):
+                _limit(self)
+                part = left[sent : sent + (1 << 20)]
+                sent += self.send(part, flags)  # type: ignore[attr-defined]
+
+
+class _Socket(_Ending, socket.socket):
+    pass
+
+
+class _SecureSocket(_Ending, ssl.SSLSocket):
+    pass
+
+
+def _limit(connected: Any):
+    left = connected.ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    connected.settimeout(left)
+
+
+class Connection:
+    """A connection that is opened for the first request and then kept.
+
+    Args:
+        address: the server's, of http or https.
+    """
+
+    def __init__(self, address: urllib.parse.SplitResult):
+        self._address = address
+        self._http: http.client.HTTPConnection | None = None
+        self._socket: Any = None  # it is an _Ending
+
+    @property
+    def open(self) -> bool:
+        """Whether a connection was kept."""
+        return self._http is not None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        ends: float,
+    ) -> Answer:
+        """Sends a request and returns its answer.
+
+        Args:
+            method: such as "POST".
+            path: with the slash that it begins with.
+            body: sent after the headers; None for nothing.
+            headers: of the request.
+            ends: when it must be over, a time of `time.monotonic`.
+
+        Raises:
+            OSError: the connection fails, or the time is over.
+            http.client.HTTPException: what comes is no answer, or is cut
+                short.
+        """
+        try:
+            connection = self._connected(ends)
+            try:
+                connection.request(method, path, body, headers)
+            except ConnectionError:
+                # A refusal may have come before all of the body had gone.
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    return self._read(connection.getresponse())
+                raise
+            return self._read(connection.getresponse())
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+
+    def _read(self, response) -> Answer:
+        parts: list[bytes] = []
+        while part := response.read1(1 << 20):
+            parts.append(part)
+        if response.length:
+            raise http.client.IncompleteRead(b"".join(parts), response.length)
+        marked = response.chunked or response.length is not None
+        response.close()  # which leaves the connection open
+        if response.will_close:
+            self.close()
+        return Answer(
+            response.status,
+            b"".join(parts),
+            response.getheader("Retry-After", ""),
+            marked,
+        )
+
+    def close(self):
+        """Closes it; the next request opens another."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def _connected(self, ends):
+        if self._http is None:
+            address = self._address
+            secure = address.scheme == "https"
+            usual = 443 if secure else 80
+            host, port = address.hostname or "", address.port or usual
+            opened = http.client.HTTPConnection(host, port)
+            opened.default_port = usual  # which the Host header leaves out
+            self._socket = _opened(host, port, ends, secure)
+            opened.sock = self._socket
+            self._http = opened
+        self._socket.ends = ends
+        return self._http
+
+
+def _opened(host, port, ends, secure):
+    """Returns a connected socket; each address gets a share of the time."""
+    error: OSError = TimeoutError("timed out")
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, place) in enumerate(places):
+        left = max(ends - time.monotonic(), 1e-3)
+        connected = _Socket(family, kind, protocol)
+        try:
+            connected.settimeout(left / (len(places) - number))
+            connected.connect(place)
+            # A small request is sent at once.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not secure:
+                return connected
+            connected.settimeout(max(ends - time.monotonic(), 1e-3))
+            context = ssl.create_default_context()
+            context.sslsocket_class = _SecureSocket
+            return context.wrap_socket(connected, server_hostname=host)
+        except OSError as caught:
+            connected.close()
+            error = caught
+    raise error
