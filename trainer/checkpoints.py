@@ -149,10 +149,7 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
             corrupted.append(path)
             continue
         for path in corrupted:
-            folder, name = os.path.split(path)
-            aside = os.path.join(folder, f"{_CORRUPTED}{name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(path, aside)
+            _set_aside(path)
         return found
     if paths:
         raise RunError(
@@ -160,6 +157,28 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
             "again in another --run_dir."
         )
     return None
+
+
+def set_aside(run_dir: str, step: int) -> int:
+    """Renames the checkpoints after a step, and returns their number.
+
+    None is renamed where the one of `step`, from which the run could go on,
+    is gone.
+    """
+    paths = runs.checkpoint_paths(run_dir)
+    if step and step not in dict(paths):
+        return 0
+    later = [path for number, path in paths if number > step]
+    for path in later:
+        _set_aside(path)
+    return len(later)
+
+
+def _set_aside(path):
+    folder, name = os.path.split(path)
+    aside = os.path.join(folder, f"{_CORRUPTED}{name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(path, aside)
 
 
 class _Hashing:

@@ -13,9 +13,9 @@ from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
 from trainer.run_config import FIRST_ORDER_MODELS, FREE_ON_RESUME
-from wukong_tf import encodings, files, runs
+from wukong_tf import encodings, files, plain, runs
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import RunError
+from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
 _LOCK = "lock"
@@ -118,6 +118,45 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
             )
     files.write_json(os.path.join(run_dir, runs.FEATURES), features.to_dict())
     files.write_json(path, content)
+
+
+def read_data(run_dir: str) -> dict[str, Any]:
+    """Returns what an earlier process knew of the run's files, by split.
+
+    Raises:
+        RunError: data.json is no such record.
+    """
+    path = os.path.join(run_dir, runs.DATA)
+    if not os.path.exists(path):  # a new run, or one of an older version
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = plain.parse_json(file.read(), path)
+        return {
+            str(split): [
+                {key: each[key] for key in ("file", "outline", "sha256")}
+                for each in entries
+            ]
+            for split, entries in found["files"].items()
+        }
+    except (
+        OSError,
+        WukongError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise RunError(
+            f"{path}: is no record of the run's files: {error}. Without it "
+            "the run takes the files as they are now."
+        ) from error
+
+
+def write_data(run_dir: str, record: dict[str, Any]):
+    """Notes what is known of the run's files."""
+    path = os.path.join(run_dir, runs.DATA)
+    files.write_json(path, {"format": runs.FORMAT, "files": record})
 
 
 def _differences(old, new, prefix, excused=()):

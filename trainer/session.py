@@ -1,13 +1,16 @@
 """Puts a run together: model, optimizers, data, and what happens between."""
 
 import contextlib
+import functools
 
 from absl import flags
 
 from trainer import actions, checkpoints, recording, run_config
 from trainer.console import log
+from trainer.data.content import Contents
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
+from trainer.distribution.agreement import SameFiles
 from trainer.distribution.strategies import Distribution
 from trainer.evaluation import Evaluator, Interrupted
 from trainer.loop import Progress, Schedule, Window, make_run_steps, train
@@ -20,7 +23,7 @@ from trainer.model_setup import (
 )
 from trainer.placement import Placement
 from trainer.profiling import Profile, parse_steps
-from trainer.run_directory import HeldDirectory
+from trainer.run_directory import HeldDirectory, write_data
 from trainer.saving import CheckpointWriter, Retention
 from trainer.step_clock import StepClock
 from trainer.steps import make_train_step
@@ -28,7 +31,7 @@ from trainer.stop_signal import STOP
 from trainer.watchdog import Watchdog
 from wukong_tf import runs
 from wukong_tf.config import ModelConfig
-from wukong_tf.errors import RunError
+from wukong_tf.errors import ContentError, RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import LinearWarmup
 from wukong_tf.rows.bad_values import REFUSE
@@ -40,6 +43,8 @@ from wukong_tf.weights import (
     read_slots,
     training_slots,
 )
+
+LONGEST_WAIT_S = 5.0  # for the content of files, before the first step
 
 
 def make_schedule(
@@ -73,6 +78,7 @@ class Session:
         config: the model.
         splits: the sources by split.
         placement: where the tables lie.
+        contents: the files of the splits, which are being read.
         held: the run directory, on the chief. Defaults to None.
     """
 
@@ -83,9 +89,11 @@ class Session:
         config: ModelConfig,
         splits: dict[str, Source],
         placement: Placement,
+        contents: Contents,
         held: HeldDirectory | None = None,
     ):
         self.held = held
+        self.contents = contents
         self.values = values
         self.run_dir = values.run_dir
         self.training = run_config.training_from_flags(values)
@@ -268,11 +276,17 @@ class Session:
         worker = self.workers.index
         profile = Profile(self.run_dir, self.profiled, worker)
         watchdog = Watchdog(clock, self.values.hang_timeout_s, worker)
-        with self.signal, contextlib.ExitStack() as closing:
+        same_files = self._same_files()
+        with (
+            self._sets_aside(progress.step),
+            self.signal,
+            contextlib.ExitStack() as closing,
+        ):
             for context in (*chief, profile, watchdog):
                 closing.enter_context(context)
             profile.begin(progress.step)
             try:
+                same_files()
                 if evaluate is not None:
                     self._catch_up(evaluate, save)
                 train(
@@ -299,6 +313,7 @@ class Session:
                     schedule=schedule,
                     actions=[
                         self._check_directory,
+                        same_files,
                         profile,
                         record,
                         *chief[:1],
@@ -315,6 +330,31 @@ class Session:
                 save.save(progress)
         self.workers.gather(None)  # The chief has written what it had to.
         return not self.stopped
+
+    def _same_files(self):
+        keep = functools.partial(write_data, self.run_dir)
+        if self.contents.expects or self.workers.count > 1:
+            # Files of usual sizes are known before the first step.
+            self.contents.wait(LONGEST_WAIT_S, self.signal)
+        if self.workers.is_chief:
+            return SameFiles(self.workers, self.contents, keep)
+        return SameFiles(self.workers, self.contents)
+
+    @contextlib.contextmanager
+    def _sets_aside(self, step):
+        """Leaves no checkpoint of steps that saw files of another content."""
+        try:
+            yield
+        except ContentError as error:
+            if not self.workers.is_chief:
+                raise
+            count = checkpoints.set_aside(self.run_dir, step)
+            raise ContentError(
+                f"{error} {count} checkpoints of steps that had read it "
+                "were set aside."
+                if count
+                else str(error)
+            ) from error
 
     def _check_directory(self, *progress):
         """Stops a run whose directory is no longer the one it began in."""

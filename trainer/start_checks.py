@@ -2,6 +2,7 @@
 
 import os
 
+from trainer.data.content import outline
 from trainer.data.file_source import FileSource
 from trainer.data.source import Source
 from trainer.report import DRAWS
@@ -12,7 +13,6 @@ from wukong_tf.rows.bad_values import Count
 LIBRARY_MODELS = ("dlrm", "dcn_v2")  # of keras-rs's layers
 SAMPLE_ROWS = 8192
 SHOWN = 8  # columns whose range is said
-_TAIL_BYTES = 2**16
 
 
 def check_splits(
@@ -81,12 +81,12 @@ def _check_overlap(splits):
     train = splits.get("train")
     if not isinstance(train, FileSource):
         return
-    ours = {_content(path): path for path in train.paths}
+    ours = {outline(path): path for path in train.paths}
     for split, source in splits.items():
         if split == "train" or not isinstance(source, FileSource):
             continue
         for path in source.paths:
-            other = ours.get(_content(path))
+            other = ours.get(outline(path))
             if other is None:
                 continue
             same = os.path.realpath(path) == os.path.realpath(other)
@@ -96,18 +96,6 @@ def _check_overlap(splits):
                 + " a file of the train split too: metrics would be of rows "
                 "that were trained on. --allow_file_overlap allows it."
             )
-
-
-def _content(path):
-    """A file's size and last bytes, which differ where its content does.
-
-    The last bytes of a Parquet file hold statistics of all columns, those
-    of a TFRecord file its last records with their checksums.
-    """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        file.seek(max(0, size - _TAIL_BYTES))
-        return size, file.read()
 
 
 def _labels(source: FileSource) -> str:

@@ -14,6 +14,7 @@ from trainer import (
     start_checks,
 )
 from trainer.console import log, only_chief_logs
+from trainer.data.content import Contents
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
@@ -67,20 +68,23 @@ def _train(values, training, distribution, began):
         "data": {split: s.num_rows for split, s in splits.items()}
         | ({"seed": values.synthetic_seed} if values.synthetic else {}),
     }
+    contents = Contents(splits)
     if workers.count > 1:  # it reads some of every file
         content_of_all = {**content, "features": features.to_dict()}
         agreement.check_same(
-            workers, agreement.identity(content_of_all, splits)
+            workers, agreement.identity(content_of_all, contents)
         )
     seen = start_checks.check_splits(
         splits, allow_overlap=values.allow_file_overlap
     )
     # The chief alone writes; the others begin once it may.
     with contextlib.ExitStack() as held:
-        directory = None
+        directory, data = None, None
         if workers.is_chief:
             directory = held.enter_context(run_directory.locked(values.run_dir))
             run_directory.claim(values.run_dir, content, features)
+            data = run_directory.read_data(values.run_dir)
+            contents.expect(data)
             folder = sources.features_folder(values)
             if folder is not None:
                 run_directory.write_preparation(
@@ -92,9 +96,10 @@ def _train(values, training, distribution, began):
             run_directory.write_held_out(
                 values.run_dir, held_out, splits[held_out]
             )
-        workers.gather(None)
+        contents.expect(workers.from_chief(data))
+        contents.start()
         session = Session(
-            values, distribution, config, splits, placed, directory
+            values, distribution, config, splits, placed, contents, directory
         )
         log(describe_model(session.model))
         for line in run_config.describe_sizes(values, config):

@@ -13,6 +13,10 @@ class DataError(WukongError, ValueError):
     """A data file or a row in it breaks a rule of the feature spec."""
 
 
+class ContentError(DataError):
+    """A data file is not the one that its run was trained on."""
+
+
 class RunError(WukongError, RuntimeError):
     """A run directory or checkpoint cannot be used as asked."""
 

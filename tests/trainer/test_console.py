@@ -88,8 +88,10 @@ def test_a_thread_that_dies_is_reported():
 WAITS = """
 import signal, sys, time
 from trainer.stop_signal import STOP
-if sys.argv[2:] != ["nohup"]:  # whatever the tests were started by
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    # Whatever the tests were started by: a shell's & ignores Ctrl-C.
+    if (number, sys.argv[2:]) != (signal.SIGHUP, ["nohup"]):
+        signal.signal(number, signal.SIG_DFL)
 STOP.install()
 print("ready", flush=True)
 if sys.argv[1] == "before":

@@ -14,6 +14,7 @@ import tensorflow as tf
 from trainer.data import samples
 from trainer.data.paths import expand, refuse_text
 from trainer.data.source import ALL, Part, lane_rows, part_of
+from wukong_tf import files
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.rows import Batch, columns
@@ -75,7 +76,7 @@ class FileSource:
     workers there are.
 
     Args:
-        files: paths or globs.
+        patterns: paths or globs.
         spec: what the columns must be.
         labels: whether label, weight and group columns are read.
         shuffle_rows: a window takes blocks until it has so many rows; 0
@@ -90,6 +91,8 @@ class FileSource:
     Attributes:
         paths: the files.
         num_rows: rows of all of them.
+        stamps: size and times of each file, by which a change is noticed.
+        digests: SHA-256 of the files, as far as they are known.
 
     Raises:
         DataError: a file is missing, empty, no whole file of its format or
@@ -103,7 +106,7 @@ class FileSource:
 
     def __init__(
         self,
-        files: Sequence[str],
+        patterns: Sequence[str],
         spec: FeatureSpec,
         *,
         labels: bool = True,
@@ -124,16 +127,17 @@ class FileSource:
         self._seed = seed
         self._in_order = in_order
         self._metadata: dict[str, Any] = {}
-        self._stamps: dict[str, tuple[int, int]] = {}
+        self.stamps: dict[str, tuple[int, ...]] = {}
+        self.digests: dict[str, str] = {}
         self._blocks: list[Block] = []
-        self.paths = expand(files)
+        self.paths = expand(patterns)
         for path in self.paths:
             refuse_text(path)
-            self._stamps[path] = _stamp(path)
+            self.stamps[path] = stamp(path)
             self._blocks += self.open(path)
         self.num_rows = sum(block.num_rows for block in self._blocks)
         if self.num_rows == 0:
-            raise DataError(f"{', '.join(files)}: there are no rows.")
+            raise DataError(f"{', '.join(patterns)}: there are no rows.")
 
     def open(self, path: str) -> Iterator[Block]:
         """The blocks of a file, whose columns are checked.
@@ -297,18 +301,28 @@ class FileSource:
 
     def _read_table(self, block):
         try:
-            if _stamp(block.path) != self._stamps[block.path]:
-                raise DataError(
-                    f"{block.path}: was changed while it was being read; a "
-                    "run's files must stay as they are until it has ended."
-                )
-            return self.table(block)
+            self._check_unchanged(block.path)
+            table = self.table(block)
+            self._check_unchanged(block.path)
+            return table
         except (OSError, pa.ArrowException, tf.errors.OpError) as error:
             raise DataError(
                 f"{block.path}: rows {block.first_row} to "
                 f"{block.first_row + block.num_rows - 1} cannot be read: "
                 f"{one_line(error)}"
             ) from error
+
+    def _check_unchanged(self, path):
+        found = stamp(path)
+        if found == self.stamps[path]:
+            return
+        # Links, permissions and copies in its place change times alone.
+        if files.sha256(path) != self.digests.get(path):
+            raise DataError(
+                f"{path}: was changed while it was being read; a "
+                "run's files must stay as they are until it has ended."
+            )
+        self.stamps[path] = found
 
     def _checked(self, block, table, bad, start=0) -> Batch:
         where = f"{block.path}: {self.part} {block.index}"
@@ -332,9 +346,13 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _stamp(path):
+def stamp(path: str) -> tuple[int, ...]:
+    """Returns what changes with a file: its size, and its two times.
+
+    The second is the system's, which no program sets back.
+    """
     found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _rows(pieces):

@@ -1,8 +1,9 @@
 """Workers of one run must have the same flags, data and code."""
 
+import contextlib
 import hashlib
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.file_source import FileSource
-from trainer.data.source import Source
+from trainer.data.content import Contents
 from trainer.distribution.workers import Workers
-from wukong_tf.errors import ConfigError
+from wukong_tf.errors import ConfigError, ContentError, DataError, WukongError
 
-_ENDS = 2**16  # bytes at each end of a file that are compared
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def identity(content: dict[str, Any], splits: dict[str, Source]) -> dict:
+def identity(content: dict[str, Any], contents: Contents) -> dict:
     """What must be the same for every worker, by name.
 
     Args:
         content: the run's configuration, as config.json has it, with the
             features.
-        splits: the sources by split.
+        contents: the files.
     """
     found = {
         f"{group}.{key}": plain_text(value)
@@ -33,22 +32,27 @@ def identity(content: dict[str, Any], splits: dict[str, Source]) -> dict:
         if isinstance(values, dict)
         for key, value in values.items()
     }
-    for split, source in splits.items():
-        if isinstance(source, FileSource):
-            for path in source.paths:
-                name = os.path.basename(path)
-                found[f"the {split} file {name}"] = file_digest(path)
+    found |= _by_name(contents, "outline")
     found["the code of wukong_tf and trainer"] = code_digest()
     for package in (tf, keras, np):
         found[f"the version of {package.__name__}"] = package.__version__
     return found
 
 
-def check_same(workers: Workers, mine: dict[str, str]):
-    """Refuses to begin where workers differ.
+def check_same(
+    workers: Workers,
+    mine: dict[str, str],
+    kind: type[WukongError] = ConfigError,
+):
+    """Refuses to go on where workers differ.
+
+    Args:
+        workers: of the run.
+        mine: what must be the same, by name.
+        kind: of the error. Defaults to ConfigError.
 
     Raises:
-        ConfigError: naming the workers and what differs.
+        WukongError: naming the workers and what differs.
     """
     of_all = workers.gather(mine)
     lines = []
@@ -61,7 +65,7 @@ def check_same(workers: Workers, mine: dict[str, str]):
                     f"{number}"
                 )
     if lines:
-        raise ConfigError(
+        raise kind(
             "the workers of a run must have the same flags, data and code; "
             "different: " + "; ".join(lines) + "."
         )
@@ -75,19 +79,78 @@ def plain_text(value: Any) -> str:
     return f"of digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def file_digest(path: str) -> str:
-    """A file's size, and a digest of its first and last bytes.
+class SameFiles:
+    """Holds the files of all workers to one content, once they were read.
 
-    The last bytes of a Parquet file hold the place and the statistics of all
-    its columns.
+    It is called by all workers alike; until all have read their files, each
+    call asks them how far they are.
+
+    Args:
+        workers: of the run.
+        contents: this worker's files.
+        keep: called with what is known of the files whenever it grew, and
+            again where it raised OSError.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        content = file.read(_ENDS)
-        file.seek(max(0, size - _ENDS))
-        content += file.read()
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    return f"{size} bytes of digest {digest}"
+
+    def __init__(
+        self,
+        workers: Workers,
+        contents: Contents,
+        keep: Callable[[dict[str, Any]], None] = lambda record: None,
+    ):
+        self._workers = workers
+        self._contents = contents
+        self._keep = keep
+        self._kept: dict[str, Any] | None = None
+        self._agreed = False
+
+    def __call__(self, *progress):
+        """Compares what was read by now.
+
+        Raises:
+            ContentError: a file of any worker is not what it must be.
+            DataError: one was changed since, or cannot be read.
+        """
+        record = self._contents.record()
+        if not self._agreed:
+            self._compare(record)
+        if record != self._kept:
+            with contextlib.suppress(OSError):  # a full disk ends no run
+                self._keep(record)
+                self._kept = record
+
+    def _compare(self, record):
+        contents = self._contents
+        error = contents.error
+        of_all = self._workers.gather(
+            {
+                "error": error and str(error),
+                "from_start": isinstance(error, ContentError),
+                "digest": contents.complete and plain_text(record),
+            }
+        )
+        for each in of_all:
+            if each["error"]:
+                kind = ContentError if each["from_start"] else DataError
+                raise kind(each["error"])
+        digests = [each["digest"] for each in of_all]
+        self._agreed = all(digests)
+        if self._agreed and len(set(digests)) > 1:
+            check_same(
+                self._workers, _by_name(contents, "sha256"), ContentError
+            )
+
+
+def _by_name(contents, key) -> dict[str, str]:
+    """What is known of each file; those of one name are numbered."""
+    found: dict[str, str] = {}
+    for split, entries in contents.record().items():
+        for number, each in enumerate(entries):
+            name = f"the {split} file {each['file']}"
+            if name in found:
+                name += f" (number {number + 1})"
+            found[name] = each[key]
+    return found
 
 
 def code_digest() -> str:

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.errors import message
 from tests.trainer import clicks
+from trainer.data.content import Contents
 from trainer.data.parquet import ParquetSource
 from trainer.distribution import agreement, lost
 from trainer.distribution.workers import Workers
@@ -53,7 +54,7 @@ def test_files_are_told_apart_by_their_ends(tmp_path):
     content = {"model": {"rank": 3, "units": list(range(99))}, "format": 1}
 
     def found():
-        return agreement.identity(content, {"train": source})
+        return agreement.identity(content, Contents({"train": source}))
 
     before = found()
     assert before["model.rank"] == "3"
