@@ -27,7 +27,12 @@ from wukong_tf.optimizers.groups import TABLES
 
 ROWS, WIDTH = 11, 3
 # Rows of each replica, repeated and shared ones and none.
-IDS: tuple = ([1, 4, 4, 9, 1], [4, 7, 7]), ([2, 2], []), ([], [])
+IDS: tuple = (
+    ([1, 4, 4, 9, 1], [4, 7, 7]),
+    ([2, 2], []),
+    ([0, 0, 0], [0]),
+    ([], []),
+)
 
 
 def values_of(number):
