@@ -110,6 +110,27 @@ def define(values: flags.FlagValues):
         flag_values=values,
     )
     flags.DEFINE_float(
+        "header_timeout_s",
+        10.0,
+        "Longest time that a request's headers may take to arrive.",
+        0.1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "max_connections",
+        2000,
+        "Connections that may be open at once; those beyond are answered 503.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "allow_hosts",
+        [],
+        "On loopback: names that requests may call the server by, besides "
+        "those of loopback. A proxy may pass on its own.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
         "poll_s",
         1.0,
         "Seconds between two looks for another version.",
@@ -190,9 +211,12 @@ async def _serve(values, name: str):
     from aiohttp import web
 
     from export.server.app import Server
+    from export.server.arrivals import Hosts
     from export.server.measures import Measures
 
-    measures = Measures()
+    measures = Measures(name)
+    _allow_open_files(values.max_connections)
+    local = _is_loopback(values.host)
     with ThreadPoolExecutor(2, "compute") as executor:
         versions = _versions(values, executor, measures)
         server = Server(
@@ -201,10 +225,10 @@ async def _serve(values, name: str):
             measures,
             body_s=values.body_timeout_s,
             poll_s=values.poll_s,
+            hosts=Hosts((values.host, *values.allow_hosts)) if local else None,
         )
         runner = web.AppRunner(
             server.application(int(values.max_request_mb * 1e6)),
-            access_log=None,
             shutdown_timeout=1.0,  # by then all requests are answered
         )
         await runner.setup()
@@ -214,7 +238,7 @@ async def _serve(values, name: str):
                     f"--model={values.model}: no version can be served; "
                     f"{versions.states()}."
                 )
-            site = await _listening(values, web, runner)
+            site = await _listening(values, runner)
             _say(name, values.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")
@@ -235,12 +259,20 @@ def _versions(values, executor, measures):
         values.version,
         values.verify,
     )
-    return Versions(values.model, settings, executor, measures.rows.observe)
+    return Versions(values.model, settings, executor, measures.note_rows)
 
 
-async def _listening(values, web, runner):
+async def _listening(values, runner):
     """Opens the port."""
-    site = web.TCPSite(runner, values.host, values.port)
+    from export.server.connections import Site
+
+    site = Site(
+        runner,
+        values.host,
+        values.port,
+        most=values.max_connections,
+        header_s=values.header_timeout_s,
+    )
     try:
         await site.start()
     except OSError as error:
@@ -249,6 +281,18 @@ async def _listening(values, web, runner):
             f"on: {error}."
         ) from error
     return site
+
+
+def _allow_open_files(connections: int):
+    """Raises the limit of open files to what connections need, if it may."""
+    import resource  # which not every system has
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _say(name, given_host, address):

@@ -4,24 +4,30 @@ import asyncio
 import contextlib
 import importlib.resources
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from export.server import published, wire
+from export.server import calls, published, v2, wire
+from export.server.arrivals import Arrivals, Coming, Hosts, read, spread
 from export.server.batching import Overloaded
+from export.server.connections import Connection
 from export.server.engines import Refused
 from export.server.measures import Measures
 from export.server.metadata import metadata_of
-from export.server.published import PREDICT
 from export.server.versions import Loaded, NotServed, Versions, log
 
-# Bodies above it are read in a thread, so that other requests go on.
-LARGE_BODY = 1 << 16
-MAX_BYTES = web.AppKey("max_bytes", int)
+STABLE = "stable"  # label of the version that is served
+VERBS = {
+    ":predict": "predict",
+    ":regress": "regress",
+    ":classify": "classify",
+    "/infer": "infer",
+}
 
 
 class Server:
@@ -33,6 +39,8 @@ class Server:
         measures: counters.
         body_s: longest time that a body may take to arrive, in seconds.
         poll_s: seconds between two looks for another version.
+        hosts: names that requests may call the server by. Defaults to None,
+            any.
     """
 
     def __init__(
@@ -43,12 +51,16 @@ class Server:
         *,
         body_s: float,
         poll_s: float,
+        hosts: Hosts | None = None,
     ):
         self._name = name
         self._versions = versions
         self._measures = measures
         self._body_s = body_s
         self._poll_s = poll_s
+        self._hosts = hosts
+        self._max_bytes = 0
+        self._arrivals = Arrivals(versions.max_waiting)
         self._going = False
         self._at_work = 0
 
@@ -58,27 +70,32 @@ class Server:
         Args:
             max_bytes: largest body.
         """
+        self._max_bytes = max_bytes
         app = web.Application(
             client_max_size=max_bytes, middlewares=[self._answered]
         )
-        app[MAX_BYTES] = max_bytes
-        model = f"/v1/models/{self._name}"
-        version = r"/versions/{version:\d+}"
-        for path in (model, model + version):
-            app.router.add_get(path, self._status)
-            app.router.add_get(f"{path}/metadata", self._metadata)
-            for verb, handler in (
-                ("predict", self._predict),
-                ("regress", self._regress),
-                ("classify", self._classify),
-            ):
-                app.router.add_post(f"{path}:{verb}", handler)
-        app.router.add_get(f"{model}/example", self._example)
-        app.router.add_get("/healthz", self._alive)
-        app.router.add_get("/readyz", self._ready)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/monitoring/prometheus/metrics", self._metrics)
-        app.router.add_get("/", self._page)
+        get, post = app.router.add_get, app.router.add_post
+        model = f"/models/{self._name}"
+        for version in ("", "/versions/{version:[0-9]+}", "/labels/{label}"):
+            path = f"/v1{model}{version}"
+            get(path, self._status)
+            get(f"{path}/metadata", self._metadata)
+            post(f"{path}:predict", self._predict)
+            post(f"{path}:regress", self._regress)
+            post(f"{path}:classify", self._classify)
+            path = f"/v2{model}{version}"
+            get(path, self._model)
+            get(f"{path}/ready", self._model_ready)
+            post(f"{path}/infer", self._infer)
+        get(f"/v1{model}/example", self._example)
+        get("/v2", self._about)
+        for path in ("/healthz", "/v2/health/live"):
+            get(path, self._alive)
+        for path in ("/readyz", "/v2/health/ready"):
+            get(path, self._ready)
+        for path in ("/metrics", "/monitoring/prometheus/metrics"):
+            get(path, self._metrics)
+        get("/", self._page)
         app.cleanup_ctx.append(self._watch)
         return app
 
@@ -114,78 +131,122 @@ class Server:
 
     @web.middleware
     async def _answered(self, request, handler):
-        """Errors as JSON, and every answer counted."""
-        verb = request.path.rpartition(":")[2]
-        if verb not in ("predict", "regress", "classify"):
-            verb = "other"
+        """Answers errors with JSON, and counts every answer."""
+        verb = next(
+            (VERBS[end] for end in VERBS if request.path.endswith(end)), "other"
+        )
+        connection = request.protocol
         began = time.perf_counter()
         self._at_work += 1
         try:
-            response = await handler(request)
+            with contextlib.ExitStack() as stack:
+                if isinstance(connection, Connection):
+                    stack.enter_context(connection.at_work(request))
+                response = await self._response(request, handler)
+        finally:
+            self._at_work -= 1
+        taken = time.perf_counter() - began
+        self._measures.note(verb, response.status, taken, self._served)
+        if self._going:
+            response.force_close()
+        elif "Retry-After" in response.headers:
+            await self._keep_away(request, response)
+        return response
+
+    async def _keep_away(self, request, response):
+        """Sends a refusal, and lets its client ask again after a pause.
+
+        Refusals would else take the time of those that are served. The next
+        request of a connection is read after the pause. A client that opens
+        a connection for each request is answered after half of it.
+        """
+        connection = request.protocol
+        if isinstance(connection, Connection) and connection.requests == 1:
+            await asyncio.sleep(self._arrivals.pause / 2)
+            return
+        await response.prepare(request)
+        await response.write_eof()
+        await asyncio.sleep(self._arrivals.pause)
+
+    async def _response(self, request, handler):
+        try:
+            if self._hosts is not None:
+                self._hosts.check(request.headers.get("Host", "localhost"))
+            return await handler(request)
         except web.HTTPRequestEntityTooLarge as error:
-            response = _refusal(
+            return _refusal(
                 413,
                 f"the body is larger than --max_request_mb allows: "
                 f"{error.text}.",
             )
         except web.HTTPException as error:
-            response = _refusal(
-                error.status, f"{request.method} {request.path}: {error.reason}"
+            headers = {
+                name: error.headers[name]
+                for name in ("Allow", "Accept-Encoding")
+                if name in error.headers
+            }
+            path = request.path[:200]
+            return _refusal(
+                error.status,
+                f"{request.method} {path}: {error.reason}",
+                headers,
             )
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
         except (wire.BadRequest, Refused) as error:
-            response = _refusal(400, str(error))
+            return _refusal(400, str(error))
         except NotServed as error:
-            response = _refusal(503 if error.none else 404, str(error))
+            return _refusal(503 if error.none else 404, str(error))
         except Overloaded as error:
-            response = _refusal(503, str(error), {"Retry-After": "1"})
-        except asyncio.CancelledError:  # whoever asked has gone
+            wait = math.ceil(self._arrivals.pause)
+            return _refusal(503, str(error), {"Retry-After": str(wait)})
+        except (asyncio.CancelledError, ConnectionError):  # the client has gone
             raise
         except TimeoutError:
-            response = _refusal(
+            return _refusal(
                 408, f"the body did not arrive in {self._body_s:g} s."
             )
         except Exception:  # noqa: BLE001 no fault ends the server
             log.exception("%s %s", request.method, request.path)
-            response = _refusal(
-                500, "the server has a fault, which is in its log."
-            )
-        finally:
-            self._at_work -= 1
-        if self._going:
-            response.force_close()
-        self._measures.requests.labels(verb, response.status).inc()
-        if verb != "other":
-            taken = time.perf_counter() - began
-            self._measures.seconds.labels(verb).observe(taken)
-        return response
+            return _refusal(500, "the server has a fault, which is in its log.")
 
-    async def _body(self, request) -> dict[str, Any]:
-        largest = request.app[MAX_BYTES]
-        if (request.content_length or 0) > largest:
-            raise web.HTTPRequestEntityTooLarge(largest, request.content_length)
-        async with asyncio.timeout(self._body_s):
-            body = await request.read()
-        return await _spread(len(body), wire.parse, body)
+    @property
+    def _served(self) -> int | None:
+        """The number of the version that is served, if one is."""
+        current = self._versions.current
+        return current.published.version if current else None
+
+    @contextlib.asynccontextmanager
+    async def arrives(
+        self, size: int, version: int | None
+    ) -> AsyncIterator[tuple[Loaded, Coming]]:
+        """The version for a request that may be read.
+
+        Args:
+            size: bytes of its body.
+            version: that it asks for, or None.
+
+        Raises:
+            NotServed: the version is not served.
+            Overloaded: too many rows wait.
+        """
+        async with self._versions.using(version) as loaded:
+            with self._arrivals.admitted(size, loaded.waiting_rows) as coming:
+                yield loaded, coming
+
+    def _arrives(self, request):
+        return self.arrives(request.content_length or 0, _version(request))
+
+    async def _body(self, request) -> bytes:
+        return await read(request, self._body_s, self._max_bytes)
 
     async def _predict(self, request):
-        body = await self._body(request)
-        async with self._versions.using(_version(request)) as loaded:
-            forms = loaded.engine.forms
-            name, columns, by_row = await _spread(
-                request.content_length, wire.predict_request, body, forms
-            )
-            context = forms[name].context
-            rows = max(len(v) for n, v in columns.items() if n not in context)
-            outputs = await loaded.batchers[name].run(columns, rows)
-            wanted = forms[name].outputs
-            return await _json(
-                rows,
-                lambda: wire.predict_answer(
-                    {each: outputs[each] for each in wanted}, by_row
-                ),
-            )
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            content = await spread(len(body), wire.parse, body)
+            scored = await calls.predict(loaded, content, len(body), coming)
+        return await _json(
+            scored.rows,
+            lambda: wire.predict_answer(scored.outputs, scored.by_row),
+        )
 
     async def _regress(self, request):
         return await self._on_examples(
@@ -193,27 +254,50 @@ class Server:
         )
 
     async def _classify(self, request):
-        return await self._on_examples(
-            request,
-            "classify",
-            lambda values: [
-                [["0", 1 - value], ["1", value]] for value in values.tolist()
-            ],
-        )
+        return await self._on_examples(request, "classify", calls.classes_of)
 
     async def _on_examples(self, request, kind: str, answer: Callable):
-        body = await self._body(request)
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            content = await spread(len(body), wire.parse, body)
+            values = await calls.on_examples(
+                loaded, content, kind, len(body), coming
+            )
+        return await _json(len(values), lambda: {"results": answer(values)})
+
+    async def _infer(self, request):
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            asked = await spread(
+                len(body),
+                v2.read,
+                body,
+                request.headers.get(v2.HEADER),
+                loaded.engine.forms,
+            )
+            scored = await calls.predict(loaded, asked.body, len(body), coming)
+        about = {
+            "model_name": self._name,
+            "model_version": str(loaded.published.version),
+        }
+        content, size = v2.answer(asked, scored.outputs, about)
+        kind = "application/json" if size is None else v2.OCTETS
+        response = web.Response(body=content, content_type=kind)
+        if size is not None:
+            response.headers[v2.HEADER] = str(size)
+        return response
+
+    async def _about(self, request):
+        del request
+        return web.json_response(v2.ABOUT)
+
+    async def _model(self, request):
         async with self._versions.using(_version(request)) as loaded:
-            output = _probability(loaded, body, kind)
-            form = loaded.engine.forms[PREDICT]
-            columns = await _spread(
-                request.content_length, wire.examples_request, body, form
-            )
-            rows = len(next(iter(columns.values())))
-            outputs = await loaded.batchers[PREDICT].run(columns, rows)
-            return await _json(
-                rows, lambda: {"results": answer(outputs[output])}
-            )
+            return web.json_response(v2.model_of(self._name, loaded))
+
+    async def _model_ready(self, request):
+        async with self._versions.using(_version(request)):
+            return web.json_response({"name": self._name, "ready": True})
 
     async def _status(self, request):
         version = _version(request)
@@ -250,12 +334,8 @@ class Server:
 
     async def _metrics(self, request):
         del request
-        current = self._versions.current
-        self._measures.version.set(current.published.version if current else 0)
-        for result, count in self._versions.loads.items():
-            self._measures.loads.labels(result).set(count)
         return web.Response(
-            body=generate_latest(self._measures.registry),
+            body=self._measures.text(self._versions),
             headers={"Content-Type": CONTENT_TYPE_LATEST},
         )
 
@@ -273,13 +353,6 @@ class Server:
         )
 
 
-async def _spread(size: int | None, function, *args):
-    """A function's value, computed in a thread where a body is large."""
-    if (size or LARGE_BODY) < LARGE_BODY:
-        return function(*args)
-    return await asyncio.to_thread(function, *args)
-
-
 async def _json(rows: int, content: Callable[[], Any]) -> web.Response:
     """An answer, made in a thread where it is large."""
 
@@ -291,18 +364,24 @@ async def _json(rows: int, content: Callable[[], Any]) -> web.Response:
 
 
 def _version(request) -> int | None:
+    """The number of the version that a path asks for, if it does.
+
+    Raises:
+        NotServed: the label is unknown, or the number none of a version.
+    """
+    label = request.match_info.get("label")
+    if label not in (None, STABLE):
+        raise NotServed(
+            f"the label {label[:100]!r} is unknown; there is {STABLE!r}, the "
+            "version that is served."
+        )
     text = request.match_info.get("version")
-    return int(text) if text else None
+    if text is None:
+        return None
+    if len(text) > 20:
+        raise NotServed(f"version {text[:20]}... is not served.")
+    return int(text)
 
 
 def _refusal(status, message, headers=None):
     return web.json_response({"error": message}, status=status, headers=headers)
-
-
-def _probability(loaded: Loaded, body, kind: str) -> str:
-    """The output that a Regress or Classify body asks for."""
-    tasks = loaded.published.tasks
-    alone = len(tasks) == 1
-    names = {kind if alone else f"{task}_{kind}": task for task in tasks}
-    name = wire.signature_name(body, next(iter(names)), names)
-    return tasks[names[name]]["probability"]

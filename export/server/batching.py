@@ -14,12 +14,34 @@ from export.server.engines import Columns, Engine
 class Overloaded(Exception):
     """More rows wait than may."""
 
+    def __init__(self, waiting: int, allowed: int):
+        super().__init__(
+            f"{waiting} rows wait already; {allowed} may (--max_waiting_rows)."
+        )
+
 
 @dataclasses.dataclass
 class _Waiting:
+    """A request, and how much of it has been computed."""
+
     columns: Columns
     rows: int
     answer: asyncio.Future
+    first: int = 0
+    outputs: list[Columns] = dataclasses.field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        return self.rows - self.first
+
+
+@dataclasses.dataclass
+class _Piece:
+    """Rows of one request that go into one computation."""
+
+    request: _Waiting
+    columns: Columns
+    rows: int
 
 
 class Batcher:
@@ -28,8 +50,8 @@ class Batcher:
     A request that finds nothing running is run alone and at once; those
     that come meanwhile wait and go together. So joining costs a lone
     request nothing. A request with more rows than a computation takes is
-    cut. Where a joined computation fails, its requests are run one by one,
-    so that the others do not suffer.
+    cut, and those that wait go between its pieces. If a joined computation
+    fails, its requests are run one by one, so that the others do not suffer.
 
     Args:
         engine: the model.
@@ -38,7 +60,7 @@ class Batcher:
         max_rows: rows of one computation.
         max_waiting: rows that may wait.
         joins: whether requests may go together.
-        note: told the rows of each computation.
+        note: called with the rows of each computation.
     """
 
     def __init__(
@@ -60,9 +82,14 @@ class Batcher:
         self._joins = joins
         self._note = note
         self._queue: collections.deque[_Waiting] = collections.deque()
-        self._waiting_rows = 0
         self._running = False
         self._tasks: set[asyncio.Task] = set()
+        self.waiting_rows = 0
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait, or of which a part does."""
+        return len(self._queue)
 
     async def run(self, columns: Columns, rows: int) -> Columns:
         """The outputs of a request.
@@ -71,16 +98,11 @@ class Batcher:
             Overloaded: too many rows wait.
             Refused: the model refuses the request.
         """
-        if self._waiting_rows and (
-            self._waiting_rows + rows > self._max_waiting
-        ):
-            raise Overloaded(
-                f"{self._waiting_rows} rows wait already; {self._max_waiting} "
-                "may (--max_waiting_rows)."
-            )
+        if self.waiting_rows and (self.waiting_rows + rows > self._max_waiting):
+            raise Overloaded(self.waiting_rows, self._max_waiting)
         answer = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(columns, rows, answer))
-        self._waiting_rows += rows
+        self.waiting_rows += rows
         if not self._running:
             self._running = True
             task = asyncio.create_task(self._work())
@@ -92,79 +114,86 @@ class Batcher:
         """Runs what waits until nothing does."""
         try:
             while self._queue:
-                await self._run(self._taken())
+                pieces = self._taken()
+                if pieces:
+                    await self._run(pieces)
         finally:
             self._running = False
 
-    def _taken(self) -> list[_Waiting]:
-        """The next requests that go together."""
-        taken = [self._queue.popleft()]
-        rows = taken[0].rows
-        while self._joins and self._queue:
-            rows += self._queue[0].rows
-            if rows > self._max_rows:
-                break
-            taken.append(self._queue.popleft())
-        self._waiting_rows -= sum(each.rows for each in taken)
-        # Whoever asked may have gone.
-        return [each for each in taken if not each.answer.done()]
-
-    async def _run(self, requests: list[_Waiting]):
-        if not requests:
-            return
-        loop = asyncio.get_running_loop()
-        answers: list[Columns | Exception]
-        try:
-            answers = await loop.run_in_executor(
-                self._executor, self._compute, requests
-            )
-        except Exception as error:  # noqa: BLE001 it goes to who asked
-            if len(requests) > 1:
-                for each in requests:
-                    await self._run([each])
-                return
-            answers = [error]
-        for each, answer in zip(requests, answers, strict=True):
-            if each.answer.done():
+    def _taken(self) -> list[_Piece]:
+        """The next rows that go together."""
+        pieces: list[_Piece] = []
+        rows = 0
+        while self._queue:
+            request = self._queue[0]
+            if request.answer.done():  # the client has gone, or was refused
+                self._queue.popleft()
+                self.waiting_rows -= request.left
                 continue
-            if isinstance(answer, BaseException):
-                each.answer.set_exception(answer)
-            else:
-                each.answer.set_result(answer)
+            count = min(request.left, self._max_rows)
+            if pieces and not (self._joins and rows + count <= self._max_rows):
+                break
+            self._queue.popleft()
+            pieces.append(self._cut(request, count))
+            rows += count
+            self.waiting_rows -= count
+            if request.left:  # those that wait go before its next piece
+                self._queue.append(request)
+                break
+        return pieces
 
-    def _compute(self, requests: list[_Waiting]) -> list[Columns | Exception]:
-        """The outputs of each request, in a thread."""
-        if len(requests) == 1:
-            return [self._outputs(requests[0].columns, requests[0].rows)]
-        joined = {
-            name: np.concatenate([each.columns[name] for each in requests])
-            for name in requests[0].columns
-        }
-        rows = sum(each.rows for each in requests)
-        outputs = self._outputs(joined, rows)
-        ends = np.cumsum([each.rows for each in requests])[:-1]
+    def _cut(self, request: _Waiting, count: int) -> _Piece:
+        """The next rows of a request; its context goes with each."""
+        columns = request.columns
+        if count < request.rows:
+            context = self._engine.forms[self._signature].context
+            rows = slice(request.first, request.first + count)
+            columns = {
+                name: value if name in context else value[rows]
+                for name, value in columns.items()
+            }
+        request.first += count
+        return _Piece(request, columns, count)
+
+    async def _run(self, pieces: list[_Piece]):
+        loop = asyncio.get_running_loop()
+        try:
+            outputs = await loop.run_in_executor(
+                self._executor, self._compute, pieces
+            )
+        except Exception as error:  # noqa: BLE001 the client gets it
+            if len(pieces) > 1:
+                for piece in pieces:
+                    await self._run([piece])
+            elif not pieces[0].request.answer.done():
+                pieces[0].request.answer.set_exception(error)
+            return
+        for piece, output in zip(pieces, outputs, strict=True):
+            request = piece.request
+            request.outputs.append(output)
+            if not request.left and not request.answer.done():
+                request.answer.set_result(_joined(request.outputs))
+
+    def _compute(self, pieces: list[_Piece]) -> list[Columns]:
+        """The outputs of each piece, in a thread."""
+        columns = _joined([piece.columns for piece in pieces])
+        self._note(sum(piece.rows for piece in pieces))
+        outputs = self._engine.run(self._signature, columns)
+        if len(pieces) == 1:
+            return [outputs]
+        ends = np.cumsum([piece.rows for piece in pieces])[:-1]
         parts = {name: np.split(value, ends) for name, value in outputs.items()}
         return [
             {name: split[place] for name, split in parts.items()}
-            for place in range(len(requests))
+            for place in range(len(pieces))
         ]
 
-    def _outputs(self, columns, rows):
-        context = self._engine.forms[self._signature].context
-        found = []
-        for first in range(0, max(rows, 1), self._max_rows):
-            part = columns
-            if rows > self._max_rows:
-                chunk = slice(first, first + self._max_rows)
-                part = {
-                    name: value if name in context else value[chunk]
-                    for name, value in columns.items()
-                }
-            self._note(min(rows - first, self._max_rows))
-            found.append(self._engine.run(self._signature, part))
-        if len(found) == 1:
-            return found[0]
-        return {
-            name: np.concatenate([each[name] for each in found])
-            for name in found[0]
-        }
+
+def _joined(parts: list[Columns]) -> Columns:
+    """Columns below one another."""
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+    }

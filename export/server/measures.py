@@ -5,7 +5,11 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
+    generate_latest,
 )
+
+from export.server.versions import Versions
 
 _SECONDS = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
@@ -15,37 +19,95 @@ _ROWS = tuple(2**power for power in range(0, 13))
 
 
 class Measures:
-    """What Prometheus reads."""
+    """What Prometheus reads.
 
-    def __init__(self):
+    Args:
+        model: its name, which all have as a label.
+    """
+
+    def __init__(self, model: str):
+        self._model = model
         self.registry = CollectorRegistry()
-        self.requests = Counter(
+        every = self.registry
+        both = ["model", "version"]
+        self._requests = Counter(
             "wukong_requests",
             "Requests by what they ask for and the status of the answer.",
-            ["verb", "status"],
-            registry=self.registry,
+            [*both, "verb", "status"],
+            registry=every,
         )
-        self.seconds = Histogram(
+        self._seconds = Histogram(
             "wukong_request_seconds",
-            "Time from the body's arrival to the answer.",
-            ["verb"],
+            "Time from the headers' arrival to the answer, of requests that "
+            "were scored.",
+            [*both, "verb"],
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=every,
         )
-        self.rows = Histogram(
+        self._rows = Histogram(
             "wukong_batch_rows",
             "Rows of one computation.",
+            both,
             buckets=_ROWS,
-            registry=self.registry,
+            registry=every,
         )
-        self.version = Gauge(
+        self._waiting_rows = Gauge(
+            "wukong_waiting_rows", "Rows that wait.", ["model"], registry=every
+        )
+        self._waiting_requests = Gauge(
+            "wukong_waiting_requests",
+            "Requests that wait.",
+            ["model"],
+            registry=every,
+        )
+        self._version = Gauge(
             "wukong_version",
             "Number of the version that is served; 0 for none.",
-            registry=self.registry,
+            ["model"],
+            registry=every,
         )
-        self.loads = Gauge(
+        self._loads = Gauge(
             "wukong_version_loads",
             "Versions that were loaded, or failed to.",
-            ["result"],
-            registry=self.registry,
+            ["model", "result"],
+            registry=every,
         )
+        ProcessCollector(registry=every)  # memory, CPU, open files
+
+    def note(self, verb: str, status, seconds: float, version: int | None):
+        """Counts an answer; the time only if the request was scored.
+
+        Args:
+            verb: such as "predict"; "other" if it scores nothing.
+            status: HTTP's number, or gRPC's name.
+            seconds: from the headers to the answer.
+            version: that is served, or None.
+        """
+        labels = self._model, "" if version is None else str(version)
+        self._requests.labels(*labels, verb, status).inc()
+        if verb != "other" and status in (200, "OK"):
+            self._seconds.labels(*labels, verb).observe(seconds)
+
+    def note_rows(self, version: int, rows: int):
+        """Counts a computation."""
+        self._rows.labels(self._model, str(version)).observe(rows)
+
+    def text(self, versions: Versions) -> bytes:
+        """Returns all of it as Prometheus reads it.
+
+        Args:
+            versions: the version that is served.
+        """
+        current = versions.current
+        self._version.labels(self._model).set(
+            current.published.version if current else 0
+        )
+        self._waiting_rows.labels(self._model).set(
+            current.waiting_rows if current else 0
+        )
+        self._waiting_requests.labels(self._model).set(
+            current.waiting_requests if current else 0
+        )
+        for result, count in versions.loads.items():
+            self._loads.labels(self._model, result).set(count)
+        return generate_latest(self.registry)

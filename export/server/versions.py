@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import time
@@ -48,6 +49,16 @@ class Loaded:
     engine: engines.Engine
     batchers: dict[str, Batcher]
     running: int = 0
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait, of all signatures."""
+        return sum(each.waiting_rows for each in self.batchers.values())
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait, of all signatures."""
+        return sum(each.waiting_requests for each in self.batchers.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +112,7 @@ class Versions:
         base: directory of the versions, or of a single one.
         settings: how versions are run.
         executor: its threads compute.
-        note_rows: told the rows of each computation.
+        note_rows: called with the version and the rows of each computation.
     """
 
     def __init__(
@@ -109,7 +120,7 @@ class Versions:
         base: str,
         settings: Settings,
         executor: Executor,
-        note_rows: Callable[[int], None] = lambda rows: None,
+        note_rows: Callable[[int, int], None] = lambda version, rows: None,
     ):
         self._base = base
         self._single = os.path.isfile(os.path.join(base, published.MANIFEST))
@@ -120,6 +131,11 @@ class Versions:
         self._loading: int | None = None
         self.current: Loaded | None = None
         self.loads = {"ok": 0, "failed": 0}
+
+    @property
+    def max_waiting(self) -> int:
+        """Rows that may wait."""
+        return self._settings.max_waiting
 
     async def refresh(self):
         """Serves the version that is to be served now."""
@@ -199,7 +215,7 @@ class Versions:
                 max_rows=self._settings.max_rows,
                 max_waiting=self._settings.max_waiting,
                 joins=not form.context,
-                note=self._note_rows,
+                note=functools.partial(self._note_rows, version.version),
             )
             for signature, form in engine.forms.items()
         }

@@ -1,5 +1,8 @@
 """The server under load, while versions and the server come and go."""
 
+import asyncio
+import collections
+import contextlib
 import http.client
 import json
 import os
@@ -11,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -242,7 +246,7 @@ def test_told_to_stop_it_answers_what_it_has_begun(base, world):
     body = json.dumps({"instances": world[1]}).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(
-            f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: "
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
             f"{len(body)}\r\n\r\n".encode()
             + body[:100]
         )
@@ -255,6 +259,110 @@ def test_told_to_stop_it_answers_what_it_has_begun(base, world):
     assert b" 200 " in answer
     assert server.end() == 0
     assert load.failed == []
+
+
+class Closed:
+    """Connections that ask without a pause, whatever they are answered."""
+
+    def __init__(self, port, body, connections):
+        self._request = (
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+        self._port = port
+        self._connections = connections
+
+    def run(self, seconds):
+        """Number of answers by their status."""
+        counts = collections.Counter()
+
+        async def ask(ends):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", self._port
+            )
+            while time.monotonic() < ends:
+                writer.write(self._request)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                size = re.search("content-length: (.*)\r", head)[1]
+                await reader.readexactly(int(size))
+                counts[int(head.split()[1])] += 1
+            writer.close()
+
+        async def main():
+            ends = time.monotonic() + seconds
+            await asyncio.gather(*(ask(ends) for _ in range(self._connections)))
+
+        asyncio.run(main())
+        return counts
+
+
+@pytest.mark.full
+def test_refusals_leave_the_time_to_those_that_are_served(base, world):
+    """256 connections of 64 rows get most of what 64 get."""
+    server = Process(base)
+    body = json.dumps({"instances": (2 * world[1])[:64]}).encode()
+    found = {64: [], 256: []}
+    for _ in range(3):
+        for connections, counts in found.items():
+            counts.append(Closed(server.port, body, connections).run(4))
+    assert server.end() == 0
+    assert all(counts.keys() <= {200, 503} for counts in found[256])
+    assert all(counts[503] for counts in found[256])
+    assert all(counts.keys() == {200} for counts in found[64])
+    good = {n: sum(c[200] for c in counts) for n, counts in found.items()}
+    assert good[256] >= 0.8 * good[64]
+
+
+@pytest.mark.full
+def test_a_large_request_does_not_hold_others_up(base, world):
+    server = Process(base)
+    rows = world[1]
+    large = {"instances": rows * (6000 // ROWS)}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        RestClient(f"http://127.0.0.1:{server.port}", "model") as client,
+        RestClient(
+            f"http://127.0.0.1:{server.port}", "model", max_rows=6000
+        ) as other,
+    ):
+        client.predict(rows[:1])
+        slowest, number = 0.0, 0
+        for _ in range(5):
+            asked = pool.submit(other.predict, large["instances"])
+            while not asked.done():
+                began = time.monotonic()
+                client.predict(rows[:1])
+                slowest = max(slowest, time.monotonic() - began)
+                number += 1
+            assert len(asked.result()) == 6000
+    assert server.end() == 0
+    assert number > 10 and slowest < 0.5
+
+
+@pytest.mark.full
+def test_nine_hundred_dripping_connections(base, world):
+    server = Process(base, 0, "--header_timeout_s=4")
+    line = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nA: ".encode()
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        drips = []
+        for _ in range(900):
+            drips.append(stack.enter_context(socket.create_connection(address)))
+            drips[-1].sendall(line)
+        client = stack.enter_context(
+            RestClient(f"http://127.0.0.1:{server.port}", "model", retries=0)
+        )
+        ends = time.monotonic() + 60
+        left = set(drips)
+        while left:
+            assert time.monotonic() < ends
+            assert len(client.predict(world[1])) == ROWS
+            for each in list(left):
+                try:
+                    each.sendall(b"a")
+                except OSError:
+                    left.remove(each)
+    assert server.end() == 0
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 
 from export.server.app import Server
+from export.server.arrivals import Hosts
+from export.server.connections import Site
 from export.server.measures import Measures
 from export.server.versions import Settings, Versions
 
@@ -56,6 +58,8 @@ def serving(
     body_s=2.0,
     poll_s=0.05,
     verify=True,
+    header_s=10.0,
+    max_connections=500,
 ):
     """Serves `base` until the block ends."""
     loop = asyncio.new_event_loop()
@@ -65,22 +69,34 @@ def serving(
     def wait(coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
 
-    measures = Measures()
+    measures = Measures("model")
     with ThreadPoolExecutor(2) as executor:
         versions = Versions(
             str(base),
             Settings(engine, None, max_rows, max_waiting, pinned, verify),
             executor,
-            measures.rows.observe,
+            measures.note_rows,
         )
         server = Server(
-            "model", versions, measures, body_s=body_s, poll_s=poll_s
+            "model",
+            versions,
+            measures,
+            body_s=body_s,
+            poll_s=poll_s,
+            hosts=Hosts(),
         )
-        runner = web.AppRunner(server.application(max_bytes), access_log=None)
+        runner = web.AppRunner(server.application(max_bytes))
 
         async def start():
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            site = Site(
+                runner,
+                "127.0.0.1",
+                0,
+                most=max_connections,
+                header_s=header_s,
+            )
+            await site.start()
             return runner.addresses[0][1]
 
         try:

@@ -140,6 +140,30 @@ def test_a_large_request_is_cut_and_its_context_is_not():
     assert engine.batches == [10, 10, 5]
 
 
+def test_others_go_between_the_pieces_of_a_large_request():
+    engine = Doubling()
+
+    async def test(batcher):
+        engine.free.clear()
+        held = asyncio.create_task(ask(batcher, 0))
+        await asyncio.sleep(0.05)
+        large = asyncio.create_task(ask(batcher, *range(100, 134)))
+        await asyncio.sleep(0.05)
+        small = [asyncio.create_task(ask(batcher, n)) for n in range(3)]
+        await asyncio.sleep(0.05)
+        assert (batcher.waiting_rows, batcher.waiting_requests) == (37, 4)
+        engine.free.set()
+        for number, each in enumerate(small):
+            assert (await each)["y"].tolist() == [2 * number]
+        assert not large.done()
+        await held
+        return (await large)["y"].tolist(), batcher.waiting_rows
+
+    found, _ = run(test, engine)
+    assert found == ([2 * n for n in range(100, 134)], 0)
+    assert engine.batches == [1, 10, 3, 10, 10, 4]
+
+
 def test_more_than_may_wait_is_refused():
     engine = Doubling()
 

@@ -1,6 +1,7 @@
 """The local server: its answers, its refusals, and what it tells."""
 
 import os
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,6 +185,29 @@ def test_other_paths_are_refused_with_json(server):
     assert status == 405 and "GET" in answer["error"]
     status, answer = server.post("predict", {"instances": [ROW]}, "/versions/9")
     assert status == 404 and "version 9" in answer["error"]
+    for version in ("9" * 5000, str(2**63), "00007" * 5, "%D9%A7", "-7", "7.0"):
+        place = f"/v1/models/model/versions/{version}"
+        for path in (place, f"{place}/metadata"):
+            status, answer = server.ask("GET", path)
+            assert status == 404 and len(answer["error"]) < 500
+        assert server.ask("POST", f"{place}:predict", {})[0] == 404
+
+
+def test_the_label_of_what_is_served(server):
+    plain = server.post("predict", {"instances": [ROW]})
+    assert plain[0] == 200
+    assert server.post("predict", {"instances": [ROW]}, "/labels/stable") == (
+        plain
+    )
+    for rest in ("", "/metadata"):
+        path = f"/v1/models/model{{}}{rest}"
+        assert server.ask("GET", path.format("/labels/stable")) == (
+            server.ask("GET", path.format("/versions/7"))
+        )
+        status, answer = server.ask("GET", path.format("/labels/canary"))
+        assert status == 404 and "'canary'" in answer["error"]
+    status, answer = server.post("predict", {}, "/labels/canary")
+    assert status == 404 and "'stable'" in answer["error"]
 
 
 def test_a_large_body_is_refused(server):
@@ -195,7 +219,7 @@ def test_a_large_body_is_refused(server):
 def test_a_body_that_drips_is_given_up(server):
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(
-            b"POST /v1/models/model:predict HTTP/1.1\r\nHost: a\r\n"
+            b"POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Length: 100\r\n\r\n{"
         )
         # Others are answered meanwhile, and this one is not yet.
@@ -231,10 +255,34 @@ def test_health_and_metrics(server):
     for path in ("/metrics", "/monitoring/prometheus/metrics"):
         status, text = server.ask("GET", path)
         assert status == 200
-        assert 'wukong_requests_total{status="200",verb="predict"}' in text
-        assert 'wukong_requests_total{status="400",verb="predict"}' in text
-        assert "wukong_version 7.0" in text
-        assert "wukong_batch_rows_bucket" in text
+        labels = 'model="model",status="%d",verb="predict",version="7"'
+        assert f"wukong_requests_total{{{labels % 200}}}" in text
+        assert f"wukong_requests_total{{{labels % 400}}}" in text
+        assert 'wukong_version{model="model"} 7.0' in text
+        assert 'wukong_batch_rows_bucket{le="64.0",model="model",ver' in text
+        assert 'wukong_waiting_rows{model="model"} 0.0' in text
+        assert 'wukong_waiting_requests{model="model"} 0.0' in text
+        assert (
+            float(re.search(r"\nprocess_cpu_seconds_total (.+)", text)[1]) > 0
+        )
+        memory = re.search(r"\nprocess_resident_memory_bytes (.+)", text)
+        assert float(memory[1]) > 1e7
+
+
+def test_only_what_was_scored_is_timed(server):
+    def counts():
+        _, text = server.ask("GET", "/metrics")
+        found = re.findall(r"wukong_request_seconds_count.* (.+)", text)
+        return sum(map(float, found))
+
+    server.post("predict", {"instances": [ROW]})
+    before = counts()
+    server.ask("POST", "/v1/models/other:predict", {})
+    server.post("predict", {}, "/versions/9")
+    server.post("predict", {})
+    assert counts() == before
+    server.post("predict", {"instances": [ROW]})
+    assert counts() == before + 1
 
 
 def test_the_page_is_one_file(server):

@@ -1,0 +1,172 @@
+"""Connections: how many there may be, and how long headers may take."""
+
+import asyncio
+import contextlib
+import json
+import logging
+
+from aiohttp import web
+
+log = logging.getLogger("wukong.serve")
+# As long as proxies keep a connection that is idle.
+IDLE_S = 75.0
+
+
+class Connections:
+    """Makes the protocol of each new connection.
+
+    Args:
+        server: aiohttp's, which handles their requests.
+        most: connections that may be open at once.
+        header_s: longest time that a request's headers may take.
+    """
+
+    def __init__(self, server: web.Server, most: int, header_s: float):
+        self.server = server
+        self.most = most
+        self.header_s = header_s
+        self.open = 0
+
+    def __call__(self) -> "Connection":
+        """Returns the protocol of one more connection."""
+        return Connection(self)
+
+
+class Connection(web.RequestHandler):
+    """A connection whose headers come in time, or that is closed.
+
+    Args:
+        all_: the open ones.
+    """
+
+    def __init__(self, all_: Connections):
+        super().__init__(
+            all_.server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,
+            keepalive_timeout=IDLE_S,
+        )
+        self._all = all_
+        self._timer: asyncio.TimerHandle | None = None
+        self._request: web.BaseRequest | None = None
+        self._at_work = self._has_sent = False
+        self.requests = 0  # that have begun
+
+    def connection_made(self, transport):
+        """Takes a connection, or refuses one too many."""
+        self._all.open += 1
+        if self._all.open > self._all.most:
+            transport.write(
+                _answer(
+                    "503 Service Unavailable",
+                    f"{self._all.most} connections are open already "
+                    "(--max_connections).",
+                )
+            )
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc):
+        """Forgets the connection."""
+        self._all.open -= 1
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data):
+        """Takes bytes; the first of a request begin its headers' time."""
+        self._has_sent = True
+        request = self._request
+        in_body = request is not None and not request.content.is_eof()
+        if self._timer is None and not self._at_work and not in_body:
+            self._expect_headers()
+        super().data_received(data)
+
+    @contextlib.contextmanager
+    def at_work(self, request: web.BaseRequest):
+        """The time from a request's headers to its answer."""
+        self._stop_timer()
+        self._request, self._at_work = request, True
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self._at_work = False
+
+    def _expect_headers(self):
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._all.header_s, self._close_late)
+
+    def _stop_timer(self):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_late(self):
+        self._timer = None
+        if self._has_sent and self.transport is not None:
+            text = f"the headers did not arrive in {self._all.header_s:g} s."
+            self.transport.write(_answer("408 Request Timeout", text))
+        self.force_close()
+
+    def handle_error(self, request, status=500, exc=None, message=None):
+        """Answers what is no HTTP, with JSON and one line in the log."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun already")
+        said = " ".join(str(message or exc).split())[:200]
+        log.warning("%s: no HTTP request: %s", request.remote, said)
+        response = web.json_response(
+            {"error": f"this is no HTTP request: {said}"}, status=status
+        )
+        response.force_close()
+        return response
+
+
+def _answer(status: str, error: str) -> bytes:
+    """An answer that goes out without a request's help."""
+    body = json.dumps({"error": error}).encode()
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body
+
+
+class Site(web.BaseSite):
+    """A port that is listened on.
+
+    Args:
+        runner: of the application.
+        host: address to listen on.
+        port: 0 for a free one.
+        most: connections that may be open at once.
+        header_s: longest time that a request's headers may take.
+    """
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        *,
+        most: int,
+        header_s: float,
+    ):
+        super().__init__(runner, backlog=min(most, 1024))
+        self._place = host, port
+        assert runner.server is not None
+        self._connections = Connections(runner.server, most, header_s)
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return "http://{}:{}".format(*self._place)
+
+    async def start(self):
+        """Opens the port."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._connections, *self._place, backlog=self._backlog
+        )

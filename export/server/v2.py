@@ -1,0 +1,290 @@
+"""Bodies of the Open Inference Protocol (KServe's V2), in and out."""
+
+import base64
+import dataclasses
+import json
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.server import wire
+from export.server.engines import Columns
+from export.server.published import PREDICT, Form
+from export.server.versions import Loaded
+
+DATATYPES = {"int64": "INT64", "float32": "FP32", "string": "BYTES"}
+_BINARY: dict[str, np.dtype] = {
+    "INT64": np.dtype("<i8"),
+    "FP32": np.dtype("<f4"),
+}
+# Bytes of JSON, where tensors follow as raw bytes.
+HEADER = "Inference-Header-Content-Length"
+OCTETS = "application/octet-stream"
+ABOUT = {
+    "name": "wukong_tf",
+    "version": "2",  # of the protocol
+    "extensions": ["binary_tensor_data"],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """What a body asks for.
+
+    Args:
+        body: the same as TensorFlow Serving's REST interface has it.
+        id: of the request, or None.
+        outputs: name to whether it is wanted as raw bytes; None for all.
+        binary: whether the others are.
+    """
+
+    body: dict[str, Any]
+    id: str | None
+    outputs: dict[str, bool] | None
+    binary: bool
+
+
+def read(
+    body: bytes, header: str | None, forms: Mapping[str, Form]
+) -> Inference:
+    """Reads the body of an infer request.
+
+    Args:
+        body: of the request.
+        header: the value of HEADER, if it was sent.
+        forms: of the signatures; `signature_name` among the parameters names
+            one that is not serving_default.
+
+    Raises:
+        BadRequest: it breaks a rule.
+    """
+    size = len(body)
+    if header is not None:
+        if not (header.isascii() and header.isdigit()) or len(header) > 18:
+            raise wire.BadRequest(f"{HEADER} must be a number of bytes.")
+        size = int(header)
+        if size > len(body):
+            raise wire.BadRequest(
+                f"{HEADER} is {size}; the body has {len(body)} bytes."
+            )
+    content = wire.parse(body[:size])
+    parameters = _object(content.get("parameters"), "parameters")
+    name = wire.signature_name(parameters, PREDICT, forms)
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list):
+        raise wire.BadRequest('the body must hold "inputs", a list of tensors.')
+    tail = _Tail(body[size:])
+    values: dict[str, Any] = {}
+    for tensor in inputs:
+        if not isinstance(tensor, dict) or tensor.get("name") in values:
+            raise wire.BadRequest(
+                '"inputs" must be objects, each with a "name" of its own.'
+            )
+        values[tensor.get("name", "")] = _values(tensor, forms[name], tail)
+    tail.check_end()
+    wanted = content.get("outputs")
+    if wanted is not None and not (
+        isinstance(wanted, list) and all(isinstance(w, dict) for w in wanted)
+    ):
+        raise wire.BadRequest('"outputs" must be a list of objects.')
+    outputs = wanted and {
+        _known(each.get("name"), forms[name].outputs): bool(
+            _object(each.get("parameters"), "parameters").get("binary_data")
+        )
+        for each in wanted
+    }
+    return Inference(
+        {"inputs": values, "signature_name": name},
+        content.get("id"),
+        outputs or None,
+        bool(parameters.get("binary_data_output")),
+    )
+
+
+def _object(value, name) -> dict[str, Any]:
+    if not isinstance(value, dict | None):
+        raise wire.BadRequest(f'"{name}" must be an object.')
+    return value or {}
+
+
+def _known(name, specs) -> str:
+    if not isinstance(name, str) or name not in specs:
+        raise wire.BadRequest(
+            f"{name!r:.100} is unknown; there are {list(specs)}."
+        )
+    return name
+
+
+class _Tail:
+    """Raw bytes of tensors, in the order of the inputs."""
+
+    def __init__(self, content: bytes):
+        self._left = content
+
+    def take(self, name, size) -> bytes:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise wire.BadRequest(
+                f"input {name!r}: binary_data_size must be a number of bytes."
+            )
+        if size > len(self._left):
+            raise wire.BadRequest(
+                f"input {name!r}: binary_data_size is {size}; "
+                f"{len(self._left)} bytes are left."
+            )
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken
+
+    def check_end(self):
+        if self._left:
+            raise wire.BadRequest(
+                f"{len(self._left)} bytes follow that no input has."
+            )
+
+
+def _values(tensor, form: Form, tail: _Tail) -> list:
+    """The values of an input, a list a row if it has two dimensions."""
+    name = _known(tensor.get("name"), form.inputs)
+    dtype, dims = form.inputs[name]
+    datatype, shape = tensor.get("datatype"), tensor.get("shape")
+    if datatype != DATATYPES[dtype]:
+        raise wire.BadRequest(
+            f"input {name!r}: datatype must be {DATATYPES[dtype]}; received "
+            f"{datatype!r:.100}."
+        )
+    if (
+        not isinstance(shape, list)
+        or len(shape) != len(dims)
+        or any(
+            isinstance(size, bool) or not isinstance(size, int) or size < 0
+            for size in shape
+        )
+    ):
+        raise wire.BadRequest(
+            f"input {name!r}: shape must be that of "
+            f"{[-1 if size is None else size for size in dims]}; received "
+            f"{shape!r:.100}."
+        )
+    parameters = _object(tensor.get("parameters"), "parameters")
+    if "binary_data_size" in parameters:
+        content = tail.take(name, parameters["binary_data_size"])
+        flat = _from_bytes(name, content, datatype)
+    else:
+        flat = tensor.get("data")
+        for _ in shape[1:]:  # it may be flat, or nested as the shape is
+            if isinstance(flat, list) and flat and isinstance(flat[0], list):
+                flat = _chained(name, flat)
+    if not isinstance(flat, list) or len(flat) != math.prod(shape):
+        count = len(flat) if isinstance(flat, list) else "none"
+        raise wire.BadRequest(
+            f"input {name!r}: the shape {shape} has {math.prod(shape)} "
+            f"values; received {count}."
+        )
+    if len(shape) == 1:
+        return flat
+    width = shape[1]
+    return [flat[n * width : (n + 1) * width] for n in range(shape[0])]
+
+
+def _chained(name, rows) -> list:
+    if not all(isinstance(row, list) for row in rows):
+        raise wire.BadRequest(f"input {name!r}: data must be lists in a list.")
+    return [value for row in rows for value in row]
+
+
+def _from_bytes(name, content: bytes, datatype: str) -> list:
+    if datatype in _BINARY:
+        kind = _BINARY[datatype]
+        if len(content) % kind.itemsize:
+            raise wire.BadRequest(
+                f"input {name!r}: {len(content)} bytes are no {datatype}."
+            )
+        return np.frombuffer(content, kind).tolist()
+    found, place = [], 0
+    while place < len(content):
+        size = int.from_bytes(content[place : place + 4], "little")
+        text = content[place + 4 : place + 4 + size]
+        if len(text) < size or place + 4 > len(content):
+            raise wire.BadRequest(f"input {name!r}: its last bytes are short.")
+        found.append({"b64": base64.b64encode(text).decode()})
+        place += 4 + size
+    return found
+
+
+def answer(
+    asked: Inference, outputs: Columns, about: dict[str, Any]
+) -> tuple[bytes, int | None]:
+    """Writes the answer of an infer request.
+
+    Args:
+        asked: the request.
+        outputs: name to array.
+        about: the model's name and version.
+
+    Returns:
+        The body, and how many bytes of it are JSON if others follow.
+    """
+    tensors, tail = [], b""
+    for name in asked.outputs or outputs:
+        value = outputs[name]
+        kind = value.dtype.name if value.dtype.kind != "O" else "string"
+        tensor: dict[str, Any] = {
+            "name": name,
+            "datatype": DATATYPES[kind],
+            "shape": list(value.shape),
+        }
+        if asked.binary or (asked.outputs or {}).get(name):
+            octets = _to_bytes(value)
+            tensor["parameters"] = {"binary_data_size": len(octets)}
+            tail += octets
+        else:
+            flat = value.ravel().tolist()
+            if kind == "string":
+                flat = [each.decode(errors="replace") for each in flat]
+            tensor["data"] = flat
+        tensors.append(tensor)
+    content = {**about, "outputs": tensors}
+    if asked.id is not None:
+        content["id"] = asked.id
+    body = json.dumps(content).encode()
+    has_bytes = any("parameters" in tensor for tensor in tensors)
+    return body + tail, len(body) if has_bytes else None
+
+
+def _to_bytes(value: np.ndarray) -> bytes:
+    if value.dtype.kind != "O":
+        return value.astype(value.dtype.newbyteorder("<")).tobytes()
+    return b"".join(
+        struct.pack("<I", len(each)) + each for each in value.ravel()
+    )
+
+
+def tensors_of(specs) -> list[dict[str, Any]]:
+    """Inputs or outputs as a model's metadata has them."""
+    return [
+        {
+            "name": name,
+            "datatype": DATATYPES[dtype],
+            "shape": [-1 if size is None else size for size in shape],
+        }
+        for name, (dtype, shape) in specs.items()
+    ]
+
+
+def model_of(name: str, loaded: Loaded) -> dict[str, Any]:
+    """Describes a model.
+
+    Args:
+        name: of the model.
+        loaded: its version that is served.
+    """
+    form = loaded.engine.forms[PREDICT]
+    return {
+        "name": name,
+        "versions": [str(loaded.published.version)],
+        "platform": f"wukong_{loaded.engine.name}",
+        "inputs": tensors_of(form.inputs),
+        "outputs": tensors_of(form.outputs),
+    }
