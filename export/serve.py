@@ -74,6 +74,15 @@ def define(values: flags.FlagValues):
         flag_values=values,
     )
     flags.DEFINE_integer(
+        "grpc_port",
+        None,
+        "Port of TensorFlow Serving's gRPC interface; 0 takes a free one and "
+        "prints it. Default: none.",
+        0,
+        65535,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
         "threads",
         None,
         "Threads of one computation. Default: all processors.",
@@ -158,6 +167,8 @@ def run(argv, values: flags.FlagValues) -> int:
     def work():
         program.check_given(values, "model")
         extras.require("the server", "aiohttp", "prometheus_client")
+        if values.grpc_port is not None:
+            extras.require("--grpc_port", "grpc", "tensorflow_serving.apis")
         asyncio.run(_serve(values, _checked_name(values)))
 
     return program.exit_code(argv, work, "interrupted")
@@ -210,12 +221,13 @@ def _readable(paths: list[str]):
 async def _serve(values, name: str):
     from aiohttp import web
 
+    from export.server import connections
     from export.server.app import Server
     from export.server.arrivals import Hosts
     from export.server.measures import Measures
 
     measures = Measures(name)
-    _allow_open_files(values.max_connections)
+    connections.allow_open_files(values.max_connections)
     local = _is_loopback(values.host)
     with ThreadPoolExecutor(2, "compute") as executor:
         versions = _versions(values, executor, measures)
@@ -239,11 +251,15 @@ async def _serve(values, name: str):
                     f"{versions.states()}."
                 )
             site = await _listening(values, runner)
+            calls = await _listening_to_calls(values, server)
             _say(name, values.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")
             await site.stop()  # it takes no more connections
-            await server.leave(values.grace_s)
+            await asyncio.gather(
+                server.leave(values.grace_s),
+                *([calls.stop(values.grace_s)] if calls else []),
+            )
         finally:
             await runner.cleanup()
 
@@ -283,16 +299,28 @@ async def _listening(values, runner):
     return site
 
 
-def _allow_open_files(connections: int):
-    """Raises the limit of open files to what connections need, if it may."""
-    import resource  # which not every system has
+async def _listening_to_calls(values, server):
+    """Opens the port of gRPC; returns its server, or None without one."""
+    if values.grpc_port is None:
+        return None
+    from export.server import grpc_service
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 256
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    host = f"[{values.host}]" if ":" in values.host else values.host
+    try:
+        predictions, models = server.services()
+        calls, port = await grpc_service.start(
+            predictions,
+            models,
+            f"{host}:{values.grpc_port}",
+            int(values.max_request_mb * 1e6),
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"--host={values.host} --grpc_port={values.grpc_port} cannot be "
+            f"listened on: {error}."
+        ) from error
+    logging.info("gRPC on %s:%d", host, port)
+    return calls
 
 
 def _say(name, given_host, address):

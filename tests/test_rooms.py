@@ -126,7 +126,13 @@ RULES = {
             "wukong_tf.files",  # digests of what is loaded
             *FORMS,
         ],
-        ["onnxruntime", "tensorflow", "export.v1_session"],
+        [
+            "grpc",
+            "onnxruntime",
+            "tensorflow",
+            "tensorflow_serving",
+            "export.v1_session",
+        ],
     ),
     "export": (
         [
@@ -148,7 +154,7 @@ RULES = {
     ),
 }
 # Only files whose paths start so may import these.
-CONFINED = {
+CONFINED: dict[str, str | tuple[str, ...]] = {
     "tensorflow_recommenders": "wukong_tf/embeddings/tfrs_tables.py",
     "matplotlib": "trainer/report",
     "apache_beam": "trainer/preparation/runners.py",
@@ -156,7 +162,7 @@ CONFINED = {
     "keras_rs": "wukong_tf/models/",
     "aiohttp": "export/serve",
     "prometheus_client": "export/server/",
-    "grpc": "export/client/grpc_client.py",
+    "grpc": ("export/client/grpc_client.py", "export/server/grpc_service.py"),
 }
 
 

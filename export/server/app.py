@@ -13,15 +13,29 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from export.server import calls, published, v2, wire
-from export.server.arrivals import Arrivals, Coming, Hosts, read, spread
+from export.server.arrivals import (
+    Arrivals,
+    Coming,
+    Hosts,
+    read,
+    size_of,
+    spread,
+)
 from export.server.batching import Overloaded
 from export.server.connections import Connection
 from export.server.engines import Refused
+from export.server.grpc_service import Models, Predictions
 from export.server.measures import Measures
 from export.server.metadata import metadata_of
-from export.server.versions import Loaded, NotServed, Versions, log
+from export.server.versions import (
+    STABLE,
+    Loaded,
+    NotServed,
+    Versions,
+    check_label,
+    log,
+)
 
-STABLE = "stable"  # label of the version that is served
 VERBS = {
     ":predict": "predict",
     ":regress": "regress",
@@ -117,6 +131,11 @@ class Server:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+    def services(self) -> tuple[Predictions, Models]:
+        """What answers gRPC for the same versions."""
+        shared = self._name, self._versions, self._measures
+        return Predictions(*shared, self.arrives), Models(*shared)
 
     async def leave(self, grace_s: float):
         """Is ready no more, and returns when all requests are answered.
@@ -233,7 +252,8 @@ class Server:
                 yield loaded, coming
 
     def _arrives(self, request):
-        return self.arrives(request.content_length or 0, _version(request))
+        size = size_of(request, self._max_bytes)
+        return self.arrives(size, _version(request))
 
     async def _body(self, request) -> bytes:
         return await read(request, self._body_s, self._max_bytes)
@@ -300,14 +320,9 @@ class Server:
             return web.json_response({"name": self._name, "ready": True})
 
     async def _status(self, request):
-        version = _version(request)
-        states = [
-            each
-            for each in self._versions.states()
-            if version in (None, int(each["version"]))
-        ]
-        if version is not None and not states:
-            raise NotServed(f"version {version} is not served.")
+        label = request.match_info.get("label")
+        version = self._served if label == STABLE else _version(request)
+        states = self._versions.states(version)
         return web.json_response({"model_version_status": states})
 
     async def _metadata(self, request):
@@ -370,11 +385,8 @@ def _version(request) -> int | None:
         NotServed: the label is unknown, or the number none of a version.
     """
     label = request.match_info.get("label")
-    if label not in (None, STABLE):
-        raise NotServed(
-            f"the label {label[:100]!r} is unknown; there is {STABLE!r}, the "
-            "version that is served."
-        )
+    if label is not None:
+        check_label(label)
     text = request.match_info.get("version")
     if text is None:
         return None

@@ -127,6 +127,18 @@ class Coming:
         self._rows = 0.0
 
 
+def size_of(request: web.Request, most: int) -> int:
+    """Returns the bytes that a body says it has, or 0 if it says nothing.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge: they are more than `most`.
+    """
+    size = request.content_length or 0
+    if size > most:
+        raise web.HTTPRequestEntityTooLarge(most, size)
+    return size
+
+
 async def read(request: web.Request, seconds: float, most: int) -> bytes:
     """Reads the body of a request.
 
@@ -147,8 +159,6 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
             f"{list(ENCODINGS)}.",
             headers={"Accept-Encoding": ", ".join(ENCODINGS)},
         )
-    if (request.content_length or 0) > most:
-        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
     try:
         async with asyncio.timeout(seconds):
             body = await request.read()

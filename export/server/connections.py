@@ -170,3 +170,15 @@ class Site(web.BaseSite):
         self._server = await loop.create_server(
             self._connections, *self._place, backlog=self._backlog
         )
+
+
+def allow_open_files(connections: int):
+    """Raises the limit of open files to what connections need, if it may."""
+    import resource  # which not every system has
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

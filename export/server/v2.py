@@ -79,11 +79,12 @@ def read(
     tail = _Tail(body[size:])
     values: dict[str, Any] = {}
     for tensor in inputs:
-        if not isinstance(tensor, dict) or tensor.get("name") in values:
-            raise wire.BadRequest(
-                '"inputs" must be objects, each with a "name" of its own.'
-            )
-        values[tensor.get("name", "")] = _values(tensor, forms[name], tail)
+        if not isinstance(tensor, dict):
+            raise wire.BadRequest('"inputs" must be a list of objects.')
+        each = _known(tensor.get("name"), forms[name].inputs)
+        if each in values:
+            raise wire.BadRequest(f"input {each!r} is there twice.")
+        values[each] = _values(each, tensor, forms[name], tail)
     tail.check_end()
     wanted = content.get("outputs")
     if wanted is not None and not (
@@ -144,9 +145,8 @@ class _Tail:
             )
 
 
-def _values(tensor, form: Form, tail: _Tail) -> list:
+def _values(name: str, tensor, form: Form, tail: _Tail) -> list:
     """The values of an input, a list a row if it has two dimensions."""
-    name = _known(tensor.get("name"), form.inputs)
     dtype, dims = form.inputs[name]
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != DATATYPES[dtype]:

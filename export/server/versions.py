@@ -18,6 +18,7 @@ from wukong_tf.errors import ExportError
 
 log = logging.getLogger("wukong.serve")
 WARM_ROUNDS = 3
+STABLE = "stable"  # label of the version that is served
 RETRY_S = 60.0  # as long as TensorFlow Serving waits by default
 
 
@@ -32,6 +33,15 @@ class NotServed(Exception):
     def __init__(self, message: str, none: bool = False):
         super().__init__(message)
         self.none = none
+
+
+def check_label(label: str):
+    """Raises NotServed unless a label is that of the served version."""
+    if label != STABLE:
+        raise NotServed(
+            f"the label {label[:100]!r} is unknown; there is {STABLE!r}, the "
+            "version that is served."
+        )
 
 
 @dataclasses.dataclass
@@ -244,8 +254,15 @@ class Versions:
             if not loaded.running and loaded is not self.current:
                 loaded.engine.close()
 
-    def states(self) -> list[dict[str, Any]]:
-        """The versions as a status answer lists them, highest first."""
+    def states(self, version: int | None = None) -> list[dict[str, Any]]:
+        """The versions as a status answer lists them, highest first.
+
+        Args:
+            version: the only one to list. Defaults to None, all.
+
+        Raises:
+            NotServed: there is no such version.
+        """
         states = {
             version: ("END", "UNKNOWN", failed.why)
             for version, failed in self._failed.items()
@@ -254,13 +271,17 @@ class Versions:
             states[self._loading] = ("LOADING", "OK", "")
         if self.current is not None:
             states[self.current.published.version] = ("AVAILABLE", "OK", "")
+        if version is not None:
+            if version not in states:
+                raise NotServed(f"version {version} is not served.")
+            states = {version: states[version]}
         return [
             {
-                "version": str(version),
+                "version": str(number),
                 "state": state,
                 "status": {"error_code": code, "error_message": why},
             }
-            for version, (state, code, why) in sorted(
+            for number, (state, code, why) in sorted(
                 states.items(), reverse=True
             )
         ]

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from export.client.rest import RestClient
+from export.client.retry import ServerError
 from tests.conftest import ROOT
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
@@ -337,6 +338,40 @@ def test_a_large_request_does_not_hold_others_up(base, world):
             assert len(asked.result()) == 6000
     assert server.end() == 0
     assert number > 10 and slowest < 0.5
+
+
+@pytest.mark.full
+def test_a_restart_within_the_deadline_loses_no_call(base, world):
+    server = Process(base)
+    stop, errors, counts = threading.Event(), [], [0] * 4
+
+    def ask(number):
+        address = f"http://127.0.0.1:{server.port}"
+        with RestClient(address, "model", deadline_s=60) as client:
+            while not stop.is_set():
+                try:
+                    (answer,) = client.predict(world[1][number : number + 1])
+                except ServerError as error:
+                    errors.append(error)
+                gaps = np.abs(world[2][:, number] - answer["logit"])
+                assert gaps.min() < 1e-5
+                counts[number] += 1
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        before = sum(counts)
+        until(lambda before=before: sum(counts) > before + 50)
+        server.end(how)
+        server = Process(base, server.port)
+    before = sum(counts)
+    until(lambda: sum(counts) > before + 50)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert server.end() == 0
+    assert errors == []
 
 
 @pytest.mark.full

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
+from export.server import grpc_service
 from export.server.app import Server
 from export.server.arrivals import Hosts
 from export.server.connections import Site
@@ -19,8 +20,9 @@ from export.server.versions import Settings, Versions
 class Running:
     """A server that answers on loopback."""
 
-    def __init__(self, port, versions, measures):
+    def __init__(self, port, grpc_port, versions, measures):
         self.port = port
+        self.grpc_port = grpc_port
         self.versions = versions
         self.measures = measures
 
@@ -60,6 +62,7 @@ def serving(
     verify=True,
     header_s=10.0,
     max_connections=500,
+    with_grpc=False,
 ):
     """Serves `base` until the block ends."""
     loop = asyncio.new_event_loop()
@@ -99,9 +102,17 @@ def serving(
             await site.start()
             return runner.addresses[0][1]
 
+        calls = None
+        port, grpc_port = wait(start()), 0
+        if with_grpc:
+            calls, grpc_port = wait(
+                grpc_service.start(*server.services(), "127.0.0.1:0", max_bytes)
+            )
         try:
-            yield Running(wait(start()), versions, measures)
+            yield Running(port, grpc_port, versions, measures)
         finally:
+            if calls is not None:
+                wait(calls.stop(None))
             wait(runner.cleanup())
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
