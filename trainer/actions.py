@@ -138,11 +138,15 @@ def is_best(
     evaluations: list[dict[str, Any]], metric: str, value: float
 ) -> bool:
     """Whether `value` beats all earlier evaluations; NaN beats none."""
-    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
     if not math.isfinite(value):
         return False
     earlier = [e["value"] for e in evaluations if e["value"] is not None]
-    return all(sign * value > sign * other for other in earlier)
+    return all(is_better(metric, value, other) for other in earlier)
+
+
+def is_better(metric: str, value: float, other: float) -> bool:
+    """Returns whether `value` is the better one of a metric."""
+    return value > other if metric in HIGHER_IS_BETTER else value < other
 
 
 def evaluations_since_best(evaluations: list[dict[str, Any]]) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ def save(
             "state": state,
             "arrays": entries,
         }
+        if (run := runs.identity(run_dir)) is not None:
+            content["run"] = run
         content["digest"] = runs.digest(content)
         files.write_json(os.path.join(beside, runs.INDEX), content)
         files.replace_folder(beside, final)
@@ -78,21 +80,56 @@ def mark_best(run_dir: str, step: int, metric: str, value: float):
 
 def restore_best(
     run_dir: str,
-    step: int,
     evaluations: list[dict[str, Any]],
     metric: str,
+    better: Callable[[float, float], bool],
+    log: Callable[[str], None],
 ):
-    """Makes the note of the best that of a run that goes on from `step`.
+    """Makes the note of the best one that of a run that goes on.
 
     It may name a later checkpoint, which was passed over, or an earlier one,
-    where the run was killed before it was written.
+    where the run was killed before it was written. If the best checkpoint is
+    missing or corrupted, the best of those that are whole takes its place:
+    the evaluations are changed so that later ones need to beat that one.
+
+    Args:
+        run_dir: the run directory.
+        evaluations: as the checkpoint has them that the run goes on from.
+        metric: that decides.
+        better: whether a first value of it is better than a second.
+        log: called with a line where the best checkpoint was lost.
     """
-    best = [e for e in evaluations if e["best"]]
     there = dict(runs.checkpoint_paths(run_dir))
-    if best and best[-1]["step"] in there:
-        mark_best(run_dir, best[-1]["step"], metric, best[-1]["value"])
-    elif (noted := runs.best_step(run_dir)) is not None and noted > step:
-        os.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
+    while best := [e for e in evaluations if e["best"]]:
+        step = best[-1]["step"]
+        try:
+            if step not in there:
+                raise RunError(f"{run_dir}: that of step {step} is missing.")
+            runs.check_owner(run_dir, runs.open_checkpoint(there[step]))
+        except RunError as error:
+            log(f"the best checkpoint is lost: {error}")
+            if step in there:
+                _set_aside(there.pop(step))
+            _forget(evaluations, step, set(there), better)
+            continue
+        mark_best(run_dir, step, metric, best[-1]["value"])
+        return
+    files.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
+
+
+def _forget(evaluations, lost, there, better):
+    """Makes the best of the evaluations whose checkpoints are there."""
+    left = None
+    for each in evaluations:
+        each["best"] = False
+        if each["step"] == lost:
+            each["value"] = None
+        if each["step"] not in there or each["value"] is None:
+            continue
+        if left is None or better(each["value"], left["value"]):
+            left = each
+    if left is not None:
+        left["best"] = True
 
 
 def prune(run_dir: str, keep: int, every: int = 0):
@@ -137,7 +174,8 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
         log: called with a line for each corrupted one that is passed over.
 
     Raises:
-        RunError: there are checkpoints, but all are corrupted.
+        RunError: there are checkpoints, but all are corrupted, or the
+            newest whole one is of another run.
     """
     paths = runs.checkpoint_paths(run_dir)
     corrupted = []
@@ -148,6 +186,7 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
             log(f"{error} Falling back to the checkpoint before it.")
             corrupted.append(path)
             continue
+        runs.check_owner(run_dir, found)
         for path in corrupted:
             _set_aside(path)
         return found

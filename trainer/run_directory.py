@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,15 @@ from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
 _LOCK = "lock"
+_FILES = (
+    runs.CONFIG,
+    runs.FEATURES,
+    runs.SAMPLES,
+    runs.HELD_OUT,
+    runs.PREPARATION,
+    runs.DATA,
+    "metrics.jsonl",
+)
 
 
 class HeldDirectory:
@@ -68,6 +78,7 @@ def locked(run_dir: str) -> Iterator[HeldDirectory]:
     with contextlib.ExitStack() as stack:
         try:
             os.makedirs(run_dir, exist_ok=True)
+            _check_kinds(run_dir)
             lock = stack.enter_context(files.locked(path))
         except BlockingIOError as error:
             raise RunError(
@@ -84,6 +95,27 @@ def locked(run_dir: str) -> Iterator[HeldDirectory]:
         yield held
 
 
+def _check_kinds(run_dir):
+    """Raises RunError if a file is where a directory must be, or the reverse.
+
+    What stands there would be found when it is written, which may be late.
+    """
+    for name in (runs.CHECKPOINTS, "tensorboard", "report"):
+        path = os.path.join(run_dir, name)
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise RunError(
+                f"{path}: must be a directory of the run, but is a file; "
+                "remove it or choose another --run_dir."
+            )
+    for name in (_LOCK, *_FILES):
+        path = os.path.join(run_dir, name)
+        if os.path.isdir(path):
+            raise RunError(
+                f"{path}: must be a file of the run, but is a directory; "
+                "remove it or choose another --run_dir."
+            )
+
+
 def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
     """Writes the run's configuration, or checks that it is the same.
 
@@ -97,8 +129,16 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
             the message names what differs.
     """
     path = os.path.join(run_dir, runs.CONFIG)
-    if os.path.exists(path):
+    run = uuid.uuid4().hex
+    if not os.path.exists(path):
+        if runs.checkpoint_paths(run_dir):
+            raise RunError(
+                f"{path}: is missing, but there are checkpoints of a run. Put "
+                "it back to go on, or choose another --run_dir."
+            )
+    else:
         old = runs.read_config(run_dir)
+        run = old.pop("run", run)
         excused: set[str] = set()
         if old.get("model", {}).get("model") not in FIRST_ORDER_MODELS:
             # Settings that other models do not use, and older runs lack.
@@ -117,7 +157,7 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
                 "another --run_dir, or the same flags as before."
             )
     files.write_json(os.path.join(run_dir, runs.FEATURES), features.to_dict())
-    files.write_json(path, content)
+    files.write_json(path, {**content, "run": run})
 
 
 def read_data(run_dir: str) -> dict[str, Any]:

@@ -161,17 +161,21 @@ class Session:
             return
         assign_slots(self.slots, found)
         self.progress = Progress(**found.state)
+        metric = self.training.early_stopping_metric
+        evaluations = self.progress.evaluations
+        if self.workers.is_chief:
+            checkpoints.restore_best(
+                self.run_dir,
+                evaluations,
+                metric,
+                functools.partial(actions.is_better, metric),
+                log,
+            )
+        evaluations[:] = self.workers.from_chief(evaluations)
         # --patience may be another one now.
         self.progress.stopped_early = actions.patience_is_out(
             self.progress.evaluations, self.training.patience
         )
-        if self.workers.is_chief:
-            checkpoints.restore_best(
-                self.run_dir,
-                found.step,
-                self.progress.evaluations,
-                self.training.early_stopping_metric,
-            )
         log(f"going on from step {found.step} ({found.path})")
 
     def _newest_whole(self) -> runs.Checkpoint | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from wukong_tf import files, plain
 from wukong_tf.config import FeatureSpec, ModelConfig, model_config_from_dict
-from wukong_tf.errors import ConfigError, RunError
+from wukong_tf.errors import ConfigError, RunError, WukongError
 
 CONFIG = "config.json"
 FEATURES = "features.json"
@@ -44,6 +44,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
         entries: dict of array name to its file, shape and checksum.
         held: the open index; while it is, a running trainer does not remove
             the checkpoint. Defaults to None.
+        run: identity of the run that wrote it. Defaults to None, as in runs
+            of older versions.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     state: dict[str, Any]
     entries: dict[str, dict[str, Any]]
     held: BinaryIO | None = None
+    run: str | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         path = os.path.join(self.path, self.entries[name]["file"])
@@ -122,6 +125,7 @@ def open_checkpoint(path: str) -> Checkpoint:
             content["state"],
             dict(content["arrays"]),
             held,
+            content.get("run"),
         )
         entries = {
             name: (str(entry["file"]), str(entry["sha256"]))
@@ -134,6 +138,25 @@ def open_checkpoint(path: str) -> Checkpoint:
     for name, (file, sha256) in entries.items():
         _verify_array(path, name, file, sha256)
     return found
+
+
+def identity(run_dir: str) -> str | None:
+    """Returns the random name of a run, or None of one of older versions."""
+    with contextlib.suppress(WukongError):
+        found = read_config(run_dir).get("run")
+        return found if isinstance(found, str) else None
+    return None
+
+
+def check_owner(run_dir: str, found: Checkpoint) -> None:
+    """Raises RunError if another run wrote a checkpoint, whole or not."""
+    owner = identity(run_dir)
+    if None not in (owner, found.run) and owner != found.run:
+        raise RunError(
+            f"{found.path}: is a checkpoint of another run ({found.run}) than "
+            f"that of {run_dir} ({owner}). Remove it; --init_from starts a "
+            "run from another one's."
+        )
 
 
 def best_step(run_dir: str) -> int | None:
@@ -167,11 +190,14 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
     while True:
         path = _checkpoint_path(run_dir, which)
         try:
-            return open_checkpoint(path)
+            found = open_checkpoint(path)
         except RunError:
             # A running trainer may have removed it for a newer one meanwhile.
             if os.path.lexists(path):
                 raise
+        else:
+            check_owner(run_dir, found)
+            return found
 
 
 def _checkpoint_path(run_dir, which):
@@ -203,7 +229,7 @@ def read_features(run_dir: str) -> FeatureSpec:
 
 
 def read_config(run_dir: str) -> dict[str, Any]:
-    """config.json: {"format", "model", "training"}."""
+    """config.json: {"format", "run", "model", "training", "data"}."""
     path = os.path.join(run_dir, CONFIG)
     content = plain.parse_json(_read_text(path), path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:

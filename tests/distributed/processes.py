@@ -72,14 +72,29 @@ def flags_of(data: str, run_dir: Path | str, **options) -> list[str]:
 
 def start(*command: str, environment=None, cwd=None) -> subprocess.Popen:
     """`python -m COMMAND`, begun; what it says goes to one pipe."""
+    return start_python("-m", *command, environment=environment, cwd=cwd)
+
+
+def start_python(
+    *arguments: str, environment=None, cwd=None
+) -> subprocess.Popen:
+    """`python ARGUMENTS`, begun in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **ENVIRONMENT, **(environment or {})},
         cwd=cwd,
+        start_new_session=True,
+        # Whatever the tests were started by: a shell's & ignores Ctrl-C.
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start_one(

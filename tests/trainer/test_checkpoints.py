@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import small_runs
+from tests.errors import message
 from tests.small_runs import STEPS, folder
 from trainer import checkpoints
 from wukong_tf import runs
@@ -212,10 +214,82 @@ def test_what_was_passed_over_is_neither_newest_nor_best(run_dir):
         {"step": 1, "value": 0.7, "best": True},
         {"step": 2, "value": 0.6, "best": False},
     ]
-    checkpoints.restore_best(str(run_dir), 2, evaluations, "auc")
+    checkpoints.restore_best(
+        str(run_dir), evaluations, "auc", operator.gt, list().append
+    )
     assert runs.best_step(str(run_dir)) == 1
     checkpoints.prune(str(run_dir), 1)
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == [1, 2]
     checkpoints.mark_best(str(run_dir), 10, "auc", 0.8)
-    checkpoints.restore_best(str(run_dir), 2, [], "auc")
+    checkpoints.restore_best(
+        str(run_dir), [], "auc", operator.gt, list().append
+    )
     assert runs.best_step(str(run_dir)) is None
+
+
+def evaluations_of(values, best):
+    return [
+        {"step": step, "value": value, "best": step == best}
+        for step, value in zip(STEPS, values, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("lose", ["remove", "corrupt", "both"])
+@pytest.mark.parametrize("better", [operator.gt, operator.lt])
+def test_the_best_of_what_is_left_takes_the_place_of_a_lost_one(
+    run_dir, lose, better
+):
+    values = [0.9, 0.7, 0.8] if better is operator.gt else [0.1, 0.3, 0.2]
+    evaluations = evaluations_of(values, best=1)
+    checkpoints.mark_best(str(run_dir), 1, "metric", values[0])
+    if lose == "remove":
+        shutil.rmtree(folder(run_dir, 1))
+    else:
+        (folder(run_dir, 1) / "00000.npy").write_bytes(b"")
+    if lose == "both":
+        shutil.rmtree(folder(run_dir, 10))
+    said: list[str] = []
+    checkpoints.restore_best(
+        str(run_dir), evaluations, "metric", better, said.append
+    )
+    left = 2 if lose == "both" else 10
+    assert runs.find_checkpoint(str(run_dir), "best").step == left
+    assert [e["step"] for e in evaluations if e["best"]] == [left]
+    # A later one has to beat this one, not the one that was lost.
+    assert evaluations[0]["value"] is None
+    assert len(said) == 1 and "the best checkpoint is lost" in said[0]
+
+
+def test_a_run_without_any_evaluated_checkpoint_has_no_best(run_dir):
+    evaluations = [{"step": 5, "value": 0.9, "best": True}]
+    checkpoints.mark_best(str(run_dir), 5, "auc", 0.9)
+    checkpoints.restore_best(
+        str(run_dir), evaluations, "auc", operator.gt, list().append
+    )
+    assert runs.find_checkpoint(str(run_dir), "best").step == 10
+
+
+def name_run(run_dir, name):
+    """Gives a run an identity, as the trainer does."""
+    config = json.loads((run_dir / runs.CONFIG).read_text())
+    (run_dir / runs.CONFIG).write_text(json.dumps({**config, "run": name}))
+
+
+def test_a_checkpoint_of_another_run_is_refused(run_dir, pristine, tmp_path):
+    other = shutil.copytree(pristine, tmp_path / "other")
+    name_run(run_dir, "a" * 32)
+    name_run(other, "b" * 32)
+    # Those of before a run had a name are its own.
+    assert runs.find_checkpoint(str(run_dir), "latest").run is None
+    for each in (run_dir, other):
+        checkpoints.save(str(each), 11, {}, [("x", np.ones(2))])
+    assert runs.find_checkpoint(str(run_dir), "latest").run == "a" * 32
+    os.rename(folder(other, 11), folder(run_dir, 12))
+    for call in (
+        lambda: runs.find_checkpoint(str(run_dir), "latest"),
+        lambda: checkpoints.newest_whole(str(run_dir), list().append),
+    ):
+        said = message(RunError, call)
+        assert f"{folder(run_dir, 12)}: is a checkpoint of another run" in said
+        assert "a" * 32 in said and "b" * 32 in said
+    assert runs.find_checkpoint(str(run_dir), 11).step == 11

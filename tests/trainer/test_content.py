@@ -136,7 +136,7 @@ def swap(path, change=lambda path: None):
     os.replace(other, path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_file_swapped_under_a_run_is_refused(
     copy, tmp_path, capsys, monkeypatch
 ):
@@ -175,7 +175,7 @@ def test_what_was_prepared_is_what_is_trained_on(copy, tmp_path, capsys):
     assert train(copy, tmp_path) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_checkpoints_that_saw_other_data_are_set_aside(
     copy, tmp_path, capsys, monkeypatch
 ):

@@ -11,6 +11,9 @@ from wukong_tf.errors import ConfigError
 
 WORKER = "worker"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_ANSWER_S = 2.0
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty frame of this type
 PORT = 12345  # of the first worker of a SLURM node
 
 
@@ -46,6 +49,34 @@ class Cluster:
     def exposed(self) -> list[str]:
         """The addresses that hosts of other networks may reach."""
         return [a for a in self.addresses if not _is_private(_host(a))]
+
+
+def refuse_a_second(cluster: Cluster) -> None:
+    """Refuses to be a worker that another process is already.
+
+    It would take the other one's place with the chief, which ends the run of
+    all.
+
+    Raises:
+        ConfigError: a worker answers at the address of this one.
+    """
+    address = cluster.addresses[cluster.index]
+    if _answers(_host(address), int(address.rpartition(":")[2])):
+        raise ConfigError(
+            f"{cluster.source} makes this process worker {cluster.index} at "
+            f"{address}, where a worker is running already. Give this one "
+            "another index and address, or end the other one."
+        )
+
+
+def _answers(host, port) -> bool:
+    """Whether a gRPC server is there: it speaks HTTP/2, as no proxy does."""
+    try:
+        with socket.create_connection((host, port), _ANSWER_S) as connection:
+            connection.sendall(_HTTP2 + _SETTINGS)
+            return connection.recv(9)[3:4] == _SETTINGS[3:4]
+    except OSError:
+        return False
 
 
 def warnings_of(cluster: Cluster | None) -> list[str]:

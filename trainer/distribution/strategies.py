@@ -12,7 +12,12 @@ from tensorflow.python.eager import context
 
 from trainer import console
 from trainer.data.pipeline import Pipeline
-from trainer.distribution.cluster import WORKER, Cluster, find_cluster
+from trainer.distribution.cluster import (
+    WORKER,
+    Cluster,
+    find_cluster,
+    refuse_a_second,
+)
 from trainer.distribution.workers import Workers
 from trainer.stop_signal import STOP
 from wukong_tf.errors import ConfigError, LostWorkerError
@@ -228,6 +233,8 @@ def _multi_worker(values, cluster: Cluster) -> Distribution:
     if kind == "nccl" and not gpus:
         raise ConfigError("--collectives=nccl needs GPUs; there are none.")
     implementation = tf.distribute.experimental.CommunicationImplementation
+    if len(cluster.addresses) > 1:
+        refuse_a_second(cluster)
     os.environ["TF_CONFIG"] = cluster.tf_config()
     _configure_heartbeats(values, cluster)
     _bound_the_wait(values.cluster_timeout_s, cluster)

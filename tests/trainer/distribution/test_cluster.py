@@ -1,8 +1,12 @@
 """Who the workers are, and what is said of their addresses."""
 
+import dataclasses
 import json
+import socket
+import threading
 
 import pytest
+import tensorflow as tf
 
 from trainer.distribution import cluster
 from trainer.distribution.cluster import find_cluster, warnings_of
@@ -103,3 +107,25 @@ def test_who_listens_for_others_is_warned(monkeypatch):
     known = [(0, 0, 0, "", ("2001:4860:4860::8888%eth0", 0))]
     monkeypatch.setattr(cluster.socket, "getaddrinfo", lambda *a: known)
     assert len(of("named:1", "other:2")) == 2
+
+
+def test_a_worker_that_runs_already_is_named():
+    server = tf.distribute.Server.create_local_server()
+    address = server.target.removeprefix("grpc://")
+    port = address.rpartition(":")[2]
+    taken = cluster.Cluster(("127.0.0.1:1", f"127.0.0.1:{port}"), 1, "SLURM")
+    with pytest.raises(ConfigError, match=f"worker 1 at 127.0.0.1:{port}, whe"):
+        cluster.refuse_a_second(taken)
+    # The chief, which answers too, is not this one's address.
+    cluster.refuse_a_second(dataclasses.replace(taken, index=0))
+
+
+def test_who_accepts_a_connection_is_not_yet_a_worker():
+    """A proxy does for a service that is about to start."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        port = proxy.getsockname()[1]
+        closing = threading.Thread(target=lambda: proxy.accept()[0].close())
+        closing.start()
+        address = f"127.0.0.1:{port}"
+        cluster.refuse_a_second(cluster.Cluster((address, address), 0, "SLURM"))
+        closing.join()

@@ -1,0 +1,127 @@
+"""What is wrong in a run directory is found before the first step."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import small_runs
+from tests.trainer import clicks
+from tests.trainer.cli import arguments, run
+from trainer import training
+from wukong_tf import runs
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory):
+    return clicks.write_log(str(tmp_path_factory.mktemp("log")))
+
+
+@pytest.fixture(autouse=True)
+def unreported(monkeypatch):
+    """Reports take most of such a run's time, and are not looked at."""
+    monkeypatch.setattr(training, "report", lambda session: None)
+
+
+def train(log_dir, run_dir, **options):
+    return run(
+        *arguments(
+            data_dir=log_dir,
+            run_dir=run_dir,
+            **{
+                "model": "logistic_regression",
+                "batch_size": 100,
+                "eval_every_steps": 2,
+                "max_steps": STEPS,
+                "keep_checkpoints": 9,
+                **options,
+            },
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(log_dir, tmp_path_factory):
+    """A run of three evaluations; no test changes it."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "report", lambda session: None)
+        assert train(log_dir, run_dir) == 0
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def be_a_file(path):
+    shutil.rmtree(path, ignore_errors=True)
+    path.write_text("")
+
+
+def be_a_directory(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "name, change, rule",
+    [
+        ("tensorboard", be_a_file, "must be a directory of the run"),
+        ("checkpoints", be_a_file, "must be a directory of the run"),
+        ("report", be_a_file, "must be a directory of the run"),
+        ("lock", be_a_directory, "must be a file of the run"),
+        ("metrics.jsonl", be_a_directory, "must be a file of the run"),
+        (runs.CONFIG, be_a_directory, "must be a file of the run"),
+        (runs.CONFIG, os.remove, "is missing, but there are checkpoints"),
+        (runs.FEATURES, os.remove, "cannot be read"),
+        (runs.DATA, lambda path: path.write_text("[]"), "is no record"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(
+    log_dir, run_dir, capsys, name, change, rule
+):
+    change(run_dir / name)
+    assert train(log_dir, run_dir, max_steps=STEPS + 2) == 2
+    said = capsys.readouterr().err
+    assert f"error: {run_dir / name}: " in said and rule in said
+    assert "Traceback" not in said
+
+
+def test_a_lost_best_checkpoint_is_replaced_before_training(
+    log_dir, run_dir, capsys
+):
+    path = dict(runs.checkpoint_paths(str(run_dir)))
+
+    def first_is_best(content):
+        for number, each in enumerate(content["state"]["evaluations"]):
+            each |= {"value": 0.1 + number / 10, "best": number == 0}
+
+    small_runs.edit(Path(path[STEPS]), first_is_best)
+    shutil.rmtree(path[2])
+    # Nothing is left to train: only the start can put it right.
+    assert train(log_dir, run_dir) == 0
+    said = capsys.readouterr().err
+    assert "the best checkpoint is lost" in said and "step 2" in said
+    assert runs.find_checkpoint(str(run_dir), "best").step == 4
+
+
+def test_a_whole_checkpoint_of_another_run_is_refused(
+    log_dir, run_dir, tmp_path, capsys
+):
+    """Though it is of the same flags, and a later step."""
+    other = tmp_path / "other"
+    assert train(log_dir, other, max_steps=STEPS + 2) == 0
+    assert runs.identity(str(other)) != runs.identity(str(run_dir))
+    foreign = runs.checkpoint_paths(str(other))[-1][1]
+    here = run_dir / runs.CHECKPOINTS / os.path.basename(foreign)
+    shutil.copytree(foreign, here)
+    assert train(log_dir, run_dir, max_steps=STEPS + 4) == 2
+    said = capsys.readouterr().err
+    assert f"error: {here}: is a checkpoint of another run" in said
+    shutil.rmtree(here)
+    assert train(log_dir, run_dir, max_steps=STEPS + 4) == 0
