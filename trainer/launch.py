@@ -26,11 +26,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-from absl import app, flags
-
-from trainer import console
-from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME
 from trainer.stop_signal import SIGNALS, STOP
+
+if __name__ == "__main__":
+    STOP.install()  # before anything that takes time
+
+from absl import app, flags  # noqa: E402
+
+from trainer import console  # noqa: E402
+from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME  # noqa: E402
 
 EXIT_FAULT = 1
 _POLL_S = 0.1
@@ -290,7 +294,8 @@ def _run(argv) -> int:
 
 def main():
     """Entry point of `wukong-launch`."""
-    STOP.install()
+    if __name__ != "__main__":
+        STOP.install()
     console.guard()
     define_flags(flags.FLAGS)
     for flag in flags.FLAGS.flags_by_module_dict().get(__name__, []):
