@@ -250,8 +250,9 @@ async def _serve(values, name: str):
                     f"--model={values.model}: no version can be served; "
                     f"{versions.states()}."
                 )
-            site = await _listening(values, runner)
+            # First, as TensorFlow takes seconds to import.
             calls = await _listening_to_calls(values, server)
+            site = await _listening(values, runner)
             _say(name, values.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")

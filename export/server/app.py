@@ -338,14 +338,12 @@ class Server:
             return web.json_response(example)
 
     async def _alive(self, request):
-        del request
-        return web.Response(text="ok\n")
+        return _well(request, "live")
 
     async def _ready(self, request):
-        del request
         if self._versions.current is None or self._going:
             return _refusal(503, "no version is available.")
-        return web.Response(text="ok\n")
+        return _well(request, "ready")
 
     async def _metrics(self, request):
         del request
@@ -376,6 +374,13 @@ async def _json(rows: int, content: Callable[[], Any]) -> web.Response:
 
     body = await asyncio.to_thread(text) if rows > 256 else text()
     return web.Response(body=body, content_type="application/json")
+
+
+def _well(request, what: str) -> web.Response:
+    """That the server is well, as clients of each kind read it."""
+    if request.path.startswith("/v2"):
+        return web.json_response({what: True})
+    return web.Response(text="ok\n")
 
 
 def _version(request) -> int | None:

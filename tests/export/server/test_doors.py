@@ -182,8 +182,8 @@ def test_other_faults_of_an_infer(server):
 
 
 def test_what_the_protocol_says_of_a_model(server):
-    assert server.ask("GET", "/v2/health/live")[0] == 200
-    assert server.ask("GET", "/v2/health/ready")[0] == 200
+    for what in ("live", "ready"):
+        assert server.ask("GET", f"/v2/health/{what}") == (200, {what: True})
     about = server.ask("GET", "/v2")[1]
     assert about.keys() == {"name", "version", "extensions"}
     for version in ("", "/versions/7", "/labels/stable"):
