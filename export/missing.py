@@ -24,14 +24,15 @@ def missing_values(spec: FeatureSpec) -> dict[str, Value]:
     """What stands for each input that a request may leave out.
 
     Features with `raw`, bags with their weights, and numbers may be left
-    out; ids and vectors may not.
+    out; ids and vectors may not. Weights of a bag that is not empty are NaN
+    then, which the graph refuses.
     """
     found: dict[str, Value] = {}
     for feature in spec.categorical:
         if feature.raw or feature.pooling:
             found[feature.name] = of_feature(feature)
         if feature.weights:
-            found[feature.weights] = 0.0
+            found[feature.weights] = math.nan
     for numeric in spec.numeric:
         found[numeric.name] = math.nan
     return found

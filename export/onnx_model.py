@@ -18,7 +18,7 @@ from export import (
 )
 from export.parity import Artifact
 from wukong_tf.errors import ExportError
-from wukong_tf.features import encode_served, of_ids
+from wukong_tf.features import encode_served, guard, of_ids, real_weights
 
 NAME = "onnx"
 DENSE_NAME = "onnx_dense"
@@ -224,19 +224,19 @@ def _whole_cut(served, options):
             layer: _reader(spec, layer, stored[name], options.optimize)
             for name, layer in layers.items()
         }
-        inputs = columns
+        inputs = real_weights(spec, columns)
         if not options.optimize:  # otherwise ids are checked as they are read
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
             logits = served.model(inputs, training=False)
-        return _called(served, logits)
+        return _called(served, logits, lambda each: guard(spec, columns, each))
 
     return tf.function(serve), [served.traced(served.id_inputs), parts], kept
 
 
-def _called(served, logits):
+def _called(served, logits, guard):
     """The outputs, called as the graph calls them."""
-    outputs = served.named_outputs(logits)
+    outputs = served.named_outputs(logits, guard)
     return {served.arguments[name]: value for name, value in outputs.items()}
 
 
@@ -275,7 +275,12 @@ def _dense_cut(served, options):
             for feature in spec.categorical
         }
         x = served.model.feature_embedding.join(rows, columns, training=False)
-        return _called(served, served.model.score(x, training=False))
+        flat = [columns[feature.name] for feature in spec.categorical]
+        return _called(
+            served,
+            served.model.score(x, training=False),
+            lambda each: guard(spec, columns, each, flat),
+        )
 
     return tf.function(serve), [served.traced(served.row_inputs)], {}
 

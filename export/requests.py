@@ -60,6 +60,11 @@ class Ways:
         self._spec = of_requests(served.spec)
         self._checks = checks_of(self._spec, labels=False)
         self._encoder = Encoder(served.spec.to_dict())
+        # What is written has to refuse ids out of range by itself.
+        self._encoder.columns = {
+            name: dataclasses.replace(column, num_ids=None)
+            for name, column in self._encoder.columns.items()
+        }
 
     def by_name(self, name: str) -> Callable[[pa.Table], Columns]:
         """The way called `name`, one of WAYS."""

@@ -12,7 +12,13 @@ from export.naming import output_names
 from export.server import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
-from wukong_tf.features import Lookups, encode_served, of_ids, signature
+from wukong_tf.features import (
+    Lookups,
+    encode_served,
+    finite,
+    of_ids,
+    signature,
+)
 from wukong_tf.names import arguments
 
 SIGNATURE = published.PREDICT
@@ -231,7 +237,7 @@ class ServedModel(tf.Module):
     def _outputs(self, inputs):
         with self.stored_tables():
             logits = self.model(inputs, training=False)  # {task: [B, 1]}
-        return self.named_outputs(logits)
+        return finite(self.named_outputs(logits))
 
     def stored_tables(self):
         """A context in which the model reads its tables as written."""
@@ -243,12 +249,22 @@ class ServedModel(tf.Module):
             }
         )
 
-    def named_outputs(self, logits):
-        """Outputs by their names, of logits {task: [B, 1]} of the model."""
+    def named_outputs(self, logits, guard=None):
+        """Outputs by their names.
+
+        Args:
+            logits: {task: [B, 1]} of the model.
+            guard: from the logits [B] to zeros [B], which are added.
+                Defaults to None, nothing.
+        """
         logits = self.model.served_logits(logits)
+        if guard is not None:
+            zeros = guard([logits[task.name][:, 0] for task in self.spec.tasks])
         outputs: dict[str, tf.Tensor] = {}
         for task, (probability, logit) in output_names(self.spec).items():
             flat = tf.squeeze(logits[task], axis=1)  # [B]
+            if guard is not None:
+                flat += zeros
             outputs |= {probability: tf.sigmoid(flat), logit: flat}
         return outputs
 

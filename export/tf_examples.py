@@ -10,8 +10,8 @@ from wukong_tf.features import signature
 def parse(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Examples [B] as columns, in the graph.
 
-    What may be missing may be left out of an Example. A bag has up to
-    `max_ids` values; its weights are as many.
+    What may be missing may be left out of an Example. Of a bag the first
+    `max_ids` values count that are not missing; its weights are as many.
 
     Args:
         spec: the features.
@@ -30,34 +30,48 @@ def parse(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             forms[name] = tf.io.FixedLenFeature(
                 form.shape[1:], form.dtype, absent.get(name)
             )
-    read = tf.io.parse_example(serialized, forms)
-    columns = dict(read)
+    columns = dict(tf.io.parse_example(serialized, forms))
     for name, feature in bags.items():
-        bag = read[name]
-        checks = [_at_most(name, bag, feature.max_ids)]
-        if name == feature.weights:
-            checks.append(_as_many(name, bag, read[feature.name]))
-        with tf.control_dependencies(checks):
-            bag = bag.with_values(tf.identity(bag.values))
-        columns[name] = bag.to_tensor(
+        bag = columns[name]
+        if not feature.weights:
+            bag = _without_missing(bag, absent[name], feature.max_ids)
+        elif name == feature.name:
+            weights = columns[feature.weights]
+            check = _as_many(feature, bag, weights)
+            with tf.control_dependencies([check]):
+                bag = bag.with_values(tf.identity(bag.values))
+        columns[name] = bag
+    return columns | {
+        name: columns[name].to_tensor(
             absent[name], shape=[None, feature.max_ids]
         )
-    return columns
+        for name, feature in bags.items()
+    }
 
 
-def _at_most(name, bag, size):
-    lengths = bag.row_lengths()
-    return tf.debugging.Assert(
-        tf.reduce_all(lengths <= size),
-        [f"feature {name!r}: a bag must hold at most {size} values", lengths],
+def _without_missing(bag, missing, size):
+    """Bags, those that are too long without their missing values."""
+    keep = (bag.values != missing) | tf.gather(
+        bag.row_lengths() <= size, bag.value_rowids()
     )
+    return tf.ragged.boolean_mask(bag, bag.with_values(keep))
 
 
-def _as_many(name, weights, ids):
-    lengths = weights.row_lengths()
+def _as_many(feature, ids, weights):
+    """Fails where a bag that is too long has other weights than values."""
+    long = tf.maximum(ids.row_lengths(), weights.row_lengths())
+    good = (long <= feature.max_ids) | (
+        ids.row_lengths() == weights.row_lengths()
+    )
+    row = tf.where(tf.logical_not(good))[:1, 0]
     return tf.debugging.Assert(
-        tf.reduce_all(lengths == ids.row_lengths()),
-        [f"feature {name!r}: a bag must have a weight for each id", lengths],
+        tf.reduce_all(good),
+        [
+            f"input {feature.weights!r} row",
+            row,
+            "must be one weight for each value; received",
+            tf.gather(weights.row_lengths(), row),
+        ],
     )
 
 

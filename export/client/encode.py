@@ -1,4 +1,4 @@
-"""Makes the inputs of a published ONNX file from raw rows.
+"""Makes the inputs of a published version from raw rows, by one rule each.
 
 This file needs Python 3.11 and NumPy alone, so it can be copied to where
 requests are made. From the command line it reads rows as lines of JSON:
@@ -13,12 +13,15 @@ In a program:
 """
 
 import argparse
+import dataclasses
 import json
+import numbers
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,6 +32,423 @@ _MASK = 2**64 - 1
 _K0 = 0xC3A5C85C97CB3127
 _K1 = 0xB492B66FBE98F273
 _K2 = 0x9AE16A3B2F90404F
+# Whole floats below these are exact integers, by bytes of the float.
+_EXACT = {2: 2**11, 4: 2**24}
+_DTYPES: dict[str, Any] = {
+    "id": np.int64,
+    "int64": np.int64,
+    "string": object,
+    "bytes": object,
+}
+_RULES = {
+    "id": "an integer id of 64 bits",
+    "int64": "an integer that int64 can hold",
+    "string": "a string or an integer, as UTF-8",
+    "bytes": "a string, as UTF-8, or bytes",
+    "float": "a number",
+    "number": "a number that float32 can hold, or none",
+    "vector": "a number that float32 can hold",
+    "weight": "a number of at least 0 that float32 can hold",
+}
+
+Arrays = dict[str, np.ndarray]
+
+
+class BadValue(ValueError):
+    """A value that breaks its column's rule.
+
+    Args:
+        column: its name.
+        row: its row, from 0.
+        rule: what the value must be, in words.
+        value: what came.
+    """
+
+    def __init__(self, column: str, row: int, rule: str, value: Any):
+        super().__init__(
+            f"row {row} (from 0), column {column!r}: must be {rule}; received "
+            f"{value!r}."
+        )
+        self.column, self.row, self.rule, self.value = column, row, rule, value
+
+
+class _Broken(Exception):
+    """A value that breaks a rule, in words, or the rule of its kind."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One input of a request, and the rule of its values.
+
+    Args:
+        name: of the input.
+        kind: "id", "string", "int64" or "float" for a categorical feature,
+            by its `raw`; "number", "vector", "weight" of a bag's ids, or
+            "bytes".
+        size: numbers of a vector, or most values of a bag. Defaults to
+            None, one value.
+        missing: what a missing value is read as, which also fills up bags.
+            Defaults to None: no value may be missing.
+        num_ids: ids are below it. Defaults to None, any that int64 holds.
+        weights: of a bag's values, the name of their column. Defaults to
+            None.
+    """
+
+    name: str
+    kind: str
+    size: int | None = None
+    missing: Any = None
+    num_ids: int | None = None
+    weights: str | None = None
+
+    @property
+    def dtype(self) -> Any:
+        """NumPy's type of the values; strings are objects, bytes each."""
+        return _DTYPES.get(self.kind, np.float32)
+
+    @property
+    def is_bag(self) -> bool:
+        """Whether a row is a list of any length."""
+        return self.size is not None and self.kind != "vector"
+
+    def none(self, rows: int) -> np.ndarray:
+        """Returns the array of rows whose value is missing."""
+        shape = (rows,) if self.size is None else (rows, self.size)
+        return np.full(shape, self.missing, self.dtype)
+
+    def array(self, values: Sequence[Any]) -> np.ndarray:
+        """Returns the values of some rows as [B] or [B, size].
+
+        Of a bag the first `size` values count that are not missing.
+
+        Raises:
+            BadValue: naming the first row whose value breaks the rule.
+        """
+        found = self.rectangle(values)
+        if found is not None:
+            return found
+        shape = () if self.size is None else (self.size,)
+        array = np.empty((len(values), *shape), self.dtype)
+        for row, value in enumerate(values):
+            with self.named(row, value):
+                array[row] = self._row(value)
+        return array
+
+    def rectangle(self, values: Sequence[Any]) -> np.ndarray | None:
+        """Returns values that are good numbers already, at once, or None."""
+        if self.dtype is object:
+            return None
+        try:
+            array = np.asarray(values)
+        except (ValueError, OverflowError):  # rows of unequal lengths
+            return None
+        shape = () if self.size is None else (self.size,)
+        if array.dtype.kind not in ("i" if self.dtype is np.int64 else "if"):
+            return None
+        if array.shape[1:] != shape or not len(array):
+            return None
+        if not isinstance(values, np.ndarray):
+            flat = values if self.size is None else chain.from_iterable(values)
+            if not {bool, np.bool_}.isdisjoint(map(type, flat)):
+                return None  # true among numbers became 1
+        with np.errstate(over="ignore"):
+            array = array.astype(self.dtype, copy=False)
+        return array if self._holds(array) else None
+
+    def _holds(self, array) -> bool:
+        if self.kind == "id" and self.num_ids is not None:
+            return bool(((array >= 0) & (array < self.num_ids)).all())
+        if self.kind == "number":
+            return not np.isinf(array).any()
+        if self.kind == "vector":
+            return bool(np.isfinite(array).all())
+        if self.kind == "weight":
+            return bool((np.isfinite(array) & (array >= 0)).all())
+        return True
+
+    def named(self, row: int, value: Any) -> "_Named":
+        """Returns a context whose _Broken becomes a BadValue of this row."""
+        return _Named(self, row, value)
+
+    def _row(self, value):
+        if self.size is None:
+            return self.value(value)
+        if self.kind == "vector":
+            rule = f"a list of {self.size} numbers that float32 can hold"
+            if not _is_list(value) or len(value) != self.size:
+                raise _Broken(rule)
+            try:
+                return [self.value(each) for each in value]
+            except _Broken:
+                raise _Broken(rule) from None
+        listed, bag = self.listed(value), []
+        for each in listed:
+            if len(bag) == self.size:
+                break
+            read = self.value(each)
+            if read != self.missing or len(listed) <= self.size:
+                bag.append(read)
+        return bag + [self.missing] * (self.size - len(bag))
+
+    def listed(self, value: Any) -> Sequence[Any]:
+        """Returns the values of a bag, or raises _Broken."""
+        if value is None:
+            return []
+        if not _is_list(value):
+            raise _Broken(f"a list, each value {_RULES[self.kind]}")
+        return value
+
+    def value(self, value: Any) -> Any:
+        """Returns one value as it is read, or raises _Broken."""
+        return _READERS[self.kind](self, value)
+
+
+class _Named:
+    """Names column, row and value of what is broken inside the block."""
+
+    def __init__(self, column, row, value):
+        self._parts = column, row, value
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None and issubclass(kind, _Broken):
+            column, row, value = self._parts
+            rule = str(error) or _RULES[column.kind]
+            raise BadValue(column.name, row, rule, value) from None
+
+
+def _is_list(value):
+    return isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    )
+
+
+def _is_whole(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_gap(value):
+    return value is None or (
+        isinstance(value, float | np.floating) and value != value
+    )
+
+
+def _int64(value):
+    value = int(value)
+    if not -(2**63) <= value < 2**63:
+        raise _Broken
+    return value
+
+
+def _whole_float(value):
+    """A float that stands for an integer, exactly."""
+    size = value.itemsize if isinstance(value, np.floating) else 8
+    if not abs(value) < _EXACT.get(size, 2**53) or value != int(value):
+        raise _Broken
+    return int(value)
+
+
+def _read_id(column, value):
+    if not _is_whole(value):
+        raise _Broken
+    value = _int64(value)
+    if column.num_ids is not None and not 0 <= value < column.num_ids:
+        raise _Broken(f"an id in [0, {column.num_ids})")
+    return value
+
+
+def _read_int64(column, value):
+    if _is_gap(value):
+        return column.missing
+    if _is_whole(value):
+        return _int64(value)
+    if isinstance(value, float | np.floating):
+        return _whole_float(value)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str) or value and not _is_int64(value):
+        raise _Broken
+    return int(value) if value else column.missing
+
+
+def _read_string(column, value):
+    if _is_gap(value):
+        return column.missing
+    if isinstance(value, bool | np.bool_):
+        return b"true" if value else b"false"
+    if isinstance(value, float | np.floating):
+        value = _whole_float(value)
+    if _is_whole(value):
+        try:
+            return str(int(value)).encode()
+        except ValueError:  # more digits than Python writes
+            raise _Broken from None
+    return _read_bytes(column, value)
+
+
+def _read_bytes(column, value):
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise _Broken
+    try:
+        return value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        raise _Broken from None
+
+
+def _read_float(column, value):
+    """A number of float32, infinite where it is beyond."""
+    if value is None and column.missing is not None:
+        return column.missing
+    real = isinstance(value, numbers.Number) and not isinstance(value, bool)
+    if not real or isinstance(value, complex):
+        raise _Broken
+    with np.errstate(over="ignore"):
+        try:
+            return np.float32(float(value))
+        except OverflowError:
+            return np.float32(np.inf if value > 0 else -np.inf)
+
+
+def _read_number(column, value):
+    value = _read_float(column, value)
+    if np.isinf(value):
+        raise _Broken
+    return value
+
+
+def _read_component(column, value):
+    value = _read_float(column, value)
+    if not np.isfinite(value):
+        raise _Broken
+    return value
+
+
+def _read_weight(column, value):
+    value = _read_component(column, value)
+    if value < 0:
+        raise _Broken
+    return value
+
+
+_READERS: dict[str, Callable[[Column, Any], Any]] = {
+    "id": _read_id,
+    "int64": _read_int64,
+    "string": _read_string,
+    "bytes": _read_bytes,
+    "float": _read_float,
+    "number": _read_number,
+    "vector": _read_component,
+    "weight": _read_weight,
+}
+
+
+def columns_of(features: Mapping[str, Any]) -> dict[str, Column]:
+    """Returns the inputs of a request, by name.
+
+    Args:
+        features: what features.json of the version holds.
+    """
+    found = {}
+    for each in features.get("categorical", ()):
+        name, kind = each["name"], each.get("raw") or "id"
+        size, weights = each.get("max_ids"), each.get("weights")
+        missing = {
+            "id": PADDING_ID if size else None,
+            "string": b"",
+            "int64": each.get("missing_value", -1),
+            "float": np.float32(np.nan),
+        }[kind]
+        num_ids = each["num_ids"] if each.get("oov_id") is None else None
+        if kind != "id":
+            num_ids = None
+        found[name] = Column(name, kind, size, missing, num_ids, weights)
+        if weights:
+            found[weights] = Column(weights, "weight", size, np.float32(0))
+    for each in features.get("numeric", ()):
+        nan = np.float32(np.nan)
+        found[each["name"]] = Column(each["name"], "number", missing=nan)
+    for each in features.get("vector", ()):
+        found[each["name"]] = Column(each["name"], "vector", each["size"])
+    return found
+
+
+def read(
+    columns: Mapping[str, Column], given: Mapping[str, Sequence[Any]]
+) -> Arrays:
+    """Returns the values of rows as arrays, as the SavedModel takes them.
+
+    Args:
+        columns: the inputs.
+        given: by name, a value for each row. A bag and its weights have as
+            many rows. Columns that are not there are left out, but weights
+            are none then.
+
+    Raises:
+        BadValue: naming column, row, rule and value.
+    """
+    found = {}
+    weights = {c.weights: c for c in columns.values() if c.weights}
+    for name, column in columns.items():
+        if name in weights or name not in given:
+            continue
+        if column.weights is None:
+            found[name] = column.array(given[name])
+            continue
+        pair = column, columns[column.weights]
+        of_weights = given.get(column.weights, [None] * len(given[name]))
+        for each, array in zip(
+            pair, _weighted(*pair, given[name], of_weights), strict=True
+        ):
+            found[each.name] = array
+    for name, column in weights.items():
+        if name in given and column.name not in given:
+            nothing = [None] * len(given[name])
+            found[name] = _weighted(
+                column, columns[name], nothing, given[name]
+            )[1]
+    return found
+
+
+def _weighted(bag, weights, values, factors):
+    """Bags and their weights as two arrays [B, size].
+
+    Each value has a weight, and each weight a value; both may be padded.
+    """
+    ids, found = bag.rectangle(values), weights.rectangle(factors)
+    if ids is not None and found is not None:
+        if not ((ids == bag.missing) & (found > 0)).any():
+            return ids, found
+    ids, found = bag.none(len(values)), weights.none(len(values))
+    for row, (value, factor) in enumerate(zip(values, factors, strict=True)):
+        with bag.named(row, value):
+            listed = bag.listed(value)
+            read = [bag.value(each) for each in listed[: bag.size]]
+        with weights.named(row, factor):
+            given = weights.listed(factor)
+            _match(bag, weights, read, given, len(listed))
+            for place, each in enumerate(read):
+                ids[row, place] = each
+                if each != bag.missing:
+                    found[row, place] = weights.value(given[place])
+    return ids, found
+
+
+def _match(bag, weights, read, given, length):
+    """Raises _Broken if a value has no weight, or a weight no value."""
+    real = [each != bag.missing for each in read]
+    matched = length == len(given) or max(length, len(given)) <= bag.size
+    for place in range(bag.size):
+        there = place < len(real) and real[place]
+        factor = given[place] if place < len(given) else None
+        matched &= factor is not None or not there
+        if not there and not _is_gap(factor):
+            matched &= not weights.value(factor)
+    if not matched:
+        raise _Broken(f"one weight for each of {sum(real)} values")
 
 
 class Encoder:
@@ -37,24 +457,27 @@ class Encoder:
     Args:
         features: what features.json of the version holds.
 
+    Attributes:
+        columns: the inputs of a request, by name.
+
     Raises:
         ValueError: it does not describe features.
     """
 
     def __init__(self, features: Mapping[str, Any]):
         try:
-            self._categorical = list(features.get("categorical", ()))
-            self._numeric = [f["name"] for f in features.get("numeric", ())]
-            self._vector = [
-                (f["name"], f["size"]) for f in features.get("vector", ())
+            self.columns = columns_of(features)
+            self._raw = [
+                f for f in features.get("categorical", ()) if f.get("raw")
             ]
-            self._places: dict[str, dict[str, int]] = {}
-            for feature in self._categorical:
+            self._places: dict[str, dict[bytes, int]] = {}
+            for feature in self._raw:
                 words = feature.get("vocabulary")
-                if words is not None and feature.get("raw"):
+                if words is not None:
                     first = OOV_ID + feature.get("oov_buckets", 1)
                     self._places[_table(feature)] = {
-                        word: first + place for place, word in enumerate(words)
+                        word.encode(): first + place
+                        for place, word in enumerate(words)
                     }
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"features.json: {error!r}.") from error
@@ -65,9 +488,7 @@ class Encoder:
         with open(path, encoding="utf-8") as file:
             return cls(json.load(file))
 
-    def encode(
-        self, rows: Sequence[Mapping[str, Any]]
-    ) -> dict[str, np.ndarray]:
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> Arrays:
         """The inputs for some rows.
 
         Args:
@@ -83,79 +504,46 @@ class Encoder:
             [B, max_ids] or [B, size].
 
         Raises:
-            ValueError: a value breaks its column's rule; the message names
-                row, column, rule and value.
+            BadValue: a value breaks its column's rule; the message names
+                row, column, rule and value. It is a ValueError.
         """
-        inputs: dict[str, np.ndarray] = {}
-        for feature in self._categorical:
+        return self.ids(self.request(rows))
+
+    def request(self, rows: Sequence[Mapping[str, Any]]) -> Arrays:
+        """The columns that a request to the SavedModel holds.
+
+        As `encode`, but raw values stay: bytes, int64 and float32.
+        """
+        given = {name: [row.get(name) for row in rows] for name in self.columns}
+        found = read(self.columns, given)
+        return {name: found[name] for name in self.columns}
+
+    def ids(self, columns: Mapping[str, np.ndarray]) -> Arrays:
+        """Columns as `request` gives them, raw values made ids."""
+        found = dict(columns)
+        for feature in self._raw:
             name = feature["name"]
-            if feature.get("max_ids"):
-                inputs |= self._bags(feature, rows)
-                continue
-            inputs[name] = np.array(
-                [
-                    self._id(feature, row.get(name), number)
-                    for number, row in enumerate(rows)
-                ],
-                np.int64,
-            )
-        for name in self._numeric:
-            numbers = [
-                _number(name, row.get(name), number)
-                for number, row in enumerate(rows)
-            ]
-            inputs[name] = np.array(numbers, np.float32)
-        for name, size in self._vector:
-            inputs[name] = _vectors(name, size, rows)
-        return inputs
+            found[name] = self._ids(feature, columns[name])
+        return found
 
-    def _bags(self, feature, rows):
-        name, size = feature["name"], feature["max_ids"]
-        ids = np.full((len(rows), size), PADDING_ID, np.int64)
-        weights = np.zeros((len(rows), size), np.float32)
-        for number, row in enumerate(rows):
-            bag = row.get(name)
-            bag = [] if bag is None else bag
-            if isinstance(bag, str | bytes):
-                _refuse(number, name, "a list", bag)
-            found = [self._id(feature, value, number) for value in bag]
-            if feature.get("weights"):
-                given = row.get(feature["weights"])
-                given = [] if given is None else given
-                if len(given) != len(bag):
-                    rule = f"one weight for each of {len(bag)} values"
-                    _refuse(number, feature["weights"], rule, given)
-                weights[number, : len(given)] = given[:size]
-            elif feature.get("raw") and len(found) > size:
-                found = [each for each in found if each != PADDING_ID]
-            ids[number, : len(found)] = found[:size]
-        inputs = {name: ids}
-        if feature.get("weights"):
-            inputs[feature["weights"]] = weights
-        return inputs
+    def _ids(self, feature, values):
+        if feature["raw"] == "float":
+            boundaries = np.array(feature["boundaries"], np.float32)
+            first = OOV_ID + feature.get("oov_buckets", 1)
+            ids = first + np.searchsorted(boundaries, values, side="right")
+            return np.where(np.isnan(values), MISSING_ID, ids).astype(np.int64)
+        column = self.columns[feature["name"]]
+        known = {
+            column.missing: PADDING_ID if column.is_bag else MISSING_ID
+        }  # each distinct value is looked up once
+        for value in values.reshape(-1).tolist():
+            if value not in known:
+                known[value] = self._id(feature, value)
+        ids = [known[value] for value in values.reshape(-1).tolist()]
+        return np.array(ids, np.int64).reshape(values.shape)
 
-    def _id(self, feature, value, number) -> int:
-        raw = feature.get("raw")
-        missing = PADDING_ID if feature.get("max_ids") else MISSING_ID
-        if raw is None:
-            if isinstance(value, bool) or not isinstance(value, int):
-                if not isinstance(value, np.integer):
-                    _refuse(number, feature["name"], "an integer id", value)
-            return int(value)
-        if value is None:
-            return missing
-        if raw == "float":
-            return self._bucket(feature, value, number)
-        text = _text(value)
-        if text is None or raw == "int64" and text and not _is_int64(text):
-            rule = "a string or an integer"
-            if raw == "int64":
-                rule = "an integer that int64 can hold"
-            _refuse(number, feature["name"], rule, value)
-        if not text:
-            return missing
-        if raw == "int64" and int(text) == feature.get("missing_value", -1):
-            return missing
+    def _id(self, feature, value) -> int:
+        text = value if isinstance(value, bytes) else str(value).encode()
         places = self._places.get(_table(feature))
         if places is None:
             buckets = feature["num_ids"] - OOV_ID
@@ -163,15 +551,7 @@ class Encoder:
             if text in places:
                 return places[text]
             buckets = feature.get("oov_buckets", 1)
-        return OOV_ID + fingerprint64(text.encode()) % buckets
-
-    def _bucket(self, feature, value, number):
-        value = np.float32(_number(feature["name"], value, number))
-        if np.isnan(value):
-            return MISSING_ID
-        boundaries = np.array(feature["boundaries"], np.float32)
-        first = OOV_ID + feature.get("oov_buckets", 1)
-        return first + int(np.searchsorted(boundaries, value, side="right"))
+        return OOV_ID + fingerprint64(text) % buckets
 
 
 def fingerprint64(data: bytes) -> int:
@@ -312,49 +692,12 @@ def _table(feature):
     return feature.get("table") or feature["name"]
 
 
-def _text(value) -> str | None:
-    """A string or an integer as text, or None for others."""
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(int(value))
-    return value if isinstance(value, str) else None
-
-
 def _is_int64(text) -> bool:
     """Whether a text is the decimal text of an integer that int64 holds."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         return False
     return str(int(text)) == text and -(2**63) <= int(text) < 2**63
-
-
-def _number(name, value, number):
-    if value is None:
-        return np.nan
-    if isinstance(value, bool | str | bytes):
-        _refuse(number, name, "a number", value)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        _refuse(number, name, "a number", value)
-
-
-def _vectors(name, size, rows):
-    vectors = np.zeros((len(rows), size), np.float32)
-    for number, row in enumerate(rows):
-        value = row.get(name)
-        if value is None or len(value) != size:
-            _refuse(number, name, f"a vector of {size} numbers", value)
-        vectors[number] = value
-    return vectors
-
-
-def _refuse(number, name, rule, value) -> NoReturn:
-    raise ValueError(
-        f"row {number} (from 0), column {name!r}: must be {rule}; received "
-        f"{value!r}."
-    )
 
 
 def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:

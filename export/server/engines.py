@@ -22,6 +22,10 @@ from wukong_tf.errors import ExportError
 Columns = dict[str, np.ndarray]
 NAMES = ("onnx", "saved_model")
 _PACKAGES = {"onnx": "onnxruntime", "saved_model": "tensorflow"}
+_REFUSED = (
+    "must hold ids of the tables, and numbers whose scores are finite; "
+    "received others."
+)
 log = logging.getLogger("wukong.serve")
 
 
@@ -128,7 +132,6 @@ class OnnxEngine:
         )
         self._outputs = [each.name for each in self._session.get_outputs()]
         self._refusal = states.InvalidArgument
-        self._ranges = _ranges(published)
         self._encoder = None
         if published.has_raw:
             self._encoder = Encoder.from_file(
@@ -141,10 +144,7 @@ class OnnxEngine:
         if context:
             columns = _repeated(columns, context)
         if self._encoder is not None:
-            try:
-                columns = self._encoder.encode(_rows(columns))
-            except ValueError as error:
-                raise Refused(str(error)) from error
+            columns = self._encoder.ids(columns)
         return self.run_ids(columns)
 
     def run_ids(self, columns: Columns) -> Columns:
@@ -156,21 +156,22 @@ class OnnxEngine:
         try:
             values = self._session.run(self._outputs, columns)
         except self._refusal as error:
-            raise Refused(self._out_of_range(columns) or str(error)) from error
-        return dict(zip(self._outputs, values, strict=True))
+            row = self._refused_row(columns)
+            raise Refused(f"row {row}: {_REFUSED}") from error
+        return finite(dict(zip(self._outputs, values, strict=True)))
 
-    def _out_of_range(self, columns):
-        """In words, the id that is why; onnxruntime does not name it."""
-        for name, past in self._ranges.items():
-            bad = (columns[name] < 0) | (columns[name] >= past)
-            if bad.any():
-                row = int(np.argwhere(bad)[0][0])
-                value = columns[name][bad][0]
-                return (
-                    f"input {name!r}, row {row}: ids must be in [0, {past}); "
-                    f"received {value}."
-                )
-        return None
+    def _refused_row(self, columns) -> int:
+        """The first row that is refused; onnxruntime does not name it."""
+        first, past = 0, len(next(iter(columns.values())))
+        while past - first > 1:
+            middle = (first + past) // 2
+            half = {n: value[first:middle] for n, value in columns.items()}
+            try:
+                self._session.run(self._outputs, half)
+                first = middle
+            except self._refusal:
+                past = middle
+        return first
 
     def close(self):
         """Frees the model."""
@@ -199,13 +200,26 @@ class SavedModelEngine:
     def run(self, signature: str, columns: Columns) -> Columns:
         """All outputs; see `Engine`."""
         try:
-            return self._session.run(signature, columns)
+            return finite(self._session.run(signature, columns))
         except (self._refusal, ValueError) as error:
             raise Refused(_said(error)) from error
 
     def close(self):
         """Frees the model."""
         self._session.close()
+
+
+def finite(outputs: Columns) -> Columns:
+    """Returns the outputs, all numbers of which are finite.
+
+    Raises:
+        Refused: naming the first row whose scores are not.
+    """
+    for value in outputs.values():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            row = int(np.argwhere(~np.isfinite(value))[0][0])
+            raise Refused(f"row {row}: {_REFUSED}")
+    return outputs
 
 
 def _said(error) -> str:
@@ -215,17 +229,7 @@ def _said(error) -> str:
     if found is None:
         return message.removeprefix("Graph execution error:").strip()
     text = found[1].strip("[]").replace("] [", " ")
-    return text.replace("\\'", "'").removesuffix("]")
-
-
-def _ranges(published) -> dict[str, int]:
-    """Features whose ids out of range are refused, and the first beyond."""
-    features = published.manifest["features"]["columns"]["categorical"]
-    return {
-        each["name"]: each["num_ids"]
-        for each in features
-        if not each.get("raw") and each.get("oov_id") is None
-    }
+    return text.replace("\\'", "'").replace(" :", ":").removesuffix("]")
 
 
 def _repeated(columns: Columns, context: Sequence[str]) -> Columns:
@@ -239,11 +243,3 @@ def _repeated(columns: Columns, context: Sequence[str]) -> Columns:
         else value
         for name, value in columns.items()
     }
-
-
-def _rows(columns: Columns) -> list[dict]:
-    """Columns as the rows that the encoder takes."""
-    lists = [value.tolist() for value in columns.values()]
-    return [
-        dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)
-    ]

@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from export.client.encode import Column, columns_of
 from wukong_tf import files
 from wukong_tf.errors import ExportError
 
@@ -32,6 +33,7 @@ class Form:
             them.
         context: inputs that have one row whatever the others have.
         method: Serving's name of the method.
+        columns: the inputs with the rules of their values.
     """
 
     inputs: Specs
@@ -39,6 +41,7 @@ class Form:
     optional: dict[str, Any]
     context: tuple[str, ...] = ()
     method: str = "tensorflow/serving/predict"
+    columns: dict[str, Column] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,17 +113,24 @@ class Published:
             name: math.nan if value is None else value
             for name, value in self.manifest["optional_inputs"].items()
         }
+        features = columns_of(self.manifest["features"]["columns"])
         found = {}
         for name, content in self.manifest["signatures"].items():
             shared = self.manifest["context_features"]
             kind = name.rpartition("_")[2]
             known = kind in ("regress", "classify")
+            inputs = _specs(content["inputs"])
+            raw = name in (PREDICT, CANDIDATES)
             found[name] = Form(
-                _specs(content["inputs"]),
+                inputs,
                 _specs(content["outputs"]),
-                optional if name in (PREDICT, CANDIDATES) else {},
+                optional if raw else {},
                 tuple(shared) if name == CANDIDATES else (),
                 f"tensorflow/serving/{kind if known else 'predict'}",
+                {
+                    each: features[each] if raw else Column(each, "bytes")
+                    for each in inputs
+                },
             )
         return found
 

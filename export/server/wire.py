@@ -3,24 +3,14 @@
 import base64
 import json
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from export.client import encode
 from export.server.published import PREDICT, Form
 
 Columns = dict[str, np.ndarray]
-_DTYPES: dict[str, Any] = {
-    "int64": np.int64,
-    "float32": np.float32,
-    "string": object,
-}
-_KINDS = {
-    "int64": "an integer of 64 bits",
-    "float32": "a number",
-    "string": 'a string, or {"b64": ...}',
-}
 
 
 class BadRequest(ValueError):
@@ -77,7 +67,7 @@ def predict_request(
         given = _columns_of_rows(body["instances"], form)
     else:
         given = _columns(body["inputs"], form)
-    return name, _completed(_arrays(given, form), form), by_row
+    return name, _arrays(given, form), by_row
 
 
 def signature_name(body: Mapping[str, Any], default: str, known) -> str:
@@ -118,15 +108,85 @@ def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
             raise BadRequest(f"examples, row {number}: must be an object.")
         rows.append({**context, **example})
     given = _columns_of_rows(rows, form)
-    return _completed(_arrays(given, form), form)
+    return _arrays(given, form)
+
+
+def tensors_request(tensors: Mapping[str, np.ndarray], form: Form) -> Columns:
+    """The columns of a request that holds arrays, by the same rules.
+
+    Args:
+        tensors: by the name of an input.
+        form: of the signature.
+
+    Raises:
+        BadRequest: an array breaks a rule.
+    """
+    return _arrays(_named(tensors, form), form)
 
 
 def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
-    return {
-        name: to_array(name, given[name], dtype, shape, form.optional.get(name))
-        for name, (dtype, shape) in form.inputs.items()
-        if name in given
+    """Arrays of values by input, those of what was left out too.
+
+    Raises:
+        BadRequest: naming input, row and rule.
+    """
+    for name, values in given.items():
+        if not isinstance(values, list) and not np.ndim(values):
+            raise BadRequest(
+                f"input {name!r}: must be a list with a value for each row; "
+                f"received {_short(values)}."
+            )
+    counts = {
+        name: len(value)
+        for name, value in given.items()
+        if name not in form.context
     }
+    if len(set(counts.values())) > 1:
+        raise BadRequest(
+            f"all inputs must have as many rows; received {counts}."
+        )
+    rows = max(counts.values(), default=0)
+    given = {name: _decoded(values) for name, values in given.items()}
+    for name in form.context:
+        if name in given and len(given[name]) != 1:
+            raise BadRequest(
+                f"input {name!r}: must have one row, which all others share; "
+                f"received {len(given[name])}."
+            )
+    try:
+        found = encode.read(form.columns, given)
+    except encode.BadValue as error:
+        raise BadRequest(
+            f"input {error.column!r}, row {error.row}: must be {error.rule}; "
+            f"received {_short(error.value)}."
+        ) from error
+    return {
+        name: found[name]
+        if name in found
+        else column.none(1 if name in form.context else rows)
+        for name, column in form.columns.items()
+    }
+
+
+def _decoded(values):
+    """Values with each {"b64": text} as the bytes that it stands for."""
+    if not isinstance(values, list) or not any(
+        isinstance(value, dict | list) for value in values
+    ):
+        return values
+    return [
+        _decoded(value) if isinstance(value, list) else _bytes(value)
+        for value in values
+    ]
+
+
+def _bytes(value):
+    if isinstance(value, dict) and list(value) == ["b64"]:
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (ValueError, TypeError):
+            pass  # it stays an object, which no input takes
+    return value
 
 
 def _columns_of_rows(rows, form: Form) -> dict[str, list]:
@@ -174,6 +234,11 @@ def _columns(inputs, form: Form) -> dict[str, Any]:
         return {next(iter(form.inputs)): inputs}
     if len(form.inputs) == 1 and list(inputs) == ["b64"]:
         return {next(iter(form.inputs)): inputs}
+    return _named(inputs, form)
+
+
+def _named(inputs, form: Form) -> dict[str, Any]:
+    """Inputs, all of which the signature has, and all that it needs."""
     unknown = sorted(inputs.keys() - form.inputs.keys())
     if unknown:
         raise BadRequest(
@@ -183,122 +248,6 @@ def _columns(inputs, form: Form) -> dict[str, Any]:
         if name not in inputs and name not in form.optional:
             raise BadRequest(f"input {name!r} is missing.")
     return dict(inputs)
-
-
-def to_array(
-    name: str, values, dtype: str, shape: tuple, filling: Any = None
-) -> np.ndarray:
-    """A list of JSON values as an input's array.
-
-    Args:
-        name: of the input.
-        values: a value for each row.
-        dtype: of the input.
-        shape: of the input, the rows' number first.
-        filling: what stands for null and fills up bags that are too short.
-            Defaults to None: nothing does.
-
-    Raises:
-        BadRequest: a value is of another type, or a row of another length.
-    """
-    if not isinstance(values, list):
-        raise BadRequest(
-            f"input {name!r}: must be a list with a value for each row; "
-            f"received {_short(values)}."
-        )
-    if not values:
-        return np.zeros((0, *shape[1:]), _DTYPES[dtype])
-    if dtype != "string":
-        try:
-            array = np.array(values)
-        except (ValueError, OverflowError):  # rows of unequal lengths
-            array = np.empty(0, object)
-        plain = array.dtype.kind in ("i" if dtype == "int64" else "if")
-        if plain and array.shape[1:] == shape[1:]:
-            flat = values if array.ndim == 1 else chain.from_iterable(values)
-            if bool not in set(map(type, flat)):  # true among numbers is 1
-                return array.astype(dtype)
-    if len(shape) == 1:
-        found = [
-            _value(name, number, value, dtype, filling)
-            for number, value in enumerate(values)
-        ]
-    else:
-        found = [
-            _list(name, number, value, dtype, shape[1], filling)
-            for number, value in enumerate(values)
-        ]
-    array = np.empty((len(values), *shape[1:]), _DTYPES[dtype])
-    array[...] = found
-    return array
-
-
-def _list(name, number, row, dtype, size, filling):
-    """The values of a bag, filled up, or of a vector."""
-    if row is None and filling is not None:
-        row = []
-    lacking = size - len(row) if isinstance(row, list) else -1
-    if lacking < 0 or (lacking and filling is None):
-        rule = f"{size}" if filling is None else f"at most {size}"
-        raise BadRequest(
-            f"input {name!r}, row {number}: must be a list of {rule} values; "
-            f"received {_short(row)}."
-        )
-    found = [_value(name, number, value, dtype, filling) for value in row]
-    if lacking:
-        found += [_value(name, number, filling, dtype, filling)] * lacking
-    return found
-
-
-def _value(name, number, value, dtype, filling):
-    """One value of an input's type."""
-    if value is None and filling is not None:
-        value = filling
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if dtype == "int64" and whole and -(2**63) <= value < 2**63:
-        return value
-    if dtype == "float32" and (whole or isinstance(value, float)):
-        return value
-    if dtype == "string":
-        if isinstance(value, str):
-            return value.encode()
-        if isinstance(value, dict) and list(value) == ["b64"]:
-            try:
-                return base64.b64decode(value["b64"], validate=True)
-            except (ValueError, TypeError):
-                pass
-    raise BadRequest(
-        f"input {name!r}, row {number}: must be {_KINDS[dtype]}; received "
-        f"{_short(value)}."
-    )
-
-
-def _completed(columns: Columns, form: Form) -> Columns:
-    """Columns with what is missing filled in.
-
-    Raises:
-        BadRequest: columns have unequal numbers of rows.
-    """
-    counts = {
-        name: len(value)
-        for name, value in columns.items()
-        if name not in form.context
-    }
-    if len(set(counts.values())) > 1:
-        raise BadRequest(
-            f"all inputs must have as many rows; received {counts}."
-        )
-    rows = max(counts.values(), default=0)
-    found = {}
-    for name, (dtype, shape) in form.inputs.items():
-        if name in columns:
-            found[name] = columns[name]
-            continue
-        size = 1 if name in form.context else rows
-        found[name] = to_array(
-            name, [None] * size, dtype, shape, form.optional[name]
-        )
-    return found
 
 
 def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_ids_out_of_range_without_oov_id_are_refused(bad, compiled):
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         run(encode_served, columns, compiled)
     message = str(error.value).replace("\\", "")
-    assert "feature 'user': ids must be in [0, 10)" in message
+    assert "must be an id in [0, 10)" in message
     assert str(bad) in message
 
 

@@ -1,5 +1,6 @@
 """From raw columns to a model's inputs, the same in training and serving."""
 
+from wukong_tf.features.floats import finite, guard, real_weights
 from wukong_tf.features.lookups import Lookups
 from wukong_tf.features.specs import has_raw, of_ids, of_requests
 from wukong_tf.features.transforms import encode, encode_served, signature
@@ -8,8 +9,11 @@ __all__ = [
     "Lookups",
     "encode",
     "encode_served",
+    "finite",
+    "guard",
     "has_raw",
     "of_ids",
     "of_requests",
+    "real_weights",
     "signature",
 ]

@@ -1,0 +1,147 @@
+"""Rules of a request's values that are known only as its graph runs."""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from wukong_tf.categorical_feature import PADDING_ID
+from wukong_tf.feature_spec import FeatureSpec
+
+FLOAT32 = "that float32 can hold"
+_NUMBER = f"a number {FLOAT32}, or none"
+_WEIGHT = f"one weight for each id, a number of at least 0 {FLOAT32}"
+_SCORE = "of numbers whose scores are finite"
+# Reads no table: a lookup on the CPU refuses it instead of answering with
+# another feature's row.
+NO_ROW = 2**40
+
+
+def checked(
+    spec: FeatureSpec, inputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Returns inputs whose floats fail the graph where one breaks its rule.
+
+    A number that is missing is NaN, and weights at padding become 0.
+
+    Args:
+        spec: the features.
+        inputs: of the model, ids in place of raw values.
+    """
+    found = dict(inputs)
+    names = [feature.name for feature in spec.numeric]
+    if names:
+        numbers = tf.stack([inputs[name] for name in names], axis=1)  # [B, F]
+        good = tf.logical_not(tf.math.is_inf(numbers))
+        with _refused(names, _NUMBER, good, numbers):
+            for name in names:
+                found[name] = tf.identity(inputs[name])
+    for vector in spec.vector:
+        values = inputs[vector.name]  # [B, size]
+        rule = f"a list of {vector.size} numbers {FLOAT32}"
+        good = tf.math.is_finite(values)
+        with _refused([vector.name] * vector.size, rule, good, values):
+            found[vector.name] = tf.identity(values)
+    for feature in spec.categorical:
+        if feature.weights:
+            weights = inputs[feature.weights]  # [B, max_ids]
+            good = _good_weights(inputs[feature.name], weights)
+            names = [feature.weights] * feature.ids_per_row
+            with _refused(names, _WEIGHT, good, weights):
+                found[feature.weights] = tf.identity(weights)
+    return real_weights(spec, found)
+
+
+def real_weights(
+    spec: FeatureSpec, inputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Returns inputs whose weights at padding are 0."""
+    found = dict(inputs)
+    for feature in spec.categorical:
+        if feature.weights:
+            weights = inputs[feature.weights]
+            there = _there(inputs[feature.name])
+            found[feature.weights] = tf.where(there, weights, 0.0)
+    return found
+
+
+def ids_in_range(
+    name: str, num_ids: int, inside: tf.Tensor, ids: tf.Tensor
+) -> tf.Tensor:
+    """Returns ids [B] or [B, max_ids], all `inside`, or fails the graph."""
+    two = tf.reshape(ids, [tf.shape(ids)[0], -1])
+    good = tf.reshape(inside, tf.shape(two))
+    names = [name] * (ids.shape[1] if ids.shape.rank == 2 else 1)
+    with _refused(names, f"an id in [0, {num_ids})", good, two):
+        return tf.identity(ids)
+
+
+def finite(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns outputs [B], which fail the graph where one is not finite."""
+    scores = tf.stack(list(outputs.values()), axis=1)  # [B, outputs]
+    with _refused(list(outputs), _SCORE, tf.math.is_finite(scores), scores):
+        return {name: tf.identity(value) for name, value in outputs.items()}
+
+
+def guard(
+    spec: FeatureSpec,
+    inputs: Mapping[str, tf.Tensor],
+    logits: Sequence[tf.Tensor],
+    rows: Sequence[tf.Tensor] = (),
+) -> tf.Tensor:
+    """Returns zeros [B], for formats that have no assertions.
+
+    Of a row that `checked` or `finite` refuse, it reads a row that is not
+    there, which fails on the CPU.
+
+    Args:
+        spec: the features, or those of them that are `inputs`.
+        inputs: of the model, ids in place of raw values.
+        logits: [B] each.
+        rows: of tables, [B, width] each. Defaults to ().
+    """
+    # x - x is 0, and NaN for what is not finite.
+    parts = [tf.stack(list(logits), axis=1)]
+    if spec.numeric:
+        names = [feature.name for feature in spec.numeric]
+        numbers = tf.stack([inputs[name] for name in names], axis=1)
+        parts.append(tf.where(tf.math.is_nan(numbers), 0.0, numbers))
+    parts += [inputs[vector.name] for vector in spec.vector]
+    parts += rows
+    x = parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+    bad = tf.math.is_nan(tf.reduce_sum(x - x, axis=1))  # [B]
+    for feature in spec.categorical:
+        if feature.weights and feature.weights in inputs:
+            weights = inputs[feature.weights]
+            good = _good_weights(inputs[feature.name], weights)
+            bad |= tf.logical_not(tf.reduce_all(good, axis=1))
+    place = tf.where(bad, tf.constant(NO_ROW, tf.int64), 0)
+    return tf.gather(tf.zeros([1]), place)
+
+
+def _there(ids):
+    return ids != tf.constant(PADDING_ID, ids.dtype)
+
+
+def _good_weights(ids, weights):
+    """Whether each weight [B, max_ids] is good."""
+    # Written so that NaN fails at an id, and only there.
+    real = (weights >= 0.0) & (weights < tf.constant(float("inf")))
+    padding = (weights == 0.0) | (weights != weights)
+    return tf.where(_there(ids), real, padding)
+
+
+def _refused(names, rule, good, values):
+    """A context that fails the graph where a value of [B, F] is bad."""
+    place = tf.where(tf.logical_not(good))[:1]  # [0 or 1, 2]
+    check = tf.debugging.Assert(
+        tf.reduce_all(good),
+        [
+            "input",
+            tf.gather(tf.constant([repr(name) for name in names]), place[:, 1]),
+            "row",
+            place[:, 0],
+            f": must be {rule}; received",
+            tf.gather_nd(values, place),
+        ],
+    )
+    return tf.control_dependencies([check] if check is not None else [])
