@@ -1,5 +1,6 @@
 """Requests to copy, written beside each version from its own signatures."""
 
+import base64
 import json
 import math
 import os
@@ -112,7 +113,7 @@ def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
             },
         )
     examples = [
-        {name: value for name, value in row.items() if value is not None}
+        {name: _listed(v) for name, v in row.items() if v is not None}
         for row in rows.to_pylist()
     ]
     for task in served.spec.tasks:
@@ -137,15 +138,18 @@ def instances(columns) -> list:
 
 
 def inputs(columns) -> dict[str, list]:
-    """Columns as lists that JSON holds; strings as text."""
+    """Columns as lists that JSON holds; strings as text or b64."""
     return {name: _listed(value) for name, value in columns.items()}
 
 
 def _listed(value):
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | list):
         return [_listed(each) for each in value]
     if isinstance(value, bytes):
-        return value.decode()
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -126,7 +126,7 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
         for row, bag in enumerate(values):
             bag = bag or []
             if feature.raw and not feature.weights:
-                bag = [v for v in bag if v not in (None, "", padding)]
+                bag = [v for v in bag if v not in (None, "", b"", padding)]
             bag = bag[: feature.ids_per_row]
             padded[row, : len(bag)] = bag
         found[name] = padded

@@ -122,7 +122,7 @@ class GrpcClient:
         """
         import tensorflow as tf
 
-        arrays = {name: np.asarray(value) for name, value in columns.items()}
+        arrays = {name: _array(value) for name, value in columns.items()}
         counts = {name: len(value) for name, value in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(
@@ -259,3 +259,9 @@ class GrpcClient:
             if code in RETRIED:
                 raise Transient(refused) from error
             raise refused from error
+
+
+def _array(value):
+    """An array; of texts one of objects, as NumPy's drop the last zeros."""
+    array = np.asarray(value)
+    return np.asarray(value, object) if array.dtype.kind in "SU" else array

@@ -201,6 +201,10 @@ class SavedModelEngine:
         """All outputs; see `Engine`."""
         try:
             return finite(self._session.run(signature, columns))
+        except UnicodeDecodeError as error:  # TensorFlow quotes the bytes
+            raise Refused(
+                "input 'inputs': must be serialized tf.Examples."
+            ) from error
         except (self._refusal, ValueError) as error:
             raise Refused(_said(error)) from error
 

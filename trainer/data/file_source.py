@@ -119,7 +119,8 @@ class FileSource:
         if lanes < 1:
             raise ValueError(f"`lanes` must be at least 1; received {lanes}.")
         self.spec = spec
-        self.checks = checks_of(spec, labels=labels)
+        # Rows without labels are a request's, any number of which may miss.
+        self.checks = checks_of(spec, labels=labels, served=not labels)
         self.names = list(dict.fromkeys(check.name for check in self.checks))
         self.bad = bad
         self.lanes = lanes

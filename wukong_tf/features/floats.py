@@ -127,7 +127,8 @@ def _good_weights(ids, weights):
     # Written so that NaN fails at an id, and only there.
     real = (weights >= 0.0) & (weights < tf.constant(float("inf")))
     padding = (weights == 0.0) | (weights != weights)
-    return tf.where(_there(ids), real, padding)
+    there = _there(ids)
+    return (there & real) | (tf.logical_not(there) & padding)
 
 
 def _refused(names, rule, good, values):

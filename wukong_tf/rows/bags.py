@@ -88,8 +88,8 @@ def match_weights(
         given = (~np.isnan(batch[name])).sum(axis=1)
         logged = np.stack([_lengths(table[bag]), _lengths(table[name])])
         long = (logged > feature.ids_per_row).any(axis=0)
+        wrong = (ids != given) | (long & (logged[0] != logged[1]))
         ids, given = np.where(long, logged, [ids, given])
-        wrong = ids != given
         if wrong.any():
             row = int(np.argmax(wrong))
             text = f"{given[row]} weights for {ids[row]} ids"

@@ -148,17 +148,36 @@ def _of_numpy(name, values, is_list):
 
 def _converted(name, values):
     try:
-        return pa.array(values, from_pandas=True)
+        array = pa.array(values, from_pandas=True)
+        row = _flag_among_numbers(values, array.type)
+        if row is None:
+            return array
+        raise TypeError("true and false are no numbers")
     except _BROKEN as error:
         texts = _mixed(values)
         if texts is not None:
             return pa.array(texts, pa.string())
         row, value = _broken(values)
+        flag = _flag_among_numbers(values, pa.float64())
+        if flag is not None and flag < row:
+            row, value = flag, values[flag]
         raise DataError(
             f"{WHERE}: row {row} (from 0), column {name!r}: must be a value "
             f"of the type of the rows before it; received {value!r} ("
             f"{' '.join(str(error).split())})."
         ) from error
+
+
+def _flag_among_numbers(values, kind):
+    """The row of the first bool, which Arrow makes 1 or 0; None without."""
+    inner = kind.value_type if hasattr(kind, "value_type") else kind
+    if not pa.types.is_floating(inner) or isinstance(values, np.ndarray):
+        return None
+    for row, value in enumerate(values):
+        each = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(v, bool | np.bool_) for v in each):
+            return row
+    return None
 
 
 def _mixed(values):
