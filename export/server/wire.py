@@ -111,19 +111,6 @@ def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
     return _arrays(given, form)
 
 
-def tensors_request(tensors: Mapping[str, np.ndarray], form: Form) -> Columns:
-    """The columns of a request that holds arrays, by the same rules.
-
-    Args:
-        tensors: by the name of an input.
-        form: of the signature.
-
-    Raises:
-        BadRequest: an array breaks a rule.
-    """
-    return _arrays(_named(tensors, form), form)
-
-
 def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
     """Arrays of values by input, those of what was left out too.
 
@@ -131,7 +118,7 @@ def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
         BadRequest: naming input, row and rule.
     """
     for name, values in given.items():
-        if not isinstance(values, list) and not np.ndim(values):
+        if not isinstance(values, list):
             raise BadRequest(
                 f"input {name!r}: must be a list with a value for each row; "
                 f"received {_short(values)}."
