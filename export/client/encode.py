@@ -15,6 +15,7 @@ In a program:
 import argparse
 import dataclasses
 import json
+import math
 import numbers
 import struct
 import sys
@@ -34,6 +35,7 @@ _K1 = 0xB492B66FBE98F273
 _K2 = 0x9AE16A3B2F90404F
 # Whole floats below these are exact integers, by bytes of the float.
 _EXACT = {2: 2**11, 4: 2**24}
+_BEYOND = (2 - 2**-24) * 2.0**127  # the least that float32 rounds to infinity
 _DTYPES: dict[str, Any] = {
     "id": np.int64,
     "int64": np.int64,
@@ -111,6 +113,11 @@ class Column:
         """Whether a row is a list of any length."""
         return self.size is not None and self.kind != "vector"
 
+    @property
+    def of_text(self) -> bool:
+        """Whether a value may be text, or the bytes of one."""
+        return self.kind in ("string", "int64", "bytes")
+
     def none(self, rows: int) -> np.ndarray:
         """Returns the array of rows whose value is missing."""
         shape = (rows,) if self.size is None else (rows, self.size)
@@ -129,9 +136,13 @@ class Column:
             return found
         shape = () if self.size is None else (self.size,)
         array = np.empty((len(values), *shape), self.dtype)
-        for row, value in enumerate(values):
-            with self.named(row, value):
-                array[row] = self._row(value)
+        try:
+            array[...] = [self._row(value) for value in values]
+        except _Broken:
+            for row, value in enumerate(values):
+                with self.named(row, value):
+                    self._row(value)
+            raise
         return array
 
     def rectangle(self, values: Sequence[Any]) -> np.ndarray | None:
@@ -181,7 +192,7 @@ class Column:
                 return [self.value(each) for each in value]
             except _Broken:
                 raise _Broken(rule) from None
-        listed, bag = self.listed(value), []
+        listed, bag = self.listed(value), list[Any]()
         for each in listed:
             if len(bag) == self.size:
                 break
@@ -306,23 +317,23 @@ def _read_float(column, value):
     real = isinstance(value, numbers.Number) and not isinstance(value, bool)
     if not real or isinstance(value, complex):
         raise _Broken
-    with np.errstate(over="ignore"):
-        try:
-            return np.float32(float(value))
-        except OverflowError:
-            return np.float32(np.inf if value > 0 else -np.inf)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf if value > 0 else -math.inf
+    return math.copysign(math.inf, value) if abs(value) >= _BEYOND else value
 
 
 def _read_number(column, value):
     value = _read_float(column, value)
-    if np.isinf(value):
+    if math.isinf(value):
         raise _Broken
     return value
 
 
 def _read_component(column, value):
     value = _read_float(column, value)
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         raise _Broken
     return value
 
@@ -360,17 +371,17 @@ def columns_of(features: Mapping[str, Any]) -> dict[str, Column]:
             "id": PADDING_ID if size else None,
             "string": b"",
             "int64": each.get("missing_value", -1),
-            "float": np.float32(np.nan),
+            "float": math.nan,
         }[kind]
         num_ids = each["num_ids"] if each.get("oov_id") is None else None
         if kind != "id":
             num_ids = None
         found[name] = Column(name, kind, size, missing, num_ids, weights)
         if weights:
-            found[weights] = Column(weights, "weight", size, np.float32(0))
+            found[weights] = Column(weights, "weight", size, 0.0)
     for each in features.get("numeric", ()):
-        nan = np.float32(np.nan)
-        found[each["name"]] = Column(each["name"], "number", missing=nan)
+        name = each["name"]
+        found[name] = Column(name, "number", missing=math.nan)
     for each in features.get("vector", ()):
         found[each["name"]] = Column(each["name"], "vector", each["size"])
     return found

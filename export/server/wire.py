@@ -133,7 +133,10 @@ def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
             f"all inputs must have as many rows; received {counts}."
         )
     rows = max(counts.values(), default=0)
-    given = {name: _decoded(values) for name, values in given.items()}
+    given = {
+        name: _decoded(values) if form.columns[name].of_text else values
+        for name, values in given.items()
+    }
     for name in form.context:
         if name in given and len(given[name]) != 1:
             raise BadRequest(
