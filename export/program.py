@@ -45,7 +45,10 @@ def start(
         logging.set_verbosity(logging.ERROR)
         sys.exit(run(argv, values))
 
-    app.run(main)
+    try:
+        app.run(main)
+    except KeyboardInterrupt:  # before the work began
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def exit_code(

@@ -82,7 +82,10 @@ def main():
     interrupt_once()
     console.guard()
     define_flags(absl_flags.FLAGS)
-    app.run(lambda argv: sys.exit(run(argv, absl_flags.FLAGS)))
+    try:
+        app.run(lambda argv: sys.exit(run(argv, absl_flags.FLAGS)))
+    except KeyboardInterrupt:  # before the work began
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

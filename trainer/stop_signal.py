@@ -113,15 +113,19 @@ def interrupt_once() -> None:
 
     For programs that clean up after themselves where they are interrupted.
     """
+    heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+
+    def ignore(number, frame):
+        # SIG_IGN would have Python report those that came already.
+        pass
 
     def interrupt(number, frame):
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+        for each in heeded:
+            signal.signal(each, ignore)
         raise KeyboardInterrupt
 
-    for each in SIGNALS:
-        if signal.getsignal(each) != signal.SIG_IGN:
-            signal.signal(each, interrupt)
+    for each in heeded:
+        signal.signal(each, interrupt)
 
 
 STOP = StopSignal()

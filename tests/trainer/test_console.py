@@ -160,3 +160,33 @@ def test_an_ignored_hangup_stays_ignored():
 def test_log_survives_streams_without_a_descriptor(capsys):
     console.log("a line")
     assert capsys.readouterr().err == "a line\n"
+
+
+AT_ONCE = """
+import os, signal, time
+from trainer.stop_signal import SIGNALS, interrupt_once
+for number in SIGNALS:
+    signal.signal(number, signal.SIG_DFL)
+interrupt_once()
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+try:
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    time.sleep(60)
+except KeyboardInterrupt:
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
+    time.sleep(0.1)
+    print("cleaned up")
+"""
+
+
+def test_signals_that_come_at_once_interrupt_once():
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("cleaned up\n", "")

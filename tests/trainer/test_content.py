@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -200,6 +201,34 @@ def test_checkpoints_that_saw_other_data_are_set_aside(
     assert steps(tmp_path) == [3]
     flip_the_middle(path)
     assert train(copy, tmp_path, max_steps=6) == 0
+
+
+def test_neither_the_end_nor_a_stop_waits_for_files(
+    copy, tmp_path, monkeypatch
+):
+    """What was not read by then is read by the next process."""
+    read = threading.Event()
+    sha256 = files.sha256
+
+    def slow(path):
+        return sha256(path) if read.wait(600) else ""
+
+    def noted():
+        found = json.loads((tmp_path / "run" / runs.DATA).read_text())
+        return found["files"]["train"][0]["sha256"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sha256", slow)
+        assert train(copy, tmp_path) == 0
+        assert noted() is None
+        source = ParquetSource([f"{copy}/train.parquet"], clicks.SPEC)
+        stopped = content.Contents({"train": source})
+        stopped.start()
+        stopped.wait(600, lambda: True)
+        assert not stopped.complete
+        read.set()
+    assert train(copy, tmp_path, max_steps=4) == 0
+    assert noted() == sha256(f"{copy}/train.parquet")
 
 
 def test_files_that_differ_between_workers_are_named(copy):
