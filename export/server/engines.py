@@ -123,6 +123,9 @@ class OnnxEngine:
         }
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # refusals are told to who asked
+        # Threads that spin while they wait take the time of those that read
+        # requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
