@@ -136,6 +136,8 @@ class Column:
             return found
         shape = () if self.size is None else (self.size,)
         array = np.empty((len(values), *shape), self.dtype)
+        if not len(values):  # an empty list fits no shape of two dimensions
+            return array
         try:
             array[...] = [self._row(value) for value in values]
         except _Broken:

@@ -18,7 +18,7 @@ LARGE_BODY = 1 << 16
 ENCODINGS = ("gzip", "deflate")
 _MEMORY = 0.95  # weight of earlier requests
 # Bounds of the time after which a refused client may ask again, in seconds.
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
 
 
 class Hosts:
@@ -72,10 +72,10 @@ class Arrivals:
     def pause(self) -> float:
         """Seconds that a refused client should stay away.
 
-        Twice as long as those that were not refused waited: who comes back
+        Four times as long as those that were not refused waited: who comes back
         earlier is refused again, at the cost of those that are served.
         """
-        return min(max(2 * self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        return min(max(4 * self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     @contextlib.contextmanager
     def admitted(self, size: int, waiting: int) -> Iterator["Coming"]:

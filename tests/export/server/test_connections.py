@@ -253,10 +253,10 @@ def test_the_pause_follows_the_wait(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     arrivals = Arrivals(100)
-    assert arrivals.pause == 0.5
+    assert arrivals.pause == 1.0
     for _ in range(200):
         with arrivals.admitted(1, 0):
-            now[0] += 1.0
+            now[0] += 0.5
     assert arrivals.pause == pytest.approx(2.0, abs=0.01)
     for _ in range(200):
         with arrivals.admitted(1, 0):
