@@ -84,6 +84,13 @@ def _define_signature_flags(values):
         "examples. Default: the last part of --output.",
         flag_values=values,
     )
+    absl_flags.DEFINE_string(
+        "triton",
+        None,
+        "Directory of a Triton model repository, into which the version's "
+        "ONNX file is laid out too, as MODEL_NAME/VERSION.",
+        flag_values=values,
+    )
     absl_flags.DEFINE_list(
         "batch_sizes",
         ["1", "8", "32", "128", "512"],
@@ -159,6 +166,8 @@ def check(values):
             f"--onnx_dense={values.onnx_dense} needs an ONNX format beside "
             "--format=saved_model."
         )
+    if values.triton and "onnx" not in values.format:
+        raise ConfigError("--triton needs --format=onnx.")
     if not os.path.isdir(values.run_dir):
         raise RunError(f"--run_dir={values.run_dir} is no directory.")
     for name in values.format:

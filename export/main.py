@@ -5,6 +5,7 @@ the output break a rule, or an artifact does not give the run's scores; 130
 interrupted. Nothing is published but with exit code 0.
 """
 
+import os
 import tempfile
 
 from absl import flags as absl_flags
@@ -14,7 +15,14 @@ from export import flags, program
 
 def export(values) -> str:
     """Writes, proves and publishes a version; returns its directory."""
-    from export import manifest, parity, proof, publish, signatures
+    from export import (
+        manifest,
+        parity,
+        proof,
+        publish,
+        signatures,
+        triton,
+    )
     from trainer.preparation.requests import note
 
     formats = [name for name in flags.FORMATS if name in values.format]
@@ -29,6 +37,7 @@ def export(values) -> str:
             vocabularies,
             precision=values.tables,
             context=values.context_features,
+            origin=manifest.origin(checkpoint, draft.version, values),
         )
         samples = parity.read_samples(values.run_dir, served.spec)
         artifacts = proof.write(values, formats, served, draft.path)
@@ -48,6 +57,12 @@ def export(values) -> str:
         )
         manifest.write(content, values.run_dir, draft)
     print(f"published {draft.final} ({publish.size_text(draft.final)})")
+    if values.triton:
+        name = flags.model_name(values)
+        triton.write(
+            draft.final, values.triton, name, flags.batch_sizes(values)
+        )
+        print(f"laid out for Triton in {os.path.join(values.triton, name)}")
     highest = publish.versions(values.output)[-1]
     if highest > draft.version:
         print(

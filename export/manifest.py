@@ -90,6 +90,28 @@ def describe(
     }
 
 
+def origin(checkpoint, version: int, values) -> dict[str, str]:
+    """What a file of a version says of where it came from.
+
+    Args:
+        checkpoint: the Checkpoint that its weights came from.
+        version: its number.
+        values: the flags.
+    """
+    return {
+        "model": flags.model_name(values),
+        "version": str(version),
+        "run": _run_name(values.run_dir),
+        "step": str(checkpoint.step),
+        "digest": runs.digest(checkpoint.entries),
+        "made_by": f"wukong_tf {wukong_tf.__version__}",
+    }
+
+
+def _run_name(run_dir):
+    return os.path.basename(os.path.realpath(run_dir))
+
+
 def write(content: dict[str, Any], run_dir: str, draft):
     """Writes the manifest, last, into a draft.
 
@@ -103,7 +125,7 @@ def write(content: dict[str, Any], run_dir: str, draft):
     content = {
         "created": now.isoformat(timespec="seconds"),
         "version": draft.version,
-        "run": os.path.basename(os.path.realpath(run_dir)),
+        "run": _run_name(run_dir),
         **content,
         "files": _files(draft.path),
     }

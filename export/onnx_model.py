@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from export import (
     onnx_files,
     onnx_graph,
     onnx_handlers,
+    onnx_int8,
     onnx_passes,
     signatures,
     tables,
@@ -87,7 +87,7 @@ def write(
     if options.optimize:
         onnx_passes.improve(proto.graph, options.opset)
     if options.dense == "int8":
-        proto = _with_integer_products(proto)
+        onnx_int8.quantize(proto.graph, options.opset)
     graph = proto.graph
     graph.name = graph.doc_string = served.model.name
     columns = [value for value in graph.input if value.name not in kept]
@@ -96,6 +96,8 @@ def write(
     _name_batch([*graph.input, *graph.output])
     names = {argument: name for name, argument in served.arguments.items()}
     onnx_graph.rename(graph, names)
+    facts = served.origin | {"opset": str(options.opset)}
+    onnx.helper.set_model_props(proto, facts)
     path = os.path.join(folder, FOLDER, FILES[name])
     os.makedirs(os.path.dirname(path), exist_ok=True)
     onnx_files.save(proto, kept, path)
@@ -283,26 +285,6 @@ def _dense_cut(served, options):
         )
 
     return tf.function(serve), [served.traced(served.row_inputs)], {}
-
-
-def _with_integer_products(proto):
-    """The model with matrix products of int8 weights and uint8 inputs."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "int8.onnx")
-        quantize_dynamic(
-            proto,
-            path,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            # Products of 8 by 8 bits overflow on processors without VNNI.
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        return onnx.load(path)
 
 
 def _name_batch(values):

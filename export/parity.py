@@ -1,5 +1,6 @@
 """Holds what was written to the scores of the checkpoint."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -63,6 +64,8 @@ class Report:
         probability: the same of a probability.
         tolerances: how large they may be, by artifact.
         faults: what else is wrong, in words.
+        batches: largest absolute difference of a row's scores between it by
+            itself, in a batch, and next to an extreme row, by artifact.
     """
 
     rows: int
@@ -74,6 +77,7 @@ class Report:
     probability: dict[str, float | None]
     tolerances: dict[str, float]
     faults: tuple[str, ...]
+    batches: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> str:
         """The figures as text for people."""
@@ -84,7 +88,8 @@ class Report:
         lines += [
             f"  {name:<28} logit {_figure(self.logit[name])}, probability "
             f"{_figure(self.probability[name])} (at most "
-            f"{self.tolerances[name]:.0e})"
+            f"{self.tolerances[name]:.0e}); between batches "
+            f"{_figure(self.batches.get(name))}"
             for name in self.logit
         ]
         return "\n".join(lines)
@@ -102,6 +107,7 @@ class Report:
             for name, figure in figures.items()
             if figure is not None
         )
+        close &= all(gap <= TOLERANCE for gap in self.batches.values())
         if not close or self.faults:
             faults = "".join(f"\n  {fault}" for fault in self.faults)
             raise ExportError(
@@ -122,6 +128,7 @@ class Report:
             },
             "max_abs_logit_difference": self.logit,
             "max_abs_probability_difference": self.probability,
+            "max_abs_difference_between_batches": self.batches,
         }
 
 
@@ -179,7 +186,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             shared.append((case, _reference(served, ways.trainer(case.read))))
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
-    logit, probability = {}, {}
+    logit, probability, batches = {}, {}, {}
     for artifact in artifacts:
         pairs = list(zip(cases, expected, strict=True))
         if artifact.takes == "candidates":
@@ -197,6 +204,10 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
                 kind = "logit" if name in logits else "probability"
                 gap = _difference(got[name], want[name])
                 worst[kind] = float(np.maximum(worst[kind] or 0.0, gap))
+        else:
+            batches[artifact.name] = _between_batches(
+                served, samples, artifact, way
+            )
         if worst["probability"] is None:
             faults.append(f"{artifact.name} gives no probability.")
         logit[artifact.name] = worst["logit"]
@@ -218,7 +229,38 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             for artifact in artifacts
         },
         tuple(faults),
+        batches,
     )
+
+
+def _between_batches(served, samples, artifact, way) -> float:
+    """Largest difference that other rows of a batch make to a row's scores.
+
+    A row's score is a function of that row: each is scored by itself, among
+    the others, and next to a row that is as far from all as can be.
+    """
+    rows = samples.slice(0, requests.SINGLE_ROWS)
+
+    def score(table):
+        if artifact.takes == "candidates":
+            case = requests.Case(table, table)
+            table = requests.with_one_context(case, served.context).sent
+        return artifact.score(way(table))
+
+    among = [score(rows)]
+    extreme = requests.extreme(served.spec, samples)
+    with contextlib.suppress(artifact.refusal):  # its own score may be none
+        among.append(score(pa.concat_tables([rows, extreme])))
+    if artifact.takes == "candidates":  # a row has the first one's context
+        case = requests.Case(rows, rows)
+        rows = requests.with_one_context(case, served.context).sent
+    worst = 0.0
+    for row in range(rows.num_rows):
+        for name, value in score(rows.slice(row, 1)).items():
+            for other in among:
+                gap = np.max(np.abs(value[0].astype(float) - other[name][row]))
+                worst = float(np.maximum(worst, gap))
+    return worst
 
 
 def _figure(value):

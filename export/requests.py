@@ -21,6 +21,7 @@ from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import checks_of
 
 SINGLE_ROWS = 8
+EXTREME = 1e4
 BATCHES = (7, 512)  # beside those of all rows and of one
 WAYS = ("raw", "ids", "rows", "tf_example", "candidates")
 _INT64 = np.iinfo(np.int64)
@@ -291,6 +292,23 @@ def _left_open(values, feature):
     if not feature.pooling or feature.ids_per_row == 1:
         return values
     return [bag[:-1] for bag in values]
+
+
+def extreme(spec: FeatureSpec, rows: pa.Table) -> pa.Table:
+    """The first row with every number, weight and vector far from all."""
+    table = rows.slice(0, 1)
+    sizes = {f.name: f.size for f in spec.vector}
+    names = [f.name for f in spec.numeric] + list(sizes)
+    names += [f.weights for f in spec.categorical if f.weights]
+    for name in names:
+        place = table.column_names.index(name)
+        value: float | list[float] = EXTREME
+        if name not in [f.name for f in spec.numeric]:
+            size = sizes.get(name, len(table[name][0].as_py() or ()))
+            value = [EXTREME] * size
+        kind = table.schema.field(place).type
+        table = table.set_column(place, name, pa.array([value], kind))
+    return table
 
 
 def with_one_context(case: Case, context: Sequence[str]) -> Case:

@@ -1,5 +1,6 @@
 """Writes the served functions as a SavedModel, and loads it back."""
 
+import json
 import os
 
 import tensorflow as tf
@@ -54,6 +55,8 @@ def _finish_signatures(served, keys, path):
     with open(path, "rb") as file:
         proto = saved_model_pb2.SavedModel.FromString(file.read())
     (graph,) = proto.meta_graphs
+    if served.origin:
+        graph.meta_info_def.meta_graph_version = json.dumps(served.origin)
     defaults = {
         name: tf.make_tensor_proto(value.numpy())
         for name, value in missing.empty_inputs(served.spec).items()

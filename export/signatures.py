@@ -1,7 +1,7 @@
 """The functions that are served: raw columns in, scores out."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class ServedModel(tf.Module):
         context: names of the features that all candidates of a request
             share; with any, there is a signature for candidates. Defaults
             to ().
+        origin: where the model came from, which files that are written
+            say. Defaults to None, nothing.
 
     Attributes:
         serve: the function of `serving_default`, from a dict of columns, as
@@ -68,8 +70,10 @@ class ServedModel(tf.Module):
         *,
         precision: str = "float32",
         context: Sequence[str] = (),
+        origin: Mapping[str, str] | None = None,
     ):
         super().__init__(name="served_model")
+        self._origin = _Untracked(dict(origin or {}))
         self.spec: FeatureSpec = model.config.features
         self.lookups = Lookups(self.spec, folder)
         self.precision = precision
@@ -100,6 +104,11 @@ class ServedModel(tf.Module):
     def model(self):
         """The Keras model."""
         return self._model.value
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where the model came from."""
+        return self._origin.value
 
     @property
     def inputs(self) -> dict[str, tf.TensorSpec]:

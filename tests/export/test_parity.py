@@ -63,7 +63,10 @@ def test_the_figures_are_the_largest_differences(served, shift):
     assert (report.rows, report.single_rows) == (ROWS, requests.SINGLE_ROWS)
     # All rows, other batches, single rows, all rows with ids out of range.
     singles = [1] * requests.SINGLE_ROWS
-    assert batches == [ROWS, *requests.BATCHES, *singles, ROWS]
+    # Then rows among others, next to an extreme one, and by themselves.
+    few = requests.SINGLE_ROWS
+    beside = [few, few + 1, *singles]
+    assert batches == [ROWS, *requests.BATCHES, *singles, ROWS, *beside]
     assert report.replaced == ("user", "site")
     assert report.refused == ("item", "other")
     with pytest.raises(ExportError, match=r"fake +logit 2\.5e-01"):
@@ -82,6 +85,21 @@ def test_a_wrong_single_row_counts(served):
     fake = parity.Artifact("fake", score, Refused)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_score_that_others_move_fails(served):
+    right = artifact(served)
+
+    def score(raw):
+        outputs = dict(right.score(raw))
+        outputs["logit"] += np.float32(1e-3) * (raw["price"] > 9e3).any()
+        return outputs
+
+    fake = parity.Artifact("fake", score, Refused, tolerance=0.5)
+    report = parity.compare(served, sample_table(columns()), [fake])
+    assert report.batches["fake"] == pytest.approx(1e-3, rel=0.01)
+    with pytest.raises(ExportError, match="between batches 1.0e-03"):
+        report.check()
 
 
 def changed(served, name, change):

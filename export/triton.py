@@ -1,0 +1,148 @@
+"""A version as a model of Triton Inference Server's repository."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from export.server import published
+from wukong_tf import files, runs
+from wukong_tf.errors import ExportError
+
+CONFIG = "config.pbtxt"
+_FILE = "model.onnx"
+_TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+
+
+def write(version: str, repository: str, name: str, sizes: Sequence[int]):
+    """Lays a version out as REPOSITORY/NAME/NUMBER/model.onnx.
+
+    Next to the number lie config.pbtxt and features.json, by which encode.py
+    makes ids of raw values. The directory of the version appears by one
+    rename; versions that are there stay.
+
+    Args:
+        version: directory of a published version with onnx/model.onnx.
+        repository: directory of models; made if it is missing.
+        name: of the model.
+        sizes: rows of warm-up requests; the last is the largest batch.
+
+    Raises:
+        ExportError: the version is there already, or cannot be written.
+    """
+    about = published.read(version)
+    model = os.path.join(repository, name)
+    target = os.path.join(model, os.path.basename(version))
+    if os.path.exists(target):
+        raise ExportError(
+            f"--triton={repository}: {target} is there, and a version is "
+            "never overwritten."
+        )
+    unfinished = f"{target}{files.UNFINISHED}"
+    try:
+        os.makedirs(model, exist_ok=True)
+        files.remove(unfinished)
+        os.mkdir(unfinished)
+        for suffix in ("", ".data"):
+            path = os.path.join(version, "onnx", f"{_FILE}{suffix}")
+            if os.path.exists(path):
+                shutil.copy(path, unfinished)
+        with open(os.path.join(version, runs.FEATURES)) as file:
+            files.write_text(os.path.join(model, runs.FEATURES), file.read())
+        files.write_text(
+            os.path.join(model, CONFIG), config(about, name, sizes)
+        )
+        files.replace_folder(unfinished, target)
+    except OSError as error:
+        files.remove(unfinished)
+        raise ExportError(
+            f"--triton={repository} cannot be written: {error}."
+        ) from error
+
+
+def config(about: published.Published, name: str, sizes: Sequence[int]) -> str:
+    """Returns the text of config.pbtxt.
+
+    Args:
+        about: the version.
+        name: of the model.
+        sizes: rows of warm-up requests; the last is the largest batch.
+    """
+    inputs = about.manifest["onnx_inputs"]["onnx"]
+    outputs = about.manifest["signatures"][published.PREDICT]["outputs"]
+    checkpoint = about.manifest["checkpoint"]
+    facts = {
+        "run": about.manifest["run"],
+        "step": str(checkpoint["step"]),
+        "digest": checkpoint["digest"],
+        "made_by": f"wukong_tf {about.manifest['versions']['wukong_tf']}",
+    }
+    parts: list[tuple[str, Any]] = [
+        ("name", name),
+        ("backend", "onnxruntime"),
+        ("default_model_filename", _FILE),
+        ("max_batch_size", max(sizes)),
+        *(("input", _tensor(*each)) for each in inputs.items()),
+        *(("output", _tensor(*each)) for each in outputs.items()),
+        ("dynamic_batching", []),
+        *(("model_warmup", _warmup(inputs, size)) for size in sizes),
+        *(
+            ("parameters", [("key", key), ("value", [("string_value", value)])])
+            for key, value in facts.items()
+        ),
+    ]
+    return "\n".join(_lines(parts)) + "\n"
+
+
+def _tensor(name, spec):
+    """An input or output; its batch is not among its dimensions.
+
+    One value a row has no dimension left, for which the server wants [1]
+    and a reshape to none.
+    """
+    _, *dims = spec["shape"]
+    found: list[tuple[str, Any]] = [
+        ("name", name),
+        ("data_type", _Word(_TYPES[spec["dtype"]])),
+        *(("dims", size) for size in dims or [1]),
+    ]
+    return found if dims else [*found, ("reshape", [])]
+
+
+def _warmup(inputs, size):
+    """A request of zeros: ids of every table, and numbers."""
+    tensors = [
+        (
+            "inputs",
+            [
+                ("key", name),
+                (
+                    "value",
+                    [
+                        ("data_type", _Word(_TYPES[spec["dtype"]])),
+                        *(("dims", each) for each in spec["shape"][1:] or [1]),
+                        ("zero_data", _Word("true")),
+                    ],
+                ),
+            ],
+        )
+        for name, spec in inputs.items()
+    ]
+    return [("name", f"{size} rows"), ("batch_size", size), *tensors]
+
+
+class _Word(str):
+    """A value of text format that stands without quotes."""
+
+
+def _lines(parts, indent=""):
+    for key, value in parts:
+        if isinstance(value, list):
+            yield f"{indent}{key} {{"
+            yield from _lines(value, f"{indent}  ")
+            yield f"{indent}}}"
+        elif isinstance(value, str) and not isinstance(value, _Word):
+            yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}"
+        else:
+            yield f"{indent}{key}: {value}"
