@@ -1,6 +1,7 @@
 """What smaller tables and products cost, on rows that were held out."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from wukong_tf.features import encode
 from wukong_tf.metrics import exact_auc, of_scalars, scalar_sums
 
 BATCH = 4096
+CALIBRATION_BATCHES = 8  # of 512 rows
 
 Columns = dict[str, np.ndarray]
 # From columns of ids to {task: logits [B]} of the whole log.
@@ -161,6 +163,14 @@ def measure(
                 "logit_change": float(gap),
             }
     return Report(rows, limits, found)
+
+
+def calibration(
+    served: signatures.ServedModel, source: Source
+) -> tuple[Columns, ...]:
+    """Returns batches of held-out ids, by which ranges are measured."""
+    batches = itertools.islice(source.batches(512), CALIBRATION_BATCHES)
+    return tuple(_id_columns(served, batch) for batch in batches)
 
 
 def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:

@@ -40,7 +40,7 @@ def export(values) -> str:
             origin=manifest.origin(checkpoint, draft.version, values),
         )
         samples = parity.read_samples(values.run_dir, served.spec)
-        artifacts = proof.write(values, formats, served, draft.path)
+        artifacts = proof.write(values, formats, served, draft.path, held_out)
         report = parity.compare(served, samples, artifacts)
         report.check()
         print(report.describe())

@@ -24,14 +24,14 @@ def save(proto, kept, path):
     if not beside:
         for name, place in kept.items():
             proto.graph.initializer.append(
-                numpy_helper.from_array(_array(*place), name)
+                numpy_helper.from_array(part_of_table(*place), name)
             )
         onnx.save_model(proto, path)
         return
     data = f"{path}.data"
     with open(data, "wb") as file:
         for name, place in kept.items():
-            array = _array(*place)
+            array = part_of_table(*place)
             file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
             tensor = TensorProto(
                 name=name,
@@ -50,7 +50,8 @@ def save(proto, kept, path):
     onnx.save_model(proto, path)
 
 
-def _array(served, layer, part):
+def part_of_table(served, layer, part):
+    """Returns a part of a table as it is written."""
     if served.precision == "float32":
         return np.asarray(layer.table)
     return served.stored(layer)[part]

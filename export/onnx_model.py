@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -40,11 +41,14 @@ class Options:
         opset: version of ONNX's operators.
         optimize: whether the graph is made smaller and faster.
         dense: "float32", or "int8" for matrix products of integers.
+        calibration: batches of ids, by which ranges of activations are
+            measured; "int8" needs some. Defaults to (), none.
     """
 
     opset: int = OPSET
     optimize: bool = True
     dense: str = "float32"
+    calibration: Sequence[Mapping[str, np.ndarray]] = ()
 
 
 def write(
@@ -87,7 +91,8 @@ def write(
     if options.optimize:
         onnx_passes.improve(proto.graph, options.opset)
     if options.dense == "int8":
-        onnx_int8.quantize(proto.graph, options.opset)
+        rows = _calibration(served, options, kept, name)
+        proto = onnx_int8.quantize(proto, rows)
     graph = proto.graph
     graph.name = graph.doc_string = served.model.name
     columns = [value for value in graph.input if value.name not in kept]
@@ -285,6 +290,18 @@ def _dense_cut(served, options):
         )
 
     return tf.function(serve), [served.traced(served.row_inputs)], {}
+
+
+def _calibration(served, options, kept, name):
+    """Batches of all that the graph takes, as it calls it, tables too."""
+    tables_ = {
+        part: onnx_files.part_of_table(*place) for part, place in kept.items()
+    }
+    for columns in options.calibration:
+        if name == DENSE_NAME:
+            columns = served.rows_of(columns)
+        named = {served.arguments[each]: v for each, v in columns.items()}
+        yield named | tables_
 
 
 def _name_batch(values):

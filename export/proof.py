@@ -37,9 +37,23 @@ def held_out(values) -> Source:
         ) from error
 
 
-def write(values, formats, served, folder: str) -> list[Artifact]:
-    """Writes each format into `folder`; returns them, loaded back."""
+def write(
+    values, formats, served, folder: str, source: Source | None = None
+) -> list[Artifact]:
+    """Writes each format into `folder`; returns them, loaded back.
+
+    Args:
+        values: the flags.
+        formats: names of the formats.
+        served: the ServedModel.
+        folder: of the version.
+        source: held-out rows, by which products of int8 are calibrated.
+            Defaults to None, where there are none of these.
+    """
     artifacts = []
+    rows: tuple[gates.Columns, ...] = ()
+    if values.onnx_dense != "float32" and source is not None:
+        rows = gates.calibration(served, source)
     for name in formats:
         if name == saved_model.NAME:
             saved_model.write(served, folder)
@@ -47,7 +61,7 @@ def write(values, formats, served, folder: str) -> list[Artifact]:
             print(f"{name}: {len(served.functions())} signatures", flush=True)
             continue
         options = onnx_model.Options(
-            opset=values.opset, dense=values.onnx_dense
+            opset=values.opset, dense=values.onnx_dense, calibration=rows
         )
         before, after = onnx_model.write(served, folder, options, name)
         tolerance = None
