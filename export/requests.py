@@ -306,8 +306,8 @@ def extreme(spec: FeatureSpec, rows: pa.Table) -> pa.Table:
         if name not in [f.name for f in spec.numeric]:
             size = sizes.get(name, len(table[name][0].as_py() or ()))
             value = [EXTREME] * size
-        kind = table.schema.field(place).type
-        table = table.set_column(place, name, pa.array([value], kind))
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array([value], field.type))
     return table
 
 

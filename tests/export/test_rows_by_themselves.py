@@ -68,7 +68,7 @@ def test_the_gate_refuses_a_scale_of_the_whole_batch(tmp_path):
     )
     (artifact,) = onnx_model.load(served, str(tmp_path), tolerance=100.0)
     report = parity.compare(served, sample_table(columns()), [artifact])
-    assert report.batches["onnx"] > 1e-3
+    assert report.batches["onnx"] > parity.STEP
     with pytest.raises(ExportError, match="between batches"):
         report.check()
     parity.compare(
