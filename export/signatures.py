@@ -219,12 +219,20 @@ class ServedModel(tf.Module):
         items = {n: v for n, v in raw_columns.items() if n not in shared}
         items = missing.fill(self.spec, items)
         rows = tf.shape(next(iter(items.values())))[0]
+
+        def repeat(columns, names):
+            for name in set(names) & shared.keys():
+                shape = tf.concat([[rows], tf.shape(columns[name])[1:]], 0)
+                columns[name] = tf.broadcast_to(columns[name], shape)
+            return columns
+
+        shared = missing.fill(self.spec, shared)
+        # Numbers are checked in one operation; what is looked up waits.
+        numbers = [feature.name for feature in self.spec.numeric]
         encoded = encode_served(
-            self.spec, missing.fill(self.spec, shared) | items, self.lookups
+            self.spec, repeat(shared, numbers) | items, self.lookups
         )
-        for name in self.context:
-            shape = tf.concat([[rows], tf.shape(encoded[name])[1:]], 0)
-            encoded[name] = tf.broadcast_to(encoded[name], shape)
+        encoded = repeat(encoded, self.context)
         return self._outputs(encoded)
 
     def _regress(self, task, inputs):

@@ -108,6 +108,7 @@ def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
 
     A 0 in a bag is padding, which is in range.
     """
+    ids = tf.convert_to_tensor(ids)
     inside = (ids >= 0) & (ids < feature.num_ids)
     if feature.oov_id is not None:
         replacement = tf.constant(feature.oov_id, ids.dtype)
