@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import wukong_tf
-from tests import small_models, small_runs
+from tests import small_models, small_runs, tiers
 from tests.trainer.cli import arguments, run
 from wukong_tf import files, runs
 from wukong_tf.errors import WukongError
@@ -87,7 +87,7 @@ def hostile_texts(mark):
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", tiers.first(range(5)))
 @pytest.mark.parametrize("file", [runs.CONFIG, runs.FEATURES])
 def test_texts_in_a_run_directory_are_data(tmp_path, mark, file, number):
     """In every place of the file in turn, and as the whole file."""

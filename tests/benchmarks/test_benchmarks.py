@@ -22,6 +22,7 @@ import pytest
 from absl import flags
 
 from benchmarks import mid_size, processes
+from tests import tiers
 from tests.export.server import running
 from tests.trainer import cli
 
@@ -35,6 +36,14 @@ SMALL = {
     "rank": 3,
     "mlp_units": (8,),
     "head_units": (8,),
+}
+# What takes longest.
+DEAREST = {
+    "unit_cuts",
+    "serving",
+    "scaling_workers",
+    "table_rows",
+    "deterministic",
 }
 # Flags, and constants of the module, of a tiny run.
 RUNS: dict[str, tuple[list[str], dict]] = {
@@ -239,7 +248,12 @@ def leaves(value, path=()):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(RUNS))
+@pytest.mark.parametrize(
+    "name",
+    tiers.first(
+        sorted(RUNS, key=DEAREST.__contains__), len(RUNS) - len(DEAREST)
+    ),
+)
 def test_it_runs_and_its_figures_can_be(name, tiny):
     result = check(name, last_line(name, *RUNS[name], tiny))
     if name == "input_pipeline":
@@ -248,7 +262,7 @@ def test_it_runs_and_its_figures_can_be(name, tiny):
         assert len(result["ratios"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_gpus_benchmark_runs_on_a_cpu():
     code = (
         "from benchmarks import gpu_interactions as benchmark\n"

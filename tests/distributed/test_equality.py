@@ -45,6 +45,7 @@ def wide(data, tmp_path_factory):
     return run_dir
 
 
+@pytest.mark.full
 def test_two_mirrored_replicas(data, one, tmp_path):
     said = finish(start_one(data, tmp_path / "run", **MIRRORED))
     assert "summed by adding on one CPU" in said
@@ -68,6 +69,7 @@ def test_two_workers(data, one, tmp_path):
         assert 0 < times["p50"] <= times["p95"] <= times["p99"]
 
 
+@pytest.mark.full
 def test_two_workers_in_float64_that_go_on_from_one(data, wide, tmp_path):
     """Written on one device, read by two workers, tables reduced whole."""
     run_dir = tmp_path / "run"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiers
 from tests.distributed import processes
 from tests.distributed.processes import (
     finish,
@@ -63,9 +64,7 @@ def begin(data, run_dir, steps, *launch, count=2, **options):
     return launcher, workers_of(launcher, count)
 
 
-@pytest.mark.parametrize(
-    "told", [1, pytest.param(0, marks=pytest.mark.full), "launcher"]
-)
+@pytest.mark.parametrize("told", tiers.first(["launcher", 1, 0]))
 def test_sigterm_to_one_saves_a_step_that_all_agree_on(
     data, whole, tmp_path, told
 ):
@@ -90,6 +89,7 @@ def test_sigterm_to_one_saves_a_step_that_all_agree_on(
 
 
 @pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.full
 def test_a_killed_worker_is_named_and_started_again(
     data, whole, tmp_path, lost
 ):
@@ -146,6 +146,7 @@ def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path, lost):
 
 
 @pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.full
 def test_a_stopped_worker_is_noticed_in_bounded_time(
     data, whole, tmp_path, lost
 ):
@@ -261,6 +262,7 @@ def refused(data, tmp_path, first, second):
     return said[0]
 
 
+@pytest.mark.full
 def test_another_flag_is_refused(data, tmp_path):
     said = refused(data, tmp_path, {}, {"learning_rate": 0.002})
     assert (

@@ -228,7 +228,7 @@ def swap_and_kill(base, world, connections, each):
     return load
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_some_load_with_a_swap_a_kill_and_faults(base, world):
     swap_and_kill(base, world, connections=6, each=250)
 

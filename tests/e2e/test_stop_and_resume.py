@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from tests import tiers
 from trainer.main import EXIT_RESUME
 from wukong_tf import runs
 
@@ -74,7 +75,7 @@ def assert_ends_equal(run_dir, whole):
         np.testing.assert_array_equal(array, found[name], err_msg=name)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", tiers.first([signal.SIGTERM, signal.SIGINT]))
 def test_signal_saves_and_the_same_command_goes_on(number, tmp_path, whole):
     run_dir = str(tmp_path / "run")
     process = start(run_dir)
@@ -92,6 +93,7 @@ def test_signal_saves_and_the_same_command_goes_on(number, tmp_path, whole):
     assert_ends_equal(run_dir, whole)
 
 
+@pytest.mark.full
 def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole):
     run_dir = str(tmp_path / "run")
     process = start(run_dir)
@@ -107,6 +109,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole):
     assert_ends_equal(run_dir, whole)
 
 
+@pytest.mark.full
 def test_deterministic_runs_and_waits_are_measured(tmp_path):
     run_dir = str(tmp_path / "run")
     options = ["--deterministic", "--max_steps=12", "--eval_every_steps=12"]

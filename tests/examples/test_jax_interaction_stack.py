@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(util.find_spec("jax") is None, reason="needs JAX")
 def test_the_loss_falls_without_tensorflow():
     code = (

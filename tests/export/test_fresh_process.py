@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests import tiers
 from tests.conftest import ROOT
 from tests.export.run_directories import columns, request
 from tests.export.test_saved_model import logits_of
@@ -75,8 +76,8 @@ FOR_ONNX = ("tensorflow", "tf2onnx", "onnx", "pyarrow")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "also"),
-    [(SAVED_MODEL, ()), (V1_SESSION, ()), (ONNX, FOR_ONNX)],
-    ids=["saved_model", "v1_session", "onnx"],
+    tiers.first([(SAVED_MODEL, ()), (ONNX, FOR_ONNX), (V1_SESSION, ())], 2),
+    ids=["saved_model", "onnx", "v1_session"],
 )
 def test_scores_equal_the_run(run_dir, published, tmp_path, body, also):
     raw = columns(seed=51)

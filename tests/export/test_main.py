@@ -80,6 +80,7 @@ def test_the_checkpoint_is_the_one_asked_for(run_dir, output):
     assert not os.path.exists(os.path.join(output, "2", "onnx"))
 
 
+@pytest.mark.full
 def test_a_run_in_bfloat16_is_exported_in_float32(tmp_path):
     run = make_run(str(tmp_path / "run"), precision="bfloat16")
     output = str(tmp_path / "exports")

@@ -9,6 +9,7 @@ import pytest
 
 from export import onnx_files, onnx_graph, onnx_model, parity
 from export.signatures import ServedModel
+from tests import tiers
 from tests.export.run_directories import (
     CONFIG,
     SPEC,
@@ -54,7 +55,7 @@ def norms(layer):
     )
 
 
-@pytest.mark.parametrize("fm", ["projected", "full", "attentive"])
+@pytest.mark.parametrize("fm", tiers.first(["attentive", "full", "projected"]))
 def test_every_layer_norm_is_one_operator(fm, tmp_path):
     config = dataclasses.replace(CONFIG, fm=fm, num_layers=3)
     model = random_model(config)
@@ -86,7 +87,7 @@ def test_norms_without_a_beta_are_found_too(tmp_path):
     parity.compare(served, sample_table(columns()), artifacts).check()
 
 
-@pytest.mark.parametrize("opset", [13, 16, 17])
+@pytest.mark.parametrize("opset", tiers.first([13, 16, 17]))
 def test_an_older_opset(opset, tmp_path):
     served = ServedModel(random_model())
     options = onnx_model.Options(opset=opset)
@@ -99,7 +100,7 @@ def test_an_older_opset(opset, tmp_path):
     parity.compare(served, sample_table(columns()), artifacts).check()
 
 
-@pytest.mark.parametrize("rows", [1, 7, 512])
+@pytest.mark.parametrize("rows", tiers.first([1, 7, 512]))
 def test_every_batch_size_runs(published, rows):
     loaded = session(published)
     for value in (*loaded.get_inputs(), *loaded.get_outputs()):

@@ -7,6 +7,7 @@ import pytest
 
 from export import gates, onnx_model, parity, saved_model, tables
 from export.signatures import ServedModel
+from tests import tiers
 from tests.export.conftest import run_main
 from tests.export.run_directories import (
     CONFIG,
@@ -66,6 +67,7 @@ def test_every_artifact_reads_the_same_rows(precision, config, tmp_path):
 
 
 @pytest.mark.parametrize("precision, share", [("float16", 0.51), ("int8", 0.3)])
+@pytest.mark.full
 def test_bytes_at_width_64(precision, share, tmp_path):
     spec = FeatureSpec((CategoricalFeature("item", 20_000, oov_id=0),))
     model = random_model(WukongConfig(spec, embedding_dim=64, rank=1))
@@ -151,7 +153,7 @@ def test_the_gate_prints_and_keeps_its_figures(run_with_rows, tmp_path):
         )
 
 
-@pytest.mark.parametrize("which", ["auc", "ne", "logit"])
+@pytest.mark.parametrize("which", tiers.first(["auc", "ne", "logit"]))
 def test_a_change_over_its_limit_publishes_nothing(
     run_with_rows, tmp_path, which
 ):
@@ -171,6 +173,7 @@ def test_a_change_over_its_limit_publishes_nothing(
     assert error.count("allows") == 1
 
 
+@pytest.mark.full
 def test_the_run_s_own_held_out_rows_are_the_default(run_with_rows, tmp_path):
     import json
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import tiers
 from tests.oracles import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +102,7 @@ def run(code, **environment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["numpy", "jax", "torch"])
+@pytest.mark.parametrize("backend", tiers.first(["jax", "numpy", "torch"]))
 def test_the_layers_run_where_tensorflow_is_absent(backend, tmp_path):
     if backend != "numpy" and util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -116,6 +116,7 @@ def test_each_variable_of_a_wukong_has_one_of_the_two():
         assert int(optimizer.iterations) == STEPS
 
 
+@pytest.mark.full
 def test_a_saved_model_goes_on_with_both(tmp_path):
     model = make_wukong()
     model.compile(table_optimizer(), LOSS)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import tiers
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from wukong_tf import load_run, runs
@@ -128,7 +129,7 @@ def test_averages_are_evaluated_saved_and_served(log, tmp_path):
     assert model.count_params() == metrics(averaged)["model"]["parameters"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_stop_changes_no_average(log, tmp_path):
     whole = train(log, tmp_path / "whole", average_weights=0.9)
     for steps in (4, 17, 0):
@@ -144,8 +145,10 @@ def test_a_stop_changes_no_average(log, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", [True, False])
-@pytest.mark.parametrize("before, after", [(0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])
+@pytest.mark.parametrize("optimizer", tiers.first([True, False]))
+@pytest.mark.parametrize(
+    "before, after", tiers.first([(0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])
+)
 def test_a_run_may_start_from_one_with_or_without_averages(
     before, after, optimizer, log, tmp_path
 ):

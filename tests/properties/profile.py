@@ -1,12 +1,12 @@
 """How many examples each property is held to, and from which seed.
 
-PROPERTY_EXAMPLES and PROPERTY_SEED change both; `make test` takes 25 examples
+PROPERTY_EXAMPLES and PROPERTY_SEED change both; `make test` takes 8 examples
 and `make test-full` 500, from the same seed.
 """
 
 import os
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "8"))
 SEED = int(os.environ.get("PROPERTY_SEED", "2403"))
 
 

@@ -1,17 +1,29 @@
 """Runs the trainer's command line in this process."""
 
 import contextlib
+from unittest import mock
 
 from absl import flags
 from absl.testing import flagsaver
 
 from trainer import flags as trainer_flags
-from trainer import main
+from trainer import main, report_plots
 
 
-def run(*args: str) -> int:
-    """The exit code of `python -m trainer.main ARGS`."""
-    with parsed(*args):
+def run(*args: str, pictures: bool = False) -> int:
+    """The exit code of `python -m trainer.main ARGS`.
+
+    Args:
+        *args: flags.
+        pictures: whether the report's pictures are drawn, which takes longer
+            than a small run does. Defaults to False: each is empty.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(parsed(*args))
+        if not pictures:
+            stack.enter_context(
+                mock.patch.object(report_plots, "render", return_value=b"")
+            )
         return main.run(["trainer.main"])
 
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests import tiers
 from tests.export.conftest import run_main
 from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments, run
@@ -18,7 +19,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(set(MODEL_CONFIGS) - {"wukong"}))
+@pytest.mark.parametrize(
+    "model", tiers.first(["fm", *sorted(set(MODEL_CONFIGS) - {"wukong", "fm"})])
+)
 def test_a_baseline_trains_reports_goes_on_and_is_published(
     model, folder, tmp_path
 ):

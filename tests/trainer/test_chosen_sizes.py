@@ -71,7 +71,7 @@ def test_sizes_that_do_not_fit_are_refused_by_flag(few, flags, named, capsys):
     assert not run_dir.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_log_of_two_features_trains_by_defaults_and_goes_on(few, capsys):
     arguments = [f"--data_dir={few}", f"--run_dir={few}/run"]
     arguments += ["--batch_size=128", "--num_layers=2"]

@@ -205,6 +205,7 @@ def write_day(folder, day):
             file.write(",".join(map(str, line)) + "\n")
 
 
+@pytest.mark.full
 def test_three_days(tmp_path, capsys):
     """Each day: prepare with the ids so far, start from the day before."""
     first_window, cold_window = [], []
@@ -251,6 +252,7 @@ def test_three_days(tmp_path, capsys):
     assert first_window[2] < 0.95 * cold_window[2]
 
 
+@pytest.mark.full
 def test_a_run_goes_on_with_itself_and_not_from_another_again(
     finished, log, tmp_path, capsys
 ):

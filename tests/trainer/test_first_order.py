@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from tests import tiers
 from tests.oracles import fm_training
 from tests.trainer import cli
 from trainer.data.pipeline import GLOBAL_ROWS
@@ -93,7 +94,7 @@ def scikit_learn(frames):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("name", tiers.first(LOGS))
 def test_logistic_regression_is_that_of_scikit_learn(name, tmp_path):
     """By the default rates."""
     frames = write_log(tmp_path, *LOGS[name])

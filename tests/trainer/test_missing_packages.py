@@ -83,7 +83,7 @@ def without(tmp_path_factory):
     return folder, json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_ends_well_with_one_line_for_each_package(without):
     import tensorflow as tf
 

@@ -58,11 +58,11 @@ def data(folder, spec):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_of_any_names_goes_to_its_end_and_starts_another(tmp_path):
     folder, run_dir = data(tmp_path / "data", SPEC), tmp_path / "run"
     options = arguments(data_dir=folder, run_dir=run_dir, **OPTIONS)
-    assert run(*options) == 0
+    assert run(*options, pictures=True) == 0
     assert run(*options) == 0  # goes on from its end
     report = json.loads((run_dir / "report" / "metrics.json").read_text())
     assert set(report["valid"]) == {task.name for task in SPEC.tasks}

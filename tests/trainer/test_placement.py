@@ -122,7 +122,7 @@ def test_host_tables_are_the_same_model(tmp_path):
         assert "CPU:0" in layer.table.value.device
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_with_host_tables_is_the_same_run(tmp_path):
     found = []
     for name, gib in (("one", 1.0), ("other", 0.004)):

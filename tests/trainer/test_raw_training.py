@@ -231,6 +231,7 @@ def test_the_spec_of_ids_has_no_raw_values():
     assert [f.num_ids for f in of_ids(raw_clicks.SPEC).categorical] == sizes
 
 
+@pytest.mark.full
 def test_a_mistaken_encoder_is_seen(finished, tmp_path, monkeypatch, capsys):
     """The gate compares all three ways, so one that differs stops it."""
     from absl import flags

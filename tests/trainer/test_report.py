@@ -251,6 +251,7 @@ def test_task_names_make_safe_file_names(tmp_path):
     assert "roc_buy%20%3Cnow%3E.png" in names
 
 
+@pytest.mark.full
 def test_task_names_of_any_length_and_case_make_files_of_their_own(tmp_path):
     rows = some_predictions()["test"]["click"]
     tasks = ["Click", "click", "价" * 300, "价" * 301, "$x^{", "_a", "a\nb"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import small_models
+from tests import small_models, tiers
 from tests.docstrings import documented_defaults
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.steps import (
@@ -135,7 +135,7 @@ def test_a_model_of_sampled_rows_is_calibrated_for_the_whole_log():
     assert calibration(fit) > 3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", tiers.first(["float32", "mixed_bfloat16"]))
 def test_compiling_and_computing_again_take_the_same_step(dtype):
     config = WukongConfig(
         small_models.SPEC,

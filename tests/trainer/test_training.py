@@ -144,6 +144,7 @@ def test_loop_length_changes_nothing(finished, tmp_path, flags_of):
     assert_same(arrays(finished), arrays(run_dir))
 
 
+@pytest.mark.full
 def test_take_trains_the_same_model(finished, tmp_path, flags_of):
     run_dir = str(tmp_path / "take")
     assert run(*flags_of(run_dir, lookup="take")) == 0
@@ -260,12 +261,14 @@ def test_early_stopping_keeps_the_best(tmp_path, flags_of):
     )
 
 
+@pytest.mark.full
 def test_bfloat16_trains(tmp_path, flags_of):
     run_dir = str(tmp_path / "half")
     assert run(*flags_of(run_dir, precision="bfloat16", max_steps=4)) == 0
     assert arrays(run_dir)["tables/user"].dtype == np.float32
 
 
+@pytest.mark.full
 def test_logistic_regression_beside_wukong(finished, tmp_path, log_dir):
     run_dir = str(tmp_path / "linear")
     options = {
@@ -296,7 +299,7 @@ def test_metrics_log_keeps_one_record_a_window(finished):
     assert rates[5] == pytest.approx(1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_records_after_the_checkpoint_are_dropped(tmp_path, flags_of):
     run_dir = str(tmp_path / "log")
     assert run(*flags_of(run_dir, max_steps=6)) == 0
@@ -386,7 +389,7 @@ def test_plan_takes_a_preset_and_what_flags_say_instead(capsys):
     assert said[2] != said[0]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_patience_may_be_raised_when_a_run_goes_on(tmp_path, flags_of):
     run_dir = str(tmp_path / "patient")
     options = {

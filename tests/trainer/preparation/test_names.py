@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import tiers
 from tests.trainer.preparation.command import prepared, rows, run, words
 
 # In pairs, of which earlier versions made one file name each.
@@ -34,9 +35,7 @@ def write(folder, names):
     return folder
 
 
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("workers", tiers.first([1, 3]))
 def test_names_make_no_difference(tmp_path, workers):
     plain = [f"c{place}" for place in range(len(COLUMNS))]
     options = ("--label=click", "--shard_mb=1")

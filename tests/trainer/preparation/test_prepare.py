@@ -197,7 +197,7 @@ def _end_at_once(made, item):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_worker_is_said_and_the_work_kept(
     large, tmp_path, monkeypatch
 ):
