@@ -67,9 +67,13 @@ class BadValue(ValueError):
     """
 
     def __init__(self, column: str, row: int, rule: str, value: Any):
+        try:
+            shown = repr(value)
+        except ValueError:  # more digits than Python writes
+            shown = "an integer of thousands of digits"
         super().__init__(
             f"row {row} (from 0), column {column!r}: must be {rule}; received "
-            f"{value!r}."
+            f"{shown}."
         )
         self.column, self.row, self.rule, self.value = column, row, rule, value
 

@@ -1,7 +1,7 @@
 """Rows that a program holds, in whatever form, as an Arrow table."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,15 @@ _FORMS = (
     "a dict of columns, a list of dicts, an Arrow table or record batch, a "
     "pandas or polars frame, or another object with `__arrow_c_stream__`"
 )
+_MOST = 2**63 - 1
 _BROKEN = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 def table_of(
-    rows: Any, names: Sequence[str], lists: Collection[str] = ()
+    rows: Any,
+    names: Sequence[str],
+    lists: Collection[str] = (),
+    numbers: Collection[str] = (),
 ) -> pa.Table:
     """Returns some columns of rows as an Arrow table.
 
@@ -30,6 +34,8 @@ def table_of(
         names: the columns to take; others are not looked at.
         lists: those of them whose rows are lists. Others may have the shape
             [N, 1] too. Defaults to (), none.
+        numbers: those whose values, or values of lists, are floats, which
+            integers beyond 64 bits are too there. Defaults to (), none.
 
     Raises:
         DataError: naming columns that are missing, or the column and row of
@@ -38,7 +44,8 @@ def table_of(
     columns = _columns(rows)
     _check_names(list(columns.keys()), names)
     arrays = {
-        name: _array(name, columns[name], name in lists) for name in names
+        name: _array(name, columns[name], name in lists, name in numbers)
+        for name in names
     }
     lengths = {name: len(array) for name, array in arrays.items()}
     for name, length in lengths.items():
@@ -48,6 +55,44 @@ def table_of(
                 f"{names[0]!r} has {lengths[names[0]]}."
             )
     return pa.table(arrays)
+
+
+def odd_row(
+    rows: Any, name: str, fits: Callable[[pa.DataType], bool]
+) -> tuple[int, Any] | None:
+    """Returns the first row of a column whose value has another type.
+
+    Args:
+        rows: as `table_of` takes them.
+        name: of the column.
+        fits: whether an Arrow type is one of the column's.
+
+    Returns:
+        The row, from 0, and its value; None if values have one type, as
+        those of an array do.
+    """
+    if not isinstance(rows, Mapping | list | tuple):
+        return None  # a stream, say, which can be read once
+    values = _columns(rows)[name]
+    if not isinstance(values, list | tuple):
+        return None
+    for row, value in enumerate(values):
+        try:
+            kind = pa.array([value], from_pandas=True).type
+        except _BROKEN:
+            return row, value
+        beyond = isinstance(value, int) and value > _MOST
+        if beyond or not (pa.types.is_null(kind) or fits(kind)):
+            return row, value
+    return None
+
+
+def shown(value: Any) -> str:
+    """Returns a value as an error says it."""
+    try:
+        return repr(value)
+    except ValueError:  # more digits than Python writes
+        return "an integer of thousands of digits"
 
 
 def _columns(rows) -> Any:
@@ -99,11 +144,11 @@ def _check_names(there, names):
             )
 
 
-def _array(name, values, is_list) -> pa.ChunkedArray:
+def _array(name, values, is_list, is_number) -> pa.ChunkedArray:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         array = values
     elif isinstance(values, list | tuple):
-        array = _converted(name, values)
+        array = _converted(name, values, is_number)
     elif hasattr(values, "__arrow_c_stream__"):
         array = _exported(name, values)
     elif isinstance(values, str | bytes | Mapping) or not hasattr(
@@ -146,7 +191,7 @@ def _of_numpy(name, values, is_list):
     return pa.FixedSizeListArray.from_arrays(flat, shape[1])
 
 
-def _converted(name, values):
+def _converted(name, values, is_number=False):
     try:
         array = pa.array(values, from_pandas=True)
         row = _flag_among_numbers(values, array.type)
@@ -154,17 +199,19 @@ def _converted(name, values):
             return array
         raise TypeError("true and false are no numbers")
     except _BROKEN as error:
-        texts = _mixed(values)
-        if texts is not None:
-            return pa.array(texts, pa.string())
+        other = _floats(values) if is_number else _mixed(values)
+        if other is not None:
+            return other
         row, value = _broken(values)
         flag = _flag_among_numbers(values, pa.float64())
         if flag is not None and flag < row:
             row, value = flag, values[flag]
+        rule = "a value of the type of the rows before it"
+        if isinstance(error, UnicodeEncodeError):
+            rule = "text that UTF-8 can hold"
         raise DataError(
-            f"{WHERE}: row {row} (from 0), column {name!r}: must be a value "
-            f"of the type of the rows before it; received {value!r} ("
-            f"{' '.join(str(error).split())})."
+            f"{WHERE}: row {row} (from 0), column {name!r}: must be {rule}; "
+            f"received {shown(value)} ({' '.join(str(error).split())})."
         ) from error
 
 
@@ -180,21 +227,56 @@ def _flag_among_numbers(values, kind):
     return None
 
 
+def _floats(values):
+    """Numbers, some of them beyond 64 bits, as floats, or None for others."""
+    wide = [
+        [_float(each) for each in value]
+        if isinstance(value, list | tuple)
+        else _float(value)
+        for value in values
+    ]
+    try:
+        array = pa.array(wide, from_pandas=True)
+    except _BROKEN:
+        return None
+    return None if _flag_among_numbers(wide, array.type) is not None else array
+
+
+def _float(value):
+    if not isinstance(value, int) or abs(value) <= _MOST:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _mixed(values):
     """Texts of strings and integers side by side, or None for others."""
     texts: list[str | None] = []
     for value in values:
         if _is_gap(value):
             texts.append(None)
-        elif isinstance(value, str):
+        elif isinstance(value, str) and _is_utf8(value):
             texts.append(value)
         elif isinstance(value, int | np.integer) and not isinstance(
             value, bool
         ):
-            texts.append(str(int(value)))
+            try:
+                texts.append(str(int(value)))
+            except ValueError:  # more digits than Python writes
+                return None
         else:
             return None
-    return texts
+    return pa.array(texts, pa.string())
+
+
+def _is_utf8(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return True
 
 
 def _is_gap(value):

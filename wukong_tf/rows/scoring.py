@@ -33,9 +33,11 @@ def predict_rows(
     rules = checks_of(spec, labels=False, served=True)
     lists = [check.name for check in rules if check.max_size or check.size]
     names = list(dict.fromkeys(check.name for check in rules))
-    table = frames.table_of(rows, names, lists)
+    numbers = [check.name for check in rules if check.dtype is np.float32]
+    numbers += [f.name for f in spec.categorical if f.raw == "float"]
+    table = frames.table_of(rows, names, lists, numbers)
     for check in rules:
-        check_type(frames.WHERE, table.schema, check)
+        _check_type(rows, table.schema, check)
     parts: dict[str, list[np.ndarray]] = {
         task.name: [np.empty(0, np.float32)] for task in spec.tasks
     }
@@ -47,6 +49,21 @@ def predict_rows(
         for task, logit in model.served_logits(logits).items():
             parts[task].append(probabilities(np.asarray(logit)[:, 0]))
     return {task: np.concatenate(each) for task, each in parts.items()}
+
+
+def _check_type(rows, schema, check):
+    """As `check_type`, naming the row where a single value is to blame."""
+    try:
+        check_type(frames.WHERE, schema, check)
+    except DataError as error:
+        odd = frames.odd_row(rows, check.name, check.has_type)
+        if odd is None:
+            raise
+        row, value = odd
+        raise DataError(
+            f"{frames.WHERE}: row {row} (from 0), column {check.name!r}: must "
+            f"be {check.rule}; received {frames.shown(value)}."
+        ) from error
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
