@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What runs on every Keras backend; the rest is TensorFlow's.
 NEUTRAL := tests/layers tests/models tests/rows/test_scoring.py tests/embeddings/test_rich_features.py \
   tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py

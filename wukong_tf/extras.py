@@ -13,7 +13,7 @@ from wukong_tf.errors import ConfigError
 _REQUIREMENTS = {
     "aiohttp": "wukong_tf[serving]",
     "apache_beam": "wukong_tf[beam]",
-    "grpc": "grpcio",
+    "grpc": "tensorflow-serving-api",
     "keras_rs": "wukong_tf[baselines]",
     "matplotlib": "wukong_tf[report]",
     "prometheus_client": "wukong_tf[serving]",

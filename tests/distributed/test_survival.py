@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiers
 from tests.distributed import processes
 from tests.distributed.processes import (
     finish,
@@ -64,7 +63,8 @@ def begin(data, run_dir, steps, *launch, count=2, **options):
     return launcher, workers_of(launcher, count)
 
 
-@pytest.mark.parametrize("told", tiers.first(["launcher", 1, 0]))
+@pytest.mark.parametrize("told", ["launcher", 1, 0])
+@pytest.mark.full
 def test_sigterm_to_one_saves_a_step_that_all_agree_on(
     data, whole, tmp_path, told
 ):

@@ -65,6 +65,7 @@ def test_one_format_writes_no_other(run_dir, output):
     assert set(os.listdir(output)) == {"4", version}
 
 
+@pytest.mark.full
 def test_the_checkpoint_is_the_one_asked_for(run_dir, output):
     args = (f"--run_dir={run_dir}", f"--output={output}", "--version=2")
     code, out, _ = run_main(
@@ -96,6 +97,7 @@ def test_a_run_in_bfloat16_is_exported_in_float32(tmp_path):
 
 
 @pytest.mark.parametrize("module", [saved_model, onnx_model])
+@pytest.mark.full
 def test_another_model_s_scores_are_not_published(
     run_dir, output, monkeypatch, module
 ):

@@ -37,7 +37,7 @@ from wukong_tf.config import (
 )
 from wukong_tf.names import identifier
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 SPEC = FeatureSpec(
     (
         CategoricalFeature("价格", 11),

@@ -101,7 +101,7 @@ with STOP:
     while not STOP():
         time.sleep(0.01)
     time.sleep(0.5)  # a checkpoint
-    print("saved", flush=True)
+print("saved", flush=True)
 if sys.argv[1] == "settled":
     STOP.settle()
     print("settled", flush=True)

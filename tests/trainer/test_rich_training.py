@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
-from tests import tiers
 from tests.export.conftest import run_main
 from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments, run
@@ -177,7 +176,8 @@ def test_without_a_cut_eval_gives_the_reports_metrics(
         assert found["test"] == json.load(file)["test"]
 
 
-@pytest.mark.parametrize("keep", tiers.first([2, 1]))
+@pytest.mark.parametrize("keep", [2, 1])
+@pytest.mark.full
 def test_a_cut_version_scores_as_eval_does(finished, folder, tmp_path, keep):
     """Metrics and rows' scores, through both formats; and it is smaller."""
     import onnxruntime

@@ -172,6 +172,7 @@ def test_finished_run_is_only_reported_again(finished, capsys, flags_of):
     assert_same(before, arrays(finished))
 
 
+@pytest.mark.full
 def test_corrupted_newest_checkpoint_falls_back(
     finished, tmp_path, capsys, flags_of
 ):
@@ -228,6 +229,7 @@ def test_loss_that_is_not_finite_names_the_step(tmp_path, capsys, flags_of):
     assert runs.checkpoint_paths(run_dir) == []
 
 
+@pytest.mark.full
 def test_early_stopping_keeps_the_best(tmp_path, flags_of):
     run_dir = str(tmp_path / "early")
     options = {"epochs": 40, "eval_every_steps": 2, "patience": 2}
