@@ -87,7 +87,8 @@ def _jax(layer, x, total, kwargs):
         return total(y)
 
     weights = [weight.value for weight in layer.trainable_weights]
-    return jax.grad(loss, argnums=(0, 1))(x, weights)
+    # As one program: each operation of its own would be compiled too.
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, weights)
 
 
 def _torch(layer, x, total, kwargs):
