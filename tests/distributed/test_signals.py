@@ -44,6 +44,7 @@ def signal_it_in(tmp_path, program, module, name, flags):
     return process
 
 
+@pytest.mark.full
 def test_while_the_report_is_drawn(data, tmp_path):
     run_dir = tmp_path / "run"
     process = signal_it_in(

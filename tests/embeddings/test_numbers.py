@@ -86,8 +86,10 @@ def test_models_take_raw_numbers(make, dtype, compiled):
     found = numpy(call(backends.tensors(inputs))["click"])
     other = small_models.make(plain, dtype=dtype)
     expected = numpy(other(backends.tensors(standardized))["click"])
+    # Sums of numbers up to the largest round by that one's last bits.
     tolerance = 1e-4 if dtype == "float32" else 0.05
-    np.testing.assert_allclose(found, expected, tolerance, tolerance)
+    scale = 1 + np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, tolerance, tolerance * scale)
 
 
 def test_rules_are_no_weights():

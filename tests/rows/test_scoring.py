@@ -335,5 +335,5 @@ def test_bags_that_are_all_empty_are_scored(bag, weights):
     (found,) = model.predict_rows([{"tags": bag, "w": weights, "hour": 3}] * 2)[
         "click"
     ][:1]
-    (weight,) = model.tables[0].table.value.numpy()[5 + 3]
+    (weight,) = keras.ops.convert_to_numpy(model.tables[0].table)[5 + 3]
     assert found == pytest.approx(1 / (1 + math.exp(-weight)), rel=1e-6)

@@ -112,6 +112,7 @@ def test_metrics_leave_out_rows_without_a_label(finished, folder):
     assert found["logloss"] == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.full
 def test_sampled_negatives_are_put_right_wherever_scores_leave(
     folder, tmp_path
 ):

@@ -69,6 +69,9 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
             )
         if column.num_ids is not None:
             _check_range(where, column.num_ids, value)
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+            # JAX would keep the last 32 bits of an integer of 64.
+            found[column.name] = value.astype(np.float64)
     return found
 
 
