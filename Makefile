@@ -7,6 +7,12 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What runs on every Keras backend; the rest is TensorFlow's.
 NEUTRAL := tests/layers tests/models tests/rows/test_scoring.py tests/embeddings/test_rich_features.py \
   tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py
+# Of these, what `make test` has time for on JAX: Wukong and its layers.
+WUKONG := tests/layers/test_interaction_stack.py tests/models/test_wukong.py \
+  $(addprefix tests/layers/test_,wukong_layer.py linear_compress.py \
+  factorization_machine.py) tests/models/test_inputs.py \
+  tests/rows/test_scoring.py tests/embeddings/test_numbers.py \
+  tests/optimizers/test_table_optimizer.py
 
 .PHONY: help quickstart test test-fast test-full test-gpu mutants lint clean
 
@@ -68,7 +74,7 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(PYTEST) -m "not full"
-	KERAS_BACKEND=jax $(PYTEST) -m "not full" $(NEUTRAL)
+	KERAS_BACKEND=jax $(PYTEST) -m "not full" $(WUKONG)
 
 test-fast: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not full"
