@@ -112,7 +112,7 @@ class Connection(web.RequestHandler):
         self.force_close()
 
     def handle_error(self, request, status=500, exc=None, message=None):
-        """Answers what is no HTTP, with JSON and one line in the log."""
+        """Answers malformed HTTP with JSON and one line in the log."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         said = " ".join(str(message or exc).split())[:200]

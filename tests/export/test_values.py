@@ -517,7 +517,7 @@ def test_files(published, tmp_path):
         return pq.read_table(target)["probability"].to_pylist()
 
     def held(changes):
-        """Rows that a file can hold; in one, 0 is no padding."""
+        """Rows that a file can hold, where a 0 in a bag is not padding."""
         rows = [dict(ROW), row_of(changes)]
         bags = [rows[1].get(name) or () for name in ("seen", "clicks")]
         whole = typed(rows[1], file=True) and "shop" not in changes

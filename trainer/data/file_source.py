@@ -317,7 +317,7 @@ class FileSource:
         found = stamp(path)
         if found == self.stamps[path]:
             return
-        # Links, permissions and copies in its place change times alone.
+        # A link, new permissions or a copy of it change only its times.
         if files.sha256(path) != self.digests.get(path):
             raise DataError(
                 f"{path}: was changed while it was being read; a "

@@ -20,6 +20,16 @@ PACKAGES = {
 TYPES = {"int64": "INT64", "float32": "FP32"}
 
 
+def inputs_of(package, columns, binary):
+    """The columns as inputs of Triton's or KServe's client."""
+    inputs = []
+    for name, value in columns.items():
+        kind = TYPES[value.dtype.name]
+        inputs.append(package.InferInput(name, list(value.shape), kind))
+        inputs[-1].set_data_from_numpy(value, binary_data=binary)
+    return inputs
+
+
 def triton(package, rest, _, columns):
     """Triton's client, with and without raw bytes, compressed and not."""
     client = package.InferenceServerClient(rest)
@@ -27,11 +37,7 @@ def triton(package, rest, _, columns):
     assert client.is_model_ready("model")
     assert client.get_model_metadata("model")["name"] == "model"
     for binary in (True, False):
-        inputs = []
-        for name, value in columns.items():
-            kind = TYPES[value.dtype.name]
-            inputs.append(package.InferInput(name, list(value.shape), kind))
-            inputs[-1].set_data_from_numpy(value, binary_data=binary)
+        inputs = inputs_of(package, columns, binary)
         wanted = package.InferRequestedOutput("probability", binary)
         for compression in (None, "gzip", "deflate"):
             reply = client.infer(
@@ -52,11 +58,7 @@ async def _kserve(package, rest, columns):
     assert await client.is_model_ready(address, "model")
     found = []
     for binary in (True, False):
-        inputs = []
-        for name, value in columns.items():
-            kind = TYPES[value.dtype.name]
-            inputs.append(package.InferInput(name, list(value.shape), kind))
-            inputs[-1].set_data_from_numpy(value, binary_data=binary)
+        inputs = inputs_of(package, columns, binary)
         request = package.InferRequest("model", inputs)
         reply = await client.infer(address, request, model_name="model")
         outputs = {each.name: each.as_numpy() for each in reply.outputs}
