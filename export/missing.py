@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
-from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import FeatureSpec
+from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.features import signature
 
 Value = str | int | float

@@ -13,8 +13,8 @@ from export.client.encode import Encoder
 from wukong_tf.arrow import plain
 from wukong_tf.arrow.plain import plain_array
 from wukong_tf.arrow.texts import texts
-from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import FeatureSpec
+from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.features import of_requests, signature
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.features.transforms import NO_ROW
 

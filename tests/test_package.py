@@ -26,6 +26,15 @@ def test_every_name_is_there_and_is_what_its_home_has():
         _ = wukong_tf.nothing
 
 
+def test_modules_are_found_where_they_were():
+    from wukong_tf.columns import NUMBERS, columns
+    from wukong_tf.feature_spec import FeatureSpec
+
+    assert FeatureSpec is wukong_tf.FeatureSpec
+    spec = FeatureSpec(numeric=(wukong_tf.NumericFeature("a"),))
+    assert [c.role for c in columns(spec)] == [NUMBERS]
+
+
 def test_packages_for_users_are_attributes():
     packages = {m.name for m in pkgutil.iter_modules([str(ROOT)]) if m.ispkg}
     internal = {"arrow", "rows"}

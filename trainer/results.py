@@ -6,7 +6,7 @@ from typing import Any
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator, Scores
 from trainer.report import Predictions
-from wukong_tf import plain
+from wukong_tf.config import schema
 from wukong_tf.errors import RunError
 
 
@@ -51,7 +51,7 @@ def compared_metrics(run_dir: str) -> dict[str, Any]:
     path = os.path.join(run_dir, "report", "metrics.json")
     try:
         with open(path, encoding="utf-8") as file:
-            content = plain.parse_json(file.read(), path)
+            content = schema.parse_json(file.read(), path)
     except OSError as error:
         raise RunError(
             f"--compare_runs={run_dir} has no report: {error}."

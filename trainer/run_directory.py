@@ -14,8 +14,15 @@ from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
 from trainer.run_config import FIRST_ORDER_MODELS, FREE_ON_RESUME
-from wukong_tf import encodings, files, plain, runs
-from wukong_tf.config import FeatureSpec
+from wukong_tf import (
+    files,
+    runs,
+)
+from wukong_tf.config import (
+    FeatureSpec,
+    encodings,
+    schema,
+)
 from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
@@ -171,7 +178,7 @@ def read_data(run_dir: str) -> dict[str, Any]:
         return {}
     try:
         with open(path, encoding="utf-8") as file:
-            found = plain.parse_json(file.read(), path)
+            found = schema.parse_json(file.read(), path)
         return {
             str(split): [
                 {key: each[key] for key in ("file", "outline", "sha256")}

@@ -21,7 +21,11 @@ from trainer.evaluation import Evaluator
 from trainer.placement import devices_from_flags, place
 from trainer.preparation.requests import Preparation
 from trainer.results import evaluate_splits
-from wukong_tf import encodings, files, runs
+from wukong_tf import (
+    files,
+    runs,
+)
+from wukong_tf.config import encodings
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.names import output_names
 from wukong_tf.rows.bad_values import Count

@@ -16,8 +16,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from wukong_tf import files, plain
-from wukong_tf.config import FeatureSpec, ModelConfig, model_config_from_dict
+from wukong_tf import files
+from wukong_tf.config import (
+    FeatureSpec,
+    ModelConfig,
+    model_config_from_dict,
+    schema,
+)
 from wukong_tf.errors import ConfigError, RunError, WukongError
 
 CONFIG = "config.json"
@@ -105,7 +110,7 @@ def open_checkpoint(path: str) -> Checkpoint:
     with contextlib.suppress(OSError):  # reading it says why
         held = files.shared_lock(index)
     try:
-        content = plain.parse_json(_read_text(index), index)
+        content = schema.parse_json(_read_text(index), index)
     except ConfigError as error:
         raise RunError(f"corrupted checkpoint: {error}") from error
     expected = content.pop("digest", None) if isinstance(content, dict) else 0
@@ -165,7 +170,7 @@ def best_step(run_dir: str) -> int | None:
     if not os.path.exists(path):
         return None
     try:
-        return int(plain.parse_json(_read_text(path), path)["step"])
+        return int(schema.parse_json(_read_text(path), path)["step"])
     except (
         ConfigError,
         KeyError,
@@ -231,7 +236,7 @@ def read_features(run_dir: str) -> FeatureSpec:
 def read_config(run_dir: str) -> dict[str, Any]:
     """config.json: {"format", "run", "model", "training", "data"}."""
     path = os.path.join(run_dir, CONFIG)
-    content = plain.parse_json(_read_text(path), path)
+    content = schema.parse_json(_read_text(path), path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise RunError(
             f"{path}: expected a run configuration of format {FORMAT}."

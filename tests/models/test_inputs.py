@@ -6,8 +6,8 @@ import pytest
 
 from tests import backends, small_models
 from tests.small_models import RICH, SPEC, numpy
-from wukong_tf.columns import columns
 from wukong_tf.config import LogisticRegressionConfig
+from wukong_tf.config.columns import columns
 from wukong_tf.errors import DataError
 from wukong_tf.models import ClickModel
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from trainer.preparation.columns import Column, Recipe
-from wukong_tf.feature_kinds import RECORD_KEYS
+from wukong_tf.config.features import RECORD_KEYS
 
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from export import main as export_main
 from export import score
 from tests.trainer.cli import arguments, run
 from tests.trainer.preparation.command import prepared
-from wukong_tf import encodings
+from wukong_tf.config import encodings
 from wukong_tf.errors import DataError
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from trainer.data.file_source import Block, FileSource, one_line
 from trainer.data.paths import prepare_hint
-from wukong_tf import encodings
+from wukong_tf.config import encodings
 from wukong_tf.errors import DataError
 from wukong_tf.rows.checks import check_type
 

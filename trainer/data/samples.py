@@ -3,13 +3,12 @@
 import numpy as np
 import pyarrow as pa
 
-from wukong_tf import encodings
-from wukong_tf.categorical_feature import (
+from wukong_tf.config import FeatureSpec, encodings
+from wukong_tf.config.categorical_feature import (
     MISSING_ID,
     PADDING_ID,
     CategoricalFeature,
 )
-from wukong_tf.config import FeatureSpec
 from wukong_tf.rows import Batch
 
 

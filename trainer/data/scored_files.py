@@ -12,8 +12,7 @@ from trainer.data.held_out import RECORD_NAMES
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
 from trainer.preparation.requests import KEPT, Preparation, write_rows
-from wukong_tf import encodings
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.errors import DataError
 from wukong_tf.features import of_requests
 from wukong_tf.rows.bad_values import REFUSE, BadValues

@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from trainer.data.samples import request_table
 from trainer.data.source import ALL, Part, part_of
-from wukong_tf import config, plain
+from wukong_tf import config
+from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows import Batch
 
@@ -107,7 +108,7 @@ class SyntheticLog:
     tasks: tuple[str, ...] = ("click",)
 
     def __post_init__(self):
-        plain.check_int("synthetic log", "seed", self.seed, 0)
+        schema.check_int("synthetic log", "seed", self.seed, 0)
         if self.tasks not in (("click",), ("click", "conversion")):
             raise ConfigError(
                 "synthetic log: `tasks` must be ('click',) or ('click', "
@@ -173,9 +174,9 @@ class SyntheticLog:
 
     def _read(self, split, start, count) -> Batch:
         """Columns and probabilities, none of them a view of a kept block."""
-        plain.check_choice("synthetic log", "split", split, SPLITS)
-        plain.check_int("synthetic log", "start", start, 0)
-        plain.check_int("synthetic log", "count", count, 0)
+        schema.check_choice("synthetic log", "split", split, SPLITS)
+        schema.check_int("synthetic log", "start", start, 0)
+        schema.check_int("synthetic log", "count", count, 0)
         parts, stop = [], start + count
         last = max(start, stop - 1) // BLOCK_ROWS
         for index in range(start // BLOCK_ROWS, last + 1):
@@ -253,8 +254,8 @@ class SyntheticSource:
     """
 
     def __init__(self, log: SyntheticLog, split: str, num_rows: int):
-        plain.check_choice("synthetic source", "split", split, SPLITS)
-        plain.check_int("synthetic source", "num_rows", num_rows, 1)
+        schema.check_choice("synthetic source", "split", split, SPLITS)
+        schema.check_int("synthetic source", "num_rows", num_rows, 1)
         self.log = log
         self.split = split
         self.num_rows = num_rows
@@ -274,9 +275,9 @@ class SyntheticSource:
         part: Part = ALL,
     ) -> Iterator[Batch]:
         """The batches of one epoch; see `Source.batches`."""
-        plain.check_int("synthetic source", "batch_size", batch_size, 1)
-        plain.check_int("synthetic source", "epoch", epoch, 0)
-        plain.check_int("synthetic source", "first_step", first_step, 0)
+        schema.check_int("synthetic source", "batch_size", batch_size, 1)
+        schema.check_int("synthetic source", "epoch", epoch, 0)
+        schema.check_int("synthetic source", "first_step", first_step, 0)
         base = epoch * self.num_rows if self.split == "train" else 0
         stop = base + self.num_rows
         starts = range(base + first_step * batch_size, stop, batch_size)

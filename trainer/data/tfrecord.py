@@ -17,7 +17,8 @@ import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # its seeking reader
 
 from trainer.data.file_source import Block, FileSource, one_line
-from wukong_tf import files, plain
+from wukong_tf import files
+from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows.checks import Check, check_type
 
@@ -211,7 +212,7 @@ def read_index(path: str) -> dict[str, Any] | None:
         raise DataError(f"{path}{INDEX}: cannot be read: {error}.") from error
     advice = f"Remove {path}{INDEX}, and it is made anew."
     try:
-        index = plain.parse_json(text, f"{path}{INDEX}")
+        index = schema.parse_json(text, f"{path}{INDEX}")
         size, records = int(index["size"]), int(index["records"])
         offsets = [int(offset) for offset in index["offsets"]]
         whole = (index["format"], index["block_records"]) == (

@@ -4,12 +4,12 @@ import dataclasses
 import json
 from typing import Any
 
-from wukong_tf import plain
 from wukong_tf.arrow import times
 from wukong_tf.arrow.lists import LIST
-from wukong_tf.categorical_feature import POOLINGS
+from wukong_tf.config import schema
+from wukong_tf.config.categorical_feature import POOLINGS
+from wukong_tf.config.features import TRANSFORMS
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_kinds import TRANSFORMS
 
 KINDS = ("categorical", "numeric", "vector")
 NEGATIVES = ("0", "false", "f", "no", "n")
@@ -101,30 +101,30 @@ class Column:
     def __post_init__(self):
         where = f"column {self.name!r}"
         try:
-            plain.check_name(where, self.name)
+            schema.check_name(where, self.name)
         except ConfigError as error:
             raise ConfigError(
                 f"{error} A recipe gives the feature another name, and its "
                 "column as `source`."
             ) from error
         if self.table is not None:
-            plain.check_name(f"{where} (its `table`)", self.table)
-        plain.check_choice(where, "kind", self.kind, KINDS)
-        plain.check_choice(where, "rule", self.rule, RULES[self.kind])
+            schema.check_name(f"{where} (its `table`)", self.table)
+        schema.check_choice(where, "kind", self.kind, KINDS)
+        schema.check_choice(where, "rule", self.rule, RULES[self.kind])
         if self.raw is not None:
-            plain.check_choice(where, "raw", self.raw, RAWS)
+            schema.check_choice(where, "raw", self.raw, RAWS)
             if self.kind != "categorical" or self.rule not in RAW_RULES:
                 raise ConfigError(
                     f"{where}: `raw` is for a category as it was logged, not "
                     f"for kind={self.kind!r} with rule={self.rule!r}."
                 )
-        plain.check_choice(where, "pooling", self.pooling, POOLINGS)
-        plain.check_choice(where, "transform", self.transform, TRANSFORMS)
-        plain.check_float(where, "missing", self.missing)
-        plain.check_int(where, "buckets", self.buckets, 0)
-        plain.check_int(where, "size", self.size, 0)
+        schema.check_choice(where, "pooling", self.pooling, POOLINGS)
+        schema.check_choice(where, "transform", self.transform, TRANSFORMS)
+        schema.check_float(where, "missing", self.missing)
+        schema.check_int(where, "buckets", self.buckets, 0)
+        schema.check_int(where, "size", self.size, 0)
         if self.longest is not None:
-            plain.check_int(where, "longest", self.longest, 1)
+            schema.check_int(where, "longest", self.longest, 1)
         if self.kind == "vector" and not self.size:
             raise ConfigError(f"{where}: a vector needs `size` above 0.")
         if self.kind == "categorical" and self.separator and not self.longest:
@@ -275,8 +275,8 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str, where: str) -> "Recipe":
         """The recipe in JSON `text`; `where` names its origin in errors."""
-        return plain.from_dict(cls, plain.parse_json(text, where), where)
+        return schema.from_dict(cls, schema.parse_json(text, where), where)
 
     def to_json(self) -> str:
         """The recipe as JSON text."""
-        return json.dumps(plain.to_dict(self), indent=2) + "\n"
+        return json.dumps(schema.to_dict(self), indent=2) + "\n"

@@ -22,13 +22,16 @@ from trainer.preparation.shards import Shard
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.arrow import texts as arrow_texts
 from wukong_tf.arrow.groups import groups
-from wukong_tf.categorical_feature import MISSING_ID, OOV_ID
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
     Task,
     VectorFeature,
+)
+from wukong_tf.config.categorical_feature import (
+    MISSING_ID,
+    OOV_ID,
 )
 
 Vocabularies = Mapping[str, pa.Array]

@@ -25,10 +25,9 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.labels import read_labels
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
-from wukong_tf import encodings
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import plain_array
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.errors import DataError
 from wukong_tf.names import file_name
 

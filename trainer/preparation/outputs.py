@@ -8,8 +8,7 @@ from trainer.preparation import job, requests
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from trainer.preparation.splitting import SPLITS
-from wukong_tf import encodings
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, encodings
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -27,9 +27,8 @@ from trainer.preparation import (
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.records import Layout
 from trainer.preparation.shards import InputFile, Shard
-from wukong_tf import plain
-from wukong_tf.categorical_feature import OOV_ID
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, schema
+from wukong_tf.config.categorical_feature import OOV_ID
 from wukong_tf.errors import DataError
 
 RECIPE = "recipe.json"
@@ -72,7 +71,7 @@ class Preparation:
         path = os.path.join(folder, LAYOUT)
         return cls(
             Recipe.from_json(recipe, os.path.join(folder, RECIPE)),
-            plain.from_dict(Layout, plain.parse_json(layout, path), path)
+            schema.from_dict(Layout, schema.parse_json(layout, path), path)
             if layout
             else None,
         )
@@ -299,4 +298,4 @@ def layout_text(files: Sequence[InputFile]) -> str | None:
     layout = files[0].layout
     if layout is None:
         return None
-    return json.dumps(plain.to_dict(layout), indent=2) + "\n"
+    return json.dumps(schema.to_dict(layout), indent=2) + "\n"

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config.categorical_feature import CategoricalFeature
 
 PADDING_ID = 0
 

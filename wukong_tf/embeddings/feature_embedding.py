@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 import keras
 from keras import ops
 
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config.categorical_feature import CategoricalFeature
+from wukong_tf.config.feature_spec import FeatureSpec
+from wukong_tf.config.features import EmbeddingGroup
 from wukong_tf.embeddings import bags
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.embeddings.numbers import NumberTransforms
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.embeddings.unit_dropout import UnitDropout
-from wukong_tf.feature_kinds import EmbeddingGroup
-from wukong_tf.feature_spec import FeatureSpec
 from wukong_tf.layers import MLP
 from wukong_tf.names import identifier
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from wukong_tf.feature_kinds import NumericFeature
+from wukong_tf.config.features import NumericFeature
 
 
 class NumberTransforms:

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Collection
 
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_spec import FeatureSpec
 
 MAX_FUSED_ROWS = 2**31 - 1  # the lookup engine indexes rows in int32
 

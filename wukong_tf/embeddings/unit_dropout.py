@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config.categorical_feature import CategoricalFeature
 
 
 class UnitDropout(keras.layers.Layer):

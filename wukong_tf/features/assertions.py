@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from wukong_tf.columns import Column
+from wukong_tf.config.columns import Column
 
 
 def in_range(

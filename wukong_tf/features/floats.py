@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from wukong_tf.categorical_feature import PADDING_ID
-from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.config.categorical_feature import PADDING_ID
+from wukong_tf.config.feature_spec import FeatureSpec
 
 FLOAT32 = "that float32 can hold"
 _NUMBER = f"a number {FLOAT32}, or none"

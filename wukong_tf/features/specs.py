@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.config.feature_spec import FeatureSpec
 
 
 def has_raw(spec: FeatureSpec) -> bool:

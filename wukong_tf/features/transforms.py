@@ -6,8 +6,8 @@ raw, as the model itself standardizes them.
 
 import tensorflow as tf
 
-from wukong_tf.categorical_feature import CategoricalFeature
-from wukong_tf.feature_spec import FeatureSpec
+from wukong_tf.config.categorical_feature import CategoricalFeature
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.features.floats import NO_ROW, checked, ids_in_range
 from wukong_tf.features.lookups import Lookups
 

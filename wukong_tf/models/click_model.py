@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from wukong_tf.columns import columns
 from wukong_tf.config import ModelConfig, model_config_from_dict
+from wukong_tf.config.columns import columns
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.models import inputs as rules

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from wukong_tf.columns import Column
+from wukong_tf.config.columns import Column
 from wukong_tf.errors import DataError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import FeatureSpec
+from wukong_tf.config.categorical_feature import PADDING_ID
 from wukong_tf.rows import Batch
 
 

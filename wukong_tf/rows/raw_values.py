@@ -10,8 +10,8 @@ import tensorflow as tf
 from wukong_tf.arrow.errors import InvalidValue
 from wukong_tf.arrow.plain import is_number, is_text, is_time
 from wukong_tf.arrow.texts import EXACT, texts
-from wukong_tf.categorical_feature import PADDING_ID
 from wukong_tf.config import CategoricalFeature
+from wukong_tf.config.categorical_feature import PADDING_ID
 from wukong_tf.features import Lookups
 
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")

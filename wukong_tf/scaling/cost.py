@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from wukong_tf import plain
+from wukong_tf.config import schema
+from wukong_tf.config.model_config import ModelConfig
 from wukong_tf.errors import ConfigError
-from wukong_tf.model_config import ModelConfig
 from wukong_tf.scaling import parts
 from wukong_tf.scaling.parts import Part, Table
 
@@ -179,8 +179,8 @@ def cost(
         >>> cost(WukongConfig(spec, rank=1)).table_parameters
         16000
     """
-    plain.check_int("cost", "batch_size", batch_size, 1)
-    plain.check_choice("cost", "dtype", dtype, ("float32", "mixed_bfloat16"))
+    schema.check_int("cost", "batch_size", batch_size, 1)
+    schema.check_choice("cost", "dtype", dtype, ("float32", "mixed_bfloat16"))
     if config.model not in _MODELS:
         raise ConfigError(
             f"cost: the model must be one of {sorted(_MODELS)}; received "

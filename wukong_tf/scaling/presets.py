@@ -9,10 +9,10 @@ import difflib
 import functools
 from typing import Any
 
-from wukong_tf.categorical_feature import CategoricalFeature
 from wukong_tf.config import WukongConfig
+from wukong_tf.config.categorical_feature import CategoricalFeature
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_spec import FeatureSpec
 
 INTERNAL_ROWS = 720  # n_0, from the width of 115,200 at d = 160 in table 5
 INTERNAL_TABLES = 627_000_000_000  # parameters of all its tables

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from tests.trainer.preparation import frappe_files
 from tests.trainer.preparation.command import contents, prepared, rows, run
-from wukong_tf import encodings
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, encodings
 
 RECIPE = {
     "label": "click",

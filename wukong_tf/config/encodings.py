@@ -10,9 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wukong_tf.categorical_feature import OOV_ID, CategoricalFeature
+from wukong_tf.config.categorical_feature import (
+    OOV_ID,
+    CategoricalFeature,
+)
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import DataError
-from wukong_tf.feature_spec import FeatureSpec
 
 METADATA = b"wukong_tf.encodings"
 

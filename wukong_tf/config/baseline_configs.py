@@ -3,9 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-from wukong_tf import plain
+from wukong_tf.config import schema
+from wukong_tf.config.model_config import (
+    EmbeddingModelConfig,
+    ModelConfig,
+)
 from wukong_tf.errors import ConfigError
-from wukong_tf.model_config import EmbeddingModelConfig, ModelConfig
 
 STRUCTURES = ("stacked", "parallel")
 
@@ -61,7 +64,7 @@ class _HeadConfig(EmbeddingModelConfig):
     def __post_init__(self):
         super().__post_init__()
         self._check_units("head_units")
-        plain.check_rate(self._where, "dropout", self.dropout)
+        schema.check_rate(self._where, "dropout", self.dropout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +142,9 @@ class DCNv2Config(_HeadConfig):
     def __post_init__(self):
         super().__post_init__()
         where = self._where
-        plain.check_int(where, "num_cross_layers", self.num_cross_layers, 1)
+        schema.check_int(where, "num_cross_layers", self.num_cross_layers, 1)
         if self.projection_dim is not None:
-            plain.check_int(where, "projection_dim", self.projection_dim, 1)
+            schema.check_int(where, "projection_dim", self.projection_dim, 1)
             width = self.num_embeddings * self.embedding_dim
             if self.projection_dim > width:
                 raise ConfigError(
@@ -149,7 +152,7 @@ class DCNv2Config(_HeadConfig):
                     f"the flattened embeddings, {width}; received "
                     f"{self.projection_dim}."
                 )
-        plain.check_choice(where, "structure", self.structure, STRUCTURES)
+        schema.check_choice(where, "structure", self.structure, STRUCTURES)
         if self.structure == "parallel" and not self.head_units:
             raise ConfigError(
                 f"{where}: structure='parallel' needs a deep network; "

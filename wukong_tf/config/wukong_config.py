@@ -1,51 +1,11 @@
-"""Frozen descriptions of data and models, JSON both ways, all validated.
-
-A `FeatureSpec` says which columns a row has; a model configuration holds a
-spec and the sizes of one model. Both travel with every checkpoint and every
-exported version.
-"""
+"""The features and sizes of a Wukong."""
 
 import dataclasses
 from typing import Any, ClassVar
 
-from wukong_tf import plain
-from wukong_tf.baseline_configs import (
-    DCNv2Config,
-    DLRMConfig,
-    FactorizationMachineConfig,
-    LogisticRegressionConfig,
-    MLPConfig,
-)
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config import schema
+from wukong_tf.config.model_config import EmbeddingModelConfig
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_kinds import (
-    EmbeddingGroup,
-    NumericFeature,
-    TableSettings,
-    Task,
-    VectorFeature,
-)
-from wukong_tf.feature_spec import FeatureSpec
-from wukong_tf.model_config import EmbeddingModelConfig, ModelConfig
-
-__all__ = [
-    "CategoricalFeature",
-    "DCNv2Config",
-    "DLRMConfig",
-    "EmbeddingGroup",
-    "EmbeddingModelConfig",
-    "FactorizationMachineConfig",
-    "FeatureSpec",
-    "LogisticRegressionConfig",
-    "MLPConfig",
-    "ModelConfig",
-    "NumericFeature",
-    "TableSettings",
-    "Task",
-    "VectorFeature",
-    "WukongConfig",
-    "model_config_from_dict",
-]
 
 FM_KINDS = ("full", "projected", "attentive")
 REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
@@ -139,7 +99,7 @@ class WukongConfig(EmbeddingModelConfig):
     def __post_init__(self):
         super().__post_init__()
         where = self._where
-        plain.check_int(where, "num_layers", self.num_layers, 1)
+        schema.check_int(where, "num_layers", self.num_layers, 1)
         for field, value in sizes_for(self.num_embeddings).items():
             if getattr(self, field) is None:
                 object.__setattr__(self, field, value)
@@ -148,12 +108,12 @@ class WukongConfig(EmbeddingModelConfig):
         if self.rank is None:
             object.__setattr__(self, "rank", self._rank_that_fits())
         self._freeze_sizes(where, "rank")
-        object.__setattr__(self, "mlp_units", plain.frozen(self.mlp_units))
+        object.__setattr__(self, "mlp_units", schema.frozen(self.mlp_units))
         self._check_mlp_units(where)
         self._check_units("head_units")
-        plain.check_rate(where, "dropout", self.dropout)
-        plain.check_choice(where, "fm", self.fm, FM_KINDS)
-        plain.check_int(
+        schema.check_rate(where, "dropout", self.dropout)
+        schema.check_choice(where, "fm", self.fm, FM_KINDS)
+        schema.check_int(
             where, "attention_embeddings", self.attention_embeddings, 1
         )
         self._check_units("attention_units")
@@ -172,11 +132,11 @@ class WukongConfig(EmbeddingModelConfig):
         return ranks[0] if len(set(ranks)) == 1 else tuple(ranks)
 
     def _freeze_sizes(self, where, field):
-        value = plain.frozen(getattr(self, field))
+        value = schema.frozen(getattr(self, field))
         object.__setattr__(self, field, value)
         values = value if isinstance(value, tuple) else (value,)
         for item in values:
-            plain.check_int(where, field, item, 1)
+            schema.check_int(where, field, item, 1)
         self._check_one_a_layer(where, field, value)
 
     def _check_mlp_units(self, where):
@@ -185,7 +145,7 @@ class WukongConfig(EmbeddingModelConfig):
             isinstance(item, tuple) for item in units
         )
         for item in units if nested else (units,):
-            plain.check_units(where, "mlp_units", item)
+            schema.check_units(where, "mlp_units", item)
         if nested:
             self._check_one_a_layer(where, "mlp_units", units)
 
@@ -197,14 +157,14 @@ class WukongConfig(EmbeddingModelConfig):
             )
 
     def _check_remove(self, where):
-        object.__setattr__(self, "remove", plain.frozen(self.remove))
+        object.__setattr__(self, "remove", schema.frozen(self.remove))
         if not isinstance(self.remove, tuple):
             raise ConfigError(
                 f"{where}: `remove` must be a sequence of names; received "
                 f"{self.remove!r}."
             )
         for part in self.remove:
-            plain.check_choice(where, "remove", part, REMOVABLE)
+            schema.check_choice(where, "remove", part, REMOVABLE)
         if {"lcb", "residual"} <= set(self.remove):
             raise ConfigError(
                 f"{where}: `remove` must not name both 'lcb' and 'residual', "
@@ -248,27 +208,3 @@ class WukongConfig(EmbeddingModelConfig):
             for value in (self.num_fmb, self.num_lcb, self.rank)
         ]
         return tuple(zip(*columns, units, strict=True))
-
-
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
-    config.model: config
-    for config in (
-        WukongConfig,
-        LogisticRegressionConfig,
-        FactorizationMachineConfig,
-        MLPConfig,
-        DLRMConfig,
-        DCNv2Config,
-    )
-}
-
-
-def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
-    """The model configuration in `data`, whose "model" key names its kind."""
-    name = data.get("model") if isinstance(data, dict) else None
-    if not isinstance(name, str) or name not in MODEL_CONFIGS:
-        raise ConfigError(
-            f"model configuration: `model` must be one of "
-            f"{sorted(MODEL_CONFIGS)}; received {name!r}."
-        )
-    return MODEL_CONFIGS[name].from_dict(data)

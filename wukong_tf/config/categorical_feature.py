@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from wukong_tf import plain
+from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 
 PADDING_ID = 0
@@ -99,24 +99,24 @@ class CategoricalFeature:
 
     def __post_init__(self):
         where = f"categorical feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_int(where, "num_ids", self.num_ids, 1)
+        schema.check_name(where, self.name)
+        schema.check_int(where, "num_ids", self.num_ids, 1)
         if self.embedding_dim is not None:
-            plain.check_int(where, "embedding_dim", self.embedding_dim, 1)
+            schema.check_int(where, "embedding_dim", self.embedding_dim, 1)
         for field in ("table", "weights", "embedding_group"):
             value = getattr(self, field)
             if value is not None:
-                plain.check_name(f"{where} (its `{field}`)", value)
+                schema.check_name(f"{where} (its `{field}`)", value)
         if self.oov_id is not None:
-            plain.check_int(where, "oov_id", self.oov_id, 0)
+            schema.check_int(where, "oov_id", self.oov_id, 0)
             if self.oov_id >= self.num_ids:
                 raise ConfigError(
                     f"{where}: `oov_id` must be below num_ids="
                     f"{self.num_ids}; received {self.oov_id}."
                 )
-        plain.check_int(where, "oov_buckets", self.oov_buckets, 1)
+        schema.check_int(where, "oov_buckets", self.oov_buckets, 1)
         if self.derived is not None:
-            plain.check_text(where, "derived", self.derived)
+            schema.check_text(where, "derived", self.derived)
         if self.vocabulary is not None:
             self._check_vocabulary(where)
         self._check_raw(where)
@@ -124,8 +124,8 @@ class CategoricalFeature:
         self._check_bag(where)
 
     def _check_units(self, where):
-        plain.check_int(where, "units", self.units, 1)
-        plain.check_rate(where, "unit_dropout", self.unit_dropout)
+        schema.check_int(where, "units", self.units, 1)
+        schema.check_rate(where, "unit_dropout", self.unit_dropout)
         if self.units > 1:
             for field in ("embedding_dim", "embedding_group"):
                 if getattr(self, field) is not None:
@@ -140,7 +140,7 @@ class CategoricalFeature:
                 f"unit_dropout={self.unit_dropout} and units={self.units}."
             )
         if self.keep_units is not None:
-            plain.check_int(where, "keep_units", self.keep_units, 1)
+            schema.check_int(where, "keep_units", self.keep_units, 1)
             if self.keep_units > self.units:
                 raise ConfigError(
                     f"{where}: `keep_units` must be at most units="
@@ -157,13 +157,13 @@ class CategoricalFeature:
                         f"{getattr(self, field)!r} and pooling=None."
                     )
             return
-        plain.check_choice(where, "pooling", self.pooling, POOLINGS)
+        schema.check_choice(where, "pooling", self.pooling, POOLINGS)
         if self.max_ids is None:
             raise ConfigError(
                 f"{where}: `pooling` needs `max_ids`, the most ids in a bag; "
                 f"received pooling={self.pooling!r} and max_ids=None."
             )
-        plain.check_int(where, "max_ids", self.max_ids, 1)
+        schema.check_int(where, "max_ids", self.max_ids, 1)
         if self.oov_id == 0:
             raise ConfigError(
                 f"{where}: `oov_id` of a bag must not be 0, which pads bags; "
@@ -171,7 +171,7 @@ class CategoricalFeature:
             )
 
     def _check_vocabulary(self, where):
-        object.__setattr__(self, "vocabulary", plain.frozen(self.vocabulary))
+        object.__setattr__(self, "vocabulary", schema.frozen(self.vocabulary))
         # A string is a sequence of strings too, but never a vocabulary.
         if not isinstance(self.vocabulary, tuple):
             raise ConfigError(
@@ -194,8 +194,8 @@ class CategoricalFeature:
             raise ConfigError(f"{where}: `vocabulary` repeats a value.")
 
     def _check_raw(self, where):
-        plain.check_bool(where, "encoded", self.encoded)
-        plain.check_int(where, "missing_value", self.missing_value, -(2**63))
+        schema.check_bool(where, "encoded", self.encoded)
+        schema.check_int(where, "missing_value", self.missing_value, -(2**63))
         if self.boundaries is not None:
             self._check_boundaries(where)
         if self.raw is None:
@@ -206,7 +206,7 @@ class CategoricalFeature:
                         f"{getattr(self, field)!r} and raw=None."
                     )
             return
-        plain.check_choice(where, "raw", self.raw, RAW_KINDS)
+        schema.check_choice(where, "raw", self.raw, RAW_KINDS)
         if (self.raw == "float") != (self.boundaries is not None):
             raise ConfigError(
                 f"{where}: `boundaries` belong to raw='float', which needs "
@@ -232,14 +232,14 @@ class CategoricalFeature:
             )
 
     def _check_boundaries(self, where):
-        object.__setattr__(self, "boundaries", plain.frozen(self.boundaries))
+        object.__setattr__(self, "boundaries", schema.frozen(self.boundaries))
         if not isinstance(self.boundaries, tuple):
             raise ConfigError(
                 f"{where}: `boundaries` must be a sequence of numbers; "
                 f"received {self.boundaries!r}."
             )
         for value in self.boundaries:
-            plain.check_float(where, "boundaries", value)
+            schema.check_float(where, "boundaries", value)
         if list(self.boundaries) != sorted(set(self.boundaries)):
             raise ConfigError(
                 f"{where}: `boundaries` must ascend; received "

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from wukong_tf import plain
+from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 
 TRANSFORMS = ("none", "log1p")
@@ -43,19 +43,19 @@ class NumericFeature:
 
     def __post_init__(self):
         where = f"numeric feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_choice(where, "transform", self.transform, TRANSFORMS)
-        plain.check_float(where, "mean", self.mean)
-        plain.check_float(where, "stddev", self.stddev)
+        schema.check_name(where, self.name)
+        schema.check_choice(where, "transform", self.transform, TRANSFORMS)
+        schema.check_float(where, "mean", self.mean)
+        schema.check_float(where, "stddev", self.stddev)
         if self.stddev <= 0:
             raise ConfigError(
                 f"{where}: `stddev` must be above 0; received {self.stddev}."
             )
         for field in ("clip_min", "clip_max", "missing"):
             if getattr(self, field) is not None:
-                plain.check_float(where, field, getattr(self, field))
+                schema.check_float(where, field, getattr(self, field))
         if self.derived is not None:
-            plain.check_text(where, "derived", self.derived)
+            schema.check_text(where, "derived", self.derived)
         least, most = self.clip_min, self.clip_max
         if least is not None and most is not None and least >= most:
             raise ConfigError(
@@ -80,9 +80,9 @@ class VectorFeature:
 
     def __post_init__(self):
         where = f"vector feature {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_int(where, "size", self.size, 1)
-        plain.check_int(where, "num_embeddings", self.num_embeddings, 1)
+        schema.check_name(where, self.name)
+        schema.check_int(where, "size", self.size, 1)
+        schema.check_int(where, "num_embeddings", self.num_embeddings, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +106,10 @@ class EmbeddingGroup:
 
     def __post_init__(self):
         where = f"embedding group {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_int(where, "num_embeddings", self.num_embeddings, 1)
-        object.__setattr__(self, "mlp_units", plain.frozen(self.mlp_units))
-        plain.check_units(where, "mlp_units", self.mlp_units)
+        schema.check_name(where, self.name)
+        schema.check_int(where, "num_embeddings", self.num_embeddings, 1)
+        object.__setattr__(self, "mlp_units", schema.frozen(self.mlp_units))
+        schema.check_units(where, "mlp_units", self.mlp_units)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,12 +135,12 @@ class TableSettings:
 
     def __post_init__(self):
         where = f"settings of table {self.name!r}"
-        plain.check_name(where, self.name)
+        schema.check_name(where, self.name)
         for field in ("initial_scale", "learning_rate", "l2"):
             value = getattr(self, field)
             if value is None:
                 continue
-            plain.check_float(where, field, value)
+            schema.check_float(where, field, value)
             if value < 0 or (field == "learning_rate" and not value):
                 least = "above" if field == "learning_rate" else "at least"
                 raise ConfigError(
@@ -174,21 +174,21 @@ class Task:
 
     def __post_init__(self):
         where = f"task {self.name!r}"
-        plain.check_name(where, self.name)
-        plain.check_name(f"{where} (its `label`)", self.label)
+        schema.check_name(where, self.name)
+        schema.check_name(f"{where} (its `label`)", self.label)
         if self.name in RECORD_KEYS:
             raise ConfigError(
                 f"{where}: a task must not be called one of "
                 f"{list(RECORD_KEYS)}, as metrics.jsonl calls other values so."
             )
-        plain.check_float(where, "loss_weight", self.loss_weight)
+        schema.check_float(where, "loss_weight", self.loss_weight)
         if self.loss_weight <= 0:
             raise ConfigError(
                 f"{where}: `loss_weight` must be above 0; received "
                 f"{self.loss_weight}."
             )
-        plain.check_bool(where, "missing_labels", self.missing_labels)
-        plain.check_float(where, "negative_rate", self.negative_rate)
+        schema.check_bool(where, "missing_labels", self.missing_labels)
+        schema.check_float(where, "negative_rate", self.negative_rate)
         if not 0 < self.negative_rate <= 1:
             raise ConfigError(
                 f"{where}: `negative_rate` must be in (0, 1]; received "

@@ -9,8 +9,7 @@ import pytest
 
 from tests.trainer.preparation.command import prepared
 from trainer.data.parquet import ParquetSource
-from wukong_tf import encodings
-from wukong_tf.config import CategoricalFeature, FeatureSpec
+from wukong_tf.config import CategoricalFeature, FeatureSpec, encodings
 from wukong_tf.errors import DataError
 
 

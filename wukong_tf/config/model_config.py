@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any, ClassVar, Self
 
-from wukong_tf import plain
-from wukong_tf.categorical_feature import CategoricalFeature
+from wukong_tf.config import schema
+from wukong_tf.config.categorical_feature import CategoricalFeature
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import ConfigError
-from wukong_tf.feature_spec import FeatureSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready values, with its model's name."""
-        return {"model": self.model, **plain.to_dict(self, defaults=True)}
+        return {"model": self.model, **schema.to_dict(self, defaults=True)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -49,10 +49,10 @@ class ModelConfig:
                 f"{data['model']!r}."
             )
         fields = {key: value for key, value in data.items() if key != "model"}
-        return plain.from_dict(cls, fields, f"model {cls.model}")
+        return schema.from_dict(cls, fields, f"model {cls.model}")
 
     def _check_scale(self, value):
-        plain.check_float(self._where, "table_initial_scale", value)
+        schema.check_float(self._where, "table_initial_scale", value)
         if value < 0:
             raise ConfigError(
                 f"{self._where}: `table_initial_scale` must be at least 0; "
@@ -84,12 +84,12 @@ class EmbeddingModelConfig(ModelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        plain.check_int(self._where, "embedding_dim", self.embedding_dim, 1)
+        schema.check_int(self._where, "embedding_dim", self.embedding_dim, 1)
         self._check_units("bottom_mlp_units")
-        plain.check_int(
+        schema.check_int(
             self._where, "numeric_embeddings", self.numeric_embeddings, 1
         )
-        plain.check_rate(
+        schema.check_rate(
             self._where, "embedding_dropout", self.embedding_dropout
         )
         self._check_scale(self.table_initial_scale)
@@ -110,5 +110,5 @@ class EmbeddingModelConfig(ModelConfig):
 
     def _check_units(self, field):
         """Freezes and checks a field of hidden units."""
-        object.__setattr__(self, field, plain.frozen(getattr(self, field)))
-        plain.check_units(self._where, field, getattr(self, field))
+        object.__setattr__(self, field, schema.frozen(getattr(self, field)))
+        schema.check_units(self._where, field, getattr(self, field))

@@ -1,0 +1,46 @@
+"""What every input of a model is, said once."""
+
+import dataclasses
+
+from wukong_tf.config.feature_spec import FeatureSpec
+
+IDS, WEIGHTS, NUMBERS, VECTORS = "ids", "weights", "numbers", "vectors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One input of a model.
+
+    Args:
+        name: of the column.
+        role: "ids", "weights" of a bag's ids, "numbers" or "vectors".
+        shape: of a row: () for one value, else (most ids in a bag,) or
+            (size of the vector,).
+        num_ids: ids are in [0, num_ids). Defaults to None, no ids.
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...] = ()
+    num_ids: int | None = None
+
+    @property
+    def floats(self) -> bool:
+        """Whether the column holds floats rather than ids."""
+        return self.role != IDS
+
+
+def columns(spec: FeatureSpec) -> tuple[Column, ...]:
+    """Returns the inputs of a model of `spec`, as `feature_names` has them."""
+    found: dict[str, Column] = {}
+    for feature in spec.categorical:
+        shape = () if feature.max_ids is None else (feature.max_ids,)
+        found[feature.name] = Column(feature.name, IDS, shape, feature.num_ids)
+        if feature.weights:
+            column = Column(feature.weights, WEIGHTS, shape)
+            found.setdefault(feature.weights, column)
+    for numeric in spec.numeric:
+        found[numeric.name] = Column(numeric.name, NUMBERS)
+    for vector in spec.vector:
+        found[vector.name] = Column(vector.name, VECTORS, (vector.size,))
+    return tuple(found.values())
