@@ -31,7 +31,10 @@ def main(argv):
         RowwiseAdagrad,
     )
     from wukong_tf.optimizers.groups import TABLES
-    from wukong_tf.weights import read_slots, training_slots
+    from wukong_tf.runs.arrays import (
+        read_slots,
+        training_slots,
+    )
 
     model = build_model(mid_size.config(ROWS.value))
     groups = OptimizerGroups(

@@ -91,7 +91,10 @@ def make_run(folder: str, config):
     from trainer import checkpoints
     from wukong_tf import files, runs
     from wukong_tf.models import build_model
-    from wukong_tf.weights import model_slots, read_slots
+    from wukong_tf.runs.arrays import (
+        model_slots,
+        read_slots,
+    )
 
     model = build_model(config)
     numbers = np.random.default_rng(0)

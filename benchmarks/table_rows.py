@@ -152,7 +152,11 @@ def use_memory(rows: int):
     from trainer.evaluation import Evaluator
     from trainer.loop import make_run_steps
     from trainer.steps import make_train_step
-    from wukong_tf.weights import model_slots, optimizer_slots, read_slots
+    from wukong_tf.runs.arrays import (
+        model_slots,
+        optimizer_slots,
+        read_slots,
+    )
 
     keras.utils.set_random_seed(0)
     distribution = one_device()

@@ -19,7 +19,11 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import ClickModel, build_model
-from wukong_tf.weights import assign_slots, model_slots, read_slots
+from wukong_tf.runs.arrays import (
+    assign_slots,
+    model_slots,
+    read_slots,
+)
 
 NUMERIC = (
     NumericFeature("price", "log1p", 0.25, 2.0, clip_max=1.5, missing=0.75),

@@ -10,6 +10,7 @@ import pytest
 from tests import small_runs
 from trainer import checkpoints
 from wukong_tf import files, runs
+from wukong_tf.runs import checkpoint
 
 CALLS = (
     *("mkdir", "open", "write", "fsync", "rename", "replace", "rmdir"),
@@ -193,14 +194,14 @@ def test_a_checkpoint_pruned_while_it_is_opened_is_passed_over(
     run_dir = small_runs.write(tmp_path)
     opened = runs.open_checkpoint
     steps = [step for step, _ in runs.checkpoint_paths(run_dir)]
-    monkeypatch.setattr(runs, "best_step", lambda run_dir: None)
+    monkeypatch.setattr(checkpoint, "best_step", lambda run_dir: None)
 
     def pruned_first(path):
         if path.endswith(str(steps[-1])):
             files.remove(path)
         return opened(path)
 
-    monkeypatch.setattr(runs, "open_checkpoint", pruned_first)
+    monkeypatch.setattr(checkpoint, "open_checkpoint", pruned_first)
     assert runs.find_checkpoint(run_dir, "latest").step == steps[-2]
 
 

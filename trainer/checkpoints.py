@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from wukong_tf import files, runs, table_rows
+from wukong_tf import (
+    files,
+    runs,
+)
+from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError, TrainingError
-from wukong_tf.weights import StoredRows
+from wukong_tf.runs.arrays import StoredRows
 
 _UNFINISHED = ".unfinished-"
 _CORRUPTED = ".corrupted-"

@@ -17,7 +17,7 @@ from wukong_tf.optimizers import (
     LinearWarmup,
     OptimizerGroups,
     RowwiseAdagrad,
-    exchange,
+    replica_sum,
 )
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.scaling import Cost, cost
@@ -130,7 +130,7 @@ def table_ways(
         found[layer.table.path] = way
         if way == "auto":
             ids = rows * sum(layer.plan.columns)
-            found[layer.table.path] = exchange.cheaper_way(
+            found[layer.table.path] = replica_sum.cheaper_way(
                 layer.plan.rows, ids, replicas
             )
     return found
@@ -146,7 +146,7 @@ def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
         if len(names) > SHOWN_TABLES:
             shown += f" and {len(names) - SHOWN_TABLES} more"
         how = "reduced as a whole table"
-        if ways[layer.table.path] == exchange.GATHER:
+        if ways[layer.table.path] == replica_sum.GATHER:
             how = "gathered by their different rows"
         lines.append(
             f"gradients of tables of width {plan.width} ({plan.rows:,} rows: "

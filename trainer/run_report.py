@@ -15,7 +15,10 @@ from trainer.report import write_report
 from trainer.results import compared_metrics, evaluate_splits
 from trainer.session import Session
 from wukong_tf import runs
-from wukong_tf.weights import assign_slots, model_slots
+from wukong_tf.runs.arrays import (
+    assign_slots,
+    model_slots,
+)
 
 
 def report(session: Session) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from trainer import checkpoints
 from trainer.memory import available_bytes
 from wukong_tf.errors import RunError
-from wukong_tf.weights import StoredRows
+from wukong_tf.runs.arrays import StoredRows
 
 # Of the memory that is left, what a copy of the weights may take.
 COPY_SHARE = 0.7

@@ -35,14 +35,14 @@ from wukong_tf.errors import ContentError, RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import LinearWarmup
 from wukong_tf.rows.bad_values import REFUSE
-from wukong_tf.warm_start import carry_over
-from wukong_tf.weights import (
+from wukong_tf.runs.arrays import (
     Trained,
     assign_slots,
     model_slots,
     read_slots,
     training_slots,
 )
+from wukong_tf.runs.warm_start import carry_over
 
 LONGEST_WAIT_S = 5.0  # for the content of files, before the first step
 

@@ -7,8 +7,11 @@ import pytest
 
 from tests.distributed import two_replicas
 from tests.distributed.processes import finish, start
-from tests.test_table_rows import HANDS_ON, ROW_OPERATIONS
-from wukong_tf.optimizers import exchange
+from tests.embeddings.test_table_rows import (
+    HANDS_ON,
+    ROW_OPERATIONS,
+)
+from wukong_tf.optimizers import replica_sum
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,7 @@ def found(tmp_path_factory):
         return dict(arrays), json.loads(open(f"{path}.json").read())
 
 
-@pytest.mark.parametrize("way", exchange.WAYS)
+@pytest.mark.parametrize("way", replica_sum.WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("number", range(len(two_replicas.IDS)))
 def test_each_replica_has_the_sums_of_the_touched_rows(
@@ -64,4 +67,4 @@ def test_every_replica_and_step_draws_a_mask_of_its_own(found):
     ],
 )
 def test_the_way_that_sends_less(rows, ids, replicas, way):
-    assert exchange.cheaper_way(rows, ids, replicas) == way
+    assert replica_sum.cheaper_way(rows, ids, replicas) == way

@@ -21,7 +21,7 @@ from wukong_tf.optimizers import (
     ClippedAdam,
     OptimizerGroups,
     RowwiseAdagrad,
-    exchange,
+    replica_sum,
 )
 from wukong_tf.optimizers.groups import TABLES
 
@@ -52,8 +52,8 @@ def sums(strategy, number, way, dtype):
 
     def step(context_ids, context_values):
         gradient = tf.IndexedSlices(context_values, context_ids)
-        (total,) = exchange.sum_over_replicas([gradient], [table], [way])
-        return exchange.summed_rows(total)
+        (total,) = replica_sum.sum_over_replicas([gradient], [table], [way])
+        return replica_sum.summed_rows(total)
 
     def distributed(arrays, kind):
         return strategy.experimental_distribute_values_from_function(
@@ -154,7 +154,7 @@ def main():
     arrays = {
         f"{number}/{way}/{dtype}": sums(strategy, number, way, dtype)
         for number in range(len(IDS))
-        for way in exchange.WAYS
+        for way in replica_sum.WAYS
         for dtype in ("float32", "float64")
     }
     arrays["masks"] = masks(strategy)

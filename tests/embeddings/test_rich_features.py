@@ -17,7 +17,10 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.weights import model_slots, read_arrays
+from wukong_tf.runs.arrays import (
+    model_slots,
+    read_arrays,
+)
 
 CONFIG = WukongConfig(
     RICH,
@@ -195,7 +198,7 @@ def test_a_cut_feature_leaves_rows_of_zeros(keep):
         name: array[:, : keep * 6] if name == "tables/user" else array
         for name, array in read_arrays(model_slots(model)).items()
     }
-    from wukong_tf.weights import assign_slots
+    from wukong_tf.runs.arrays import assign_slots
 
     assign_slots(model_slots(cut), weights)
     inputs = small_models.inputs(10, spec=RICH)

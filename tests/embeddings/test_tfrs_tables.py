@@ -14,7 +14,11 @@ from wukong_tf import runs
 from wukong_tf.models import Wukong
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES as TABLES_PATTERN
-from wukong_tf.weights import model_slots, read_arrays, read_slots
+from wukong_tf.runs.arrays import (
+    model_slots,
+    read_arrays,
+    read_slots,
+)
 
 LOOKUPS = ("take", "tfrs")
 ROWS = 6

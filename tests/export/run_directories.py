@@ -18,7 +18,10 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.weights import model_slots, read_slots
+from wukong_tf.runs.arrays import (
+    model_slots,
+    read_slots,
+)
 
 ROWS = 40
 SPEC = FeatureSpec(

@@ -28,7 +28,10 @@ from wukong_tf.config import (
     VectorFeature,
     WukongConfig,
 )
-from wukong_tf.weights import model_slots, read_arrays
+from wukong_tf.runs.arrays import (
+    model_slots,
+    read_arrays,
+)
 
 pytestmark = pytest.mark.slow
 

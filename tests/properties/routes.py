@@ -37,7 +37,10 @@ Scores = dict[str, np.ndarray]
 def make_run(config: ModelConfig, seed: int, folder: Path) -> str:
     """A run directory with one checkpoint of random weights."""
     from trainer import checkpoints
-    from wukong_tf.weights import model_slots, read_slots
+    from wukong_tf.runs.arrays import (
+        model_slots,
+        read_slots,
+    )
 
     run_dir = folder / "run"
     run_dir.mkdir()

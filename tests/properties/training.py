@@ -11,7 +11,7 @@ from tests.properties.logs import Row
 from trainer import checkpoints
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.steps import make_train_step
-from wukong_tf import runs, warm_start
+from wukong_tf import runs
 from wukong_tf.config import FeatureSpec, ModelConfig
 from wukong_tf.features import encode
 from wukong_tf.models import build_model
@@ -20,7 +20,12 @@ from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import checks_of
-from wukong_tf.weights import assign_slots, read_arrays, training_slots
+from wukong_tf.runs import warm_start
+from wukong_tf.runs.arrays import (
+    assign_slots,
+    read_arrays,
+    training_slots,
+)
 
 
 class Trained:

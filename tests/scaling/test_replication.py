@@ -3,7 +3,7 @@
 import pytest
 
 from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
-from wukong_tf.optimizers import exchange
+from wukong_tf.optimizers import replica_sum
 from wukong_tf.scaling import cost, replication
 
 CONFIG = WukongConfig(
@@ -53,7 +53,7 @@ def test_tables_go_the_way_that_sends_less(replicas, table_rows):
     reduced = ring_bytes(replicas, row * table_rows)
     assert found.table_bytes == pytest.approx(min(gathered, reduced))
     # The trainer's own choice, which counts a row of either as equal.
-    chosen = exchange.cheaper_way(table_rows, 128, replicas)
+    chosen = replica_sum.cheaper_way(table_rows, 128, replicas)
     costs = {"gather": gathered, "reduce": reduced}
     assert costs[chosen] == pytest.approx(costs[found.way])
 

@@ -104,7 +104,10 @@ def test_host_tables_are_the_same_model(tmp_path):
     """Weights, scores and canonical arrays do not depend on the place."""
     import keras
 
-    from wukong_tf.weights import model_slots, read_arrays
+    from wukong_tf.runs.arrays import (
+        model_slots,
+        read_arrays,
+    )
 
     models = []
     for host in ((), ("user", "item")):

@@ -11,7 +11,10 @@ from trainer import checkpoints, saving
 from trainer.saving import CheckpointWriter, Retention
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
-from wukong_tf.weights import Slot, read_slots
+from wukong_tf.runs.arrays import (
+    Slot,
+    read_slots,
+)
 
 KEEP = Retention(newest=2, every=0, metric="logloss")
 

@@ -17,7 +17,10 @@ from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from trainer import recording
 from wukong_tf import runs
-from wukong_tf.weights import model_slots, read_arrays
+from wukong_tf.runs.arrays import (
+    model_slots,
+    read_arrays,
+)
 
 SMALL = {
     "embedding_dim": 8,
@@ -120,7 +123,10 @@ def test_every_table_and_weight_moved(finished):
     config = runs.read_model_config(finished)
     keras.utils.set_random_seed(0)
     from wukong_tf.models import build_model
-    from wukong_tf.weights import model_slots, read_arrays
+    from wukong_tf.runs.arrays import (
+        model_slots,
+        read_arrays,
+    )
 
     fresh = read_arrays(model_slots(build_model(config)))
     trained = arrays(finished)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from wukong_tf import table_rows
+from wukong_tf.embeddings import table_rows
 from wukong_tf.embeddings.lookup import make_lookup
 from wukong_tf.embeddings.plan import FusedTable
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from keras import ops
 
-from wukong_tf import table_rows
+from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import ConfigError
 
 LOOKUPS = ("take", "tfrs")

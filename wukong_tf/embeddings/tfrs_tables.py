@@ -10,7 +10,7 @@ import os
 import tensorflow as tf
 from tensorflow.python.ops import resource_variable_ops
 
-from wukong_tf import table_rows
+from wukong_tf.embeddings import table_rows
 
 
 def _import_tfrs():

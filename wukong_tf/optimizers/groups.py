@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wukong_tf.errors import ConfigError
-from wukong_tf.optimizers import exchange
+from wukong_tf.optimizers import replica_sum
 from wukong_tf.optimizers.weight_average import WeightAverage
 
 TABLES = r"(^|/)(host_)?tables_\d+/table$"
@@ -23,7 +23,7 @@ class OptimizerGroups:
             variables, which `apply` moves after each step. Defaults to None.
         ways: by path of a variable with sparse gradients, how they are
             summed over replicas, "gather" or "reduce"; see
-            `wukong_tf.optimizers.exchange`. Defaults to "gather" for all.
+            `wukong_tf.optimizers.replica_sum`. Defaults to "gather" for all.
 
     Attributes:
         average: the `WeightAverage`, once it is built, or None.
@@ -52,7 +52,7 @@ class OptimizerGroups:
         self._order = []
         self._all = list(variables)
         self._ways = [
-            (ways or {}).get(v.path, exchange.GATHER) for v in variables
+            (ways or {}).get(v.path, replica_sum.GATHER) for v in variables
         ]
         self._summed_here = []  # for each variable; others sum themselves
         for optimizer in self.optimizers.values():
@@ -95,7 +95,7 @@ class OptimizerGroups:
                 optimizers that sum by themselves, as Keras's do, stay.
         """
         mine = [i for i, here in enumerate(self._summed_here) if here]
-        sums = exchange.sum_over_replicas(
+        sums = replica_sum.sum_over_replicas(
             [gradients[i] for i in mine],
             [self._all[i] for i in mine],
             [self._ways[i] for i in mine],

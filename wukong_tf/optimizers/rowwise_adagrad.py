@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from wukong_tf import table_rows
-from wukong_tf.optimizers import exchange
+from wukong_tf.embeddings import table_rows
+from wukong_tf.optimizers import replica_sum
 
 L2_SCOPES = ("touched", "all")
 
@@ -159,8 +159,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         if self.gradients_are_summed:
             return grads_and_vars
         gradients, variables = zip(*grads_and_vars, strict=True)
-        sums = exchange.sum_over_replicas(
-            gradients, variables, [exchange.GATHER] * len(variables)
+        sums = replica_sum.sum_over_replicas(
+            gradients, variables, [replica_sum.GATHER] * len(variables)
         )
         return list(zip(sums, variables, strict=True))
 
@@ -214,7 +214,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     def _update_sparse(self, gradient, variable, state, learning_rate):
         import tensorflow as tf
 
-        rows, gradient = exchange.summed_rows(gradient)  # [U], [U, ...]
+        rows, gradient = replica_sum.summed_rows(gradient)  # [U], [U, ...]
         learning_rate, l2 = self._of_rows(variable, learning_rate, rows)
         if self._decays(variable):
             l2 = _beside(l2, gradient)

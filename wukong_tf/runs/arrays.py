@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from wukong_tf import table_rows
+from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError
 from wukong_tf.names import without_digests
 

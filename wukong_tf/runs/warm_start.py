@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from wukong_tf import table_rows
 from wukong_tf.config import FeatureSpec, ModelConfig
 from wukong_tf.config.categorical_feature import (
     OOV_ID,
     CategoricalFeature,
 )
 from wukong_tf.config.features import Task
+from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError
 from wukong_tf.names import identifier
-from wukong_tf.weights import (
+from wukong_tf.runs.arrays import (
     AVERAGED,
     TABLES,
     Slot,

@@ -13,7 +13,7 @@ from wukong_tf.errors import RunError
 from wukong_tf.models import Wukong
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.weights import (
+from wukong_tf.runs.arrays import (
     assign_slots,
     model_slots,
     optimizer_slots,

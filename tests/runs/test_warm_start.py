@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests import small_models
-from wukong_tf import warm_start
 from wukong_tf.config import (
     CategoricalFeature,
     DLRMConfig,
@@ -23,7 +22,12 @@ from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.weights import model_slots, optimizer_slots, read_arrays
+from wukong_tf.runs import warm_start
+from wukong_tf.runs.arrays import (
+    model_slots,
+    optimizer_slots,
+    read_arrays,
+)
 
 SIZES = {
     "embedding_dim": 4,

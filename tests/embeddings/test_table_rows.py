@@ -11,13 +11,17 @@ from tensorflow.python.framework import function_def_to_graph
 from tests import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.steps import make_eval_step, make_train_step
-from wukong_tf import table_rows
 from wukong_tf.config import TableSettings
+from wukong_tf.embeddings import table_rows
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.weights import StoredRows, model_slots, read_arrays
+from wukong_tf.runs.arrays import (
+    StoredRows,
+    model_slots,
+    read_arrays,
+)
 
 # What may take a table's resource: each reads or writes the rows it is given.
 ROW_OPERATIONS = {

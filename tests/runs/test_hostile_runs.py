@@ -18,7 +18,7 @@ from tests.trainer.cli import arguments, run
 from wukong_tf import files, runs
 from wukong_tf.errors import WukongError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Payload:

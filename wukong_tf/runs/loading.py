@@ -1,0 +1,116 @@
+"""Loads the trained model of a run directory."""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from wukong_tf.errors import ConfigError
+from wukong_tf.runs.checkpoint import find_checkpoint
+from wukong_tf.runs.run_directory import read_model_config
+
+
+def load_run(
+    run_dir: str,
+    checkpoint: str | int = "best",
+    *,
+    lookup: str = "take",
+    dtype: str = "float32",
+    keep_units: int | Mapping[str, int] | None = None,
+    host_tables: Collection[str] = (),
+):
+    """The trained model of a run directory.
+
+    Args:
+        run_dir: as given to `trainer.main --run_dir`.
+        checkpoint: "best" on the validation rows, "latest", or a step.
+        lookup: engine that reads the tables. Defaults to "take", which
+            needs Keras alone.
+        dtype: Keras dtype policy of the dense part. Defaults to "float32",
+            whatever the run was trained in.
+        keep_units: units that are left of features with several, by feature
+            or one number for all; the columns of the others are not loaded,
+            and their rows of X_0 are zeros. Defaults to None, all.
+        host_tables: names of the tables that lie in the host's memory while
+            the rest is on an accelerator. Defaults to (), none.
+
+    Returns:
+        A `wukong_tf.models.ClickModel`, such as a `Wukong`.
+
+    Raises:
+        RunError: the run directory or checkpoint is missing or corrupted.
+        ConfigError: `keep_units` names what is not there.
+
+    Example:
+        >>> model = wukong_tf.load_run("runs/quickstart")  # doctest: +SKIP
+    """
+    from wukong_tf.models import build_model
+    from wukong_tf.runs.arrays import (
+        assign_slots,
+        model_slots,
+    )
+
+    config = read_model_config(run_dir)
+    if keep_units is not None:
+        features = config.features.cut(keep_units)
+        config = dataclasses.replace(config, features=features)
+    found = find_checkpoint(run_dir, checkpoint)
+    model = build_model(
+        config, lookup=lookup, dtype=dtype, host_tables=host_tables
+    )
+    slots = model_slots(model)
+    cut = {
+        f"tables/{f.table_name}"
+        for f in config.features.categorical
+        if f.kept_units < f.units
+    }
+    widths = {s.name: s.shape[1] for s in slots if s.name in cut}
+    assign_slots(slots, _FirstColumns(found, widths))
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class _FirstColumns(Mapping[str, np.ndarray]):
+    """Arrays, some of them with their first columns alone."""
+
+    arrays: Mapping[str, np.ndarray]
+    widths: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self.arrays[name]
+        width = self.widths.get(name)
+        return array if width is None else array[:, :width]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def parse_keep_units(texts: Sequence[str]) -> int | dict[str, int] | None:
+    """What a `--keep_units` flag says, as `load_run` takes it.
+
+    Args:
+        texts: one number, or "FEATURE:NUMBER" each; empty for all units.
+
+    Raises:
+        ConfigError: a text is neither.
+    """
+    if not texts:
+        return None
+    try:
+        if len(texts) == 1 and ":" not in texts[0]:
+            return int(texts[0])
+        pairs = [text.rsplit(":", 1) for text in texts]
+        found = {name: int(number) for name, number in pairs}
+    except ValueError as error:
+        raise ConfigError(
+            "--keep_units must be one number, or FEATURE:NUMBER for each of "
+            f"some features; received {','.join(texts)!r}."
+        ) from error
+    if len(found) < len(pairs):
+        raise ConfigError(
+            f"--keep_units names a feature twice; received {','.join(texts)!r}."
+        )
+    return found

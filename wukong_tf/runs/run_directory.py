@@ -1,0 +1,64 @@
+"""Reads what a run directory says of its model and of its training."""
+
+import contextlib
+import os
+from typing import Any
+
+from wukong_tf.config import (
+    FeatureSpec,
+    ModelConfig,
+    model_config_from_dict,
+    schema,
+)
+from wukong_tf.errors import RunError, WukongError
+
+CONFIG = "config.json"
+FEATURES = "features.json"
+SAMPLES = "samples.parquet"
+HELD_OUT = "held_out.json"
+PREPARATION = "preparation.json"
+DATA = "data.json"
+FORMAT = 1  # of a run directory and of its checkpoints
+
+
+def read_features(run_dir: str) -> FeatureSpec:
+    """The feature spec that the run was trained with."""
+    path = os.path.join(run_dir, FEATURES)
+    return FeatureSpec.from_json(read_text(path), path)
+
+
+def read_config(run_dir: str) -> dict[str, Any]:
+    """config.json: {"format", "run", "model", "training", "data"}."""
+    path = os.path.join(run_dir, CONFIG)
+    content = schema.parse_json(read_text(path), path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: expected a run configuration of format {FORMAT}."
+        )
+    if not isinstance(content.get("model"), dict):
+        raise RunError(f"{path}: key 'model' must hold an object.")
+    return content
+
+
+def read_model_config(run_dir: str) -> ModelConfig:
+    """The model's configuration, with the run's features."""
+    model = read_config(run_dir)["model"]
+    features = read_features(run_dir)
+    return model_config_from_dict({**model, "features": features.to_dict()})
+
+
+def identity(run_dir: str) -> str | None:
+    """Returns the random name of a run, or None of one of older versions."""
+    with contextlib.suppress(WukongError):
+        found = read_config(run_dir).get("run")
+        return found if isinstance(found, str) else None
+    return None
+
+
+def read_text(path: str) -> str:
+    """Returns the text of a file of a run; raises RunError if it cannot."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from error
