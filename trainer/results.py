@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator, Scores
-from trainer.report import Predictions
+from trainer.report.files import Predictions
 from wukong_tf.config import schema
 from wukong_tf.errors import RunError
 

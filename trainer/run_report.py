@@ -11,7 +11,7 @@ from trainer import start_checks
 from trainer.console import log
 from trainer.memory import peak_bytes
 from trainer.model_setup import model_cost
-from trainer.report import write_report
+from trainer.report.files import write_report
 from trainer.results import compared_metrics, evaluate_splits
 from trainer.session import Session
 from wukong_tf import runs

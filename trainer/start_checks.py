@@ -5,7 +5,7 @@ import os
 from trainer.data.content import outline
 from trainer.data.file_source import FileSource
 from trainer.data.source import Source
-from trainer.report import DRAWS
+from trainer.report.files import DRAWS
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.extras import lack, require
 from wukong_tf.rows.bad_values import Count

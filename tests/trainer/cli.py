@@ -7,7 +7,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from trainer import flags as trainer_flags
-from trainer import main, report_plots
+from trainer import main
+from trainer.report import plots
 
 
 def run(*args: str, pictures: bool = False) -> int:
@@ -22,7 +23,7 @@ def run(*args: str, pictures: bool = False) -> int:
         stack.enter_context(parsed(*args))
         if not pictures:
             stack.enter_context(
-                mock.patch.object(report_plots, "render", return_value=b"")
+                mock.patch.object(plots, "render", return_value=b"")
             )
         return main.run(["trainer.main"])
 

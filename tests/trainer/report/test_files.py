@@ -12,8 +12,11 @@ import sys
 import numpy as np
 import pytest
 
-from trainer import report_plots
-from trainer.report import Predictions, write_report
+from trainer.report import plots
+from trainer.report.files import (
+    Predictions,
+    write_report,
+)
 from wukong_tf import files
 from wukong_tf.errors import RunError
 
@@ -98,8 +101,8 @@ def test_report_holds_its_files_and_their_paths(tmp_path):
     )
     names = {os.path.relpath(path, tmp_path / "report") for path in paths}
     assert names == set(os.listdir(tmp_path / "report"))
-    plots = ("learning", "roc", "calibration", "scores")
-    pngs = {f"{plot}_click.png" for plot in plots}
+    names = ("learning", "roc", "calibration", "scores")
+    pngs = {f"{name}_click.png" for name in names}
     assert names == {"metrics.json", "index.html", *pngs}
     for name in pngs:
         data = (tmp_path / "report" / name).read_bytes()
@@ -221,7 +224,7 @@ def test_a_picture_that_fails_does_not_cost_the_metrics(tmp_path, monkeypatch):
     def broken(plot, theme):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(report_plots, "render", broken)
+    monkeypatch.setattr(plots, "render", broken)
     with pytest.raises(ZeroDivisionError):
         write_report(str(tmp_path), some_metrics(), {}, title="A run")
     assert os.listdir(tmp_path / "report") == ["metrics.json"]

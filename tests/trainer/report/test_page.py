@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from trainer import report_page
+from trainer.report import page
 
 
-def texts_of(page):
+def texts_of(document):
     """The page's texts as a reader sees them, tags cut at."""
-    body = page[page.index("</style>") :]
+    body = document[document.index("</style>") :]
     return [html.unescape(text) for text in re.split("<[^>]*>", body)]
 
 
@@ -25,8 +25,8 @@ def test_page_escapes_all_text():
         "model": {"name": bad},
         "training": {"learning_rate": 0.001},
     }
-    picture = report_page.Picture(bad, bad, bad, b"", b"")
-    text = report_page.build(bad, metrics, [picture])
+    picture = page.Picture(bad, bad, bad, b"", b"")
+    text = page.build(bad, metrics, [picture])
     assert "<b>" not in text
     shown = "\n".join(texts_of(text))
     assert shown.count(bad) >= 9
@@ -39,7 +39,7 @@ def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     metrics = {"test": {"click": mine}, "model": {"name": "wukong"}}
     other = {"auc": 0.75, "logloss": 0.5, "ne": 0.875, "calibration": 1.03125}
     metrics["compared"] = {"logistic": {"test": {"click": other}}, "gone": {}}
-    text = report_page.build("A run", metrics, [])
+    text = page.build("A run", metrics, [])
     table = text[text.index("Compared with") :]
     rows = re.findall(r"<tr>(<td.*?)</tr>", table)[:3]
     cells = [re.findall(r'<td(?: class="(.*?)")?>(.*?)</td>', r) for r in rows]
@@ -77,4 +77,4 @@ def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     ],
 )
 def test_values_are_shown_in_their_units(key, value, expected):
-    assert report_page.text_of(key, value) == expected
+    assert page.text_of(key, value) == expected

@@ -5,15 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from trainer import report_curves, report_plots
-from trainer.report import Predictions
+from trainer.report import (
+    curves,
+    plots,
+)
+from trainer.report.files import Predictions
 from wukong_tf.errors import DataError
 
 
 def some_rows(rows=300, seed=0, weighted=False, ties=False):
     rng = np.random.default_rng(seed)
     logits = rng.normal(-1, 1.5, rows)
-    labels = rng.random(rows) < report_curves.sigmoid(logits)
+    labels = rng.random(rows) < curves.sigmoid(logits)
     if ties:
         logits = np.round(logits)
     weights = rng.uniform(0.1, 3, rows) if weighted else np.ones(rows)
@@ -28,7 +31,7 @@ def trapezoid_area(x, y):
 @pytest.mark.parametrize("ties", [False, True])
 def test_roc_area_is_the_share_of_pairs_in_order(weighted, ties):
     labels, logits, weights = some_rows(weighted=weighted, ties=ties)
-    fpr, tpr = report_curves.roc_curve(labels, logits, weights)
+    fpr, tpr = curves.roc_curve(labels, logits, weights)
     up, down = labels == 1, labels == 0
     wins = np.sign(logits[up][:, None] - logits[down][None]) / 2 + 0.5
     pairs = weights[up][:, None] * weights[down][None]
@@ -38,7 +41,7 @@ def test_roc_area_is_the_share_of_pairs_in_order(weighted, ties):
 
 def test_roc_points_are_the_rates_at_every_threshold():
     labels, logits, weights = some_rows(rows=60, weighted=True, ties=True)
-    fpr, tpr = report_curves.roc_curve(labels, logits, weights)
+    fpr, tpr = curves.roc_curve(labels, logits, weights)
     thresholds = sorted(set(logits), reverse=True)
     expected = [(0.0, 0.0)]
     for threshold in thresholds:
@@ -54,8 +57,8 @@ def test_roc_points_are_the_rates_at_every_threshold():
 
 def test_thinned_roc_keeps_its_ends_and_stays_on_the_curve():
     labels, logits, weights = some_rows(rows=5000)
-    fpr, tpr = report_curves.roc_curve(labels, logits, weights)
-    x, y = report_curves.thin_curve(fpr, tpr, 200)
+    fpr, tpr = curves.roc_curve(labels, logits, weights)
+    x, y = curves.thin_curve(fpr, tpr, 200)
     assert len(x) <= 200
     assert set(zip(x, y, strict=True)) <= set(zip(fpr, tpr, strict=True))
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
@@ -63,15 +66,15 @@ def test_thinned_roc_keeps_its_ends_and_stays_on_the_curve():
     # apart, plus the step of one row onto the curve.
     row = 1 / labels.sum() + 1 / (1 - labels).sum()
     assert np.diff(x + y).max() <= 2 / 199 + row
-    same = report_curves.thin_curve(fpr, tpr, len(fpr))
+    same = curves.thin_curve(fpr, tpr, len(fpr))
     np.testing.assert_array_equal(same[0], fpr)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_calibration_bins_against_a_loop_over_rows(weighted):
     labels, logits, weights = some_rows(weighted=weighted)
-    predicted = report_curves.sigmoid(logits)
-    bins = report_curves.calibration_bins(labels, predicted, weights, 7)
+    predicted = curves.sigmoid(logits)
+    bins = curves.calibration_bins(labels, predicted, weights, 7)
     rows_of: dict[int, list[int]] = {}
     passed = 0.0
     for row in sorted(range(len(labels)), key=lambda row: predicted[row]):
@@ -87,7 +90,7 @@ def test_calibration_bins_against_a_loop_over_rows(weighted):
         assert bins.weight[place] == pytest.approx(mass)
         assert bins.observed[place] == pytest.approx(observed)
         assert bins.predicted[place] == pytest.approx(mean)
-        low, high = report_curves.wilson_interval(
+        low, high = curves.wilson_interval(
             np.array(observed), np.array(effective)
         )
         assert (bins.low[place], bins.high[place]) == pytest.approx((low, high))
@@ -95,17 +98,17 @@ def test_calibration_bins_against_a_loop_over_rows(weighted):
 
 def test_calibration_bins_of_equal_weights_hold_equally_many_rows():
     labels, logits, weights = some_rows(rows=400)
-    predicted = report_curves.sigmoid(logits)
-    bins = report_curves.calibration_bins(labels, predicted, weights, 20)
+    predicted = curves.sigmoid(logits)
+    bins = curves.calibration_bins(labels, predicted, weights, 20)
     np.testing.assert_array_equal(bins.weight, np.full(20, 400 / 20))
 
 
 def test_calibration_bins_do_not_split_ties_or_see_the_order():
     labels, logits, weights = some_rows(weighted=True, ties=True)
-    predicted = report_curves.sigmoid(logits)
+    predicted = curves.sigmoid(logits)
     order = np.random.default_rng(3).permutation(len(labels))
-    bins = report_curves.calibration_bins(labels, predicted, weights)
-    again = report_curves.calibration_bins(
+    bins = curves.calibration_bins(labels, predicted, weights)
+    again = curves.calibration_bins(
         labels[order], predicted[order], weights[order]
     )
     assert len(bins.weight) <= len(set(predicted))
@@ -117,17 +120,17 @@ def test_wilson_ends_are_z_standard_errors_from_the_rate():
     rate = np.array([0.0, 0.01, 0.3, 0.5, 1.0])
     rows = np.array([5.0, 1000.0, 17.0, 2.5, 40.0])
     z = 1.7
-    for end in report_curves.wilson_interval(rate, rows, z):
+    for end in curves.wilson_interval(rate, rows, z):
         np.testing.assert_allclose(
             (rate - end) ** 2, z**2 * end * (1 - end) / rows, atol=1e-15
         )
-    low, high = report_curves.wilson_interval(rate, rows, z)
+    low, high = curves.wilson_interval(rate, rows, z)
     assert (low <= rate).all() and (rate <= high).all() and (low < high).all()
 
 
 def test_sigmoid_is_exact_in_both_tails():
     logits = np.array([-745.0, -40.0, -1.0, 0.0, 1.0, 40.0, 800.0])
-    got = report_curves.sigmoid(logits)
+    got = curves.sigmoid(logits)
     expected = [math.exp(x) / (1 + math.exp(x)) for x in logits[:-2]]
     np.testing.assert_allclose(got[:-2], expected, rtol=1e-14)
     np.testing.assert_array_equal(got[-2:], [1.0, 1.0])
@@ -137,7 +140,7 @@ def test_sigmoid_is_exact_in_both_tails():
 def test_smooth_is_the_mean_of_finite_neighbours(window):
     values = np.random.default_rng(0).normal(size=20)
     values[[4, 9, 10, 11]] = [np.inf, np.nan, np.nan, np.nan]
-    got = report_curves.smooth(values, window)
+    got = curves.smooth(values, window)
     for place in range(20):
         first = max(0, place - window // 2)
         near = values[first : place + (window - 1) // 2 + 1]
@@ -157,14 +160,14 @@ def test_log_skips_torn_lines_and_keeps_the_later_of_two(tmp_path):
         b'{"step": 30, "kind": "valid", "click": {"auc": 0.75}}\n'
         b'{"step": 40, "kind": "valid", "cli'
     )
-    log = report_curves.read_log(str(path))
+    log = curves.read_log(str(path))
     assert [r["step"] for r in log["train"]] == [10, 20]
-    steps, loss = report_curves.series(log["train"], "loss")
+    steps, loss = curves.series(log["train"], "loss")
     assert (list(steps), list(loss)) == ([10], [1])
-    steps, auc = report_curves.series(log["valid"], "click", "auc")
+    steps, auc = curves.series(log["valid"], "click", "auc")
     assert (list(steps), list(auc)) == ([30], [0.75])
-    assert len(report_curves.series(log["valid"], "buy", "auc")[0]) == 0
-    assert report_curves.read_log(str(tmp_path / "absent")) == {}
+    assert len(curves.series(log["valid"], "buy", "auc")[0]) == 0
+    assert curves.read_log(str(tmp_path / "absent")) == {}
 
 
 def test_rows_that_cannot_be_drawn_are_left_out_and_counted():
@@ -172,9 +175,9 @@ def test_rows_that_cannot_be_drawn_are_left_out_and_counted():
     logits = np.array([0.5, np.nan, 2, -np.inf], "float32")
     weights = np.array([1, 1, 0, 1], "float32")
     rows = Predictions(labels, logits, weights)
-    got = report_curves.drawable(rows)
+    got = curves.drawable(rows)
     assert [list(each) for each in got] == [[0], [0.5], [1]]
-    for plot in (report_plots.calibration, report_plots.histogram):
+    for plot in (plots.calibration, plots.histogram):
         assert "Left out: 2 rows" in plot(rows, "click", "test").caption
 
 

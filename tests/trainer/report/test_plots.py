@@ -5,8 +5,11 @@ import io
 import numpy as np
 import pytest
 
-from trainer import report_plots, report_style
-from trainer.report import Predictions
+from trainer.report import (
+    plots,
+    style,
+)
+from trainer.report.files import Predictions
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -22,7 +25,7 @@ def draw_axes(plot):
     from matplotlib.figure import Figure
 
     figure = Figure()
-    plot.draw(figure, report_style.LIGHT)
+    plot.draw(figure, style.LIGHT)
     return figure.axes
 
 
@@ -39,13 +42,13 @@ def draw_axes(plot):
 def test_odd_splits_still_give_pictures(labels, logits):
     bad_formula = r"a$\frac$"
     rows = Predictions(np.array(labels, "float32"), np.array(logits, "float32"))
-    plots = [
-        report_plots.roc(rows, bad_formula, "test", None),
-        report_plots.calibration(rows, bad_formula, "test"),
-        report_plots.histogram(rows, bad_formula, "test"),
+    shown = [
+        plots.roc(rows, bad_formula, "test", None),
+        plots.calibration(rows, bad_formula, "test"),
+        plots.histogram(rows, bad_formula, "test"),
     ]
-    for plot in plots:
-        png = report_plots.render(plot, report_style.LIGHT)
+    for plot in shown:
+        png = plots.render(plot, style.LIGHT)
         assert png.startswith(PNG_MAGIC)
 
 
@@ -57,7 +60,7 @@ def test_learning_curves_mark_the_checkpoint():
             for s in (100, 200, 300)
         ],
     }
-    plot = report_plots.learning_curves(log, "click", 200)
+    plot = plots.learning_curves(log, "click", 200)
     top, bottom = draw_axes(plot)
     for axes in (top, bottom):
         marks = [list(line.get_xdata()) for line in axes.lines]
@@ -70,7 +73,7 @@ def test_learning_curves_mark_the_checkpoint():
 
 def test_roc_legend_has_the_given_auc_not_one_of_its_own():
     rows = some_predictions()
-    (axes,) = draw_axes(report_plots.roc(rows, "click", "test", 0.123456))
+    (axes,) = draw_axes(plots.roc(rows, "click", "test", 0.123456))
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert "click (AUC 0.1235)" in texts
 
@@ -80,13 +83,13 @@ def test_calibration_axes_are_log_where_positives_are_rare(share, scale):
     labels = (np.arange(500) < 500 * share).astype("float32")
     logits = np.linspace(0, -6, 500).astype("float32")
     rows = Predictions(labels, logits)
-    (axes,) = draw_axes(report_plots.calibration(rows, "click", "test"))
+    (axes,) = draw_axes(plots.calibration(rows, "click", "test"))
     assert (axes.get_xscale(), axes.get_yscale()) == (scale, scale)
 
 
 def test_score_histograms_have_area_one():
     rows = some_predictions(4000)
-    axes = draw_axes(report_plots.histogram(rows, "click", "test"))[0]
+    axes = draw_axes(plots.histogram(rows, "click", "test"))[0]
     stairs = [patch.get_data() for patch in axes.patches]
     assert len(stairs) == 4  # a fill and an outline for each label
     for values, edges, _ in stairs:
@@ -97,13 +100,13 @@ def test_score_histograms_have_area_one():
 def test_pictures_have_the_theme_and_the_same_size():
     from PIL import Image
 
-    plot = report_plots.learning_curves({}, "click", None)
+    plot = plots.learning_curves({}, "click", None)
     corners = []
-    for theme in (report_style.LIGHT, report_style.DARK):
-        picture = Image.open(io.BytesIO(report_plots.render(plot, theme)))
+    for theme in (style.LIGHT, style.DARK):
+        picture = Image.open(io.BytesIO(plots.render(plot, theme)))
         assert picture.size == (6 * 160, 4.5 * 160)
         corner = picture.convert("RGB").crop((0, 0, 1, 1))
         corners.append("#" + corner.tobytes().hex())
     assert corners == [
-        report_style.LIGHT.paper, report_style.DARK.paper,
+        style.LIGHT.paper, style.DARK.paper,
     ]  # fmt: skip

@@ -6,13 +6,13 @@ import urllib.parse
 
 import numpy as np
 
-from trainer import (
-    report_curves,
-    report_page,
-    report_plots,
-    report_style,
+from trainer.report import (
+    curves,
+    page,
+    plots,
+    style,
 )
-from trainer.report_curves import Predictions
+from trainer.report.curves import Predictions
 from wukong_tf import files
 from wukong_tf.errors import RunError
 from wukong_tf.extras import lack
@@ -82,13 +82,13 @@ def _plain(value):
 
 def _drawn(run_dir, metrics, predictions, title, example):
     """The page and its pictures, as bytes by file name."""
-    records = report_curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
+    records = curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
     splits = sorted(predictions, key=lambda split: split != "test")
     drawn = predictions[splits[0]] if splits else {}
     tasks = dict.fromkeys(
         task
         for values in [
-            *(metrics[split] for split in report_page.splits_of(metrics)),
+            *(metrics[split] for split in page.splits_of(metrics)),
             drawn,
         ]
         for task in values
@@ -96,26 +96,25 @@ def _drawn(run_dir, metrics, predictions, title, example):
     contents, pictures = {}, []
     for task in tasks:
         best_step = (metrics.get("run") or {}).get("checkpoint_step")
-        plots = [report_plots.learning_curves(records, task, best_step)]
+        shown = [plots.learning_curves(records, task, best_step)]
         if task in drawn:
             split, rows = splits[0], drawn[task]
             values = (metrics.get(split) or {}).get(task) or {}
-            plots += [
-                report_plots.roc(rows, task, split, values.get("auc")),
-                report_plots.calibration(rows, task, split),
-                report_plots.histogram(rows, task, split),
+            shown += [
+                plots.roc(rows, task, split, values.get("auc")),
+                plots.calibration(rows, task, split),
+                plots.histogram(rows, task, split),
             ]
-        for plot in plots:
+        for plot in shown:
             light, dark = (
-                report_plots.render(plot, theme)
-                for theme in (report_style.LIGHT, report_style.DARK)
+                plots.render(plot, theme) for theme in (style.LIGHT, style.DARK)
             )
             contents[f"{plot.name}_{_file_of(task)}.png"] = light
             pictures.append(
-                report_page.Picture(task, plot.title, plot.caption, light, dark)
+                page.Picture(task, plot.title, plot.caption, light, dark)
             )
-    page = report_page.build(title, metrics, pictures, example)
-    contents["index.html"] = page.encode()
+    html = page.build(title, metrics, pictures, example)
+    contents["index.html"] = html.encode()
     return contents
 
 

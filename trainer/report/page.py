@@ -7,7 +7,7 @@ import json
 import math
 import string
 
-from trainer.report_template import PAGE
+from trainer.report.template import PAGE
 
 # Metrics with their heading, whether higher is better (None: nearest to 1
 # is best), and what they say. Others are shown under their own names.

@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer import report_curves, report_style
-from trainer.report_curves import Predictions
+from trainer.report import (
+    curves,
+    style,
+)
+from trainer.report.curves import Predictions
 
 LOW_BASE_RATE = 0.1  # below it, rates are drawn on log axes
 
@@ -33,7 +36,7 @@ class Plot:
     draw: Callable[..., None]
 
 
-def render(plot: Plot, theme: report_style.Theme) -> bytes:
+def render(plot: Plot, theme: style.Theme) -> bytes:
     """The picture as PNG bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,9 +60,9 @@ def learning_curves(
 ) -> Plot:
     """Loss on training and validation rows, and validation AUC, by step."""
     train, valid = log.get("train", []), log.get("valid", [])
-    train_steps, loss = report_curves.series(train, "loss")
-    valid_steps, logloss = report_curves.series(valid, task, "logloss")
-    auc_steps, auc = report_curves.series(valid, task, "auc")
+    train_steps, loss = curves.series(train, "loss")
+    valid_steps, logloss = curves.series(valid, task, "logloss")
+    auc_steps, auc = curves.series(valid, task, "auc")
     panels = [
         name
         for name, steps in (
@@ -80,13 +83,13 @@ def learning_curves(
 
     def draw(figure, theme):
         if not panels:
-            return report_style.say(
+            return style.say(
                 figure, theme, "No metrics were logged in this run."
             )
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
         line = {"color": theme.second, "lw": 1.8, "marker": "o", "ms": 3.5}
         for name, axes in zip(panels, rows[:, 0], strict=True):
-            report_style.style_axes(axes, theme, "", name)
+            style.style_axes(axes, theme, "", name)
             if name == "loss":
                 _draw_loss(axes, theme, train_steps, loss, train_label)
                 if len(valid_steps):
@@ -112,26 +115,26 @@ def learning_curves(
 
 def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
     """The ROC curve, with the AUC that the metrics give in its legend."""
-    labels, logits, weights = report_curves.drawable(predictions)
+    labels, logits, weights = curves.drawable(predictions)
     both = 0 < labels.sum() < len(labels)
     if both:
-        fpr, tpr = report_curves.roc_curve(labels, logits, weights)
-        fpr, tpr = report_curves.thin_curve(fpr, tpr)
+        fpr, tpr = curves.roc_curve(labels, logits, weights)
+        fpr, tpr = curves.thin_curve(fpr, tpr)
     named = "" if auc is None else f" (AUC {auc:.4f})"
 
     def draw(figure, theme):
         if not both:
             text = "A ROC curve needs rows of both labels; one is missing."
-            return report_style.say(figure, theme, text)
+            return style.say(figure, theme, text)
         axes = figure.subplots()
-        report_style.style_axes(
+        style.style_axes(
             axes, theme, "false positive rate", "true positive rate"
         )
         axes.fill_between(fpr, tpr, color=theme.first, alpha=0.1, lw=0)
         axes.plot([0, 1], [0, 1], color=theme.muted, ls="--", label="chance")
         axes.plot(fpr, tpr, color=theme.first, lw=2, label=task + named)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        report_style.add_legend(axes, theme, loc="lower right", reverse=True)
+        style.add_legend(axes, theme, loc="lower right", reverse=True)
 
     return Plot(
         "roc",
@@ -145,23 +148,21 @@ def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
 
 def calibration(predictions: Predictions, task: str, split: str) -> Plot:
     """Observed rates against mean predictions, in bins of equal weight."""
-    labels, logits, weights = report_curves.drawable(predictions)
+    labels, logits, weights = curves.drawable(predictions)
     if len(labels):
-        bins = report_curves.calibration_bins(
-            labels, report_curves.sigmoid(logits), weights
-        )
+        bins = curves.calibration_bins(labels, curves.sigmoid(logits), weights)
         log_axes = np.average(labels, weights=weights) < LOW_BASE_RATE
 
     def draw(figure, theme):
         if not len(labels):
-            return report_style.say(figure, theme, "There are no rows to draw.")
+            return style.say(figure, theme, "There are no rows to draw.")
         axes = figure.subplots()
-        report_style.style_axes(axes, theme, "mean prediction", "observed rate")
+        style.style_axes(axes, theme, "mean prediction", "observed rate")
         floor, top = _rate_limits(bins, log_axes)
         limits = np.array([floor, top])
         axes.plot(limits, limits, color=theme.muted, ls="--", label="exact")
         if log_axes:
-            report_style.log_axes(axes, top / floor)
+            style.log_axes(axes, top / floor)
         observed = bins.observed.clip(floor)
         low = bins.low.clip(floor)
         axes.vlines(bins.predicted, low, bins.high, theme.first, alpha=0.5)
@@ -177,7 +178,7 @@ def calibration(predictions: Predictions, task: str, split: str) -> Plot:
                 label="bin with no positive",
             )  # fmt: skip
         axes.set(xlim=limits, ylim=limits)
-        report_style.add_legend(axes, theme, loc="upper left")
+        style.add_legend(axes, theme, loc="upper left")
 
     return Plot(
         "calibration",
@@ -191,7 +192,7 @@ def calibration(predictions: Predictions, task: str, split: str) -> Plot:
 
 def histogram(predictions: Predictions, task: str, split: str) -> Plot:
     """The density of the logits of positives and of negatives."""
-    labels, logits, weights = report_curves.drawable(predictions)
+    labels, logits, weights = curves.drawable(predictions)
     if len(logits):
         low, high = np.quantile(logits, (0.0005, 0.9995))
         apart = 1e-6 * (1 + abs(low))
@@ -204,9 +205,9 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
 
     def draw(figure, theme):
         if not len(logits):
-            return report_style.say(figure, theme, "There are no rows to draw.")
+            return style.say(figure, theme, "There are no rows to draw.")
         axes = figure.subplots()
-        report_style.style_axes(axes, theme, "logit", "density")
+        style.style_axes(axes, theme, "logit", "density")
         for label, color in ((0, theme.second), (1, theme.first)):
             mine = labels == label
             mass = weights[mine].sum()
@@ -218,8 +219,8 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
             axes.stairs(height, edges, color=color, lw=1.6, label=f"{label}")
         axes.set(xlim=(low, high))
         axes.set_ylim(bottom=0)
-        report_style.probability_axis(axes, theme, low, high)
-        report_style.add_legend(axes, theme, loc="best", title="label")
+        style.probability_axis(axes, theme, low, high)
+        style.add_legend(axes, theme, loc="best", title="label")
 
     return Plot(
         "scores",
@@ -234,7 +235,7 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
 def _draw_loss(axes, theme, steps, loss, label):
     if not len(steps):
         return
-    mean = report_curves.smooth(loss, max(1, len(loss) // 40))
+    mean = curves.smooth(loss, max(1, len(loss) // 40))
     axes.plot(steps, loss, color=theme.first, alpha=0.25, lw=0.8)
     axes.plot(steps, mean, color=theme.first, lw=1.8, label=label)
 
@@ -245,7 +246,7 @@ def _mark_step(axes, theme, step):
     if step is not None:
         label = f"checkpoint, step {step:,.0f}"
         axes.axvline(step, color=theme.muted, lw=1.2, ls="--", label=label)
-    report_style.add_legend(axes, theme, loc="best")
+    style.add_legend(axes, theme, loc="best")
 
 
 def _left_out(predictions):
