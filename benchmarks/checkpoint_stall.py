@@ -23,7 +23,7 @@ def main(argv):
     """Runs the rounds and prints the result."""
     del argv
     from benchmarks import mid_size
-    from trainer.saving import CheckpointWriter, Retention
+    from trainer.checkpoints.writer import CheckpointWriter, Retention
     from wukong_tf.models import build_model
     from wukong_tf.optimizers import (
         ClippedAdam,
@@ -31,10 +31,7 @@ def main(argv):
         RowwiseAdagrad,
     )
     from wukong_tf.optimizers.groups import TABLES
-    from wukong_tf.runs.arrays import (
-        read_slots,
-        training_slots,
-    )
+    from wukong_tf.runs.arrays import read_slots, training_slots
 
     model = build_model(mid_size.config(ROWS.value))
     groups = OptimizerGroups(

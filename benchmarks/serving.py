@@ -88,13 +88,10 @@ def make_run(folder: str, config):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from trainer import checkpoints
+    from trainer.checkpoints import store
     from wukong_tf import files, runs
     from wukong_tf.models import build_model
-    from wukong_tf.runs.arrays import (
-        model_slots,
-        read_slots,
-    )
+    from wukong_tf.runs.arrays import model_slots, read_slots
 
     model = build_model(config)
     numbers = np.random.default_rng(0)
@@ -119,8 +116,8 @@ def make_run(folder: str, config):
     table = pa.table({**ids_of(config.features, 4096, 7), "label": labels})
     pq.write_table(table.slice(0, 1024), os.path.join(folder, runs.SAMPLES))
     pq.write_table(table, os.path.join(folder, "rows.parquet"))
-    checkpoints.save(folder, 1, {}, read_slots(model_slots(model)))
-    checkpoints.mark_best(folder, 1, "logloss", 0.5)
+    store.save(folder, 1, {}, read_slots(model_slots(model)))
+    store.mark_best(folder, 1, "logloss", 0.5)
     return model
 
 

@@ -146,17 +146,13 @@ def use_memory(rows: int):
     import keras
     import tensorflow as tf
 
-    from trainer import checkpoints
+    from trainer.checkpoints import store
     from trainer.data.pipeline import Pipeline
     from trainer.distribution.strategies import one_device
     from trainer.evaluation import Evaluator
     from trainer.loop import make_run_steps
     from trainer.steps import make_train_step
-    from wukong_tf.runs.arrays import (
-        model_slots,
-        optimizer_slots,
-        read_slots,
-    )
+    from wukong_tf.runs.arrays import model_slots, optimizer_slots, read_slots
 
     keras.utils.set_random_seed(0)
     distribution = one_device()
@@ -170,7 +166,7 @@ def use_memory(rows: int):
     Evaluator(distribution, model, BATCH).evaluate(log)
     slots = model_slots(model) + optimizer_slots(model, groups)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints.save(folder, STEPS.value, {}, read_slots(slots))
+        store.save(folder, STEPS.value, {}, read_slots(slots))
     table = 4 * (WIDTH + 1) * sum(f.num_ids for f in spec.categorical)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"table_and_state": table, "peak": peak}))

@@ -19,11 +19,7 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import ClickModel, build_model
-from wukong_tf.runs.arrays import (
-    assign_slots,
-    model_slots,
-    read_slots,
-)
+from wukong_tf.runs.arrays import assign_slots, model_slots, read_slots
 
 NUMERIC = (
     NumericFeature("price", "log1p", 0.25, 2.0, clip_max=1.5, missing=0.75),
@@ -160,7 +156,7 @@ def write_run(
 ) -> None:
     """A run directory with a checkpoint of each model, by step."""
     # Not at the top: a process without the trainer imports this module.
-    from trainer import checkpoints
+    from trainer.checkpoints import store
 
     model = config.to_dict()
     del model["features"]
@@ -169,7 +165,7 @@ def write_run(
     (run_dir / runs.FEATURES).write_text(config.features.to_json())
     for step, each in models.items():
         arrays = read_slots(model_slots(each))
-        checkpoints.save(str(run_dir), step, {"of": step}, arrays)
+        store.save(str(run_dir), step, {"of": step}, arrays)
 
 
 def float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import small_runs
-from trainer import checkpoints
+from trainer.checkpoints import store
 from wukong_tf import files, runs
 from wukong_tf.runs import checkpoint
 
@@ -83,14 +83,14 @@ def test_a_folder_is_the_old_or_the_new_wherever_the_writer_dies(
 def test_a_step_saved_again_is_never_lost(tmp_path, exchange):
     def write(run_dir, value):
         array = np.full(3, value, np.float32)
-        checkpoints.save(run_dir, 7, {"value": value}, [("x", array)])
+        store.save(run_dir, 7, {"value": value}, [("x", array)])
 
     for number in range(200):
         run_dir = str(tmp_path / f"{number}")
         os.mkdir(run_dir)
         write(run_dir, 1)
         died = die_at(number, lambda r=run_dir: write(r, 2))
-        checkpoints.remove_unfinished(run_dir)
+        store.remove_unfinished(run_dir)
         found = runs.find_checkpoint(run_dir, "latest")
         assert found["x"].tolist() == 3 * [found.state["value"]]
         names = os.listdir(os.path.join(run_dir, runs.CHECKPOINTS))
@@ -180,11 +180,11 @@ def test_a_checkpoint_that_is_read_is_not_pruned(tmp_path):
         text=True,
     ) as reader:
         assert reader.stdout.readline() == "open\n"
-        checkpoints.prune(run_dir, 1)
+        store.prune(run_dir, 1)
         assert steps[0] in dict(runs.checkpoint_paths(run_dir))
         reader.communicate("")
         assert reader.returncode == 0
-    checkpoints.prune(run_dir, 1)
+    store.prune(run_dir, 1)
     assert steps[0] not in dict(runs.checkpoint_paths(run_dir))
 
 

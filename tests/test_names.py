@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import small_models
-from tests.runs.test_warm_start import (
-    SIZES,
-    make_slots,
-)
+from tests.runs.test_warm_start import SIZES, make_slots
 from wukong_tf import names
 from wukong_tf.config import (
     CategoricalFeature,
@@ -30,11 +27,7 @@ from wukong_tf.config import (
 from wukong_tf.embeddings import feature_embedding
 from wukong_tf.errors import ConfigError
 from wukong_tf.models import build_model, embedding_model
-from wukong_tf.runs.arrays import (
-    assign_slots,
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import assign_slots, model_slots, read_arrays
 from wukong_tf.runs.warm_start import carry_over
 
 # Pairs that one careless rule or another takes for the same name.

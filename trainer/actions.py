@@ -9,12 +9,12 @@ from typing import Any
 
 import tqdm
 
+from trainer.checkpoints.writer import LAST_TRIES, CheckpointWriter
 from trainer.console import log
 from trainer.data.source import Source
 from trainer.evaluation import Evaluator
 from trainer.loop import Progress, Schedule, Window
 from trainer.recording import Metrics
-from trainer.saving import LAST_TRIES, CheckpointWriter
 from wukong_tf.errors import WukongError
 
 HIGHER_IS_BETTER = ("auc", "group_auc")

@@ -59,7 +59,8 @@ def predict(values) -> int:
 
 def plan(values) -> int:
     """--mode=plan."""
-    from trainer import placement, run_config, sources
+    from trainer import run_config, sources
+    from trainer.placement import tables
     from trainer.plan import describe_plan
     from wukong_tf.scaling import cost
 
@@ -71,9 +72,9 @@ def plan(values) -> int:
         "dtype": run_config.counted_dtype(values.precision),
         "remat": values.remat,
     }
-    placed = placement.place(
+    placed = tables.place(
         cost(config, **sizes),
-        placement.devices_from_flags(values),
+        tables.devices_from_flags(values),
         values.table_device,
     )
     for line in run_config.describe_sizes(values, config):

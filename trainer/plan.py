@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trainer.placement import Placement
+from trainer.placement.tables import Placement
 from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.models import ClickModel

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from trainer import memory
 from trainer.console import log
 from trainer.distribution.workers import Workers
 from trainer.loop import Progress, Schedule, Window
+from trainer.placement import host_memory
 from wukong_tf import files
 from wukong_tf.metrics import SCALARS, of_scalars
 from wukong_tf.rows.bad_values import BadValues, Count
@@ -215,7 +215,7 @@ def worker_figures(window: Window) -> dict[str, Any]:
         }
         if window.times.exchange is not None:
             found["all_reduce"] = window.times.exchange / window.seconds
-    found["memory_bytes"] = memory.resident_bytes()
+    found["memory_bytes"] = host_memory.resident_bytes()
     return found
 
 

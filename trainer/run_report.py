@@ -9,16 +9,13 @@ import pyarrow.parquet as pq
 
 from trainer import start_checks
 from trainer.console import log
-from trainer.memory import peak_bytes
 from trainer.model_setup import model_cost
+from trainer.placement.host_memory import peak_bytes
 from trainer.report.files import write_report
 from trainer.results import compared_metrics, evaluate_splits
 from trainer.session import Session
 from wukong_tf import runs
-from wukong_tf.runs.arrays import (
-    assign_slots,
-    model_slots,
-)
+from wukong_tf.runs.arrays import assign_slots, model_slots
 
 
 def report(session: Session) -> dict[str, Any]:

@@ -18,13 +18,10 @@ from trainer.data.scored_files import open_to_score
 from trainer.distribution import lost
 from trainer.distribution.strategies import Distribution, set_up
 from trainer.evaluation import Evaluator
-from trainer.placement import devices_from_flags, place
+from trainer.placement.tables import devices_from_flags, place
 from trainer.preparation.requests import Preparation
 from trainer.results import evaluate_splits
-from wukong_tf import (
-    files,
-    runs,
-)
+from wukong_tf import files, runs
 from wukong_tf.config import encodings
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.names import output_names

@@ -5,7 +5,10 @@ import functools
 
 from absl import flags
 
-from trainer import actions, checkpoints, recording, run_config
+from trainer import actions, recording, run_config
+from trainer.checkpoints import store
+from trainer.checkpoints.run_directory import HeldDirectory, write_data
+from trainer.checkpoints.writer import CheckpointWriter, Retention
 from trainer.console import log
 from trainer.data.content import Contents
 from trainer.data.pipeline import Pipeline
@@ -21,10 +24,8 @@ from trainer.model_setup import (
     table_ways,
     vary_dropout,
 )
-from trainer.placement import Placement
+from trainer.placement.tables import Placement
 from trainer.profiling import Profile, parse_steps
-from trainer.run_directory import HeldDirectory, write_data
-from trainer.saving import CheckpointWriter, Retention
 from trainer.step_clock import StepClock
 from trainer.steps import make_train_step
 from trainer.stop_signal import STOP
@@ -164,7 +165,7 @@ class Session:
         metric = self.training.early_stopping_metric
         evaluations = self.progress.evaluations
         if self.workers.is_chief:
-            checkpoints.restore_best(
+            store.restore_best(
                 self.run_dir,
                 evaluations,
                 metric,
@@ -182,7 +183,7 @@ class Session:
         """The checkpoint that the chief goes on from."""
         found = None
         if self.workers.is_chief:
-            found = checkpoints.newest_whole(self.run_dir, log)
+            found = store.newest_whole(self.run_dir, log)
         step = self.workers.from_chief(found and found.step)
         if step is None or found is not None:
             return found
@@ -352,7 +353,7 @@ class Session:
         except ContentError as error:
             if not self.workers.is_chief:
                 raise
-            count = checkpoints.set_aside(self.run_dir, step)
+            count = store.set_aside(self.run_dir, step)
             raise ContentError(
                 f"{error} {count} checkpoints of steps that had read it "
                 "were set aside."

@@ -7,12 +7,8 @@ import time
 
 from absl import flags
 
-from trainer import (
-    run_config,
-    run_directory,
-    sources,
-    start_checks,
-)
+from trainer import run_config, sources, start_checks
+from trainer.checkpoints import run_directory
 from trainer.console import log, only_chief_logs
 from trainer.data.content import Contents
 from trainer.distribution import agreement, lost
@@ -20,7 +16,7 @@ from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
 from trainer.evaluation import Interrupted
 from trainer.model_setup import model_cost
-from trainer.placement import devices_from_flags, place
+from trainer.placement.tables import devices_from_flags, place
 from trainer.plan import describe_model
 from trainer.results import compared_metrics
 from trainer.run_report import report

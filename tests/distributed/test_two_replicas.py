@@ -7,10 +7,7 @@ import pytest
 
 from tests.distributed import two_replicas
 from tests.distributed.processes import finish, start
-from tests.embeddings.test_table_rows import (
-    HANDS_ON,
-    ROW_OPERATIONS,
-)
+from tests.embeddings.test_table_rows import HANDS_ON, ROW_OPERATIONS
 from wukong_tf.optimizers import replica_sum
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,7 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 CONFIG = WukongConfig(
     RICH,

@@ -17,11 +17,7 @@ from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.runs.arrays import (
-    StoredRows,
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import StoredRows, model_slots, read_arrays
 
 # What may take a table's resource: each reads or writes the rows it is given.
 ROW_OPERATIONS = {

@@ -7,18 +7,14 @@ import tensorflow as tf
 
 from tests import small_models
 from tests.small_models import CONFIG, SPEC, TABLES
-from trainer import checkpoints
+from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.steps import global_loss, make_train_step
 from wukong_tf import runs
 from wukong_tf.models import Wukong
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES as TABLES_PATTERN
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-    read_slots,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays, read_slots
 
 LOOKUPS = ("take", "tfrs")
 ROWS = 6
@@ -167,7 +163,7 @@ def test_one_step_moves_the_rows_of_the_batch_and_no_others(trained, lookup):
 @pytest.mark.parametrize("lookup", LOOKUPS)
 def test_every_table_is_in_the_checkpoint(trained, lookup, tmp_path):
     model, history, _ = trained[lookup]
-    checkpoints.save(str(tmp_path), 5, {}, read_slots(model_slots(model)))
+    store.save(str(tmp_path), 5, {}, read_slots(model_slots(model)))
     ((_, path),) = runs.checkpoint_paths(str(tmp_path))
     found = runs.open_checkpoint(path)
     assert set(found) >= {"tables/user", "tables/city", "tables/item"}

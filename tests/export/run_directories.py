@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer import checkpoints
+from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
@@ -18,10 +18,7 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_slots,
-)
+from wukong_tf.runs.arrays import model_slots, read_slots
 
 ROWS = 40
 SPEC = FeatureSpec(
@@ -123,6 +120,6 @@ def make_run(run_dir, config=CONFIG, precision="float32"):
     dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     for step in (10, 20):
         model = random_model(config, dtype, seed=step)
-        checkpoints.save(run_dir, step, {}, read_slots(model_slots(model)))
-    checkpoints.mark_best(run_dir, 10, "logloss", 0.5)
+        store.save(run_dir, step, {}, read_slots(model_slots(model)))
+    store.mark_best(run_dir, 10, "logloss", 0.5)
     return str(run_dir)

@@ -28,10 +28,7 @@ from wukong_tf.config import (
     VectorFeature,
     WukongConfig,
 )
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 pytestmark = pytest.mark.slow
 

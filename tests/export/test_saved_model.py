@@ -12,10 +12,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 import wukong_tf
 from export import c_api, tf_examples, v1_session
 from tests.export.run_directories import SPEC, columns, request
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 
 def logits_of(run_dir, raw, **kwargs):

@@ -21,10 +21,7 @@ from wukong_tf.config import (
     Task,
 )
 from wukong_tf.models import build_model
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 TWO = dataclasses.replace(
     RICH, tasks=(Task("click", "a"), Task("buy", "b", missing_labels=True))

@@ -11,10 +11,7 @@ from tests.oracles import models as oracles
 from tests.small_models import CONFIG, SPEC, numpy
 from wukong_tf.config import FeatureSpec, NumericFeature, Task, WukongConfig
 from wukong_tf.models import ClickModel, Wukong, build_model
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 SHAPES = {
     "projected": CONFIG,

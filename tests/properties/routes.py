@@ -36,11 +36,8 @@ Scores = dict[str, np.ndarray]
 
 def make_run(config: ModelConfig, seed: int, folder: Path) -> str:
     """A run directory with one checkpoint of random weights."""
-    from trainer import checkpoints
-    from wukong_tf.runs.arrays import (
-        model_slots,
-        read_slots,
-    )
+    from trainer.checkpoints import store
+    from wukong_tf.runs.arrays import model_slots, read_slots
 
     run_dir = folder / "run"
     run_dir.mkdir()
@@ -57,7 +54,7 @@ def make_run(config: ModelConfig, seed: int, folder: Path) -> str:
         },
     )
     model = run_directories.random_model(config, seed=seed)
-    checkpoints.save(str(run_dir), 1, {}, read_slots(model_slots(model)))
+    store.save(str(run_dir), 1, {}, read_slots(model_slots(model)))
     return str(run_dir)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.properties import routes
 from tests.properties.logs import Row
-from trainer import checkpoints
+from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.steps import make_train_step
 from wukong_tf import runs
@@ -21,11 +21,7 @@ from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import checks_of
 from wukong_tf.runs import warm_start
-from wukong_tf.runs.arrays import (
-    assign_slots,
-    read_arrays,
-    training_slots,
-)
+from wukong_tf.runs.arrays import assign_slots, read_arrays, training_slots
 
 
 class Trained:
@@ -103,7 +99,7 @@ class Trained:
                 "data": {},
             }
             (run_dir / runs.CONFIG).write_text(json.dumps(content))
-        checkpoints.save(str(run_dir), step, {}, self.arrays().items())
+        store.save(str(run_dir), step, {}, self.arrays().items())
 
 
 def resumed(run_dir: Path) -> Trained:

@@ -10,7 +10,7 @@ import pytest
 import wukong_tf
 from tests import small_runs
 from tests.small_runs import array_file, edit, folder, replace_array, scores
-from trainer import checkpoints
+from trainer.checkpoints import store
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
@@ -68,7 +68,7 @@ def test_a_corrupted_checkpoint_is_refused_and_passed_over(run_dir, corrupt):
         with pytest.raises(RunError, match="step-0000000010"):
             use()
     lines = []
-    found = checkpoints.newest_whole(run_dir, lines.append)
+    found = store.newest_whole(run_dir, lines.append)
     assert found.step == 2
     (line,) = lines
     assert "step-0000000010" in line and "Falling back" in line
@@ -156,7 +156,7 @@ def test_a_hostile_index_is_refused(run_dir, change):
     with pytest.raises(RunError):
         runs.open_checkpoint(folder(run_dir))
     lines = []
-    assert checkpoints.newest_whole(run_dir, lines.append).step == 2
+    assert store.newest_whole(run_dir, lines.append).step == 2
     assert len(lines) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 import wukong_tf
 from tests import small_models, small_runs
 from tests.small_runs import scores
-from trainer import checkpoints
+from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.config import LogisticRegressionConfig
 from wukong_tf.errors import ConfigError, RunError, WukongError
@@ -34,7 +34,7 @@ def test_load_run_takes_the_checkpoint_that_is_named(run_dir):
         np.testing.assert_array_equal(
             scores(loaded), scores(small_runs.make(step))
         )
-    checkpoints.mark_best(run_dir, 1, "logloss", 0.4)
+    store.mark_best(run_dir, 1, "logloss", 0.4)
     assert runs.best_step(run_dir) == 1
     for loaded in (
         wukong_tf.load_run(run_dir),

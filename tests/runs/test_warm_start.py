@@ -23,11 +23,7 @@ from wukong_tf.models import build_model
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.runs import warm_start
-from wukong_tf.runs.arrays import (
-    model_slots,
-    optimizer_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, optimizer_slots, read_arrays
 
 SIZES = {
     "embedding_dim": 4,

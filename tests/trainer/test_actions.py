@@ -8,8 +8,8 @@ import pytest
 
 from trainer import actions
 from trainer.actions import Evaluate, SaveCheckpoint, is_best
+from trainer.checkpoints.writer import LAST_TRIES, Saved
 from trainer.loop import Progress, Schedule, Window
-from trainer.saving import LAST_TRIES, Saved
 from wukong_tf.errors import RunError, TrainingError
 
 NAN = math.nan

@@ -17,10 +17,7 @@ from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from trainer import recording
 from wukong_tf import runs
-from wukong_tf.runs.arrays import (
-    model_slots,
-    read_arrays,
-)
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 SMALL = {
     "embedding_dim": 8,
@@ -123,10 +120,7 @@ def test_every_table_and_weight_moved(finished):
     config = runs.read_model_config(finished)
     keras.utils.set_random_seed(0)
     from wukong_tf.models import build_model
-    from wukong_tf.runs.arrays import (
-        model_slots,
-        read_arrays,
-    )
+    from wukong_tf.runs.arrays import model_slots, read_arrays
 
     fresh = read_arrays(model_slots(build_model(config)))
     trained = arrays(finished)
@@ -212,7 +206,7 @@ def test_another_configuration_is_refused(finished, tmp_path, capsys, flags_of):
 
 
 def test_second_run_on_one_directory_is_refused(finished, capsys, flags_of):
-    from trainer.run_directory import locked
+    from trainer.checkpoints.run_directory import locked
 
     with locked(finished):
         assert run(*flags_of(finished)) == 2

@@ -6,10 +6,7 @@ import os
 
 from trainer.preparation.columns import MISSING_INTEGER, Recipe
 from wukong_tf.config import FeatureSpec
-from wukong_tf.config.categorical_feature import (
-    OOV_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError, DataError
 
 # They shape what --vocabularies takes as it is.

@@ -29,10 +29,7 @@ from wukong_tf.config import (
     Task,
     VectorFeature,
 )
-from wukong_tf.config.categorical_feature import (
-    MISSING_ID,
-    OOV_ID,
-)
+from wukong_tf.config.categorical_feature import MISSING_ID, OOV_ID
 
 Vocabularies = Mapping[str, pa.Array]
 Tallies = dict[str, collections.Counter[str]]

@@ -3,10 +3,7 @@
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.earlier import Earlier, check_missing
 from trainer.preparation.encoding import raw_of
-from wukong_tf.config.categorical_feature import (
-    OOV_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError
 
 Words = tuple[tuple[str, tuple[str, ...]], ...]

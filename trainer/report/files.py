@@ -6,12 +6,7 @@ import urllib.parse
 
 import numpy as np
 
-from trainer.report import (
-    curves,
-    page,
-    plots,
-    style,
-)
+from trainer.report import curves, page, plots, style
 from trainer.report.curves import Predictions
 from wukong_tf import files
 from wukong_tf.errors import RunError

@@ -10,10 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.report import (
-    curves,
-    style,
-)
+from trainer.report import curves, style
 from trainer.report.curves import Predictions
 
 LOW_BASE_RATE = 0.1  # below it, rates are drawn on log axes

@@ -23,10 +23,7 @@ from wukong_tf.config.features import (
     Task,
     VectorFeature,
 )
-from wukong_tf.config.model_config import (
-    EmbeddingModelConfig,
-    ModelConfig,
-)
+from wukong_tf.config.model_config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.config.wukong_config import WukongConfig, sizes_for
 from wukong_tf.errors import ConfigError
 

@@ -4,10 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from wukong_tf.config import schema
-from wukong_tf.config.model_config import (
-    EmbeddingModelConfig,
-    ModelConfig,
-)
+from wukong_tf.config.model_config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.errors import ConfigError
 
 STRUCTURES = ("stacked", "parallel")

@@ -10,10 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wukong_tf.config.categorical_feature import (
-    OOV_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import DataError
 

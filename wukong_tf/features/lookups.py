@@ -4,10 +4,7 @@ import os
 
 import tensorflow as tf
 
-from wukong_tf.config.categorical_feature import (
-    OOV_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
 
 _UNKNOWN = -1  # what a hash table gives for a value that it has not

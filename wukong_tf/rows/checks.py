@@ -12,10 +12,7 @@ from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.groups import MISSING_GROUP, groups
 from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_type
 from wukong_tf.config import FeatureSpec
-from wukong_tf.config.categorical_feature import (
-    MISSING_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
 from wukong_tf.rows import raw_values

@@ -45,10 +45,7 @@ def load_run(
         >>> model = wukong_tf.load_run("runs/quickstart")  # doctest: +SKIP
     """
     from wukong_tf.models import build_model
-    from wukong_tf.runs.arrays import (
-        assign_slots,
-        model_slots,
-    )
+    from wukong_tf.runs.arrays import assign_slots, model_slots
 
     config = read_model_config(run_dir)
     if keep_units is not None:

@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 
 from wukong_tf.config import FeatureSpec, ModelConfig
-from wukong_tf.config.categorical_feature import (
-    OOV_ID,
-    CategoricalFeature,
-)
+from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config.features import Task
 from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError

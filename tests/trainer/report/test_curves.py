@@ -5,10 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer.report import (
-    curves,
-    plots,
-)
+from trainer.report import curves, plots
 from trainer.report.files import Predictions
 from wukong_tf.errors import DataError
 

@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 
 from trainer.report import plots
-from trainer.report.files import (
-    Predictions,
-    write_report,
-)
+from trainer.report.files import Predictions, write_report
 from wukong_tf import files
 from wukong_tf.errors import RunError
 

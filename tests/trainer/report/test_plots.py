@@ -5,10 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from trainer.report import (
-    plots,
-    style,
-)
+from trainer.report import plots, style
 from trainer.report.files import Predictions
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from trainer import memory
+from trainer.placement import host_memory
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost
 
@@ -190,7 +190,7 @@ def devices_from_flags(values: flags.FlagValues) -> list[Device]:
     """
     import tensorflow as tf
 
-    host = memory.total_bytes()
+    host = host_memory.total_bytes()
     if values.host_memory_gib:
         host = int(values.host_memory_gib * GIB)
     devices = [Device(HOST, host)]

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wukong_tf import (
-    files,
-    runs,
-)
+from wukong_tf import files, runs
 from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError, TrainingError
 from wukong_tf.runs.arrays import StoredRows

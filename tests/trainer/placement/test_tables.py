@@ -9,8 +9,8 @@ import pytest
 from tests import small_models
 from tests.errors import assert_refused
 from tests.trainer.cli import arguments, run
-from trainer import memory
-from trainer.placement import Device, place
+from trainer.placement import host_memory
+from trainer.placement.tables import Device, place
 from wukong_tf import runs
 from wukong_tf.models import build_model
 from wukong_tf.scaling import cost
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_table():
 
 
 def test_the_host_says_its_memory():
-    assert 2**28 < memory.total_bytes() < 2**50
+    assert 2**28 < host_memory.total_bytes() < 2**50
 
 
 def test_plan_prints_devices_and_refuses(capsys):
@@ -104,10 +104,7 @@ def test_host_tables_are_the_same_model(tmp_path):
     """Weights, scores and canonical arrays do not depend on the place."""
     import keras
 
-    from wukong_tf.runs.arrays import (
-        model_slots,
-        read_arrays,
-    )
+    from wukong_tf.runs.arrays import model_slots, read_arrays
 
     models = []
     for host in ((), ("user", "item")):

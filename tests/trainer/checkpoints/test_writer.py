@@ -7,14 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import checkpoints, saving
-from trainer.saving import CheckpointWriter, Retention
+from trainer.checkpoints import store, writer
+from trainer.checkpoints.writer import CheckpointWriter, Retention
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
-from wukong_tf.runs.arrays import (
-    Slot,
-    read_slots,
-)
+from wukong_tf.runs.arrays import Slot, read_slots
 
 KEEP = Retention(newest=2, every=0, metric="logloss")
 
@@ -42,7 +39,7 @@ def weights():
     return Weights()
 
 
-def writer(tmp_path, said, **options):
+def make(tmp_path, said, **options):
     options = {"retry_s": 0.05, "retention": KEEP, **options}
     retention = options.pop("retention")
     return CheckpointWriter(str(tmp_path), retention, said.append, **options)
@@ -54,19 +51,19 @@ def steps(tmp_path):
 
 def hold(monkeypatch):
     """Writing waits for the event that is given back."""
-    go, original = threading.Event(), checkpoints.save
+    go, original = threading.Event(), store.save
 
     def save(*args):
         assert go.wait(30)
         return original(*args)
 
-    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(store, "save", save)
     return go
 
 
 def fail(monkeypatch, times):
     """The first so many writes fail as on a full disk."""
-    left, original = [times], checkpoints.save
+    left, original = [times], store.save
 
     def save(run_dir, step, *args):
         if left[0]:
@@ -74,7 +71,7 @@ def fail(monkeypatch, times):
             raise RunError(f"step {step} could not be written: disk full.")
         return original(run_dir, step, *args)
 
-    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(store, "save", save)
     return left
 
 
@@ -82,7 +79,7 @@ def test_training_goes_on_while_a_copy_is_written(
     tmp_path, said, weights, monkeypatch
 ):
     go = hold(monkeypatch)
-    made = writer(tmp_path, said)
+    made = make(tmp_path, said)
     weights.set(1)
     made.save(1, {"of": 1}, weights)
     weights.set(2)  # training, before anything is written
@@ -102,7 +99,7 @@ def test_training_goes_on_while_a_copy_is_written(
 
 def test_a_second_one_waits_for_the_first(tmp_path, said, weights, monkeypatch):
     go = hold(monkeypatch)
-    made = writer(tmp_path, said)
+    made = make(tmp_path, said)
     made.save(1, {}, weights)
     while not made._writing:
         time.sleep(0.01)
@@ -118,7 +115,7 @@ def test_one_that_fails_is_tried_again(
     tmp_path, said, weights, monkeypatch, in_background
 ):
     fail(monkeypatch, 2)
-    made = writer(tmp_path, said, in_background=in_background)
+    made = make(tmp_path, said, in_background=in_background)
     weights.set(3)
     made.save(1, {}, weights, best=0.5)
     weights.set(4 if in_background else 3)
@@ -137,7 +134,7 @@ def test_a_newer_one_takes_the_place_of_one_that_fails(
     tmp_path, said, weights, monkeypatch
 ):
     left = fail(monkeypatch, 10**6)
-    made = writer(tmp_path, said, retry_s=60)
+    made = make(tmp_path, said, retry_s=60)
     made.save(1, {}, weights)
     while not said:
         time.sleep(0.01)
@@ -154,7 +151,7 @@ def test_a_disk_that_stays_full_ends_the_run(
     tmp_path, said, weights, monkeypatch, in_background
 ):
     fail(monkeypatch, 10**6)
-    made = writer(tmp_path, said, in_background=in_background)
+    made = make(tmp_path, said, in_background=in_background)
     made.save(7, {}, weights)
     with pytest.raises(RunError, match="step 7 could not be written"):
         made.close()
@@ -165,7 +162,7 @@ def test_after_an_error_nothing_is_tried_again(
     tmp_path, said, weights, monkeypatch
 ):
     left = fail(monkeypatch, 10**6)
-    made = writer(tmp_path, said, retry_s=60)
+    made = make(tmp_path, said, retry_s=60)
     made.save(7, {}, weights)
     while not said:
         time.sleep(0.01)
@@ -175,13 +172,13 @@ def test_after_an_error_nothing_is_tried_again(
 
 
 def test_weights_that_are_not_finite_end_the_run(tmp_path, said, weights):
-    made = writer(tmp_path, said)
+    made = make(tmp_path, said)
     weights.set(np.nan)
     made.save(1, {}, weights)
     with pytest.raises(TrainingError, match="no longer finite"):
         made.close()
     assert not steps(tmp_path)
-    made = writer(tmp_path, said, in_background=False)
+    made = make(tmp_path, said, in_background=False)
     with pytest.raises(TrainingError, match="no longer finite"):
         made.save(1, {}, weights)
 
@@ -189,18 +186,18 @@ def test_weights_that_are_not_finite_end_the_run(tmp_path, said, weights):
 def test_without_memory_for_a_copy_training_waits(
     tmp_path, said, weights, monkeypatch
 ):
-    monkeypatch.setattr(saving, "available_bytes", lambda: 5000)
-    made = writer(tmp_path, said)
+    monkeypatch.setattr(writer, "available_bytes", lambda: 5000)
+    made = make(tmp_path, said)
     made.save(1, {}, weights)
     assert steps(tmp_path) == [1] and made._thread is None
-    monkeypatch.setattr(saving, "available_bytes", lambda: 6000)
+    monkeypatch.setattr(writer, "available_bytes", lambda: 6000)
     made.save(2, {}, weights)
     assert made._thread is not None
     made.close()
 
 
 def test_the_newest_the_best_and_every_nth_are_kept(tmp_path, said, weights):
-    made = writer(
+    made = make(
         tmp_path, said, retention=Retention(newest=2, every=10, metric="auc")
     )
     for step in range(1, 28):

@@ -13,7 +13,7 @@ import pytest
 from tests import small_runs
 from tests.errors import message
 from tests.small_runs import STEPS, folder
-from trainer import checkpoints
+from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
 
@@ -37,9 +37,7 @@ def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):
         "none": np.zeros((0, 4), np.float16),
         "../odd name:1": np.array([True, False]),
     }
-    path, size = checkpoints.save(
-        str(tmp_path), 12, {"k": [1, None]}, saved.items()
-    )
+    path, size = store.save(str(tmp_path), 12, {"k": [1, None]}, saved.items())
     files = [f"{path}/{name}" for name in os.listdir(path)]
     assert size == sum(map(os.path.getsize, files))
     assert os.path.dirname(path) == str(tmp_path / runs.CHECKPOINTS)
@@ -58,7 +56,7 @@ def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):
 
 
 def test_a_step_is_saved_again_in_place_of_itself(run_dir):
-    checkpoints.save(str(run_dir), 2, {"again": 1}, [("x", np.ones(2))])
+    store.save(str(run_dir), 2, {"again": 1}, [("x", np.ones(2))])
     found = runs.open_checkpoint(folder(run_dir, 2))
     assert (list(found), found.state) == (["x"], {"again": 1})
     names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
@@ -72,7 +70,7 @@ def test_arrays_are_taken_one_at_a_time(tmp_path):
             beside = [p for p in tmp_path.rglob("*.npy")]
             assert len(beside) == index + 1
 
-    checkpoints.save(str(tmp_path), 1, {}, arrays())
+    store.save(str(tmp_path), 1, {}, arrays())
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_others(run_dir):
@@ -81,7 +79,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_others(run_dir):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(RunError, match="step 11 .*No space left"):
-        checkpoints.save(str(run_dir), 11, {}, arrays())
+        store.save(str(run_dir), 11, {}, arrays())
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)
     names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
     assert names == [f"step-{step:010d}" for step in STEPS]
@@ -125,7 +123,7 @@ def places(events, path, kind="sync"):
 def test_a_checkpoint_is_durable_before_it_can_be_seen(tmp_path, synced):
     """A crash of the machine leaves it whole or leaves it out."""
     arrays = {"x": np.ones((3, 2)), "y": np.zeros(5)}
-    path, _ = checkpoints.save(str(tmp_path), 1, {}, arrays.items())
+    path, _ = store.save(str(tmp_path), 1, {}, arrays.items())
     (shown,) = places(synced, path, "rename")
     assert synced[shown][2] == path
     names = os.listdir(path)
@@ -141,7 +139,7 @@ def test_a_checkpoint_is_durable_before_it_can_be_seen(tmp_path, synced):
 
 
 def test_the_note_of_the_best_is_durable(run_dir, synced):
-    checkpoints.mark_best(str(run_dir), 2, "auc", 0.7)
+    store.mark_best(str(run_dir), 2, "auc", 0.7)
     path = run_dir / runs.CHECKPOINTS / runs.BEST
     (shown,) = places(synced, path, "rename")
     (when,) = places(synced, path)
@@ -151,7 +149,7 @@ def test_the_note_of_the_best_is_durable(run_dir, synced):
 def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="could not be written"):
-        checkpoints.save(str(tmp_path / "run"), 1, {}, [])
+        store.save(str(tmp_path / "run"), 1, {}, [])
 
 
 def test_what_a_killed_writer_left_is_not_seen(run_dir):
@@ -160,15 +158,15 @@ def test_what_a_killed_writer_left_is_not_seen(run_dir):
     (left / runs.INDEX).write_text("{}")
     (run_dir / runs.CHECKPOINTS / "step-new").mkdir()
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)
-    checkpoints.remove_unfinished(str(run_dir))
+    store.remove_unfinished(str(run_dir))
     assert not left.exists()
     assert folder(run_dir).exists()
 
 
 def test_the_newest_whole_is_the_newest(pristine, tmp_path):
     lines = []
-    assert checkpoints.newest_whole(pristine, lines.append).step == 10
-    assert checkpoints.newest_whole(tmp_path, lines.append) is None
+    assert store.newest_whole(pristine, lines.append).step == 10
+    assert store.newest_whole(tmp_path, lines.append) is None
     assert lines == []
 
 
@@ -177,7 +175,7 @@ def test_all_corrupted_is_an_error(run_dir):
     for step in STEPS:
         (folder(run_dir, step) / runs.INDEX).unlink()
     with pytest.raises(RunError, match="all 3 checkpoints are corrupted"):
-        checkpoints.newest_whole(run_dir, lines.append)
+        store.newest_whole(run_dir, lines.append)
     assert [re.findall(r"step-0+(\d+)", line)[0] for line in lines] == [
         "10",
         "2",
@@ -191,39 +189,37 @@ def test_all_corrupted_is_an_error(run_dir):
 )
 def test_prune_keeps_the_newest_and_the_best(run_dir, best, keep, left):
     if best:
-        checkpoints.mark_best(run_dir, best, "auc", 0.7)
-    checkpoints.prune(run_dir, keep)
+        store.mark_best(run_dir, best, "auc", 0.7)
+    store.prune(run_dir, keep)
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == left
 
 
 def test_weights_that_are_not_finite_are_not_saved(run_dir):
     arrays = [("a", np.ones(2)), ("tables/b", np.array([0, np.inf]))]
     with pytest.raises(TrainingError, match="'tables/b' are no longer finite"):
-        checkpoints.save(str(run_dir), 11, {}, arrays)
+        store.save(str(run_dir), 11, {}, arrays)
     names = sorted(os.listdir(run_dir / runs.CHECKPOINTS))
     assert names == [f"step-{step:010d}" for step in STEPS]
 
 
 def test_what_was_passed_over_is_neither_newest_nor_best(run_dir):
-    checkpoints.mark_best(str(run_dir), 10, "auc", 0.8)
+    store.mark_best(str(run_dir), 10, "auc", 0.8)
     (folder(run_dir, 10) / runs.INDEX).unlink()
-    found = checkpoints.newest_whole(str(run_dir), lambda line: None)
+    found = store.newest_whole(str(run_dir), lambda line: None)
     assert found.step == 2
     assert runs.find_checkpoint(str(run_dir), "latest").step == 2
     evaluations = [
         {"step": 1, "value": 0.7, "best": True},
         {"step": 2, "value": 0.6, "best": False},
     ]
-    checkpoints.restore_best(
+    store.restore_best(
         str(run_dir), evaluations, "auc", operator.gt, list().append
     )
     assert runs.best_step(str(run_dir)) == 1
-    checkpoints.prune(str(run_dir), 1)
+    store.prune(str(run_dir), 1)
     assert [step for step, _ in runs.checkpoint_paths(run_dir)] == [1, 2]
-    checkpoints.mark_best(str(run_dir), 10, "auc", 0.8)
-    checkpoints.restore_best(
-        str(run_dir), [], "auc", operator.gt, list().append
-    )
+    store.mark_best(str(run_dir), 10, "auc", 0.8)
+    store.restore_best(str(run_dir), [], "auc", operator.gt, list().append)
     assert runs.best_step(str(run_dir)) is None
 
 
@@ -241,7 +237,7 @@ def test_the_best_of_what_is_left_takes_the_place_of_a_lost_one(
 ):
     values = [0.9, 0.7, 0.8] if better is operator.gt else [0.1, 0.3, 0.2]
     evaluations = evaluations_of(values, best=1)
-    checkpoints.mark_best(str(run_dir), 1, "metric", values[0])
+    store.mark_best(str(run_dir), 1, "metric", values[0])
     if lose == "remove":
         shutil.rmtree(folder(run_dir, 1))
     else:
@@ -249,9 +245,7 @@ def test_the_best_of_what_is_left_takes_the_place_of_a_lost_one(
     if lose == "both":
         shutil.rmtree(folder(run_dir, 10))
     said: list[str] = []
-    checkpoints.restore_best(
-        str(run_dir), evaluations, "metric", better, said.append
-    )
+    store.restore_best(str(run_dir), evaluations, "metric", better, said.append)
     left = 2 if lose == "both" else 10
     assert runs.find_checkpoint(str(run_dir), "best").step == left
     assert [e["step"] for e in evaluations if e["best"]] == [left]
@@ -262,8 +256,8 @@ def test_the_best_of_what_is_left_takes_the_place_of_a_lost_one(
 
 def test_a_run_without_any_evaluated_checkpoint_has_no_best(run_dir):
     evaluations = [{"step": 5, "value": 0.9, "best": True}]
-    checkpoints.mark_best(str(run_dir), 5, "auc", 0.9)
-    checkpoints.restore_best(
+    store.mark_best(str(run_dir), 5, "auc", 0.9)
+    store.restore_best(
         str(run_dir), evaluations, "auc", operator.gt, list().append
     )
     assert runs.find_checkpoint(str(run_dir), "best").step == 10
@@ -282,12 +276,12 @@ def test_a_checkpoint_of_another_run_is_refused(run_dir, pristine, tmp_path):
     # Those of before a run had a name are its own.
     assert runs.find_checkpoint(str(run_dir), "latest").run is None
     for each in (run_dir, other):
-        checkpoints.save(str(each), 11, {}, [("x", np.ones(2))])
+        store.save(str(each), 11, {}, [("x", np.ones(2))])
     assert runs.find_checkpoint(str(run_dir), "latest").run == "a" * 32
     os.rename(folder(other, 11), folder(run_dir, 12))
     for call in (
         lambda: runs.find_checkpoint(str(run_dir), "latest"),
-        lambda: checkpoints.newest_whole(str(run_dir), list().append),
+        lambda: store.newest_whole(str(run_dir), list().append),
     ):
         said = message(RunError, call)
         assert f"{folder(run_dir, 12)}: is a checkpoint of another run" in said

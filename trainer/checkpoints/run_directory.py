@@ -8,21 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from trainer import checkpoints
+from trainer.checkpoints import store
 from trainer.data import held_out
 from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
 from trainer.run_config import FIRST_ORDER_MODELS, FREE_ON_RESUME
-from wukong_tf import (
-    files,
-    runs,
-)
-from wukong_tf.config import (
-    FeatureSpec,
-    encodings,
-    schema,
-)
+from wukong_tf import files, runs
+from wukong_tf.config import FeatureSpec, encodings, schema
 from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
@@ -96,7 +89,7 @@ def locked(run_dir: str) -> Iterator[HeldDirectory]:
             raise RunError(
                 f"--run_dir={run_dir} cannot be written: {error}."
             ) from error
-        checkpoints.remove_unfinished(run_dir)
+        store.remove_unfinished(run_dir)
         held = HeldDirectory(run_dir, lock)
         held.check()  # the one who had it may have moved what was opened
         yield held

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer import checkpoints
-from trainer.memory import available_bytes
+from trainer.checkpoints import store
+from trainer.placement.host_memory import available_bytes
 from wukong_tf.errors import RunError
 from wukong_tf.runs.arrays import StoredRows
 
@@ -254,14 +254,12 @@ class CheckpointWriter:
 
     def _write(self, job, stalled_since=None):
         began = time.perf_counter()
-        path, size = checkpoints.save(
-            self._run_dir, job.step, job.state, job.pairs()
-        )
+        path, size = store.save(self._run_dir, job.step, job.state, job.pairs())
         if job.best is not None:
-            checkpoints.mark_best(
+            store.mark_best(
                 self._run_dir, job.step, self._retention.metric, job.best
             )
-        checkpoints.prune(
+        store.prune(
             self._run_dir, self._retention.newest, self._retention.every
         )
         seconds = time.perf_counter() - began

@@ -1,0 +1,1 @@
+"""A run directory and the checkpoints that are written to it."""

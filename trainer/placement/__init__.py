@@ -1,0 +1,1 @@
+"""Which device holds each table, and how much memory the host has."""
