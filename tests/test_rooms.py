@@ -41,6 +41,7 @@ PLACES = {
     "trainer/preparation/": "preparation",
     "trainer/checkpoints/": "checkpoints",
     "trainer/flags.py": "settings",
+    "trainer/modes/": "modes",
     "trainer/placement/": "placement",
     "trainer/report/": "report",
     "trainer/run_config.py": "settings",
@@ -77,7 +78,16 @@ RULES = {
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
     "console": (["tqdm", "trainer.console", "trainer.stop_signal"], []),
-    "trainer_data": ([*PROGRAM, "trainer", "tqdm"], []),
+    "trainer_data": (
+        [
+            *PROGRAM,
+            "tqdm",
+            "trainer.data",
+            "trainer.preparation",
+            "trainer.run_config",
+        ],
+        [],
+    ),
     "distribution": (
         [
             *TENSORFLOW,
@@ -146,6 +156,7 @@ RULES = {
         ],
         ["matplotlib"],
     ),
+    "modes": ([*PROGRAM, "trainer"], []),
     "trainer": ([*PROGRAM, "trainer", "tqdm"], []),
     "export_client": (
         ["numpy", "export.client"],

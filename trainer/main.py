@@ -59,14 +59,15 @@ def predict(values) -> int:
 
 def plan(values) -> int:
     """--mode=plan."""
-    from trainer import run_config, sources
+    from trainer import run_config
+    from trainer.data import splits
     from trainer.placement import tables
     from trainer.plan import describe_plan
     from wukong_tf.scaling import cost
 
-    features = sources.open_features(values)
+    features = splits.open_features(values)
     config = run_config.model_from_flags(values, features)
-    train_rows = sources.rows_of_train(values, features)
+    train_rows = splits.rows_of_train(values, features)
     sizes = {
         "batch_size": values.batch_size,
         "dtype": run_config.counted_dtype(values.precision),

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from trainer import start_checks
 from trainer.console import log
+from trainer.data import preflight
 from trainer.model_setup import model_cost
 from trainer.placement.host_memory import peak_bytes
 from trainer.report.files import write_report
@@ -57,7 +57,7 @@ def report(session: Session) -> dict[str, Any]:
         session.model.config, session.training
     ).to_dict()
     _report_progressive(session, results)
-    if found_bad := start_checks.bad_values(splits):
+    if found_bad := preflight.bad_values(splits):
         # What was read before a stop too.
         found_bad["train"]["columns"] = progress.bad_values
         results["bad_values"] = found_bad

@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
-from trainer import run_config, sources, start_checks
+from trainer import run_config
 from trainer.console import log, only_chief_logs
+from trainer.data import preflight
 from trainer.data.file_source import FileSource
 from trainer.data.paths import expand
 from trainer.data.scored_files import open_to_score
+from trainer.data.splits import bad_values, open_features, open_sources
 from trainer.distribution import lost
 from trainer.distribution.strategies import Distribution, set_up
 from trainer.evaluation import Evaluator
+from trainer.modes.packages import check_packages
 from trainer.placement.tables import devices_from_flags, place
 from trainer.preparation.requests import Preparation
 from trainer.results import evaluate_splits
@@ -48,7 +51,7 @@ def _evaluator(
     """An evaluator of the checkpoint that the flags name."""
     training = runs.read_config(values.run_dir)["training"]
     config = runs.read_model_config(values.run_dir)
-    start_checks.check_packages(config.model, values.lookup, reports=False)
+    check_packages(config.model, values.lookup, reports=False)
     dtype = run_config.DTYPES[training["precision"]]
     # As it was trained: what scoring takes is less.
     placed = place(
@@ -85,7 +88,7 @@ def run_evaluation(values: flags.FlagValues):
     The model is the run's own, whatever sizes the flags give; the data are
     those that the flags name, and must have the run's features.
     """
-    features = sources.open_features(values)
+    features = open_features(values)
     own = runs.read_features(values.run_dir)
     if run_config.columns_of(features) != run_config.columns_of(own):
         theirs, ours = map(encodings.name_of_spec, (features, own))
@@ -94,7 +97,7 @@ def run_evaluation(values: flags.FlagValues):
             f"of --run_dir={values.run_dir} (preparation {ours}); a run can "
             "be evaluated only on its features."
         )
-    splits = sources.open_sources(values, features)
+    splits = open_sources(values, features)
     splits.pop("train", None)
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
@@ -103,7 +106,7 @@ def run_evaluation(values: flags.FlagValues):
         results, _ = evaluate_splits(evaluator, splits)
     if not evaluator.workers.is_chief:
         return
-    if found := start_checks.bad_values(splits):
+    if found := preflight.bad_values(splits):
         results["bad_values"] = found
     print(json.dumps(results, indent=2))
     if values.output:
@@ -116,7 +119,7 @@ def run_prediction(values: flags.FlagValues):
     distribution = _distribution(values)
     spec = runs.read_features(values.run_dir)
     preparation = Preparation.read(values.run_dir)
-    bad = sources.bad_values(values)
+    bad = bad_values(values)
     folder = _folder(values.output)
     with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
         found: list[FileSource] = []

@@ -7,15 +7,18 @@ import time
 
 from absl import flags
 
-from trainer import run_config, sources, start_checks
+from trainer import run_config
 from trainer.checkpoints import run_directory
 from trainer.console import log, only_chief_logs
+from trainer.data import preflight
 from trainer.data.content import Contents
+from trainer.data.splits import features_folder, open_features, open_sources
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
 from trainer.evaluation import Interrupted
 from trainer.model_setup import model_cost
+from trainer.modes.packages import check_packages
 from trainer.placement.tables import devices_from_flags, place
 from trainer.plan import describe_model
 from trainer.results import compared_metrics
@@ -40,13 +43,11 @@ def run_training(values: flags.FlagValues) -> bool:
 def _train(values, training, distribution, began):
     workers = distribution.workers
     only_chief_logs(workers.is_chief)
-    features = sources.open_features(values)
+    features = open_features(values)
     config = run_config.model_from_flags(values, features)
-    for line in start_checks.check_packages(
-        config.model, training.lookup, reports=True
-    ):
+    for line in check_packages(config.model, training.lookup, reports=True):
         log(line)
-    splits = sources.open_sources(values, features)
+    splits = open_sources(values, features)
     _check(values, training, features)
     placed = place(
         model_cost(config, training),
@@ -70,7 +71,7 @@ def _train(values, training, distribution, began):
         agreement.check_same(
             workers, agreement.identity(content_of_all, contents)
         )
-    seen = start_checks.check_splits(
+    seen = preflight.check_splits(
         splits, allow_overlap=values.allow_file_overlap
     )
     # The chief alone writes; the others begin once it may.
@@ -81,7 +82,7 @@ def _train(values, training, distribution, began):
             run_directory.claim(values.run_dir, content, features)
             data = run_directory.read_data(values.run_dir)
             contents.expect(data)
-            folder = sources.features_folder(values)
+            folder = features_folder(values)
             if folder is not None:
                 run_directory.write_preparation(
                     values.run_dir, folder, features, splits["train"]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer import clicks, raw_clicks
 from tests.trainer.cli import arguments, run
-from trainer import start_checks
+from trainer.data import preflight
 from trainer.data.parquet import ParquetSource
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
 from wukong_tf.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ def splits(folder, spec=clicks.SPEC, **options):
 
 
 def test_it_says_what_it_saw(folder):
-    lines = start_checks.check_splits(splits(folder))
+    lines = preflight.check_splits(splits(folder))
     labels = pq.read_table(os.path.join(folder, "train.parquet"))["label"]
     rate = labels.to_numpy().mean()
     assert lines[0] == (
@@ -44,13 +44,13 @@ def test_it_says_what_it_saw(folder):
 
 def test_raw_columns_have_no_ids_to_look_at(tmp_path):
     folder = raw_clicks.write_log(str(tmp_path))
-    lines = start_checks.check_splits(splits(folder, raw_clicks.SPEC))
+    lines = preflight.check_splits(splits(folder, raw_clicks.SPEC))
     assert lines[1] == "train: ids site 1-5 of 6, hour 0-23 of 24"
 
 
 def test_a_synthetic_log_has_no_files(tmp_path):
     source = SyntheticSource(SyntheticLog(seed=0), "train", 10)
-    assert start_checks.check_splits({"train": source}) == []
+    assert preflight.check_splits({"train": source}) == []
 
 
 @pytest.mark.parametrize("how", ["link", "copy", "same"])
@@ -67,11 +67,11 @@ def test_files_in_two_splits_are_refused(folder, how):
         source = ParquetSource([train], clicks.SPEC)
         found = {"train": source, "valid": source}
     with pytest.raises(ConfigError) as error:
-        start_checks.check_splits(found)
+        preflight.check_splits(found)
     text = str(error.value)
     assert "valid split" in text and "--allow_file_overlap" in text
     assert train in text or how == "link"
-    assert start_checks.check_splits(found, allow_overlap=True)
+    assert preflight.check_splits(found, allow_overlap=True)
 
 
 def test_labels_that_are_all_the_same_are_refused(folder):
@@ -79,7 +79,7 @@ def test_labels_that_are_all_the_same_are_refused(folder):
     data = clicks.columns(300, 0)
     clicks.write(path, {**data, "label": 0 * data["label"]})
     with pytest.raises(DataError, match="every label of column 'label' is 0"):
-        start_checks.check_splits(splits(folder))
+        preflight.check_splits(splits(folder))
 
 
 def test_ids_outside_their_tables_are_refused_before_they_are_read(folder):
@@ -88,10 +88,10 @@ def test_ids_outside_their_tables_are_refused_before_they_are_read(folder):
     data["item"][299] = 30
     clicks.write(path, data)
     with pytest.raises(DataError) as error:
-        start_checks.check_splits(splits(folder))
+        preflight.check_splits(splits(folder))
     text = str(error.value)
     assert "column 'item' has ids from 0 to 30" in text and "30 rows" in text
-    lines = start_checks.check_splits(splits(folder, bad=Count(1.0)))
+    lines = preflight.check_splits(splits(folder, bad=Count(1.0)))
     assert "item 0-30 of 30" in lines[1]
 
 

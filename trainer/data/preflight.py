@@ -5,12 +5,9 @@ import os
 from trainer.data.content import outline
 from trainer.data.file_source import FileSource
 from trainer.data.source import Source
-from trainer.report.files import DRAWS
 from wukong_tf.errors import ConfigError, DataError
-from wukong_tf.extras import lack, require
 from wukong_tf.rows.bad_values import Count
 
-LIBRARY_MODELS = ("dlrm", "dcn_v2")  # of keras-rs's layers
 SAMPLE_ROWS = 8192
 SHOWN = 8  # columns whose range is said
 
@@ -44,37 +41,6 @@ def check_splits(
         if ids:
             lines.append(f"{split}: ids {ids}")
     return lines
-
-
-def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
-    """Looks for the packages that not every installation has.
-
-    Args:
-        model: kind of the model, such as "dlrm".
-        lookup: "take" or "tfrs".
-        reports: whether a report will be written.
-
-    Returns:
-        A line for each optional package that is missing.
-
-    Raises:
-        ConfigError: the model or the lookup cannot do without a package
-            that is missing.
-    """
-    if model in LIBRARY_MODELS:
-        require(f"--model={model}", "keras_rs")
-    if lookup == "tfrs":
-        require("--lookup=tfrs", "tensorflow_recommenders")
-    effects = {
-        DRAWS: "the report will be metrics.json, without page and pictures",
-        "tensorboard": "its events are written, but nothing here shows them",
-    }
-    found = {module: lack(module) for module in effects if reports}
-    return [
-        f"{reason}: {effects[module]}"
-        for module, reason in found.items()
-        if reason
-    ]
 
 
 def _check_overlap(splits):

@@ -1,0 +1,1 @@
+"""The modes of trainer.main: train, eval, predict and plan."""

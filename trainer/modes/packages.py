@@ -1,0 +1,37 @@
+"""Packages that a mode needs and not every installation has."""
+
+from trainer.report.files import DRAWS
+from wukong_tf.extras import lack, require
+
+LIBRARY_MODELS = ("dlrm", "dcn_v2")  # of keras-rs's layers
+
+
+def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
+    """Looks for the packages that not every installation has.
+
+    Args:
+        model: kind of the model, such as "dlrm".
+        lookup: "take" or "tfrs".
+        reports: whether a report will be written.
+
+    Returns:
+        A line for each optional package that is missing.
+
+    Raises:
+        ConfigError: the model or the lookup cannot do without a package
+            that is missing.
+    """
+    if model in LIBRARY_MODELS:
+        require(f"--model={model}", "keras_rs")
+    if lookup == "tfrs":
+        require("--lookup=tfrs", "tensorflow_recommenders")
+    effects = {
+        DRAWS: "the report will be metrics.json, without page and pictures",
+        "tensorboard": "its events are written, but nothing here shows them",
+    }
+    found = {module: lack(module) for module in effects if reports}
+    return [
+        f"{reason}: {effects[module]}"
+        for module, reason in found.items()
+        if reason
+    ]
