@@ -47,11 +47,7 @@ def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
 
 def spec_of(ids: int, numbers: int, vocabulary: int):
     """The features of that log."""
-    from wukong_tf.config import (
-        CategoricalFeature,
-        FeatureSpec,
-        NumericFeature,
-    )
+    from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 
     return FeatureSpec(
         tuple(CategoricalFeature(f"C{i}", vocabulary) for i in range(ids)),
@@ -97,8 +93,8 @@ def wait_of(folder: str) -> dict[str, float]:
     from trainer.data.parquet import ParquetSource
     from trainer.data.pipeline import Pipeline
     from trainer.distribution.strategies import one_device
-    from trainer.loop import Progress, Schedule, make_run_steps, train
-    from trainer.step_clock import StepClock
+    from trainer.loop.outer import Progress, Schedule, make_run_steps, train
+    from trainer.loop.step_clock import StepClock
 
     steps = WARM_UP + STEPS.value
     path = os.path.join(folder, "ids.parquet")

@@ -49,7 +49,7 @@ def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):
 
 def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
     """The configuration, and the trainer's step function for it."""
-    from trainer.steps import make_train_step
+    from trainer.loop.steps import make_train_step
     from wukong_tf.models import build_model
     from wukong_tf.optimizers import (
         ClippedAdam,

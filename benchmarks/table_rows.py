@@ -89,7 +89,7 @@ def batch_of(spec, seed, rows: int):
 def training_of(spec):
     """The trainer's default settings and its model and optimizers."""
     from trainer import run_config
-    from trainer.model_setup import make_optimizers
+    from trainer.loop.optimizers import make_optimizers
     from wukong_tf.models import build_model
 
     values = flags.FLAGS
@@ -107,7 +107,7 @@ def times_of(sizes):
     import tensorflow as tf
 
     from trainer.data.pipeline import GLOBAL_ROWS
-    from trainer.steps import make_train_step
+    from trainer.loop.steps import make_train_step
 
     steps = []
     for rows in sizes:
@@ -149,9 +149,9 @@ def use_memory(rows: int):
     from trainer.checkpoints import store
     from trainer.data.pipeline import Pipeline
     from trainer.distribution.strategies import one_device
-    from trainer.evaluation import Evaluator
-    from trainer.loop import make_run_steps
-    from trainer.steps import make_train_step
+    from trainer.loop.evaluator import Evaluator
+    from trainer.loop.outer import make_run_steps
+    from trainer.loop.steps import make_train_step
     from wukong_tf.runs.arrays import model_slots, optimizer_slots, read_slots
 
     keras.utils.set_random_seed(0)

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from trainer.data.source import Source
-from trainer.evaluation import Evaluator, Scores
+from trainer.loop.evaluator import Evaluator, Scores
 from trainer.report.files import Predictions
 from wukong_tf.config import schema
 from wukong_tf.errors import RunError

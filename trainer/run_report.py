@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 
 from trainer.console import log
 from trainer.data import preflight
-from trainer.model_setup import model_cost
+from trainer.loop.optimizers import model_cost
+from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
 from trainer.report.files import write_report
 from trainer.results import compared_metrics, evaluate_splits
-from trainer.session import Session
 from wukong_tf import runs
 from wukong_tf.runs.arrays import assign_slots, model_slots
 

@@ -19,7 +19,7 @@ from trainer.data.scored_files import open_to_score
 from trainer.data.splits import bad_values, open_features, open_sources
 from trainer.distribution import lost
 from trainer.distribution.strategies import Distribution, set_up
-from trainer.evaluation import Evaluator
+from trainer.loop.evaluator import Evaluator
 from trainer.modes.packages import check_packages
 from trainer.placement.tables import devices_from_flags, place
 from trainer.preparation.requests import Preparation

@@ -16,14 +16,14 @@ from trainer.data.splits import features_folder, open_features, open_sources
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
-from trainer.evaluation import Interrupted
-from trainer.model_setup import model_cost
+from trainer.loop.evaluator import Interrupted
+from trainer.loop.optimizers import model_cost
+from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.placement.tables import devices_from_flags, place
 from trainer.plan import describe_model
 from trainer.results import compared_metrics
 from trainer.run_report import report
-from trainer.session import Session
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError

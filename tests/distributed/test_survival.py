@@ -287,7 +287,7 @@ def test_another_file_is_refused(data, tmp_path):
 def test_other_code_is_refused(data, tmp_path):
     for package in ("trainer", "wukong_tf"):
         shutil.copytree(ROOT / package, tmp_path / "code" / package)
-    with open(tmp_path / "code/trainer/loop.py", "a") as file:
+    with open(tmp_path / "code/trainer/loop/outer.py", "a") as file:
         file.write("# changed\n")
     said = refused(data, tmp_path, {}, {"cwd": tmp_path / "code"})
     assert "the code of wukong_tf and trainer is of digest" in said

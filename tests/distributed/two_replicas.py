@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tests import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.model_setup import vary_dropout
-from trainer.steps import make_eval_step, make_train_step
+from trainer.loop.optimizers import vary_dropout
+from trainer.loop.steps import make_eval_step, make_train_step
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import (
     ClippedAdam,

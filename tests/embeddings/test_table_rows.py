@@ -10,7 +10,7 @@ from tensorflow.python.framework import function_def_to_graph
 
 from tests import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.steps import make_eval_step, make_train_step
+from trainer.loop.steps import make_eval_step, make_train_step
 from wukong_tf.config import TableSettings
 from wukong_tf.embeddings import table_rows
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding

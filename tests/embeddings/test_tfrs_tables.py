@@ -9,7 +9,7 @@ from tests import small_models
 from tests.small_models import CONFIG, SPEC, TABLES
 from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.steps import global_loss, make_train_step
+from trainer.loop.steps import global_loss, make_train_step
 from wukong_tf import runs
 from wukong_tf.models import Wukong
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad

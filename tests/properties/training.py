@@ -10,7 +10,7 @@ from tests.properties import routes
 from tests.properties.logs import Row
 from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.steps import make_train_step
+from trainer.loop.steps import make_train_step
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec, ModelConfig
 from wukong_tf.features import encode

@@ -15,7 +15,7 @@ from tests import small_models
 from tests.oracles import models as oracles
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
-from trainer import recording
+from trainer.loop import records
 from wukong_tf import runs
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
@@ -468,7 +468,7 @@ def test_a_run_whose_directory_goes_away_stops(
 ):
     """And makes no other in its place."""
     run_dir = str(tmp_path / "run")
-    record = recording.WriteTraining.__call__
+    record = records.WriteTraining.__call__
 
     def lost(self, progress, window):
         record(self, progress, window)
@@ -476,7 +476,7 @@ def test_a_run_whose_directory_goes_away_stops(
             open(f"{run_dir}-lost", "w").close()
             lose(run_dir)
 
-    monkeypatch.setattr(recording.WriteTraining, "__call__", lost)
+    monkeypatch.setattr(records.WriteTraining, "__call__", lost)
     assert run(*flags_of(run_dir)) == 2
     error = capsys.readouterr().err
     assert f"error: --run_dir={run_dir} was deleted, moved or replaced" in error

@@ -15,10 +15,11 @@ from tests.errors import message
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.distribution.test_agreement import Peers
-from trainer import recording, session, training
+from trainer import training
 from trainer.data import content
 from trainer.data.parquet import ParquetSource
 from trainer.distribution.agreement import SameFiles
+from trainer.loop import records, session
 from wukong_tf import files, runs
 from wukong_tf.errors import ContentError, DataError
 
@@ -142,7 +143,7 @@ def test_a_file_swapped_under_a_run_is_refused(
     copy, tmp_path, capsys, monkeypatch
 ):
     path = f"{copy}/train.parquet"
-    record = recording.WriteTraining.__call__
+    record = records.WriteTraining.__call__
     change = None
 
     def at_a_step(self, progress, window):
@@ -150,7 +151,7 @@ def test_a_file_swapped_under_a_run_is_refused(
         if progress.step == 4:
             swap(path, change)
 
-    monkeypatch.setattr(recording.WriteTraining, "__call__", at_a_step)
+    monkeypatch.setattr(records.WriteTraining, "__call__", at_a_step)
     options = {"max_steps": 70, "steps_per_loop": 2, "epochs": 2}
     change = lambda path: None  # noqa: E731 - another file of one content
     assert train(copy, tmp_path, **options) == 0

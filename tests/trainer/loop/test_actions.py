@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer import actions
-from trainer.actions import Evaluate, SaveCheckpoint, is_best
 from trainer.checkpoints.writer import LAST_TRIES, Saved
-from trainer.loop import Progress, Schedule, Window
+from trainer.loop import actions
+from trainer.loop.actions import Evaluate, SaveCheckpoint, is_best
+from trainer.loop.progress import Progress, Schedule, Window
 from wukong_tf.errors import RunError, TrainingError
 
 NAN = math.nan

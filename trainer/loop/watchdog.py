@@ -5,7 +5,7 @@ import threading
 import time
 
 from trainer.console import log
-from trainer.step_clock import StepClock
+from trainer.loop.step_clock import StepClock
 
 
 class Watchdog:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tests import small_models, tiers
 from tests.docstrings import documented_defaults
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.steps import (
+from trainer.loop.steps import (
     global_loss,
     make_eval_step,
     make_score_step,

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.step_clock import SUMMED, SUMMING, StepClock
+from trainer.loop.step_clock import SUMMED, SUMMING, StepClock
 from wukong_tf.config import FeatureSpec
 from wukong_tf.metrics import SCALARS, binary_sums, scalar_sums
 from wukong_tf.models import ClickModel

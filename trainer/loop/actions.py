@@ -12,9 +12,9 @@ import tqdm
 from trainer.checkpoints.writer import LAST_TRIES, CheckpointWriter
 from trainer.console import log
 from trainer.data.source import Source
-from trainer.evaluation import Evaluator
-from trainer.loop import Progress, Schedule, Window
-from trainer.recording import Metrics
+from trainer.loop.evaluator import Evaluator
+from trainer.loop.metrics_log import Metrics
+from trainer.loop.progress import Progress, Schedule, Window
 from wukong_tf.errors import WukongError
 
 HIGHER_IS_BETTER = ("auc", "group_auc")

@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 
 from trainer.console import log
-from trainer.loop import Progress, Window
+from trainer.loop.progress import Progress, Window
 from wukong_tf.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
 from trainer.distribution.strategies import Distribution
-from trainer.steps import make_eval_step, make_score_step
+from trainer.loop.steps import make_eval_step, make_score_step
 from wukong_tf.metrics import exact_auc, grouped_auc, of_sums, zero_sums
 from wukong_tf.models import ClickModel
 

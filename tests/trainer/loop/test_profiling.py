@@ -7,7 +7,7 @@ from tests.errors import assert_refused
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.test_training import SMALL
-from trainer.profiling import parse_steps
+from trainer.loop.profiling import parse_steps
 
 
 def test_steps_to_profile():

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from trainer.step_clock import StepClock
-from trainer.watchdog import Watchdog
+from trainer.loop.step_clock import StepClock
+from trainer.loop.watchdog import Watchdog
 
 
 def stuck_here(seconds):

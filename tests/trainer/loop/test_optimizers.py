@@ -14,9 +14,9 @@ from tests import tiers
 from tests.oracles import fm_training
 from tests.trainer import cli
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.model_setup import dense_rate, make_optimizers, table_rate
+from trainer.loop.optimizers import dense_rate, make_optimizers, table_rate
+from trainer.loop.steps import make_train_step
 from trainer.run_config import training_from_flags
-from trainer.steps import make_train_step
 from wukong_tf.config import (
     CategoricalFeature,
     FactorizationMachineConfig,

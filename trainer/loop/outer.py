@@ -1,123 +1,17 @@
 """The outer loop: runs many steps at a time, and wakes for what is due."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.distribution.strategies import Distribution
-from trainer.step_clock import ASKED, GOT, StepClock, Times
+from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.step_clock import ASKED, GOT, StepClock
 from wukong_tf.errors import TrainingError
 from wukong_tf.metrics import SCALARS
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a run is; a checkpoint keeps it.
-
-    Args:
-        step: training steps done.
-        evaluations: each evaluation's step, metric value and whether it was
-            the best so far, oldest first.
-        stopped_early: whether patience ran out.
-        rows: rows trained on.
-        seconds: wall time of the steps, without evaluations.
-        input_seconds: part of it spent waiting for input.
-        bad_values: bad values by column that were read as missing.
-        progressive: what `recording.Progressive` keeps.
-    """
-
-    step: int = 0
-    evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    stopped_early: bool = False
-    rows: int = 0
-    seconds: float = 0.0
-    input_seconds: float = 0.0
-    bad_values: dict[str, int] = dataclasses.field(default_factory=dict)
-    progressive: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The progress as JSON values."""
-        return dataclasses.asdict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """What the steps since the last wake-up did.
-
-    Args:
-        first_step: step that it began at.
-        steps: number of steps.
-        rows: rows trained on.
-        loss: mean loss of its rows.
-        seconds: wall time.
-        input_wait: share of that time spent waiting for input.
-        times: of the steps; None of a window without any.
-        local_rows: rows that this worker trained on.
-        sums: scalar sums of each task over its rows, each scored before it
-            was trained on, [tasks, sums]; None where they are not scored.
-    """
-
-    first_step: int
-    steps: int
-    rows: int
-    loss: float
-    seconds: float
-    input_wait: float
-    sums: np.ndarray | None = None
-    times: Times | None = None
-    local_rows: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """When the host must look up.
-
-    Args:
-        total_steps: the run's last step.
-        steps_per_epoch: batches in an epoch.
-        steps_per_loop: most steps between two wake-ups.
-        eval_every: steps between evaluations; 0 for once an epoch.
-        checkpoint_every: steps between checkpoints; 0 for none of its own.
-        window: steps of a window of progressive evaluation; 0 for none.
-        also: other steps to look up at.
-    """
-
-    total_steps: int
-    steps_per_epoch: int
-    steps_per_loop: int
-    eval_every: int = 0
-    checkpoint_every: int = 0
-    window: int = 0
-    also: tuple[int, ...] = ()
-
-    def next_stop(self, step: int) -> int:
-        """The step after `step` at which the host looks up next."""
-        periods = (
-            self.steps_per_loop,
-            self.eval_every or self.steps_per_epoch,
-            self.checkpoint_every,
-            self.window,
-        )
-        stops = [self.total_steps]
-        stops += [(step // every + 1) * every for every in periods if every]
-        stops += [other for other in self.also if other > step]
-        return min(stops)
-
-    def evaluates_at(self, step: int) -> bool:
-        """Whether an evaluation is due once `step` steps are done."""
-        every = self.eval_every or self.steps_per_epoch
-        return step == self.total_steps or step % every == 0
-
-    def checkpoints_at(self, step: int) -> bool:
-        """Whether a checkpoint is due once `step` steps are done."""
-        every = self.checkpoint_every
-        return bool(every) and step % every == 0
-
 
 Action = Callable[[Progress, Window], None]
 

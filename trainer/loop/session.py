@@ -5,7 +5,7 @@ import functools
 
 from absl import flags
 
-from trainer import actions, recording, run_config
+from trainer import run_config
 from trainer.checkpoints import store
 from trainer.checkpoints.run_directory import HeldDirectory, write_data
 from trainer.checkpoints.writer import CheckpointWriter, Retention
@@ -15,21 +15,23 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source, steps_per_epoch
 from trainer.distribution.agreement import SameFiles
 from trainer.distribution.strategies import Distribution
-from trainer.evaluation import Evaluator, Interrupted
-from trainer.loop import Progress, Schedule, Window, make_run_steps, train
-from trainer.model_setup import (
+from trainer.loop import actions, metrics_log, records
+from trainer.loop.evaluator import Evaluator, Interrupted
+from trainer.loop.optimizers import (
     dense_rate,
     describe_ways,
     make_optimizers,
     table_ways,
     vary_dropout,
 )
+from trainer.loop.outer import make_run_steps, train
+from trainer.loop.profiling import Profile, parse_steps
+from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.step_clock import StepClock
+from trainer.loop.steps import make_train_step
+from trainer.loop.watchdog import Watchdog
 from trainer.placement.tables import Placement
-from trainer.profiling import Profile, parse_steps
-from trainer.step_clock import StepClock
-from trainer.steps import make_train_step
 from trainer.stop_signal import STOP
-from trainer.watchdog import Watchdog
 from wukong_tf import runs
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ContentError, RunError
@@ -236,11 +238,11 @@ class Session:
             self.schedule,
             self.training,
         )
-        metrics: recording.Metrics = recording.NoMetrics()
+        metrics: metrics_log.Metrics = metrics_log.NoMetrics()
         chief: list = []  # what the chief alone does
         save = show = None
         if self.workers.is_chief:
-            metrics = recording.MetricsLog(self.run_dir, progress.step)
+            metrics = metrics_log.MetricsLog(self.run_dir, progress.step)
             show = actions.ShowProgress(schedule, progress.step)
             save = self._make_save(metrics)
             chief = [show, save]
@@ -261,7 +263,7 @@ class Session:
         rate = LinearWarmup(
             dense_rate(self.model.config, training), training.warmup_steps
         )
-        record = recording.WriteTraining(
+        record = records.WriteTraining(
             metrics,
             schedule,
             rate,
@@ -322,7 +324,7 @@ class Session:
                         profile,
                         record,
                         *chief[:1],
-                        recording.Progressive(metrics, schedule, tasks),
+                        records.Progressive(metrics, schedule, tasks),
                         *([] if evaluate is None else [evaluate]),
                         *chief[1:],
                     ],

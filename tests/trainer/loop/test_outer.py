@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import loop
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.loop import Progress, Schedule, make_run_steps
-from trainer.step_clock import StepClock
+from trainer.loop import outer
+from trainer.loop.outer import make_run_steps
+from trainer.loop.progress import Progress, Schedule
+from trainer.loop.step_clock import StepClock
 from wukong_tf.errors import DataError, TrainingError
 from wukong_tf.metrics import SCALARS
 
@@ -144,7 +145,7 @@ class Fixture:
 
     def train(self, schedule, progress, stops=lambda: False):
         strategy = tf.distribute.get_strategy()
-        loop.train(
+        outer.train(
             distribution=self,
             run_steps=make_run_steps(strategy, mean_step, clock=self.clock),
             clock=self.clock,

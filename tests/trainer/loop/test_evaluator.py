@@ -12,7 +12,7 @@ from tests.oracles import metrics as oracle
 from trainer.data.source import part_of
 from trainer.distribution.strategies import ONE, Distribution
 from trainer.distribution.workers import Workers
-from trainer.evaluation import Evaluator, Interrupted
+from trainer.loop.evaluator import Evaluator, Interrupted
 from wukong_tf.config import FactorizationMachineConfig, Task
 from wukong_tf.errors import DataError
 from wukong_tf.features import encode

@@ -1,0 +1,1 @@
+"""Trains: the loop over steps, and what happens between them."""

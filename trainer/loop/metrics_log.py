@@ -1,0 +1,133 @@
+"""Writes metrics.jsonl and TensorBoard's events."""
+
+import errno
+import json
+import math
+import os
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from trainer.console import log
+from wukong_tf import files
+
+METRICS = "metrics.jsonl"
+# tf.summary.scalar would need TensorBoard; its events are these.
+_SCALAR = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+    data_class="DATA_CLASS_SCALAR",
+)
+
+
+class Metrics(Protocol):
+    """Takes records."""
+
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Adds one record."""
+        ...
+
+
+class NoMetrics:
+    """Takes the records of a worker that is not the chief."""
+
+    def write(self, kind: str, step: int, values: dict[str, Any]):
+        """Does nothing: the chief has the same."""
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events: one record, both places.
+
+    Args:
+        run_dir: the run directory.
+        step: step that the run goes on from; later records are dropped,
+            since the steps will be run again.
+    """
+
+    def __init__(self, run_dir: str, step: int):
+        self._path = os.path.join(run_dir, METRICS)
+        self._keep_until(step)
+        self._pending: list[str] = []  # lines that could not be written yet
+        self._failed: set[str] = set()
+        self._writer = tf.summary.create_file_writer(
+            os.path.join(run_dir, "tensorboard")
+        )
+
+    def _keep_until(self, step):
+        if not os.path.exists(self._path):
+            return
+        with open(self._path, "rb") as file:
+            lines = [line for line in file if _step_of(line) <= step]
+        with files.atomic_path(self._path) as temporary:
+            with open(temporary, "wb") as file:
+                file.writelines(lines)
+
+    def write(self, kind: str, step: int, values: dict[str, Any]):
+        """Adds one record; nested values become TensorBoard tags."""
+        record = {"step": step, "kind": kind, **_json_ready(values)}
+        self._pending.append(json.dumps(record) + "\n")
+        self._try(self._path, self._append)
+        self._try("TensorBoard's events", self._summarize, kind, step, values)
+
+    def _append(self):
+        """Writes the lines that are due, all of them or none."""
+        with open(self._path, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            data = "".join(self._pending).encode()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+        self._pending.clear()
+
+    def _summarize(self, kind, step, values):
+        with self._writer.as_default():
+            for tag, value in _flat(values, kind):
+                tf.summary.write(
+                    tag,
+                    tf.constant(value, tf.float32),
+                    step=step,
+                    metadata=_SCALAR,
+                )
+        self._writer.flush()
+
+    def _try(self, what, write, *arguments):
+        """Training goes on where a disk is full; what is due waits."""
+        try:
+            write(*arguments)
+        except (OSError, tf.errors.OpError) as error:
+            if what not in self._failed:
+                text = " ".join(str(error).split())[-300:]
+                log(f"{what} cannot be written for now: {text}")
+            self._failed.add(what)
+            return
+        if what in self._failed:
+            log(f"{what} can be written again")
+            self._failed.discard(what)
+
+
+def _step_of(line):
+    """Returns the step of a record; a broken one is later than any."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
+
+
+def _json_ready(value):
+    """NaN and infinities as null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _flat(values, prefix):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}/{key}")
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{key}", value
