@@ -47,7 +47,11 @@ def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
 
 def spec_of(ids: int, numbers: int, vocabulary: int):
     """The features of that log."""
-    from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
+    from wukong_tf.config import (
+        CategoricalFeature,
+        FeatureSpec,
+        NumericFeature,
+    )
 
     return FeatureSpec(
         tuple(CategoricalFeature(f"C{i}", vocabulary) for i in range(ids)),

@@ -150,9 +150,15 @@ RULES = {
     "report": (
         [
             "numpy",
+            "pyarrow",
+            "trainer.console",
+            "trainer.data",
+            "trainer.loop",
+            "trainer.placement",
             "trainer.report",
             "wukong_tf.extras",
             "wukong_tf.files",
+            "wukong_tf.runs",
             *FORMS,
         ],
         ["matplotlib"],
@@ -173,8 +179,23 @@ RULES = {
         ],
         [],
     ),
-    "modes": ([*PROGRAM, "trainer"], []),
-    "trainer": ([*PROGRAM, "trainer", "tqdm"], []),
+    "modes": (
+        [
+            *PROGRAM,
+            "trainer.checkpoints",
+            "trainer.console",
+            "trainer.data",
+            "trainer.distribution",
+            "trainer.loop",
+            "trainer.modes",
+            "trainer.placement",
+            "trainer.preparation",
+            "trainer.report",
+            "trainer.run_config",
+        ],
+        [],
+    ),
+    "trainer": (["absl", "trainer", *FORMS], []),
     "export_client": (
         ["numpy", "export.client"],
         ["grpc", "tensorflow", "tensorflow_serving"],
@@ -329,7 +350,9 @@ def refusals(path: str, source: str) -> list[str]:
                 broken.append(f"{said}, which {room} may not.")
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Call(ast.Attribute(attr="fit")) if "trainer" in room:
+            case ast.Call(ast.Attribute(attr="fit")) if path.startswith(
+                "trainer/"
+            ):
                 broken.append(f"{path}:{node.lineno} calls .fit().")
     return broken
 

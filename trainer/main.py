@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def train(values) -> int:
     """--mode=train."""
-    from trainer.training import run_training
+    from trainer.modes.train import run_training
 
     if run_training(values):
         return 0
@@ -43,7 +43,7 @@ def train(values) -> int:
 
 def evaluate(values) -> int:
     """--mode=eval."""
-    from trainer.scoring import run_evaluation
+    from trainer.modes.evaluate import run_evaluation
 
     run_evaluation(values)
     return 0
@@ -51,7 +51,7 @@ def evaluate(values) -> int:
 
 def predict(values) -> int:
     """--mode=predict."""
-    from trainer.scoring import run_prediction
+    from trainer.modes.predict import run_prediction
 
     run_prediction(values)
     return 0
@@ -59,36 +59,9 @@ def predict(values) -> int:
 
 def plan(values) -> int:
     """--mode=plan."""
-    from trainer import run_config
-    from trainer.data import splits
-    from trainer.placement import tables
-    from trainer.plan import describe_plan
-    from wukong_tf.scaling import cost
+    from trainer.modes.plan import run_plan
 
-    features = splits.open_features(values)
-    config = run_config.model_from_flags(values, features)
-    train_rows = splits.rows_of_train(values, features)
-    sizes = {
-        "batch_size": values.batch_size,
-        "dtype": run_config.counted_dtype(values.precision),
-        "remat": values.remat,
-    }
-    placed = tables.place(
-        cost(config, **sizes),
-        tables.devices_from_flags(values),
-        values.table_device,
-    )
-    for line in run_config.describe_sizes(values, config):
-        print(line)
-    print(
-        describe_plan(
-            config,
-            **sizes,
-            examples=train_rows and train_rows * values.epochs,
-            placement=placed,
-        )
-    )
-    placed.check()
+    run_plan(values)
     return 0
 
 

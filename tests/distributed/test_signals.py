@@ -50,7 +50,7 @@ def test_while_the_report_is_drawn(data, tmp_path):
     process = signal_it_in(
         tmp_path,
         "trainer.main",
-        "trainer.run_report",
+        "trainer.report.summary",
         "write_report",
         flags_of(data, run_dir, max_steps=2, eval_every_steps=2),
     )

@@ -9,7 +9,7 @@ import pytest
 from tests import small_runs
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
-from trainer import training
+from trainer.modes import train as train_mode
 from wukong_tf import runs
 
 STEPS = 6
@@ -23,7 +23,7 @@ def log_dir(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def unreported(monkeypatch):
     """Reports take most of such a run's time, and are not looked at."""
-    monkeypatch.setattr(training, "report", lambda session: None)
+    monkeypatch.setattr(train_mode, "report", lambda session: None)
 
 
 def train(log_dir, run_dir, **options):
@@ -48,7 +48,7 @@ def trained(log_dir, tmp_path_factory):
     """A run of three evaluations; no test changes it."""
     run_dir = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "report", lambda session: None)
+        patch.setattr(train_mode, "report", lambda session: None)
         assert train(log_dir, run_dir) == 0
     return run_dir
 

@@ -15,11 +15,11 @@ from tests.errors import message
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.distribution.test_agreement import Peers
-from trainer import training
 from trainer.data import content
 from trainer.data.parquet import ParquetSource
 from trainer.distribution.agreement import SameFiles
 from trainer.loop import records, session
+from trainer.modes import train as train_mode
 from wukong_tf import files, runs
 from wukong_tf.errors import ContentError, DataError
 
@@ -44,7 +44,7 @@ def copy(log_dir, tmp_path):
 @pytest.fixture(autouse=True)
 def unreported(monkeypatch):
     """Reports take most of such a run's time, and are not looked at."""
-    monkeypatch.setattr(training, "report", lambda session: None)
+    monkeypatch.setattr(train_mode, "report", lambda session: None)
 
 
 def train(copy, tmp_path, **options):

@@ -6,7 +6,7 @@ import os
 from tests.errors import assert_refused
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
-from tests.trainer.test_training import SMALL
+from tests.trainer.modes.test_train import SMALL
 from trainer.loop.profiling import parse_steps
 
 

@@ -12,7 +12,7 @@ from tests.trainer import cli
 from wukong_tf import extras
 from wukong_tf.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = [
     *("--synthetic", "--synthetic_train_rows=256", "--batch_size=64"),
     *("--synthetic_valid_rows=64", "--synthetic_test_rows=64"),

@@ -12,8 +12,8 @@ from trainer.data import preflight
 from trainer.loop.optimizers import model_cost
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
+from trainer.report.figures import compared_metrics, evaluate_splits
 from trainer.report.files import write_report
-from trainer.results import compared_metrics, evaluate_splits
 from wukong_tf import runs
 from wukong_tf.runs.arrays import assign_slots, model_slots
 

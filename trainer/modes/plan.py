@@ -1,12 +1,44 @@
-"""What a model takes, told before anything is allocated."""
+"""`--mode=plan`: what a model takes, before anything is allocated."""
 
 from collections.abc import Sequence
 
-from trainer.placement.tables import Placement
+from absl import flags
+
+from trainer import run_config
+from trainer.data.splits import open_features, rows_of_train
+from trainer.placement.tables import Placement, devices_from_flags, place
 from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.models import ClickModel
 from wukong_tf.scaling import Cost, cost
+
+
+def run_plan(values: flags.FlagValues):
+    """`--mode=plan`: prints sizes, memory and placement; refuses too little."""
+    features = open_features(values)
+    config = run_config.model_from_flags(values, features)
+    train_rows = rows_of_train(values, features)
+    sizes = {
+        "batch_size": values.batch_size,
+        "dtype": run_config.counted_dtype(values.precision),
+        "remat": values.remat,
+    }
+    placed = place(
+        cost(config, **sizes),
+        devices_from_flags(values),
+        values.table_device,
+    )
+    for line in run_config.describe_sizes(values, config):
+        print(line)
+    print(
+        describe_plan(
+            config,
+            **sizes,
+            examples=train_rows and train_rows * values.epochs,
+            placement=placed,
+        )
+    )
+    placed.check()
 
 
 def describe_plan(

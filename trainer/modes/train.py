@@ -20,10 +20,10 @@ from trainer.loop.evaluator import Interrupted
 from trainer.loop.optimizers import model_cost
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
+from trainer.modes.plan import describe_model
 from trainer.placement.tables import devices_from_flags, place
-from trainer.plan import describe_model
-from trainer.results import compared_metrics
-from trainer.run_report import report
+from trainer.report.figures import compared_metrics
+from trainer.report.summary import report
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError

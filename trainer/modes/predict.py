@@ -1,0 +1,81 @@
+"""`--mode=predict`: the scores of files by a run's checkpoint."""
+
+import os
+import tempfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from absl import flags
+
+from trainer.console import log
+from trainer.data.file_source import FileSource
+from trainer.data.paths import expand
+from trainer.data.scored_files import open_to_score
+from trainer.data.splits import bad_values
+from trainer.distribution import lost
+from trainer.modes.scoring import (
+    make_evaluator,
+    make_folder,
+    open_distribution,
+    written,
+)
+from trainer.preparation.requests import Preparation
+from wukong_tf import runs
+from wukong_tf.names import output_names
+from wukong_tf.rows.bad_values import Count
+from wukong_tf.rows.scoring import probabilities
+
+
+def run_prediction(values: flags.FlagValues):
+    """`--mode=predict`: scores files, row by row, into one Parquet file."""
+    distribution = open_distribution(values)
+    spec = runs.read_features(values.run_dir)
+    preparation = Preparation.read(values.run_dir)
+    bad = bad_values(values)
+    folder = make_folder(values.output)
+    with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
+        found: list[FileSource] = []
+        for number, path in enumerate(expand(values.predict_files)):
+            own = os.path.join(scratch, str(number))
+            os.mkdir(own)
+            file = open_to_score(path, spec, preparation, own, bad=bad)
+            if file.source is not None:
+                found.append(file.source)
+        evaluator = make_evaluator(values, distribution)
+        with lost.named(evaluator.workers):
+            if evaluator.workers.is_chief:
+                _write_scores(values, spec, found, evaluator)
+            else:
+                for source in found:
+                    for _ in evaluator.score(source):
+                        pass  # The chief writes what all of them score.
+    if isinstance(bad, Count):
+        for name, count in bad.counts.items():
+            log(
+                f"column {name!r}: {count:,} bad values were read as missing; "
+                f"the first: {bad.first[name]}"
+            )
+
+
+def _write_scores(values, spec, found, evaluator):
+    """Scores sources into --output."""
+    tasks = [task.name for task in spec.tasks]
+    names = output_names(tasks, spec.feature_names)
+    schema = pa.schema(
+        [(name, pa.float32()) for pair in names.values() for name in pair]
+    )
+    rows = 0
+    with (
+        written(values.output) as beside,
+        pq.ParquetWriter(beside, schema) as writer,
+    ):
+        for source in found:
+            for logits in evaluator.score(source):
+                columns = {}
+                for task, logit in logits.items():
+                    probability, name = names[task]
+                    columns[probability] = probabilities(logit)
+                    columns[name] = logit
+                writer.write_table(pa.table(columns, schema))
+                rows += len(logit)
+    log(f"wrote {rows:,} scores to {values.output}")
