@@ -142,7 +142,7 @@ def make_calls(folder: str, config):
     import onnxruntime
 
     from export import onnx_model, signatures
-    from export.v1_session import SignatureSession
+    from export.formats.signature_session import SignatureSession
 
     run_dir = os.path.join(folder, "run")
     model = make_run(run_dir, config)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export.v1_session import TAG, Signature
+from export.formats.signature_session import TAG, Signature
 
 _STRING_BYTES = 24  # of a TF_TString
 _OK = 0

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import wukong_tf
 from export import flags, missing, naming, proof, signatures
-from export.server import published
+from export.version import published
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.names import listed

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export import requests
-from export.server import engines, published
+from export.version import engines, published
 from trainer.data.scored_files import ScoredFile, open_to_score
 from trainer.preparation.requests import Preparation
 from wukong_tf import files, runs

@@ -176,7 +176,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 def _checked_name(values) -> str:
     """Returns the model's name; raises if flags are wrong."""
-    from export.server import published
+    from export.version import published
 
     path, wanted = values.model, values.version
     if os.path.isfile(os.path.join(path, published.MANIFEST)):
@@ -207,7 +207,7 @@ def _checked_name(values) -> str:
 
 def _readable(paths: list[str]):
     """Returns the first version that can be read, as a lower one may do."""
-    from export.server import published
+    from export.version import published
 
     errors = []
     for path in paths:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 
 from export import publish
-from export.server import published
+from export.version import published
 from wukong_tf import files
 from wukong_tf.errors import ConfigError, ExportError
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from export import missing, tables, tf_examples
 from export.naming import output_names
-from export.server import published
+from export.version import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import (

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from export.server import published
+from export.version import published
 from wukong_tf import files, runs
 from wukong_tf.errors import ExportError
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from export import requests, signatures, v1_session
+from export import requests, signatures
+from export.formats import signature_session
 from wukong_tf.errors import ExportError
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -119,7 +120,7 @@ def replay(folder: str) -> int:
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
-    session = v1_session.SignatureSession(folder)
+    session = signature_session.SignatureSession(folder)
     path = os.path.join(folder, FILE)
     number = 0
     try:

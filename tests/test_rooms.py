@@ -51,7 +51,12 @@ PLACES = {
     "export/": "export",
     "export/client/": "export_client",
     "export/server/": "export_server",
-    "export/v1_session.py": "v1_session",
+    "export/flags.py": "export_flags",
+    "export/formats/": "formats",
+    "export/formats/signature_session.py": "signature_session",
+    "export/version/": "version",
+    "export/version/engines.py": "published",
+    "export/version/published.py": "published",
     "tests/": "test_support",
 }
 
@@ -200,7 +205,21 @@ RULES = {
         ["numpy", "export.client"],
         ["grpc", "tensorflow", "tensorflow_serving"],
     ),
-    "v1_session": (["numpy", "tensorflow"], []),
+    "signature_session": (["numpy", "tensorflow"], []),
+    "published": (
+        [
+            "numpy",
+            "export.client",
+            "export.version.published",
+            "wukong_tf.extras",
+            "wukong_tf.files",  # digests of what is loaded
+            *FORMS,
+        ],
+        ["onnxruntime", "tensorflow", "export.formats.signature_session"],
+    ),
+    "formats": ([], []),
+    "version": ([], []),
+    "export_flags": (["absl", "wukong_tf.extras", *FORMS], []),
     "export_server": (
         [
             "aiohttp",
@@ -208,17 +227,11 @@ RULES = {
             "prometheus_client",
             "export.client",
             "export.server",
-            "wukong_tf.extras",
-            "wukong_tf.files",  # digests of what is loaded
+            "export.version.engines",
+            "export.version.published",
             *FORMS,
         ],
-        [
-            "grpc",
-            "onnxruntime",
-            "tensorflow",
-            "tensorflow_serving",
-            "export.v1_session",
-        ],
+        ["grpc", "tensorflow", "tensorflow_serving"],
     ),
     "export": (
         [
@@ -246,7 +259,7 @@ CONFINED: dict[str, str | tuple[str, ...]] = {
     "apache_beam": "trainer/preparation/runners.py",
     "h5py": "trainer/preparation/job.py",
     "keras_rs": "wukong_tf/models/",
-    "aiohttp": "export/serve",
+    "aiohttp": ("export/serve.py", "export/server/"),
     "prometheus_client": "export/server/",
     "grpc": ("export/client/grpc_client.py", "export/server/grpc_service.py"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from export.server import calls, published, v2, wire
+from export.server import calls, v2, wire
 from export.server.arrivals import (
     Arrivals,
     Coming,
@@ -23,7 +23,6 @@ from export.server.arrivals import (
 )
 from export.server.batching import Overloaded
 from export.server.connections import Connection
-from export.server.engines import Refused
 from export.server.grpc_service import Models, Predictions
 from export.server.measures import Measures
 from export.server.metadata import metadata_of
@@ -35,6 +34,8 @@ from export.server.versions import (
     check_label,
     log,
 )
+from export.version import published
+from export.version.engines import Refused
 
 VERBS = {
     ":predict": "predict",

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from export.server.engines import Columns, Engine
+from export.version.engines import Columns, Engine
 
 
 class Overloaded(Exception):

@@ -8,9 +8,9 @@ import numpy as np
 
 from export.server import wire
 from export.server.arrivals import Coming, spread
-from export.server.engines import Columns
-from export.server.published import PREDICT
 from export.server.versions import Loaded
+from export.version.engines import Columns
+from export.version.published import PREDICT
 
 
 @dataclasses.dataclass(frozen=True)

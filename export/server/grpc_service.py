@@ -9,10 +9,10 @@ from typing import Any
 from export.server import calls, wire
 from export.server.arrivals import spread
 from export.server.batching import Overloaded
-from export.server.engines import Refused
 from export.server.measures import Measures
-from export.server.published import PREDICT, Form
 from export.server.versions import NotServed, Versions, check_label
+from export.version.engines import Refused
+from export.version.published import PREDICT, Form
 
 log = logging.getLogger("wukong.serve")
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from export.server import wire
-from export.server.engines import Columns
-from export.server.published import PREDICT, Form
 from export.server.versions import Loaded
+from export.version.engines import Columns
+from export.version.published import PREDICT, Form
 
 DATATYPES = {"int64": "INT64", "float32": "FP32", "string": "BYTES"}
 _BINARY: dict[str, np.dtype] = {

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from export.server import engines, published, wire
+from export.server import wire
 from export.server.batching import Batcher
-from export.server.published import PREDICT, Published
+from export.version import engines, published
+from export.version.published import PREDICT, Published
 from wukong_tf.errors import ExportError
 
 log = logging.getLogger("wukong.serve")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.client import encode
-from export.server.published import PREDICT, Form
+from export.version.published import PREDICT, Form
 
 Columns = dict[str, np.ndarray]
 

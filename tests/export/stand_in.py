@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from export.v1_session import SignatureSession
+from export.formats.signature_session import SignatureSession
 
 
 class Faults:

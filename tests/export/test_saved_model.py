@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
 import wukong_tf
-from export import c_api, tf_examples, v1_session
+from export import c_api, tf_examples
+from export.formats import signature_session
 from tests.export.run_directories import SPEC, columns, request
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
@@ -63,7 +64,7 @@ def test_v1_session_replay(run_dir, published):
 
 
 def test_methods_and_defaults(published, tmp_path):
-    session = v1_session.SignatureSession(published)
+    session = signature_session.SignatureSession(published)
     methods = {
         name: each.method.rpartition("/")[2]
         for name, each in session.signatures.items()
@@ -91,7 +92,7 @@ def test_methods_and_defaults(published, tmp_path):
 
 
 def test_every_signature_has_a_free_batch(published):
-    session = v1_session.SignatureSession(published)
+    session = signature_session.SignatureSession(published)
     for name, signature in session.signatures.items():
         if name.startswith("__"):
             continue
@@ -102,7 +103,7 @@ def test_every_signature_has_a_free_batch(published):
 
 def test_the_c_interface_loads_and_refuses_by_name(run_dir, published):
     raw = columns(rows=9, seed=12)
-    known = v1_session.SignatureSession(published).signatures
+    known = signature_session.SignatureSession(published).signatures
     session = c_api.Session(published)
     run = session.run_signature(known)
     got = run("serving_default", request(raw))["logit"]
@@ -126,7 +127,7 @@ def row_of(raw):
 def test_an_example_without_what_is_needed_is_refused(published):
     row = row_of(columns(rows=1))
     del row["item"]
-    session = v1_session.SignatureSession(published)
+    session = signature_session.SignatureSession(published)
     texts = np.array([tf_examples.serialize(SPEC, row)], object)
     with pytest.raises(tf.errors.InvalidArgumentError, match="item"):
         session.run("regress", {"inputs": texts})

@@ -81,7 +81,7 @@ def test_what_is_scored_is_left_alone(published, files, tmp_path, capsys):
 def test_a_run_that_was_stopped_leaves_no_half_file(
     published, files, tmp_path, monkeypatch
 ):
-    from export.server.engines import OnnxEngine
+    from export.version.engines import OnnxEngine
 
     output = tmp_path / "out"
     output.mkdir()

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import triton
-from export.server import published as versions
+from export.version import published as versions
 from tests.export.conftest import run_main
 from wukong_tf.errors import ExportError
 

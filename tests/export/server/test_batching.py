@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from export.server.batching import Batcher, Overloaded
-from export.server.engines import Refused
-from export.server.published import Form
+from export.version.engines import Refused
+from export.version.published import Form
 
 
 class Doubling:

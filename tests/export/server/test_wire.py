@@ -9,8 +9,8 @@ import pytest
 
 from export.client.encode import Column, columns_of
 from export.server import wire
-from export.server.published import Form
 from export.server.wire import BadRequest
+from export.version.published import Form
 
 NAN = math.nan
 INPUTS = {

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from export.client.encode import Encoder
-from export.server.published import (
+from export.version.published import (
     CANDIDATES,
     FEATURES,
     PREDICT,
@@ -194,7 +194,7 @@ class SavedModelEngine:
     def __init__(self, published: Published, threads: int | None = None):
         import tensorflow as tf
 
-        from export.v1_session import SignatureSession
+        from export.formats.signature_session import SignatureSession
 
         self.forms = published.forms()
         self._session = SignatureSession(published.path, threads)

@@ -1,0 +1,1 @@
+"""How a version is written and read back: SavedModel and ONNX."""

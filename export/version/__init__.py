@@ -1,0 +1,1 @@
+"""How a version appears, and what others read of it."""
