@@ -28,7 +28,8 @@ def make_calls(folder: str):
     import tensorflow as tf
 
     from benchmarks import mid_size
-    from export import onnx_model, saved_model, signatures
+    from export import onnx_model, saved_model
+    from export.served import signatures
     from wukong_tf.models import build_model
 
     served = signatures.ServedModel(build_model(mid_size.config(ROWS.value)))

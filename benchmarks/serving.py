@@ -141,8 +141,9 @@ def make_calls(folder: str, config):
     """{engine: a function from a dict of int64 ids to the outputs}."""
     import onnxruntime
 
-    from export import onnx_model, signatures
+    from export import onnx_model
     from export.formats.signature_session import SignatureSession
+    from export.served import signatures
 
     run_dir = os.path.join(folder, "run")
     model = make_run(run_dir, config)

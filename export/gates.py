@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import naming, signatures
+from export.served import naming, signatures
 from trainer.data.source import Source
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode

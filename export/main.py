@@ -15,18 +15,12 @@ from export import flags, program
 
 def export(values) -> str:
     """Writes, proves and publishes a version; returns its directory."""
-    from export import (
-        manifest,
-        parity,
-        proof,
-        publish,
-        signatures,
-        triton,
-    )
+    from export import manifest, parity, publish, stages, triton
+    from export.served import signatures
     from trainer.preparation.requests import note
 
     formats = [name for name in flags.FORMATS if name in values.format]
-    held_out = proof.held_out(values) if flags.smaller(values) else None
+    held_out = stages.held_out(values) if flags.smaller(values) else None
     with (
         publish.draft(values.output, values.version) as draft,
         tempfile.TemporaryDirectory() as vocabularies,
@@ -40,16 +34,16 @@ def export(values) -> str:
             origin=manifest.origin(checkpoint, draft.version, values),
         )
         samples = parity.read_samples(values.run_dir, served.spec)
-        artifacts = proof.write(values, formats, served, draft.path, held_out)
+        artifacts = stages.write(values, formats, served, draft.path, held_out)
         report = parity.compare(served, samples, artifacts)
         report.check()
         print(report.describe())
         changes = None
         if held_out is not None:
-            changes = proof.changes(values, served, artifacts, held_out)
+            changes = stages.changes(values, served, artifacts, held_out)
             changes.check()
             print(changes.describe())
-        proof.write_requests(values, formats, served, samples, draft.path)
+        stages.write_requests(values, formats, served, samples, draft.path)
         manifest.write_features(served.spec, draft)
         note(values.run_dir, draft.path)
         content = manifest.describe(

@@ -12,7 +12,8 @@ import pyarrow as pa
 import tensorflow as tf
 
 import wukong_tf
-from export import flags, missing, naming, proof, signatures
+from export import flags, stages
+from export.served import missing, naming, signatures
 from export.version import published
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
@@ -45,7 +46,7 @@ def describe(
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
     }
-    versions |= proof.versions(formats)
+    versions |= stages.versions(formats)
     return {
         "format": FORMAT,
         "formats": formats,
@@ -67,7 +68,7 @@ def describe(
         },
         "onnx_inputs": {
             name: _specs(specs)
-            for name, specs in proof.specs(served, formats).items()
+            for name, specs in stages.specs(served, formats).items()
         },
         "optional_inputs": {
             # JSON has no NaN.

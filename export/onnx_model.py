@@ -8,16 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import (
-    onnx_files,
-    onnx_graph,
-    onnx_handlers,
-    onnx_int8,
-    onnx_passes,
-    signatures,
-    tables,
-)
+from export import onnx_files, onnx_graph, onnx_handlers, onnx_int8, onnx_passes
 from export.parity import Artifact
+from export.served import signatures, tables
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode_served, guard, of_ids, real_weights
 

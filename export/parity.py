@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export import requests
-from export.naming import output_names
+from export.proof import cases
+from export.served import requests
+from export.served.naming import output_names
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
@@ -181,19 +182,19 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         artifacts: what was written, loaded back.
     """
     spec = served.spec
-    cases = list(requests.cases(spec, samples))
+    every = list(cases.cases(spec, samples))
     ways = requests.Ways(served)
-    expected = [_reference(served, ways.trainer(case.read)) for case in cases]
-    shared: list[tuple[requests.Case, Columns]] = []
+    expected = [_reference(served, ways.trainer(case.read)) for case in every]
+    shared: list[tuple[cases.Case, Columns]] = []
     if served.context:
-        for case in cases:
-            case = requests.with_one_context(case, served.context)
+        for case in every:
+            case = cases.with_one_context(case, served.context)
             shared.append((case, _reference(served, ways.trainer(case.read))))
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
     for artifact in artifacts:
-        pairs = list(zip(cases, expected, strict=True))
+        pairs = list(zip(every, expected, strict=True))
         if artifact.takes == "candidates":
             pairs = shared
         worst: dict[str, float | None] = {"logit": None, "probability": None}
@@ -221,7 +222,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             faults += _unrefused(spec, samples, artifact, way)
     return Report(
         samples.num_rows,
-        min(samples.num_rows, requests.SINGLE_ROWS),
+        min(samples.num_rows, cases.SINGLE_ROWS),
         tuple(f.name for f in spec.categorical if f.raw),
         tuple(f.name for f in spec.categorical if f.oov_id is not None),
         tuple(f.name for f in _refusing(spec)),
@@ -244,21 +245,21 @@ def _between_batches(served, samples, artifact, way) -> float:
     A row's score is a function of that row: each is scored by itself, among
     the others, and next to a row that is as far from all as can be.
     """
-    rows = samples.slice(0, requests.SINGLE_ROWS)
+    rows = samples.slice(0, cases.SINGLE_ROWS)
 
     def score(table):
         if artifact.takes == "candidates":
-            case = requests.Case(table, table)
-            table = requests.with_one_context(case, served.context).sent
+            case = cases.Case(table, table)
+            table = cases.with_one_context(case, served.context).sent
         return artifact.score(way(table))
 
     among = [score(rows)]
-    extreme = requests.extreme(served.spec, samples)
+    extreme = cases.extreme(served.spec, samples)
     with contextlib.suppress(artifact.refusal):  # its own score may be none
         among.append(score(pa.concat_tables([rows, extreme])))
     if artifact.takes == "candidates":  # a row has the first one's context
-        case = requests.Case(rows, rows)
-        rows = requests.with_one_context(case, served.context).sent
+        case = cases.Case(rows, rows)
+        rows = cases.with_one_context(case, served.context).sent
     worst = 0.0
     for row in range(rows.num_rows):
         for name, value in score(rows.slice(row, 1)).items():
@@ -302,8 +303,8 @@ def _unrefused(spec, samples, artifact, way):
     # Candidates are sent the first row's context alone.
     rows = samples.slice(0, 1 if artifact.takes == "candidates" else 2)
     for feature in _refusing(spec):
-        for value in requests.out_of_range(feature):
-            sent = requests.with_last_id(rows, feature, int(value))
+        for value in cases.out_of_range(feature):
+            sent = cases.with_last_id(rows, feature, int(value))
             try:
                 artifact.score(way(sent))
             except artifact.refusal:

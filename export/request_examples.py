@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pyarrow as pa
 
-from export import requests, signatures, warmup
+from export import warmup
+from export.served import requests, signatures
 from wukong_tf.names import file_name
 
 FOLDER = "examples"

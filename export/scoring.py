@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export import requests
+from export.served import requests
 from export.version import engines, published
 from trainer.data.scored_files import ScoredFile, open_to_score
 from trainer.preparation.requests import Preparation

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from export import requests, signatures
 from export.formats import signature_session
+from export.served import requests, signatures
 from wukong_tf.errors import ExportError
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export import gates, signatures
+from export import gates
 from export.gates import Limits, Report
+from export.served import signatures
 from tests.export.run_directories import columns, random_model
 from tests.oracles import metrics as oracle
 from wukong_tf.config import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export import onnx_files, onnx_graph, onnx_model, parity
-from export.signatures import ServedModel
+from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.run_directories import (
     CONFIG,

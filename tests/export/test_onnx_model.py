@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import wukong_tf
 from export import onnx_files, onnx_model, parity
-from export.signatures import ServedModel
+from export.served.signatures import ServedModel
 from tests.export.run_directories import (
     CONFIG,
     LOGISTIC,

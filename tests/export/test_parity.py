@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from export import parity, requests, signatures
+from export import parity
+from export.proof import cases
+from export.served import requests, signatures
 from tests.export.run_directories import (
     ROWS,
     SPEC,
@@ -60,13 +62,13 @@ def test_the_figures_are_the_largest_differences(served, shift):
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == pytest.approx(0.25, abs=1e-5)
     assert report.probability["fake"] < 1e-6
-    assert (report.rows, report.single_rows) == (ROWS, requests.SINGLE_ROWS)
+    assert (report.rows, report.single_rows) == (ROWS, cases.SINGLE_ROWS)
     # All rows, other batches, single rows, all rows with ids out of range.
-    singles = [1] * requests.SINGLE_ROWS
+    singles = [1] * cases.SINGLE_ROWS
     # Then rows among others, next to an extreme one, and by themselves.
-    few = requests.SINGLE_ROWS
+    few = cases.SINGLE_ROWS
     beside = [few, few + 1, *singles]
-    assert batches == [ROWS, *requests.BATCHES, *singles, ROWS, *beside]
+    assert batches == [ROWS, *cases.BATCHES, *singles, ROWS, *beside]
     assert report.replaced == ("user", "site")
     assert report.refused == ("item", "other")
     with pytest.raises(ExportError, match=r"fake +logit 2\.5e-01"):
@@ -130,7 +132,7 @@ def test_one_wrong_value_anywhere_fails(served):
     wrong = {
         f"{output} {size} {gap}": (output, size, gap)
         for output in ("logit", "probability")
-        for size in (ROWS, requests.BATCHES[0], 1)
+        for size in (ROWS, cases.BATCHES[0], 1)
         for gap in (0.5, -0.5, math.nan)
     }
     fakes = [changed(served, n, one_off(*which)) for n, which in wrong.items()]

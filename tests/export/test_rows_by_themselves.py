@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from export import onnx_model, parity, requests
-from export.signatures import ServedModel
+from export import onnx_model, parity
+from export.served import requests
+from export.served.signatures import ServedModel
 from tests.export.run_directories import (
     columns,
     random_model,

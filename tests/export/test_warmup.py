@@ -66,7 +66,7 @@ def test_one_that_cannot_run_is_refused(published, tmp_path, bad):
 
 
 def test_more_than_a_server_takes_are_refused(tmp_path, monkeypatch):
-    from export.signatures import ServedModel
+    from export.served.signatures import ServedModel
     from tests.export.run_directories import (
         columns,
         random_model,

@@ -11,18 +11,12 @@ import pyarrow.parquet as pq
 from absl import flags as absl_flags
 
 import wukong_tf
-from export import (
-    manifest,
-    naming,
-    onnx_model,
-    publish,
-    saved_model,
-    signatures,
-)
+from export import manifest, onnx_model, publish, saved_model
 from export.client.encode import Encoder
 from export.flags import define
 from export.parity import Report
-from export.requests import raw_columns
+from export.served import naming, signatures
+from export.served.requests import raw_columns
 from tests.export import run_directories
 from tests.export.server.running import serving
 from tests.properties.logs import Row

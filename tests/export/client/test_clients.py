@@ -9,10 +9,10 @@ import threading
 import numpy as np
 import pytest
 
-from export import tf_examples
 from export.client.grpc_client import GrpcClient
 from export.client.rest import RestClient
 from export.client.retry import ServerError
+from export.served import tf_examples
 from tests.export import stand_in
 from tests.export.run_directories import SPEC, columns, request
 from tests.export.test_saved_model import logits_of

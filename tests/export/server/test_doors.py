@@ -18,9 +18,9 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from export import tf_examples
 from export.client.grpc_client import GrpcClient
 from export.client.retry import ServerError
+from export.served import tf_examples
 from tests.export.client.test_clients import rows_of
 from tests.export.run_directories import SPEC, columns, request
 from tests.export.server.running import serving

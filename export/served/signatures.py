@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import missing, tables, tf_examples
-from export.naming import output_names
+from export.served import missing, tables, tf_examples
+from export.served.naming import output_names
 from export.version import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError

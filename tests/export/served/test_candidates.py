@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export.formats.signature_session import RequestError, SignatureSession
-from export.signatures import ServedModel
+from export.served.signatures import ServedModel
 from tests.export.conftest import run_main
 from tests.export.run_directories import columns, random_model, request
 from tests.export.server.running import serving

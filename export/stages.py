@@ -8,10 +8,10 @@ from export import (
     onnx_model,
     request_examples,
     saved_model,
-    signatures,
     warmup,
 )
 from export.parity import Artifact
+from export.served import signatures
 from trainer.data.held_out import open_files, reopen
 from trainer.data.source import Source
 from wukong_tf import runs

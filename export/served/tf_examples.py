@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from export import missing
+from export.served import missing
 from wukong_tf.config import FeatureSpec
 from wukong_tf.features import signature
 

@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from export import signatures
+from export.served import signatures
 from wukong_tf.errors import ExportError
 
 INPUTS = {

@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from export import gates, onnx_model, parity, saved_model, tables
-from export.signatures import ServedModel
+from export import gates, onnx_model, parity, saved_model
+from export.served import tables
+from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.conftest import run_main
 from tests.export.run_directories import (

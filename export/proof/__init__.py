@@ -1,0 +1,1 @@
+"""How a version is held to the scores of its checkpoint."""

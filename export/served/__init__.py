@@ -1,0 +1,1 @@
+"""What is served: signatures, their inputs, and the tables behind them."""

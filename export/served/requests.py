@@ -1,0 +1,138 @@
+"""Rows as requests of every kind hold them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export.client.encode import Encoder
+from export.served import missing, tf_examples
+from wukong_tf.arrow import plain
+from wukong_tf.arrow.plain import plain_array
+from wukong_tf.arrow.texts import texts
+from wukong_tf.config import FeatureSpec
+from wukong_tf.features import of_requests, signature
+from wukong_tf.rows import columns
+from wukong_tf.rows.bad_values import Count
+from wukong_tf.rows.checks import checks_of
+
+WAYS = ("raw", "ids", "rows", "tf_example", "candidates")
+Columns = dict[str, np.ndarray]
+
+
+class Ways:
+    """The ways of rows to a model.
+
+    Args:
+        served: the ServedModel.
+    """
+
+    def __init__(self, served):
+        self._served = served
+        self._spec = of_requests(served.spec)
+        self._checks = checks_of(self._spec, labels=False)
+        self._encoder = Encoder(served.spec.to_dict())
+        # What is written has to refuse ids out of range by itself.
+        self._encoder.columns = {
+            name: dataclasses.replace(column, num_ids=None)
+            for name, column in self._encoder.columns.items()
+        }
+
+    def by_name(self, name: str) -> Callable[[pa.Table], Columns]:
+        """The way called `name`, one of WAYS."""
+        return {
+            "raw": self.raw,
+            "ids": self.ids,
+            "rows": self.rows,
+            "tf_example": self.tf_example,
+            "candidates": self.candidates,
+        }[name]
+
+    def trainer(self, rows: pa.Table) -> Columns:
+        """As the trainer reads them, what is missing as it counts it."""
+        return columns.read_table(
+            "samples", 0, rows, self._spec, self._checks, Count()
+        )
+
+    def raw(self, rows: pa.Table) -> Columns:
+        """As a request to the SavedModel."""
+        return raw_columns(self._spec, rows)
+
+    def ids(self, rows: pa.Table) -> Columns:
+        """Through the client's encoder."""
+        return self._encoder.encode(rows.to_pylist())
+
+    def rows(self, rows: pa.Table) -> Columns:
+        """As embeddings, which another service reads and pools."""
+        return self._served.rows_of(self.ids(rows))
+
+    def tf_example(self, rows: pa.Table) -> Columns:
+        """As serialized tf.Examples, without what is missing."""
+        texts = [
+            tf_examples.serialize(self._spec, row) for row in rows.to_pylist()
+        ]
+        return {"inputs": np.array(texts, object)}
+
+    def candidates(self, rows: pa.Table) -> Columns:
+        """As a request to the SavedModel, with the context's columns once."""
+        columns = self.raw(rows)
+        for name in self._served.context:
+            columns[name] = columns[name][:1]
+        return columns
+
+
+def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
+    """Rows, as requests hold them, as the SavedModel takes them."""
+    found = {}
+    features = {f.name: f for f in spec.categorical}
+    weights = {f.weights: f for f in spec.categorical if f.weights}
+    for name, form in signature(spec).items():
+        dtype = form.dtype.as_numpy_dtype
+        feature = features.get(name) or weights.get(name)
+        values = _values(rows[name], features.get(name))
+        if feature is None or not feature.pooling:
+            found[name] = _single(values, feature, form, dtype)
+            continue
+        padding = 0 if name in weights else missing.of_feature(feature)
+        padded = np.full((len(values), feature.ids_per_row), padding, dtype)
+        for row, bag in enumerate(values):
+            bag = bag or []
+            if feature.raw and not feature.weights:
+                bag = [v for v in bag if v not in (None, "", b"", padding)]
+            bag = bag[: feature.ids_per_row]
+            padded[row, : len(bag)] = bag
+        found[name] = padded
+    return found
+
+
+def _values(column, feature):
+    """Rows as Python values, integers and their texts as `raw` says."""
+    if feature is None or feature.raw not in ("string", "int64"):
+        return column.to_pylist()
+    array = plain_array(column)
+    if not feature.pooling:
+        return _as_raw(array, feature.raw)
+    flat = iter(_as_raw(array.flatten(), feature.raw))
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_pylist()
+    return [list(itertools.islice(flat, length)) for length in lengths]
+
+
+def _as_raw(array, raw):
+    is_text = plain.is_text(array.type)
+    if is_text if raw == "string" else pa.types.is_integer(array.type):
+        return array.to_pylist()
+    found = texts(array).to_pylist()
+    if raw == "string":
+        return found
+    return [int(text) if text else None for text in found]
+
+
+def _single(values, feature, form, dtype):
+    """One value, or one vector, a row."""
+    if len(form.shape) > 1:
+        return np.array(values, dtype).reshape(-1, *form.shape[1:])
+    instead = np.nan if feature is None else missing.of_feature(feature)
+    return np.array([instead if v is None else v for v in values], dtype)
