@@ -28,7 +28,8 @@ def make_calls(folder: str):
     import tensorflow as tf
 
     from benchmarks import mid_size
-    from export import onnx_model, saved_model
+    from export.formats import saved_model
+    from export.formats.onnx import model as onnx_model
     from export.served import signatures
     from wukong_tf.models import build_model
 

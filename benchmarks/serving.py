@@ -141,7 +141,7 @@ def make_calls(folder: str, config):
     """{engine: a function from a dict of int64 ids to the outputs}."""
     import onnxruntime
 
-    from export import onnx_model
+    from export.formats.onnx import model as onnx_model
     from export.formats.signature_session import SignatureSession
     from export.served import signatures
 

@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export.formats.artifact import Artifact, Columns
 from export.proof import cases
 from export.served import requests
 from export.served.naming import output_names
@@ -25,30 +25,6 @@ from wukong_tf.rows.checks import check_type, checks_of
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
 # The same between batches for int8: a last bit may round to the next step.
 STEP = 0.01
-
-Columns = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Artifact:
-    """A written file, loaded back.
-
-    Args:
-        name: of its format, and of its signature or file there.
-        score: from the columns that it takes to its outputs, some or all of
-            those that the model has.
-        refusal: the exception by which it refuses a request.
-        takes: what rows become on their way to it, one of requests.WAYS.
-            Defaults to "raw".
-        tolerance: largest difference of a logit or probability that it may
-            have. Defaults to None, TOLERANCE.
-    """
-
-    name: str
-    score: Callable[[Columns], Columns]
-    refusal: type[Exception]
-    takes: str = "raw"
-    tolerance: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

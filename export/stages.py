@@ -2,15 +2,10 @@
 
 import os
 
-from export import (
-    flags,
-    gates,
-    onnx_model,
-    request_examples,
-    saved_model,
-    warmup,
-)
-from export.parity import Artifact
+from export import flags, gates, request_examples, warmup
+from export.formats import saved_model
+from export.formats.artifact import Artifact
+from export.formats.onnx import model as onnx_model
 from export.served import signatures
 from trainer.data.held_out import open_files, reopen
 from trainer.data.source import Source

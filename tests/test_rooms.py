@@ -230,7 +230,14 @@ RULES = {
         [],
     ),
     "proof": (["numpy", "pyarrow", *FORMS], []),
-    "formats": ([], []),
+    "formats": (
+        [
+            *TENSORFLOW,
+            "export.formats",
+            "export.served",
+        ],
+        ["onnx", "onnxruntime", "tf2onnx"],
+    ),
     "version": ([], []),
     "export_flags": (["absl", "wukong_tf.extras", *FORMS], []),
     "export_server": (

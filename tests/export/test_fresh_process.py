@@ -8,8 +8,8 @@ import pytest
 
 from tests import tiers
 from tests.conftest import ROOT
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import columns, request
-from tests.export.test_saved_model import logits_of
 
 # TensorFlow looks for Keras where it is installed, and may find it there; to
 # import it is the error.

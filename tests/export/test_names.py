@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from export import onnx_graph, score
+from export import score
 from export.client import encode
 from export.client.encode import Encoder
 from export.client.grpc_client import GrpcClient
 from export.client.rest import RestClient
+from export.formats.onnx import graph as onnx_graph
 from export.served import naming
 from tests.export import stand_in
 from tests.export.conftest import run_main

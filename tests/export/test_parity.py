@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from export import parity
+from export.formats.artifact import Artifact
 from export.proof import cases
 from export.served import requests, signatures
 from tests.export.run_directories import (
@@ -52,7 +53,7 @@ def artifact(served, shift=0.0, refuse=True, batches=None):
             batches.append(len(outputs["logit"]))
         return {**outputs, "logit": outputs["logit"] + np.float32(shift)}
 
-    return parity.Artifact("fake", score, Refused)
+    return Artifact("fake", score, Refused)
 
 
 @pytest.mark.parametrize("shift", [0.25, -0.25])
@@ -84,7 +85,7 @@ def test_a_wrong_single_row_counts(served):
             outputs["logit"] = outputs["logit"] + np.float32(0.5)
         return outputs
 
-    fake = parity.Artifact("fake", score, Refused)
+    fake = Artifact("fake", score, Refused)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == pytest.approx(0.5, abs=1e-5)
 
@@ -97,7 +98,7 @@ def test_a_score_that_others_move_fails(served):
         outputs["logit"] += np.float32(0.02) * (raw["price"] > 9e3).any()
         return outputs
 
-    fake = parity.Artifact("fake", score, Refused, tolerance=0.5)
+    fake = Artifact("fake", score, Refused, tolerance=0.5)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.batches["fake"] == pytest.approx(0.02, rel=0.01)
     with pytest.raises(ExportError, match="between batches 2.0e-02"):
@@ -113,7 +114,7 @@ def changed(served, name, change):
         change(outputs)
         return outputs
 
-    return parity.Artifact(name, score, Refused)
+    return Artifact(name, score, Refused)
 
 
 def one_off(output, size, gap):
@@ -173,7 +174,7 @@ def test_candidates_are_compared_by_one_context():
         return {**outputs, "logit": outputs["logit"] - np.float32(0.25)}
 
     fakes = [
-        parity.Artifact(name, score, Refused, "candidates")
+        Artifact(name, score, Refused, "candidates")
         for name, score in (("right", right), ("wrong", wrong))
     ]
     report = parity.compare(served, sample_table(columns()), fakes)
@@ -238,7 +239,7 @@ def test_an_artifact_that_refuses_good_requests_fails(served):
     def score(raw):
         raise Refused("no such row")
 
-    fake = parity.Artifact("fake", score, Refused)
+    fake = Artifact("fake", score, Refused)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == math.inf
     with pytest.raises(ExportError, match="fake refuses .* no such row"):
@@ -273,7 +274,7 @@ def test_nan_from_an_artifact_is_seen(served):
 
 def test_outputs_of_another_shape_fail(served):
     right = artifact(served)
-    fake = parity.Artifact(
+    fake = Artifact(
         "fake",
         lambda raw: {k: v[:, None] for k, v in right.score(raw).items()},
         Refused,

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from export import score
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import columns, sample_table
-from tests.export.test_saved_model import logits_of
 from wukong_tf.errors import DataError, ExportError
 
 pytestmark = pytest.mark.slow

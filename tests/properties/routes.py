@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 from absl import flags as absl_flags
 
 import wukong_tf
-from export import manifest, onnx_model, publish, saved_model
+from export import manifest, publish
 from export.client.encode import Encoder
 from export.flags import define
+from export.formats import saved_model
+from export.formats.onnx import model as onnx_model
 from export.parity import Report
 from export.served import naming, signatures
 from export.served.requests import raw_columns

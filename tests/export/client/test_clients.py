@@ -14,8 +14,8 @@ from export.client.rest import RestClient
 from export.client.retry import ServerError
 from export.served import tf_examples
 from tests.export import stand_in
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import SPEC, columns, request
-from tests.export.test_saved_model import logits_of
 
 
 @pytest.fixture(scope="module")

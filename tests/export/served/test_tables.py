@@ -5,7 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from export import gates, onnx_model, parity, saved_model
+from export import gates, parity
+from export.formats import saved_model
+from export.formats.onnx import model as onnx_model
 from export.served import tables
 from export.served.signatures import ServedModel
 from tests import tiers

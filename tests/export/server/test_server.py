@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.export.client.test_clients import rows_of
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import columns, request
 from tests.export.server.running import serving
-from tests.export.test_saved_model import logits_of
 
 ROW = rows_of(columns(rows=1))[0]
 

@@ -13,9 +13,9 @@ from export.client.rest import RestClient
 from export.client.retry import ServerError
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import columns
 from tests.export.server.running import serving
-from tests.export.test_saved_model import logits_of
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
 import wukong_tf
-from export import c_api
-from export.formats import signature_session
+from export.formats import c_api, signature_session
 from export.served import tf_examples
 from tests.export.run_directories import SPEC, columns, request
 from wukong_tf.runs.arrays import model_slots, read_arrays

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.onnx_graph import Graph
+from export.formats.onnx.graph import Graph
 
 LAYER_NORM_OPSET = 17  # the first that has the operator
 

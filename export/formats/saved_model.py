@@ -7,9 +7,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from export import c_api
+from export.formats import c_api
+from export.formats.artifact import Artifact
 from export.formats.signature_session import SignatureSession
-from export.parity import Artifact
 from export.served import missing, naming, signatures
 from wukong_tf.errors import ExportError
 from wukong_tf.names import arguments

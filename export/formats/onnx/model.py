@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import onnx_files, onnx_graph, onnx_handlers, onnx_int8, onnx_passes
-from export.parity import Artifact
+from export.formats.artifact import Artifact
+from export.formats.onnx import files, handlers, int8, passes
+from export.formats.onnx import graph as onnx_graph
 from export.served import signatures, tables
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode_served, guard, of_ids, real_weights
@@ -78,14 +79,14 @@ def write(
         function,
         input_signature=specs,
         opset=options.opset,
-        custom_op_handlers=onnx_handlers.handlers(options.optimize),
+        custom_op_handlers=handlers.handlers(options.optimize),
     )
     before = len(proto.graph.node)
     if options.optimize:
-        onnx_passes.improve(proto.graph, options.opset)
+        passes.improve(proto.graph, options.opset)
     if options.dense == "int8":
         rows = _calibration(served, options, kept, name)
-        proto = onnx_int8.quantize(proto, rows)
+        proto = int8.quantize(proto, rows)
     graph = proto.graph
     graph.name = graph.doc_string = served.model.name
     columns = [value for value in graph.input if value.name not in kept]
@@ -98,7 +99,7 @@ def write(
     onnx.helper.set_model_props(proto, facts)
     path = os.path.join(folder, FOLDER, FILES[name])
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    onnx_files.save(proto, kept, path)
+    files.save(proto, kept, path)
     try:
         onnx.checker.check_model(path, full_check=True)
     except (
@@ -174,14 +175,14 @@ def check_size(model):
         if weight.path not in tables_
     }
     total = sum(sizes.values())
-    if total + onnx_files.GRAPH_BYTES <= onnx_files.MAX_BYTES:
+    if total + files.GRAPH_BYTES <= files.MAX_BYTES:
         return
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:20]
     text = ", ".join(f"{name} {size:,}" for name, size in largest)
     raise ExportError(
         f"--format=onnx: the graph without its tables holds at most "
-        f"{onnx_files.MAX_BYTES:,} bytes, of which "
-        f"{onnx_files.GRAPH_BYTES:,} are kept for its nodes; this model's "
+        f"{files.MAX_BYTES:,} bytes, of which "
+        f"{files.GRAPH_BYTES:,} are kept for its nodes; this model's "
         f"dense weights take {total:,}. The largest: {text}. Export it with "
         "--format=saved_model."
     )
@@ -288,7 +289,7 @@ def _dense_cut(served, options):
 def _calibration(served, options, kept, name):
     """Batches of all that the graph takes, as it calls it, tables too."""
     tables_ = {
-        part: onnx_files.part_of_table(*place) for part, place in kept.items()
+        part: files.part_of_table(*place) for part, place in kept.items()
     }
     for columns in options.calibration:
         if name == DENSE_NAME:

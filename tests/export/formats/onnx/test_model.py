@@ -7,8 +7,11 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
-from export import onnx_files, onnx_model, parity
+from export import parity
+from export.formats.onnx import files
+from export.formats.onnx import model as onnx_model
 from export.served.signatures import ServedModel
+from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import (
     CONFIG,
     LOGISTIC,
@@ -17,7 +20,6 @@ from tests.export.run_directories import (
     request,
     sample_table,
 )
-from tests.export.test_saved_model import logits_of
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.errors import ExportError
 
@@ -109,7 +111,7 @@ def test_the_converter_never_sees_a_table(monkeypatch, tmp_path):
     onnx_model.write(served, str(tmp_path))
     weights = sum(np.asarray(w).nbytes for w in served.model.weights)
     tables = 30_000 * 4 * 4 + 20_000 * 5 * 4
-    assert sizes[0] < weights - tables + onnx_files.GRAPH_BYTES / 100
+    assert sizes[0] < weights - tables + files.GRAPH_BYTES / 100
     artifacts = onnx_model.load(served, str(tmp_path))
     parity.compare(served, sample_table(columns(spec)), artifacts).check()
 
@@ -138,10 +140,10 @@ def test_dense_weights_beyond_protobuf_are_refused(monkeypatch, tmp_path):
     model = random_model()
     tables = sum(layer.count_params() for layer in model.tables)
     dense = 4 * (model.count_params() - tables)
-    limit = dense + onnx_files.GRAPH_BYTES
-    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit)
+    limit = dense + files.GRAPH_BYTES
+    monkeypatch.setattr(files, "MAX_BYTES", limit)
     onnx_model.check_size(model)
-    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit - 1)
+    monkeypatch.setattr(files, "MAX_BYTES", limit - 1)
     with pytest.raises(ExportError, match=f"dense weights take {dense:,}"):
         onnx_model.write(ServedModel(model), str(tmp_path))
     assert os.listdir(tmp_path) == []

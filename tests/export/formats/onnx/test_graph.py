@@ -7,7 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from export import onnx_files, onnx_graph, onnx_model, parity
+from export import parity
+from export.formats.onnx import files
+from export.formats.onnx import graph as onnx_graph
+from export.formats.onnx import model as onnx_model
 from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.run_directories import (
@@ -223,13 +226,13 @@ def assert_in_two_files(folder, served):
 
 def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path):
     served = ServedModel(random_model())
-    limit = onnx_files.GRAPH_BYTES + 40_000
-    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit)
+    limit = files.GRAPH_BYTES + 40_000
+    monkeypatch.setattr(files, "MAX_BYTES", limit)
     onnx_model.write(served, str(tmp_path))
     model = tmp_path / "onnx" / "model.onnx"
     assert os.listdir(tmp_path / "onnx") == ["model.onnx"]
-    limit = onnx_files.GRAPH_BYTES + os.path.getsize(model) - 600
-    monkeypatch.setattr(onnx_files, "MAX_BYTES", limit)
+    limit = files.GRAPH_BYTES + os.path.getsize(model) - 600
+    monkeypatch.setattr(files, "MAX_BYTES", limit)
     onnx_model.write(served, str(tmp_path))
     assert_in_two_files(str(tmp_path), served)
 

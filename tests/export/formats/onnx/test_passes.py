@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from export import onnx_graph, onnx_passes
+from export.formats.onnx import graph as onnx_graph
+from export.formats.onnx import passes
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -55,7 +56,7 @@ def test_linear_paths_are_folded_and_give_the_same():
     graph = graph_of(nodes, inputs, "y", [("l", linear), ("r", residual)])
     x, f = (random.normal(size=(2, 3, 4)).astype(np.float32) for _ in "xf")
     (before,) = run(graph, x=x, f=f)
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     assert onnx_graph.count(graph) == {"MatMul": 2, "Add": 1, "Concat": 1}
     sizes = [tuple(each.dims) for each in graph.initializer]
     assert sorted(sizes) == [(2, 3), (3, 3)]
@@ -76,7 +77,7 @@ def test_a_linear_path_that_is_read_twice_is_left():
     ]
     inputs = {"x": ["b", 3, 4], "f": ["b", 3, 4]}
     graph = graph_of(nodes, inputs, "yz", list(zip("lr", ones, strict=True)))
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     assert len(graph.node) == 5
 
 
@@ -111,12 +112,12 @@ def test_another_mean_is_no_layer_norm():
     for axes, nodes in (("last", 1), ("first", 13)):
         graph = graph_of(norm(axes), {"x": ["b", 3]}, "y", constants)
         (before,) = run(graph, x=x)
-        onnx_passes.improve(graph, 18)
+        passes.improve(graph, 18)
         assert len(graph.node) == nodes
         (after,) = run(graph, x=x)
         np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
     graph = graph_of(norm("last"), {"x": ["b", 3]}, "y", constants)
-    onnx_passes.improve(graph, 16)
+    passes.improve(graph, 16)
     assert len(graph.node) == 13
 
 
@@ -186,7 +187,7 @@ def test_what_is_nearly_a_layer_norm_gives_the_same(changes):
     random = np.random.default_rng(9)
     x, z = (random.normal(size=(4, 3)).astype(np.float32) for _ in "xz")
     (before,) = run(graph, x=x, z=z)
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     one = onnx_graph.count(graph).get("LayerNormalization", 0)
     assert one == (not changes)
     (after,) = run(graph, x=x, z=z)
@@ -205,7 +206,7 @@ def test_axes_may_be_an_attribute(axis, keeps):
             node.attribute.append(helper.make_attribute("keepdims", keeps))
     x = np.random.default_rng(3).normal(size=(3, 3)).astype(np.float32)
     (before,) = run(graph, 17, x=x)
-    onnx_passes.improve(graph, 17)
+    passes.improve(graph, 17)
     one = onnx_graph.count(graph).get("LayerNormalization", 0)
     assert one == (axis != 0 and keeps)
     (after,) = run(graph, 17, x=x)
@@ -259,7 +260,7 @@ def test_what_is_nearly_a_linear_path_gives_the_same(changes, axis, folds):
         for name in shapes
     }
     (before,) = run(graph, **values)
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     names = {name for node in graph.node for name in node.output}
     assert any(name.endswith("/interactions") for name in names) == folds
     (after,) = run(graph, **values)
@@ -283,7 +284,7 @@ def test_columns_are_stacked_from_four_on(count, shape):
         for place, name in enumerate(names)
     }
     (before,) = run(graph, **values)
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     stacked = count >= 4 and shape == [-1, 1]
     assert onnx_graph.count(graph).get("Transpose", 0) == stacked
     (after,) = run(graph, **values)
@@ -308,7 +309,7 @@ def test_only_the_same_columns_are_rejoined(axis, order):
     join.attribute.append(helper.make_attribute("axis", axis))
     x = np.random.default_rng(2).normal(size=(4, 2)).astype(np.float32)
     (before,) = run(graph, x=x)
-    onnx_passes.improve(graph, 18)
+    passes.improve(graph, 18)
     same = axis == 1 and order == ["p", "q"]
     assert (len(graph.node) == 1) == same
     (after,) = run(graph, x=x)
