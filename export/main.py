@@ -15,8 +15,10 @@ from export import flags, program
 
 def export(values) -> str:
     """Writes, proves and publishes a version; returns its directory."""
-    from export import manifest, parity, publish, stages, triton
+    from export import stages
+    from export.proof import parity
     from export.served import signatures
+    from export.version import manifest, publish, triton
     from trainer.preparation.requests import note
 
     formats = [name for name in flags.FORMATS if name in values.format]

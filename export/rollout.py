@@ -78,7 +78,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 def roll_out(values: flags.FlagValues):
     """Writes the files, then prunes."""
-    from export import serving_config
+    from export.version import serving_config
 
     program.check_given(values, "output")
     extras.require("models.config", "tensorflow_serving")

@@ -15,7 +15,8 @@ import time
 
 from absl import flags
 
-from export import program, publish
+from export import program
+from export.version import publish
 from wukong_tf.errors import DataError, ExportError, WukongError
 
 TEXTS = (".csv", ".tsv", ".txt")
@@ -143,7 +144,7 @@ def score(
         DataError: a file does not fit the features; the message names file,
             row and column. The other files are scored before.
     """
-    from export import scoring
+    from export.version.scorer import Scorer
     from trainer.data.paths import expand
 
     paths = expand(files)
@@ -160,7 +161,7 @@ def score(
                 f"--output={output}: holds the input {path}, which its scores "
                 "would replace."
             )
-    scorer = scoring.Scorer(model, engine, batch_size, threads, verify)
+    scorer = Scorer(model, engine, batch_size, threads, verify)
     _make(output)
     rows = seconds = left = 0.0
     errors: list[WukongError] = []
@@ -214,7 +215,7 @@ def _is_scored(target: str, about: dict) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from export import scoring
+    from export.version.scorer import KEY
 
     try:
         metadata = pq.read_schema(target).metadata or {}
@@ -224,12 +225,12 @@ def _is_scored(target: str, about: dict) -> bool:
         raise ExportError(
             f"{target}: is there, and no Parquet file: {error}. Remove it."
         ) from error
-    if scoring.KEY not in metadata:
+    if KEY not in metadata:
         raise ExportError(
             f"{target}: is there, and was not written by this program. Remove "
             "it, or choose another --output."
         )
-    return json.loads(metadata[scoring.KEY]) == about
+    return json.loads(metadata[KEY]) == about
 
 
 def main():

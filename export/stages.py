@@ -2,11 +2,12 @@
 
 import os
 
-from export import flags, gates, request_examples, warmup
+from export import flags
 from export.formats import saved_model
 from export.formats.artifact import Artifact
 from export.formats.onnx import model as onnx_model
-from export.served import signatures
+from export.proof import quality
+from export.version import examples, warmup
 from trainer.data.held_out import open_files, reopen
 from trainer.data.source import Source
 from wukong_tf import runs
@@ -46,9 +47,9 @@ def write(
             Defaults to None, where there are none of these.
     """
     artifacts = []
-    rows: tuple[gates.Columns, ...] = ()
+    rows: tuple[quality.Columns, ...] = ()
     if values.onnx_dense != "float32" and source is not None:
-        rows = gates.calibration(served, source)
+        rows = quality.calibration(served, source)
     for name in formats:
         if name == saved_model.NAME:
             saved_model.write(served, folder)
@@ -67,20 +68,20 @@ def write(
     return artifacts
 
 
-def changes(values, served, artifacts, source: Source) -> gates.Report:
+def changes(values, served, artifacts, source: Source) -> quality.Report:
     """What the smaller forms change on held-out rows."""
-    forms: dict[str, gates.Scorer] = {}
+    forms: dict[str, quality.Scorer] = {}
     for artifact in artifacts:
         if artifact.takes in ("ids", "rows"):
-            forms[artifact.name] = gates.of_artifact(served, artifact)
+            forms[artifact.name] = quality.of_artifact(served, artifact)
         elif served.precision != "float32":
             forms.setdefault(
-                saved_model.NAME, gates.of_ids(served, stored=True)
+                saved_model.NAME, quality.of_ids(served, stored=True)
             )
-    limits = gates.Limits(
+    limits = quality.Limits(
         values.max_auc_change, values.max_ne_change, values.max_logit_change
     )
-    return gates.measure(served, forms, source, limits)
+    return quality.measure(served, forms, source, limits)
 
 
 def write_requests(values, formats, served, samples, folder: str):
@@ -90,28 +91,10 @@ def write_requests(values, formats, served, samples, folder: str):
         ExportError: a request cannot be run.
     """
     sizes, name = flags.batch_sizes(values), flags.model_name(values)
-    request_examples.write(served, samples, folder, name)
+    examples.write(served, samples, folder, name)
     if saved_model.NAME not in formats:
         return
     count = warmup.write(served, samples, folder, name, sizes)
     if warmup.replay(folder) != count:
         raise ExportError(f"{warmup.FILE}: not all requests can be read.")
     print(f"warm-up: {count} requests of {sizes} rows were run")
-
-
-def versions(formats) -> dict[str, str]:
-    """Versions of the packages that wrote the formats."""
-    found = {}
-    for name in formats:
-        module = saved_model if name == saved_model.NAME else onnx_model
-        found.update(module.versions())
-    return found
-
-
-def specs(served: signatures.ServedModel, formats) -> dict:
-    """Inputs of each ONNX file, by its format."""
-    inputs = {
-        onnx_model.NAME: served.id_inputs,
-        onnx_model.DENSE_NAME: served.row_inputs,
-    }
-    return {name: inputs[name] for name in formats if name in inputs}

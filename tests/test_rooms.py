@@ -229,7 +229,17 @@ RULES = {
         ],
         [],
     ),
-    "proof": (["numpy", "pyarrow", *FORMS], []),
+    "proof": (
+        [
+            *TENSORFLOW,
+            "pyarrow",
+            "export.formats.artifact",
+            "export.proof",
+            "export.served",
+            "trainer.data",
+        ],
+        [],
+    ),
     "formats": (
         [
             *TENSORFLOW,
@@ -238,7 +248,19 @@ RULES = {
         ],
         ["onnx", "onnxruntime", "tf2onnx"],
     ),
-    "version": ([], []),
+    "version": (
+        [
+            *TENSORFLOW,
+            "pyarrow",
+            "export.flags",
+            "export.formats",
+            "export.served",
+            "export.version",
+            "trainer.data",
+            "trainer.preparation",
+        ],
+        ["google.protobuf", "tensorflow_serving"],
+    ),
     "export_flags": (["absl", "wukong_tf.extras", *FORMS], []),
     "export_server": (
         [
@@ -255,21 +277,15 @@ RULES = {
     ),
     "export": (
         [
-            *PROGRAM,
+            "absl",
             "export",
             "trainer.console",
-            "trainer.stop_signal",
             "trainer.data",
             "trainer.preparation",
+            "trainer.stop_signal",
+            "wukong_tf",
         ],
-        [
-            "aiohttp",
-            "google.protobuf",
-            "onnx",
-            "onnxruntime",
-            "tensorflow_serving",
-            "tf2onnx",
-        ],
+        ["aiohttp", "pyarrow"],
     ),
 }
 # Only files whose paths start so may import these.
@@ -496,7 +512,7 @@ INSIDE = "def f():\n    "
         ("trainer/report/a.py", "import matplotlib.figure", "outside"),
         ("trainer/a.py", "model.fit(data)", "fit"),
         ("export/a.py", "from trainer import checkpoints", "checkpoints"),
-        ("export/a.py", "class A:\n    import onnx", "outside"),
+        ("export/formats/a.py", "class A:\n    import onnx", "outside"),
     ],
 )
 def test_refuses(path, source, named):
@@ -508,7 +524,7 @@ def test_accepts():
     assert not refusals("wukong_tf/layers/a.py", "import math, keras.ops")
     assert not refusals("wukong_tf/runs/a.py", INSIDE + "import tensorflow.io")
     assert not refusals("export/a.py", "from trainer.data import source")
-    assert not refusals("export/a.py", "lambda: import_module('onnx')")
+    assert not refusals("export/formats/a.py", "lambda: import_module('onnx')")
 
 
 @pytest.mark.parametrize(

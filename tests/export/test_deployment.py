@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export import serving_config
+from export.version import serving_config
 from tests.export import stand_in
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ import wukong_tf
 from export.client.encode import Encoder
 from export.client.grpc_client import GrpcClient
 from export.client.retry import ServerError
-from export.scoring import Scorer
 from export.served import tf_examples
+from export.version.scorer import Scorer
 from tests.export import stand_in
 from tests.export.conftest import run_main
 from tests.export.run_directories import make_run

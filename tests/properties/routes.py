@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from absl import flags as absl_flags
 
 import wukong_tf
-from export import manifest, publish
 from export.client.encode import Encoder
 from export.flags import define
 from export.formats import saved_model
 from export.formats.onnx import model as onnx_model
-from export.parity import Report
+from export.proof.parity import Report
 from export.served import naming, signatures
 from export.served.requests import raw_columns
+from export.version import manifest, publish
 from tests.export import run_directories
 from tests.export.server.running import serving
 from tests.properties.logs import Row

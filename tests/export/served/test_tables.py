@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from export import gates, parity
 from export.formats import saved_model
 from export.formats.onnx import model as onnx_model
+from export.proof import parity, quality
 from export.served import tables
 from export.served.signatures import ServedModel
 from tests import tiers
@@ -95,7 +95,7 @@ def labelled(run_dir, model, rows=4000):
     import pyarrow.parquet as pq
 
     raw = columns(rows=rows, seed=81)
-    score = gates.of_ids(ServedModel(model), stored=False)
+    score = quality.of_ids(ServedModel(model), stored=False)
     ids = {
         name: value.astype(np.int64) if value.dtype == np.int32 else value
         for name, value in raw.items()
@@ -229,7 +229,7 @@ def test_rows_of_one_class_tell_no_auc(run_with_rows):
             yield {**columns(), "label": np.ones(40, np.float32)}
 
     with pytest.raises(ExportError, match="both classes"):
-        gates.measure(served, {}, Source(), gates.Limits(1, 1, 1))
+        quality.measure(served, {}, Source(), quality.Limits(1, 1, 1))
 
 
 def test_metrics_are_the_trainer_s():
@@ -243,7 +243,7 @@ def test_metrics_are_the_trainer_s():
     task = Task("click", "label", negative_rate=0.25)
     missing = labels.copy()
     missing[:7] = np.nan
-    found = gates.metrics(task, missing, logits, weights)
+    found = quality.metrics(task, missing, logits, weights)
     known = weights[7:] * np.where(labels[7:] == 0, 4.0, 1.0)
     sums = scalar_sums(labels[7:], logits[7:], known)
     want = of_scalars({name: np.asarray(v) for name, v in sums.items()})

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from export import parity
 from export.formats.onnx import files
 from export.formats.onnx import graph as onnx_graph
 from export.formats.onnx import model as onnx_model
+from export.proof import parity
 from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.run_directories import (

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
-from export import parity
 from export.formats.onnx import files
 from export.formats.onnx import model as onnx_model
+from export.proof import parity
 from export.served.signatures import ServedModel
 from tests.export.formats.test_saved_model import logits_of
 from tests.export.run_directories import (

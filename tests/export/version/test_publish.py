@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from export import publish
+from export.version import publish
 from tests.conftest import ROOT
 from wukong_tf.errors import ExportError
 
@@ -115,7 +115,7 @@ def test_an_output_that_is_a_file_is_an_error(tmp_path):
 @pytest.mark.slow
 def test_what_a_killed_export_left_is_removed(tmp_path):
     code = (
-        "import os; from export import publish\n"
+        "import os; from export.version import publish\n"
         f"with publish.draft({str(tmp_path)!r}, 5) as draft:\n"
         "    open(os.path.join(draft.path, 'file'), 'w').close()\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -5,8 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 
-from export import publish
-from export.version import published
+from export.version import publish, published
 from wukong_tf import files
 from wukong_tf.errors import ConfigError, ExportError
 

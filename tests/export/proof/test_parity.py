@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from export import parity
 from export.formats.artifact import Artifact
-from export.proof import cases
+from export.proof import cases, parity
 from export.served import requests, signatures
 from tests.export.run_directories import (
     ROWS,

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from export import serving_config
+from export.version import serving_config
 from wukong_tf.errors import ConfigError, ExportError
 
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 import wukong_tf
-from export import flags, stages
+from export import flags
+from export.formats import saved_model
+from export.formats.onnx import model as onnx_model
 from export.served import missing, naming, signatures
 from export.version import published
 from wukong_tf import files, runs
@@ -46,7 +48,7 @@ def describe(
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
     }
-    versions |= stages.versions(formats)
+    versions |= _writers(formats)
     return {
         "format": FORMAT,
         "formats": formats,
@@ -68,7 +70,7 @@ def describe(
         },
         "onnx_inputs": {
             name: _specs(specs)
-            for name, specs in stages.specs(served, formats).items()
+            for name, specs in _onnx_inputs(served, formats).items()
         },
         "optional_inputs": {
             # JSON has no NaN.
@@ -140,6 +142,24 @@ def write_features(spec: FeatureSpec, draft):
     path = os.path.join(draft.path, runs.FEATURES)
     with open(path, "w", encoding="utf-8") as file:
         file.write(spec.to_json())
+
+
+def _writers(formats) -> dict[str, str]:
+    """Versions of the packages that wrote the formats."""
+    found = {}
+    for name in formats:
+        module = saved_model if name == saved_model.NAME else onnx_model
+        found.update(module.versions())
+    return found
+
+
+def _onnx_inputs(served: signatures.ServedModel, formats) -> dict:
+    """Inputs of each ONNX file, by its format."""
+    inputs = {
+        onnx_model.NAME: served.id_inputs,
+        onnx_model.DENSE_NAME: served.row_inputs,
+    }
+    return {name: inputs[name] for name in formats if name in inputs}
 
 
 def _python_keywords(served):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export import gates
-from export.gates import Limits, Report
+from export.proof import quality
+from export.proof.quality import Limits, Report
 from export.served import signatures
 from tests.export.run_directories import columns, random_model
 from tests.oracles import metrics as oracle
@@ -78,14 +78,14 @@ def expected(task, labels, logits, weights):
 
 def test_figures_are_those_of_the_weighted_log(served):
     rows = Rows()
-    full = gates.of_ids(served, stored=False)
+    full = quality.of_ids(served, stored=False)
     one = {name: rows.columns[name][4] for name in ("user", "item")}
     forms = {
         "same": full,
         "up": shifted(full, one, 2.5),
         "down": shifted(full, one, -2.5),
     }
-    report = gates.measure(served, forms, rows, LIMITS)
+    report = quality.measure(served, forms, rows, LIMITS)
     assert (report.rows, report.limits) == (ROWS, LIMITS)
     names = served.id_inputs
     given = {name: rows.columns[name] for name in names}
@@ -144,7 +144,7 @@ def test_a_change_up_to_its_limit_passes_either_way(key, sign):
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_form_that_gives_no_number_is_not_published(served, broken):
-    full = gates.of_ids(served, stored=False)
+    full = quality.of_ids(served, stored=False)
 
     def form(given):
         found = dict(full(given))
@@ -152,7 +152,7 @@ def test_a_form_that_gives_no_number_is_not_published(served, broken):
         found["buy"][1] = broken
         return found
 
-    found = gates.measure(served, {"broken": form}, Rows(), Limits(9, 9, 9))
+    found = quality.measure(served, {"broken": form}, Rows(), Limits(9, 9, 9))
     with pytest.raises(ExportError, match="broken, buy: .* a logit"):
         found.check()
 
@@ -161,13 +161,13 @@ def test_labels_of_one_class_are_refused(served):
     rows = Rows()
     rows.columns["bought"] = np.where(rows.columns["bought"] == 1, 1, np.nan)
     with pytest.raises(ExportError, match="'buy' needs rows of both classes"):
-        gates.measure(served, {}, rows, LIMITS)
+        quality.measure(served, {}, rows, LIMITS)
 
 
 def test_weights_are_one_where_there_is_no_column():
     task = Task("click", "label")
     labels, logits = np.float32([1, 0, 0, 1, 0]), np.float32([2, 1, 3, 2, 0])
-    found = gates.metrics(task, labels, logits)
+    found = quality.metrics(task, labels, logits)
     want = expected(task, labels, logits, np.ones(5))
     assert (found["auc"], found["ne"]) == pytest.approx(want)
 
@@ -189,7 +189,7 @@ def test_an_artifact_is_scored_by_what_it_takes(served, takes):
         spec=served.spec, rows_of=lambda columns: {"rows": columns}
     )
     artifact = SimpleNamespace(takes=takes, score=score)
-    found = gates.of_artifact(fake, artifact)(given)
+    found = quality.of_artifact(fake, artifact)(given)
     assert {name: value[0] for name, value in found.items()} == {
         "click": 1.0,
         "buy": 2.0,
@@ -207,9 +207,9 @@ def test_tables_are_read_as_they_are_stored():
         name: value.astype(half.id_inputs[name].dtype.as_numpy_dtype)
         for name, value in given.items()
     }
-    full = gates.of_ids(signatures.ServedModel(model), stored=False)(given)
-    exact = gates.of_ids(half, stored=False)(given)
-    small = gates.of_ids(half, stored=True)(given)
+    full = quality.of_ids(signatures.ServedModel(model), stored=False)(given)
+    exact = quality.of_ids(half, stored=False)(given)
+    small = quality.of_ids(half, stored=True)(given)
     for task in ("click", "buy"):
         np.testing.assert_array_equal(exact[task], full[task])
         gap = np.abs(small[task] - full[task]).max()

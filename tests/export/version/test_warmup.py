@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import warmup
+from export.version import warmup
 from wukong_tf.errors import ExportError
 
 

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from export import parity
 from export.formats.onnx import model as onnx_model
+from export.proof import parity
 from export.served import requests
 from export.served.signatures import ServedModel
 from tests.export.run_directories import (

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pyarrow as pa
 
-from export import warmup
 from export.served import requests, signatures
+from export.version import warmup
 from wukong_tf.names import file_name
 
 FOLDER = "examples"

@@ -9,8 +9,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import triton
 from export.version import published as versions
+from export.version import triton
 from tests.export.conftest import run_main
 from wukong_tf.errors import ExportError
 
