@@ -1,10 +1,11 @@
 """What happens between the windows of steps, each a plain callable."""
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tqdm
@@ -12,9 +13,12 @@ import tqdm
 from trainer.checkpoints.writer import LAST_TRIES, CheckpointWriter
 from trainer.console import log
 from trainer.data.source import Source
+from trainer.distribution.agreement import SameFiles
 from trainer.loop.evaluator import Evaluator
 from trainer.loop.metrics_log import Metrics
-from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.profiling import Profile
+from trainer.loop.progress import Action, Progress, Schedule, Window
+from trainer.loop.records import Progressive, WriteTraining
 from wukong_tf.errors import WukongError
 
 HIGHER_IS_BETTER = ("auc", "group_auc")
@@ -230,3 +234,53 @@ class SaveCheckpoint:
                     "training_waited": saved.waited,
                 },
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+    """What happens between windows of steps, in this order.
+
+    Args:
+        check: raises if the run directory is no longer the same.
+        same_files: raises if a file of the splits has another content.
+        profile: begins and ends the profile of some steps.
+        record: records every window.
+        show: shows the progress. None on all workers but the chief.
+        progressive: records metrics of rows before they are trained on.
+        evaluate: evaluates on the valid split. None without one.
+        save: saves checkpoints. None on all workers but the chief.
+    """
+
+    check: Action
+    same_files: SameFiles
+    profile: Profile
+    record: WriteTraining
+    show: ShowProgress | None
+    progressive: Progressive
+    evaluate: Evaluate | None
+    save: SaveCheckpoint | None
+
+    def __iter__(self) -> Iterator[Action]:
+        every = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return (action for action in every if action is not None)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """A context at whose end all is shown, saved and profiled."""
+        with contextlib.ExitStack() as stack:
+            for action in (self.show, self.save, self.profile):
+                if action is not None:
+                    stack.enter_context(action)
+            yield
+
+    def catch_up(self, progress: Progress, schedule: Schedule):
+        """Makes the evaluation that a stop may have cut short."""
+        if self.evaluate is None:
+            return
+        done = [evaluation["step"] for evaluation in progress.evaluations]
+        due = schedule.evaluates_at(progress.step)
+        if progress.step and due and progress.step not in done:
+            window = Window(max(0, progress.step - 1), 0, 0, 0.0, 0.0, 0.0)
+            self.evaluate(progress, window)
+            if self.save is not None:
+                self.save(progress, window)

@@ -8,12 +8,10 @@ import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.distribution.strategies import Distribution
-from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.progress import Action, Progress, Schedule, Window
 from trainer.loop.step_clock import ASKED, GOT, StepClock
 from wukong_tf.errors import TrainingError
 from wukong_tf.metrics import SCALARS
-
-Action = Callable[[Progress, Window], None]
 
 
 def make_run_steps(

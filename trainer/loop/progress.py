@@ -1,11 +1,14 @@
 """How far a run is, what its last steps did, and when the host acts."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from trainer.data.source import Source, steps_per_epoch
 from trainer.loop.step_clock import Times
+from trainer.run_config import Training
 
 
 @dataclasses.dataclass
@@ -110,3 +113,28 @@ class Schedule:
         """Whether a checkpoint is due once `step` steps are done."""
         every = self.checkpoint_every
         return bool(every) and step % every == 0
+
+
+def make_schedule(
+    source: Source,
+    training: Training,
+    profile: tuple[int, int] | None = None,
+) -> Schedule:
+    """When the host looks up, in steps."""
+    window = 0
+    if training.eval == "progressive":
+        window = -(-training.progressive_window_rows // training.batch_size)
+    per_epoch = steps_per_epoch(source, training.batch_size)
+    total = training.epochs * per_epoch
+    return Schedule(
+        total_steps=min(total, training.max_steps or total),
+        steps_per_epoch=per_epoch,
+        steps_per_loop=training.steps_per_loop,
+        eval_every=training.eval_every_steps,
+        checkpoint_every=training.checkpoint_every_steps,
+        window=window,
+        also=profile or (),
+    )
+
+
+Action = Callable[[Progress, Window], None]

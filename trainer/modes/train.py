@@ -18,6 +18,7 @@ from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
 from trainer.loop.evaluator import Interrupted
 from trainer.loop.optimizers import model_cost
+from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
@@ -37,10 +38,12 @@ def run_training(values: flags.FlagValues) -> bool:
         values, seed=training.seed, deterministic=training.deterministic
     )
     with lost.named(distribution.workers):
-        return _train(values, training, distribution, began)
+        finished = _train(values, training, distribution)
+        log(f"{time.perf_counter() - began:.1f} s in all")
+    return finished
 
 
-def _train(values, training, distribution, began):
+def _train(values, training, distribution):
     workers = distribution.workers
     only_chief_logs(workers.is_chief)
     features = open_features(values)
@@ -56,15 +59,7 @@ def _train(values, training, distribution, began):
         replicas=distribution.replicas_on_this_host,
     )
     placed.check()
-    model = config.to_dict()
-    del model["features"]
-    content = {
-        "format": runs.FORMAT,
-        "model": model,
-        "training": dataclasses.asdict(training),
-        "data": {split: s.num_rows for split, s in splits.items()}
-        | ({"seed": values.synthetic_seed} if values.synthetic else {}),
-    }
+    content = _config_content(values, training, config, splits)
     contents = Contents(splits)
     if workers.count > 1:  # it reads some of every file
         content_of_all = {**content, "features": features.to_dict()}
@@ -82,46 +77,69 @@ def _train(values, training, distribution, began):
             run_directory.claim(values.run_dir, content, features)
             data = run_directory.read_data(values.run_dir)
             contents.expect(data)
-            folder = features_folder(values)
-            if folder is not None:
-                run_directory.write_preparation(
-                    values.run_dir, folder, features, splits["train"]
-                )
-            held_out = next(
-                split for split in ("test", "valid", "train") if split in splits
-            )
-            run_directory.write_held_out(
-                values.run_dir, held_out, splits[held_out]
-            )
+            _note_data(values, features, splits)
         contents.expect(workers.from_chief(data))
         contents.start()
         session = Session(
             values, distribution, config, splits, placed, contents, directory
         )
-        log(describe_model(session.model))
-        for line in run_config.describe_sizes(values, config):
+        for line in [*_describe(session), *seen]:
             log(line)
-        for line in distribution.describe(training.batch_size):
-            log(line)
-        for line in session.describe_exchange():
-            log(line)
-        for line in warnings_of(distribution.cluster):
-            log(line)
-        for split, source in splits.items():
-            log(f"{split}: {source.num_rows:,} rows")
-        for line in seen:
-            log(line)
-        session.restore()
-        finished = session.run()
-        if finished:
-            try:
-                if directory is not None:
-                    directory.check()
-                report(session)
-            except Interrupted:
-                finished = False
-    log(f"{time.perf_counter() - began:.1f} s in all")
-    return finished
+        restore(session)
+        return session.run() and _report(session)
+
+
+def _config_content(values, training, config, splits):
+    """What config.json says of the run."""
+    model = config.to_dict()
+    del model["features"]
+    return {
+        "format": runs.FORMAT,
+        "model": model,
+        "training": dataclasses.asdict(training),
+        "data": {split: s.num_rows for split, s in splits.items()}
+        | ({"seed": values.synthetic_seed} if values.synthetic else {}),
+    }
+
+
+def _note_data(values, features, splits):
+    """Writes how the data were prepared, and which rows are held out."""
+    folder = features_folder(values)
+    if folder is not None:
+        run_directory.write_preparation(
+            values.run_dir, folder, features, splits["train"]
+        )
+    held_out = next(
+        split for split in ("test", "valid", "train") if split in splits
+    )
+    run_directory.write_held_out(values.run_dir, held_out, splits[held_out])
+
+
+def _describe(session):
+    """The model, the machines and the data of a run, for the log."""
+    distribution = session.distribution
+    return [
+        describe_model(session.model),
+        *run_config.describe_sizes(session.values, session.model.config),
+        *distribution.describe(session.training.batch_size),
+        *session.describe_exchange(),
+        *warnings_of(distribution.cluster),
+        *(
+            f"{split}: {source.num_rows:,} rows"
+            for split, source in session.splits.items()
+        ),
+    ]
+
+
+def _report(session):
+    """Writes the report; False if a signal came first."""
+    try:
+        if session.held is not None:
+            session.held.check()
+        report(session)
+    except Interrupted:
+        return False
+    return True
 
 
 def _check(values, training: run_config.Training, features: FeatureSpec):

@@ -1,0 +1,98 @@
+"""The state that a run goes on from, or starts with."""
+
+import functools
+
+from trainer import run_config
+from trainer.checkpoints import store
+from trainer.console import log
+from trainer.loop import actions
+from trainer.loop.optimizers import make_optimizers
+from trainer.loop.progress import Progress
+from trainer.loop.session import Session
+from wukong_tf import runs
+from wukong_tf.errors import RunError
+from wukong_tf.models import build_model
+from wukong_tf.runs.arrays import (
+    Trained,
+    assign_slots,
+    model_slots,
+    training_slots,
+)
+from wukong_tf.runs.warm_start import carry_over
+
+
+def restore(session: Session):
+    """Goes on from the newest whole checkpoint, if there is one.
+
+    Otherwise from another run's, if --init_from names one.
+    """
+    found = _newest_whole(session)
+    if found is None:
+        if session.values.init_from:
+            _start_from(session, session.values.init_from)
+        return
+    assign_slots(session.slots, found)
+    session.progress = Progress(**found.state)
+    metric = session.training.early_stopping_metric
+    evaluations = session.progress.evaluations
+    if session.workers.is_chief:
+        store.restore_best(
+            session.run_dir,
+            evaluations,
+            metric,
+            functools.partial(actions.is_better, metric),
+            log,
+        )
+    evaluations[:] = session.workers.from_chief(evaluations)
+    # --patience may be another one now.
+    session.progress.stopped_early = actions.patience_is_out(
+        session.progress.evaluations, session.training.patience
+    )
+    log(f"going on from step {found.step} ({found.path})")
+
+
+def _newest_whole(session) -> runs.Checkpoint | None:
+    """The checkpoint that the chief goes on from."""
+    found = None
+    if session.workers.is_chief:
+        found = store.newest_whole(session.run_dir, log)
+    step = session.workers.from_chief(found and found.step)
+    if step is None or found is not None:
+        return found
+    path = dict(runs.checkpoint_paths(session.run_dir)).get(step)
+    if path is None:
+        raise RunError(
+            f"--run_dir={session.run_dir}: the chief goes on from step "
+            f"{step}, which worker {session.workers.index} does not see; the "
+            "run directory must be on a file system that all workers share."
+        )
+    return runs.open_checkpoint(path)
+
+
+def _start_from(session, run_dir):
+    """Takes what fits of another run's best checkpoint."""
+    found = runs.find_checkpoint(run_dir, session.values.init_checkpoint)
+
+    def make_slots(config):
+        model = build_model(
+            config, dtype=run_config.DTYPES[session.training.precision]
+        )
+        groups = make_optimizers(model, session.training)
+        groups.build()
+        return training_slots(model, groups)
+
+    slots = session.slots
+    if not session.values.init_optimizer:
+        slots = model_slots(session.model)
+    report = carry_over(
+        runs.read_model_config(run_dir),
+        Trained(found),
+        session.model.config,
+        slots,
+        make_slots,
+    )
+    if session.groups.average is not None and not session.values.init_optimizer:
+        session.groups.average.restart()
+    log(f"starting from {found.path}")
+    for line in report.lines():
+        log(f"  {line}")
