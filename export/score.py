@@ -148,6 +148,48 @@ def score(
     from trainer.data.paths import expand
 
     paths = expand(files)
+    _check_targets(paths, output)
+    scorer = Scorer(model, engine, batch_size, threads, verify)
+    _make(output)
+    rows, seconds, left = 0, 0.0, 0
+    errors: list[WukongError] = []
+    for path in paths:
+        began = time.perf_counter()
+        try:
+            count = _score_one(scorer, path, output, keep or [])
+        except (DataError, ExportError) as error:
+            errors.append(error)
+            if len(paths) > 1:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            continue
+        if count is None:
+            left += 1
+            continue
+        taken = time.perf_counter() - began
+        rows, seconds = rows + count, seconds + taken
+        print(
+            f"{_target(path, output)}: {count:,} rows, "
+            f"{count / taken:,.0f} rows/s",
+            flush=True,
+        )
+    if left:
+        print(f"{left} files were scored before")
+    rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
+    done = len(paths) - left - len(errors)
+    print(
+        f"{done} files, {rows:,} rows in {seconds:.1f} s"
+        f"{rate} ({scorer.engine.name})"
+    )
+    if len(paths) == 1 and errors:
+        raise errors[0]
+    if errors:
+        raise DataError(
+            f"{len(errors)} of {len(paths)} files could not be scored."
+        )
+
+
+def _check_targets(paths, output):
+    """Raises ExportError if scores would replace each other or an input."""
     names: dict[str, str] = {}
     for path in paths:
         other = names.setdefault(_name(path), path)
@@ -161,44 +203,20 @@ def score(
                 f"--output={output}: holds the input {path}, which its scores "
                 "would replace."
             )
-    scorer = Scorer(model, engine, batch_size, threads, verify)
-    _make(output)
-    rows = seconds = left = 0.0
-    errors: list[WukongError] = []
-    for path in paths:
-        target = os.path.join(output, _name(path))
-        about = scorer.about(path, keep or [])
-        began = time.perf_counter()
-        try:
-            if _is_scored(target, about):
-                left += 1
-                continue
-            count = scorer.write(path, target, keep or [], about)
-        except (DataError, ExportError) as error:
-            errors.append(error)
-            if len(paths) > 1:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-            continue
-        taken = time.perf_counter() - began
-        rows, seconds = rows + count, seconds + taken
-        print(
-            f"{target}: {count:,} rows, {count / taken:,.0f} rows/s",
-            flush=True,
-        )
-    if left:
-        print(f"{left:.0f} files were scored before")
-    rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
-    done = len(paths) - left - len(errors)
-    print(
-        f"{done:.0f} files, {rows:,.0f} rows in {seconds:.1f} s"
-        f"{rate} ({scorer.engine.name})"
-    )
-    if len(paths) == 1 and errors:
-        raise errors[0]
-    if errors:
-        raise DataError(
-            f"{len(errors)} of {len(paths)} files could not be scored."
-        )
+
+
+def _score_one(scorer, path, output, keep) -> int | None:
+    """Returns the rows that were scored, or None if the scores are there."""
+    target = _target(path, output)
+    about = scorer.about(path, keep)
+    if _is_scored(target, about):
+        return None
+    return scorer.write(path, target, keep, about)
+
+
+def _target(path: str, output: str) -> str:
+    """Path of a file's scores."""
+    return os.path.join(output, _name(path))
 
 
 def _name(path: str) -> str:

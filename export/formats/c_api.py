@@ -22,74 +22,78 @@ class _Output(ctypes.Structure):
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
 
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+_TEXT, _INT = ctypes.c_char_p, ctypes.c_int
+# Each function that is called, the type of its result and of its arguments.
+_FUNCTIONS: tuple[tuple[str, Any, tuple], ...] = (
+    ("TF_NewStatus", _POINTER, ()),
+    ("TF_DeleteStatus", None, (_POINTER,)),
+    ("TF_GetCode", _INT, (_POINTER,)),
+    ("TF_Message", _TEXT, (_POINTER,)),
+    ("TF_NewSessionOptions", _POINTER, ()),
+    ("TF_DeleteSessionOptions", None, (_POINTER,)),
+    ("TF_NewGraph", _POINTER, ()),
+    ("TF_DeleteGraph", None, (_POINTER,)),
+    (
+        "TF_LoadSessionFromSavedModel",
+        _POINTER,
+        (
+            _POINTER,
+            _POINTER,
+            _TEXT,
+            ctypes.POINTER(_TEXT),
+            _INT,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+        ),
+    ),
+    ("TF_CloseSession", None, (_POINTER, _POINTER)),
+    ("TF_DeleteSession", None, (_POINTER, _POINTER)),
+    ("TF_GraphOperationByName", _POINTER, (_POINTER, _TEXT)),
+    (
+        "TF_AllocateTensor",
+        _POINTER,
+        (_INT, ctypes.POINTER(ctypes.c_int64), _INT, _SIZE),
+    ),
+    ("TF_DeleteTensor", None, (_POINTER,)),
+    ("TF_TensorData", _POINTER, (_POINTER,)),
+    ("TF_TensorByteSize", _SIZE, (_POINTER,)),
+    ("TF_NumDims", _INT, (_POINTER,)),
+    ("TF_Dim", ctypes.c_int64, (_POINTER, _INT)),
+    ("TF_TensorType", _INT, (_POINTER,)),
+    ("TF_StringInit", None, (_POINTER,)),
+    ("TF_StringCopy", None, (_POINTER, _TEXT, _SIZE)),
+    ("TF_StringGetDataPointer", _POINTER, (_POINTER,)),
+    ("TF_StringGetSize", _SIZE, (_POINTER,)),
+    (
+        "TF_SessionRun",
+        None,
+        (
+            _POINTER,
+            _POINTER,
+            ctypes.POINTER(_Output),
+            ctypes.POINTER(_POINTER),
+            _INT,
+            ctypes.POINTER(_Output),
+            ctypes.POINTER(_POINTER),
+            _INT,
+            _POINTER,
+            _INT,
+            _POINTER,
+            _POINTER,
+        ),
+    ),
+)
+
+
 def _library():
     """TensorFlow's library, with the types of what is called here."""
     folder = os.path.dirname(tf.__file__)
     library = ctypes.CDLL(
         os.path.join(folder, f"libtensorflow_cc.so.{tf.__version__[0]}")
     )
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    text, whole = ctypes.c_char_p, ctypes.c_int
-    for name, result, arguments in (
-        ("TF_NewStatus", pointer, ()),
-        ("TF_DeleteStatus", None, (pointer,)),
-        ("TF_GetCode", whole, (pointer,)),
-        ("TF_Message", text, (pointer,)),
-        ("TF_NewSessionOptions", pointer, ()),
-        ("TF_DeleteSessionOptions", None, (pointer,)),
-        ("TF_NewGraph", pointer, ()),
-        ("TF_DeleteGraph", None, (pointer,)),
-        (
-            "TF_LoadSessionFromSavedModel",
-            pointer,
-            (
-                pointer,
-                pointer,
-                text,
-                ctypes.POINTER(text),
-                whole,
-                pointer,
-                pointer,
-                pointer,
-            ),
-        ),
-        ("TF_CloseSession", None, (pointer, pointer)),
-        ("TF_DeleteSession", None, (pointer, pointer)),
-        ("TF_GraphOperationByName", pointer, (pointer, text)),
-        (
-            "TF_AllocateTensor",
-            pointer,
-            (whole, ctypes.POINTER(ctypes.c_int64), whole, size),
-        ),
-        ("TF_DeleteTensor", None, (pointer,)),
-        ("TF_TensorData", pointer, (pointer,)),
-        ("TF_TensorByteSize", size, (pointer,)),
-        ("TF_NumDims", whole, (pointer,)),
-        ("TF_Dim", ctypes.c_int64, (pointer, whole)),
-        ("TF_TensorType", whole, (pointer,)),
-        ("TF_StringInit", None, (pointer,)),
-        ("TF_StringCopy", None, (pointer, text, size)),
-        ("TF_StringGetDataPointer", pointer, (pointer,)),
-        ("TF_StringGetSize", size, (pointer,)),
-        (
-            "TF_SessionRun",
-            None,
-            (
-                pointer,
-                pointer,
-                ctypes.POINTER(_Output),
-                ctypes.POINTER(pointer),
-                whole,
-                ctypes.POINTER(_Output),
-                ctypes.POINTER(pointer),
-                whole,
-                pointer,
-                whole,
-                pointer,
-                pointer,
-            ),
-        ),
-    ):
+    for name, result, arguments in _FUNCTIONS:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library

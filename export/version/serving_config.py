@@ -63,16 +63,23 @@ def write(
         raise ConfigError(
             f"--base_path must be absolute; received {base_path!r}."
         )
-    manifests = {}
-    for label, version in labels.items():
-        if not _LABEL.fullmatch(label):
-            raise ConfigError(
-                "labels must be letters, digits and underscores; received "
-                f"{label!r}."
-            )
-        manifests[label] = _servable(output, label, version)
-    name = name or next(iter(manifests.values()))["model_name"]
+    manifests = [
+        _servable(output, label, version) for label, version in labels.items()
+    ]
+    name = name or manifests[0]["model_name"]
     servers = read(config)
+    _put_model(servers, config, name, base_path, labels)
+    folder = os.path.dirname(os.path.abspath(config))
+    sizes = {size for each in manifests for size in each["batch_sizes"]}
+    _write(os.path.join(folder, BATCHING), batching(sorted(sizes)))
+    _write(os.path.join(folder, MONITORING), _MONITORING)
+    # Last, as it is what a running server looks at.
+    _write(config, text_format.MessageToString(servers))
+    return name
+
+
+def _put_model(servers, config, name, base_path, labels):
+    """Puts a model and its labels in the place of the one of its name."""
     models = servers.model_config_list.config
     others = [model for model in models if model.name != name]
     for other in others:
@@ -90,19 +97,15 @@ def write(
     model.model_version_policy.specific.versions.extend(wanted)
     for label, version in labels.items():
         model.version_labels[label] = version
-    folder = os.path.dirname(os.path.abspath(config))
-    sizes: set[int] = set()
-    for manifest in manifests.values():
-        sizes.update(manifest["batch_sizes"])
-    _write(os.path.join(folder, BATCHING), batching(sorted(sizes)))
-    _write(os.path.join(folder, MONITORING), _MONITORING)
-    # Last, as it is what a running server looks at.
-    _write(config, text_format.MessageToString(servers))
-    return name
 
 
 def _servable(output, label, version):
     """The manifest of a version that a server can load."""
+    if not _LABEL.fullmatch(label):
+        raise ConfigError(
+            "labels must be letters, digits and underscores; received "
+            f"{label!r}."
+        )
     path = os.path.join(output, str(version))
     if version not in published.versions(output):
         raise ExportError(
