@@ -173,23 +173,14 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         pairs = list(zip(every, expected, strict=True))
         if artifact.takes == "candidates":
             pairs = shared
-        worst: dict[str, float | None] = {"logit": None, "probability": None}
         way = ways.by_name(artifact.takes)
-        for case, want in pairs:
-            try:
-                got = artifact.score(way(case.sent))
-            except artifact.refusal as error:
-                faults.append(f"{artifact.name} refuses a request: {error}")
-                worst = dict.fromkeys(worst, math.inf)
-                break
-            for name in want.keys() & got.keys():
-                kind = "logit" if name in logits else "probability"
-                gap = _difference(got[name], want[name])
-                worst[kind] = float(np.maximum(worst[kind] or 0.0, gap))
-        else:
+        worst, refusal = _worst(artifact, way, pairs, logits)
+        if refusal is None:
             batches[artifact.name] = _between_batches(
                 served, samples, artifact, way
             )
+        else:
+            faults.append(f"{artifact.name} refuses a request: {refusal}")
         if worst["probability"] is None:
             faults.append(f"{artifact.name} gives no probability.")
         logit[artifact.name] = worst["logit"]
@@ -213,6 +204,21 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         tuple(faults),
         batches,
     )
+
+
+def _worst(artifact, way, pairs, logits):
+    """Largest differences by kind of output, and the refusal that ended it."""
+    worst: dict[str, float | None] = {"logit": None, "probability": None}
+    for case, want in pairs:
+        try:
+            got = artifact.score(way(case.sent))
+        except artifact.refusal as error:
+            return dict.fromkeys(worst, math.inf), error
+        for name in want.keys() & got.keys():
+            kind = "logit" if name in logits else "probability"
+            gap = _difference(got[name], want[name])
+            worst[kind] = float(np.maximum(worst[kind] or 0.0, gap))
+    return worst, None
 
 
 def _between_batches(served, samples, artifact, way) -> float:
