@@ -24,7 +24,6 @@ import time
 from absl import app, flags
 
 from benchmarks import processes
-from trainer import flags as trainer_flags
 
 ROWS = flags.DEFINE_list(
     "rows", ["100000", "1000000", "20000000"], "Rows of all tables, by size."
@@ -88,14 +87,12 @@ def batch_of(spec, seed, rows: int):
 
 def training_of(spec):
     """The trainer's default settings and its model and optimizers."""
-    from trainer import run_config
     from trainer.loop.optimizers import make_optimizers
+    from trainer.settings import Model, Training
     from wukong_tf.models import build_model
 
-    values = flags.FLAGS
-    values["embedding_dim"].value = WIDTH
-    training = run_config.training_from_flags(values)
-    config = run_config.model_from_flags(values, spec)
+    training = Training()
+    config = Model(embedding_dim=WIDTH).config(spec)
     model = build_model(config, lookup=training.lookup)
     groups = make_optimizers(model, training)
     groups.build()
@@ -223,5 +220,4 @@ def main(argv):
 if __name__ == "__main__":
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    trainer_flags.define()
     app.run(main)

@@ -99,7 +99,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
 
 def main():
     """Entry point of `wukong-export`."""
-    program.start(flags.define, run)
+    program.start(__doc__, flags.define, run)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from trainer import console
+from trainer import console, program
+from trainer.program import EXIT_ERROR
 from trainer.stop_signal import interrupt_once
 from wukong_tf.errors import ConfigError, WukongError
 
-EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def start(
+    about: str | None,
     define: Callable[[flags.FlagValues], None],
     run: Callable[[Sequence[str], flags.FlagValues], int],
 ):
@@ -25,6 +26,7 @@ def start(
     each other on the CPU: accelerators round float32 products.
 
     Args:
+        about: its description, the module's docstring.
         define: defines the program's flags.
         run: takes the arguments and the flags; returns the exit code.
     """
@@ -32,21 +34,15 @@ def start(
     console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    values = flags.FLAGS
-    before = set(values)
-    define(values)
-    for name in set(values) - before:
-        # --help shows those of the program that was started.
-        values.register_key_flag_for_module(sys.argv[0], values[name])
+    program.quiet_tensorflow()
 
     def main(argv):
         # Saving and converting log each of their stages.
         logging.set_verbosity(logging.ERROR)
-        sys.exit(run(argv, values))
+        sys.exit(run(argv, flags.FLAGS))
 
     try:
-        app.run(main)
+        program.start(about, {"Flags": define}, main)
     except KeyboardInterrupt:  # before the work began
         sys.exit(EXIT_INTERRUPTED)
 

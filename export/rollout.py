@@ -105,7 +105,7 @@ def roll_out(values: flags.FlagValues):
 
 def main():
     """Entry point of `wukong-rollout`."""
-    program.start(define, run)
+    program.start(__doc__, define, run)
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ def _is_scored(target: str, about: dict) -> bool:
 
 def main():
     """Entry point of `wukong-score`."""
-    program.start(define, run)
+    program.start(__doc__, define, run)
 
 
 if __name__ == "__main__":

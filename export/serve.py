@@ -356,7 +356,7 @@ async def _told_to_stop():
 
 def main():
     """Entry point of `wukong-serve`."""
-    program.start(define, run)
+    program.start(__doc__, define, run)
 
 
 if __name__ == "__main__":

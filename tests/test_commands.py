@@ -21,7 +21,7 @@ from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
 from trainer import launch, prepare
-from trainer.run_config import check_flags
+from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -59,7 +59,7 @@ def parsed(module, arguments):
     """The flags of a program, as the command gives them."""
     if module == "trainer.main":
         with cli.parsed(*arguments) as values:
-            check_flags(values)
+            Settings.from_flags(values)
             return values
     values = flags.FlagValues()
     DEFINES[module](values)

@@ -40,13 +40,13 @@ PLACES = {
     "trainer/console.py": "console",
     "trainer/data/": "trainer_data",
     "trainer/distribution/": "distribution",
-    "trainer/flags.py": "settings",
     "trainer/loop/": "loop",
     "trainer/modes/": "modes",
     "trainer/placement/": "placement",
     "trainer/preparation/": "preparation",
     "trainer/report/": "report",
-    "trainer/run_config.py": "settings",
+    "trainer/program.py": "console",
+    "trainer/settings/": "settings",
     "trainer/stop_signal.py": "console",
     "export/": "export",
     "export/client/": "export_client",
@@ -85,14 +85,24 @@ RULES = {
     "table_rows": (KERAS, ["tensorflow"]),
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
-    "console": (["tqdm", "trainer.console", "trainer.stop_signal"], []),
+    "console": (
+        [
+            "absl",
+            "tqdm",
+            "trainer.console",
+            "trainer.program",
+            "trainer.stop_signal",
+            "wukong_tf",
+        ],
+        [],
+    ),
     "trainer_data": (
         [
             *PROGRAM,
             "tqdm",
             "trainer.data",
             "trainer.preparation",
-            "trainer.run_config",
+            "trainer.settings",
         ],
         [],
     ),
@@ -103,6 +113,7 @@ RULES = {
             "trainer.console",
             "trainer.data",
             "trainer.distribution",
+            "trainer.settings",
             "trainer.stop_signal",
         ],
         [],
@@ -122,15 +133,15 @@ RULES = {
     "settings": (
         [
             "absl",
-            "trainer.flags",
-            "trainer.run_config",
+            "trainer.settings",
+            "wukong_tf.runs",
             "wukong_tf.scaling",
             *FORMS,
         ],
         [],
     ),
     "placement": (
-        ["absl", "trainer.placement", "wukong_tf.scaling", *FORMS],
+        ["trainer.placement", "trainer.settings", "wukong_tf.scaling", *FORMS],
         ["tensorflow"],
     ),
     "checkpoints": (
@@ -141,7 +152,7 @@ RULES = {
             "trainer.data",
             "trainer.placement",
             "trainer.preparation",
-            "trainer.run_config",
+            "trainer.settings",
             "wukong_tf.embeddings.table_rows",
             "wukong_tf.files",
             "wukong_tf.runs",
@@ -176,7 +187,7 @@ RULES = {
             "trainer.distribution",
             "trainer.loop",
             "trainer.placement",
-            "trainer.run_config",
+            "trainer.settings",
             "trainer.stop_signal",
         ],
         [],
@@ -193,7 +204,7 @@ RULES = {
             "trainer.placement",
             "trainer.preparation",
             "trainer.report",
-            "trainer.run_config",
+            "trainer.settings",
         ],
         [],
     ),
@@ -271,6 +282,7 @@ RULES = {
             "absl",
             "export",
             "trainer.console",
+            "trainer.program",
             "trainer.data",
             "trainer.preparation",
             "trainer.stop_signal",
@@ -466,6 +478,23 @@ def test_the_rest_of_the_repository_keeps_to_it_too():
         for line in confined(path, read(path))
     ]
     assert not broken, "\n".join(broken)
+
+
+def test_flags_end_at_the_door():
+    """Below the programs, settings are dataclasses."""
+    doors = {
+        "trainer/launch.py",
+        "trainer/main.py",
+        "trainer/prepare.py",
+        "trainer/preparation/flags.py",
+        "trainer/program.py",
+        *files("trainer/settings/*.py"),
+        *files("export/*.py"),
+    }
+    below = files(*(f"{name}/**/*.py" for name in CODE)) - doors
+    for path in sorted(below):
+        for module, line, _ in imports_of(read(path)):
+            assert not under(module, ["absl.flags"]), f"{path}:{line}"
 
 
 def test_build_says_what_the_sources_import():

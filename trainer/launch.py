@@ -31,10 +31,11 @@ from trainer.stop_signal import SIGNALS, STOP
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
-from trainer import console  # noqa: E402
-from trainer.main import EXIT_ERROR, EXIT_LOST, EXIT_RESUME  # noqa: E402
+from trainer import console, program  # noqa: E402
+from trainer.main import EXIT_LOST, EXIT_RESUME  # noqa: E402
+from trainer.program import EXIT_ERROR  # noqa: E402
 
 EXIT_FAULT = 1
 _POLL_S = 0.1
@@ -297,10 +298,6 @@ def main():
     if __name__ != "__main__":
         STOP.install()
     console.guard()
-    define_flags(flags.FLAGS)
-    for flag in flags.FLAGS.flags_by_module_dict().get(__name__, []):
-        # --help shows those of the program that was started.
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     own, trainers = sys.argv, []
     if "--" in sys.argv:
         place = sys.argv.index("--")
@@ -317,7 +314,7 @@ def main():
         STOP.settle()
         sys.exit(code)
 
-    app.run(begin, argv=own)
+    program.start(__doc__, {"Launcher": define_flags}, begin, argv=own)
 
 
 if __name__ == "__main__":

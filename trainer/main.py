@@ -15,53 +15,50 @@ from trainer.stop_signal import EXIT_RESUME, STOP
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
-from absl import app  # noqa: E402
-from absl import flags as absl_flags  # noqa: E402
+from absl import flags  # noqa: E402
 
-from trainer import console, flags  # noqa: E402
+from trainer import console, program, settings  # noqa: E402
+from trainer.program import EXIT_ERROR  # noqa: E402
+from trainer.settings import Settings  # noqa: E402
 from wukong_tf.errors import LostWorkerError, WukongError  # noqa: E402
 
-EXIT_ERROR = 2
 EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 
-# The table lookup needs TensorFlow's own Keras to be version 2; `import
-# keras` is Keras 3 all the same. Nothing here imports TensorFlow before.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+program.quiet_tensorflow()  # Nothing here imports TensorFlow before.
 
 
-def train(values) -> int:
+def train(settings: Settings) -> int:
     """--mode=train."""
     from trainer.modes.train import run_training
 
-    if run_training(values):
+    if run_training(settings):
         return 0
     command = "python -m trainer.main " + shlex.join(sys.argv[1:])
-    console.log(f"stopped and saved; to go on, run again: {command}")
+    console.log(f"stopped and saved; to resume, run again: {command}")
     return EXIT_RESUME
 
 
-def evaluate(values) -> int:
+def evaluate(settings: Settings) -> int:
     """--mode=eval."""
     from trainer.modes.evaluate import run_evaluation
 
-    run_evaluation(values)
+    run_evaluation(settings)
     return 0
 
 
-def predict(values) -> int:
+def predict(settings: Settings) -> int:
     """--mode=predict."""
     from trainer.modes.predict import run_prediction
 
-    run_prediction(values)
+    run_prediction(settings)
     return 0
 
 
-def plan(values) -> int:
+def plan(settings: Settings) -> int:
     """--mode=plan."""
     from trainer.modes.plan import run_plan
 
-    run_plan(values)
+    run_plan(settings)
     return 0
 
 
@@ -70,14 +67,11 @@ MODES = {"train": train, "eval": evaluate, "predict": predict, "plan": plan}
 
 def run(argv) -> int:
     """Runs the mode that the flags choose; returns the exit code."""
-    from trainer.run_config import check_flags
-
-    values = absl_flags.FLAGS
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
-        check_flags(values)
-        return MODES[values.mode](values)
+        chosen = Settings.from_flags(flags.FLAGS)
+        return MODES[chosen.run.mode](chosen)
     except LostWorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_LOST
@@ -91,12 +85,7 @@ def main():
     if __name__ != "__main__":
         STOP.install()
     console.guard()
-    flags.define()
-    values = absl_flags.FLAGS
-    for flag in values.flags_by_module_dict()[flags.__name__]:
-        # --help shows those of the program that was started.
-        values.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(lambda argv: _exit(run(argv)))
+    program.start(__doc__, settings.GROUPS, lambda argv: _exit(run(argv)))
 
 
 def _exit(code):

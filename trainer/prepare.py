@@ -7,17 +7,16 @@ a rule; 130 interrupted, and the same command goes on.
 import os
 import sys
 
-from absl import app
 from absl import flags as absl_flags
 
-from trainer import console
+from trainer import console, program
 from trainer.preparation import earlier, inputs, outputs, runners, work
 from trainer.preparation.flags import define_flags
+from trainer.program import EXIT_ERROR
 from trainer.stop_signal import interrupt_once
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
-EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 UNFINISHED = ".unfinished"
 
@@ -81,9 +80,12 @@ def main():
     """Entry point of `python -m trainer.prepare`."""
     interrupt_once()
     console.guard()
-    define_flags(absl_flags.FLAGS)
+
+    def begin(argv):
+        sys.exit(run(argv, absl_flags.FLAGS))
+
     try:
-        app.run(lambda argv: sys.exit(run(argv, absl_flags.FLAGS)))
+        program.start(__doc__, {"Preparation": define_flags}, begin)
     except KeyboardInterrupt:  # before the work began
         sys.exit(EXIT_INTERRUPTED)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from trainer import flags as trainer_flags
+from trainer import settings as trainer_settings
 from trainer.distribution.cluster import find_cluster
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -20,7 +20,7 @@ KUBERNETES = EXAMPLES / "kubernetes" / "train.yaml"
 def test_flags_of_the_trainer_exist(path):
     values = flags.FLAGS
     if "run_dir" not in values:
-        trainer_flags.define()
+        trainer_settings.define(flags.FLAGS)
     command = path.read_text().partition("-m trainer.main")[2]
     names = re.findall(r"--(\w+)=", command.split('"$@"')[0])
     assert {"data_dir", "run_dir", "data_lanes"} <= set(names)

@@ -6,8 +6,8 @@ from unittest import mock
 from absl import flags
 from absl.testing import flagsaver
 
-from trainer import flags as trainer_flags
 from trainer import main
+from trainer import settings as trainer_settings
 from trainer.report import plots
 
 
@@ -32,7 +32,7 @@ def run(*args: str, pictures: bool = False) -> int:
 def parsed(*args: str):
     """The trainer's flags, set as `args` say until the block ends."""
     if "run_dir" not in flags.FLAGS:
-        trainer_flags.define()
+        trainer_settings.define(flags.FLAGS)
     with flagsaver.flagsaver():
         flags.FLAGS(["trainer.main", *args])
         yield flags.FLAGS

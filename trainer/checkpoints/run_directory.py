@@ -13,7 +13,7 @@ from trainer.data import held_out
 from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
-from trainer.run_config import FIRST_ORDER_MODELS, FREE_ON_RESUME
+from trainer.settings import FIRST_ORDER_MODELS, FREE_ON_RESUME
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec, encodings, schema
 from wukong_tf.errors import RunError, WukongError

@@ -7,7 +7,6 @@ import signal
 
 import keras
 import tensorflow as tf
-from absl import flags
 from tensorflow.python.eager import context
 
 from trainer import console
@@ -19,6 +18,7 @@ from trainer.distribution.cluster import (
     refuse_a_second,
 )
 from trainer.distribution.workers import Workers
+from trainer.settings import Devices, Machine
 from trainer.stop_signal import STOP
 from wukong_tf.errors import ConfigError, LostWorkerError
 
@@ -121,12 +121,13 @@ class Distribution:
 
 
 def set_up(
-    values: flags.FlagValues, *, seed: int, deterministic: bool
+    devices: Devices, machine: Machine, *, seed: int, deterministic: bool
 ) -> Distribution:
     """Fixes seeds and threads, and joins the cluster if there is one.
 
     Args:
-        values: the flags of the machine.
+        devices: strategy, collectives and time-outs.
+        machine: threads.
         seed: of weights and dropout.
         deterministic: whether TensorFlow must avoid operations whose result
             can differ from run to run.
@@ -142,8 +143,8 @@ def set_up(
             f"{keras.backend.backend()!r}."
         )
     for kind, count in (
-        ("intra", values.intra_op_threads),
-        ("inter", values.inter_op_threads),
+        ("intra", machine.intra_op_threads),
+        ("inter", machine.inter_op_threads),
     ):
         # Where TensorFlow is at work already, it refuses even the same value.
         if threads(kind) != count:
@@ -156,11 +157,11 @@ def set_up(
     # TensorFlow says a line of every collective.
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     cluster = find_cluster()
-    name = _choose(values, cluster)
+    name = _choose(devices, cluster)
     if name == MULTI_WORKER and cluster is not None:
-        return _multi_worker(values, cluster)
+        return _multi_worker(devices, cluster)
     if name == MIRRORED:
-        return _mirrored(values)
+        return _mirrored(devices)
     return one_device()
 
 
@@ -170,14 +171,14 @@ def one_device() -> Distribution:
     return Distribution(strategy, Workers(strategy), ONE, "")
 
 
-def _choose(values, cluster):
+def _choose(devices, cluster):
     several = cluster is not None and len(cluster.addresses) > 1
     gpus = len(tf.config.list_physical_devices("GPU"))
-    name = values.strategy
+    name = devices.strategy
     if name == "auto":
         if cluster is not None:
             return MULTI_WORKER
-        return MIRRORED if gpus > 1 or values.cpu_replicas else ONE
+        return MIRRORED if gpus > 1 or devices.cpu_replicas else ONE
     if name == MULTI_WORKER and cluster is None:
         raise ConfigError(
             "--strategy=multi_worker needs TF_CONFIG or the variables of a "
@@ -188,17 +189,17 @@ def _choose(values, cluster):
             f"--strategy={name} contradicts {cluster.source}, which names "
             f"{len(cluster.addresses)} workers."
         )
-    if values.cpu_replicas and (name != MIRRORED or gpus):
+    if devices.cpu_replicas and (name != MIRRORED or gpus):
         raise ConfigError(
-            f"--cpu_replicas={values.cpu_replicas} needs --strategy=mirrored "
+            f"--cpu_replicas={devices.cpu_replicas} needs --strategy=mirrored "
             "on a machine without GPUs."
         )
     return name
 
 
-def _mirrored(values) -> Distribution:
+def _mirrored(devices) -> Distribution:
     if tf.config.list_physical_devices("GPU"):
-        if values.collectives == "ring":
+        if devices.collectives == "ring":
             raise ConfigError(
                 "--collectives=ring contradicts --strategy=mirrored on GPUs, "
                 "which sums by NCCL."
@@ -208,9 +209,9 @@ def _mirrored(values) -> Distribution:
         )
         how = "NCCL"
     else:
-        if values.collectives == "nccl":
+        if devices.collectives == "nccl":
             raise ConfigError("--collectives=nccl needs GPUs; there are none.")
-        count = values.cpu_replicas or 1
+        count = devices.cpu_replicas or 1
         cpu = tf.config.list_physical_devices("CPU")[0]
         made = tf.config.get_logical_device_configuration(cpu) or []
         if len(made) != count:
@@ -225,9 +226,9 @@ def _mirrored(values) -> Distribution:
     return Distribution(strategy, Workers(strategy), MIRRORED, how)
 
 
-def _multi_worker(values, cluster: Cluster) -> Distribution:
+def _multi_worker(devices, cluster: Cluster) -> Distribution:
     gpus = tf.config.list_physical_devices("GPU")
-    kind = values.collectives
+    kind = devices.collectives
     if kind == "auto":
         kind = "nccl" if gpus else "ring"
     if kind == "nccl" and not gpus:
@@ -236,8 +237,8 @@ def _multi_worker(values, cluster: Cluster) -> Distribution:
     if len(cluster.addresses) > 1:
         refuse_a_second(cluster)
     os.environ["TF_CONFIG"] = cluster.tf_config()
-    _configure_heartbeats(values, cluster)
-    _bound_the_wait(values.cluster_timeout_s, cluster)
+    _configure_heartbeats(devices, cluster)
+    _bound_the_wait(devices.cluster_timeout_s, cluster)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(
             communication_options=tf.distribute.experimental.CommunicationOptions(
@@ -275,15 +276,15 @@ def _bound_the_wait(timeout_s, cluster):
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
 
 
-def _configure_heartbeats(values, cluster):
+def _configure_heartbeats(devices, cluster):
     """Bounds how long a worker can be silent before the others know."""
     from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader=LEADER,
-        cluster_register_timeout_in_ms=values.cluster_timeout_s * 1000,
-        heartbeat_timeout_in_ms=values.worker_timeout_s * 1000,
+        cluster_register_timeout_in_ms=devices.cluster_timeout_s * 1000,
+        heartbeat_timeout_in_ms=devices.worker_timeout_s * 1000,
         # A worker may end long before the chief has written the report.
         shutdown_barrier_timeout_in_ms=1000,
         coordinated_jobs=[

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from trainer import run_config
+from trainer.settings import Training, memory_dtype
 from wukong_tf.config import (
     FactorizationMachineConfig,
     LogisticRegressionConfig,
@@ -28,7 +28,7 @@ _REPLICA_SEEDS = 1_000_003  # far from each other
 
 def make_optimizers(
     model: ClickModel,
-    training: run_config.Training,
+    training: Training,
     ways: dict[str, str] | None = None,
 ) -> OptimizerGroups:
     """Rowwise Adagrad for the tables, Adam for everything else.
@@ -66,7 +66,7 @@ def make_optimizers(
     )
 
 
-def dense_rate(config: ModelConfig, training: run_config.Training) -> float:
+def dense_rate(config: ModelConfig, training: Training) -> float:
     """Returns Adam's rate: that of first-order weights if there are no others.
 
     A factorization machine has others if numbers pass hidden layers, or ids
@@ -82,7 +82,7 @@ def dense_rate(config: ModelConfig, training: run_config.Training) -> float:
     return training.learning_rate
 
 
-def table_rate(config: ModelConfig, training: run_config.Training) -> float:
+def table_rate(config: ModelConfig, training: Training) -> float:
     """Returns rowwise Adagrad's rate; that of tables of width 1 is another."""
     if isinstance(config, LogisticRegressionConfig):
         return training.first_order_table_learning_rate
@@ -112,7 +112,7 @@ def _of_replica(draw, **options):
 
 def table_ways(
     model: ClickModel,
-    training: run_config.Training,
+    training: Training,
     replicas: int,
     way: str = "auto",
 ) -> dict[str, str]:
@@ -184,11 +184,11 @@ def _row_run(settings, rows, training, base):
     )
 
 
-def model_cost(config: ModelConfig, training: run_config.Training) -> Cost:
+def model_cost(config: ModelConfig, training: Training) -> Cost:
     """What the model takes, trained so."""
     return cost(
         config,
         batch_size=training.batch_size,
-        dtype=run_config.counted_dtype(training.precision),
+        dtype=memory_dtype(training.precision),
         remat=training.remat,
     )

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from trainer.console import log
 from trainer.loop.progress import Progress, Window
-from wukong_tf.errors import ConfigError
 
 
 class Profile:
@@ -54,20 +53,3 @@ class Profile:
     def __exit__(self, *exception):
         if self._running:
             self._end()
-
-
-def parse_steps(text: str) -> tuple[int, int] | None:
-    """FIRST:LAST of --profile_steps as (first, past the last).
-
-    Raises:
-        ConfigError: it is no such thing.
-    """
-    if not text:
-        return None
-    first, _, last = text.partition(":")
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise ConfigError(
-            "--profile_steps must be FIRST:LAST, numbers of steps from 0; "
-            f"received {text!r}."
-        )
-    return int(first), int(last) + 1

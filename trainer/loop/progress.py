@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.data.source import Source, steps_per_epoch
 from trainer.loop.step_clock import Times
-from trainer.run_config import Training
+from trainer.settings import Training
 
 
 @dataclasses.dataclass

@@ -2,13 +2,13 @@
 
 import functools
 
-from trainer import run_config
 from trainer.checkpoints import store
 from trainer.console import log
 from trainer.loop import actions
 from trainer.loop.optimizers import make_optimizers
 from trainer.loop.progress import Progress
 from trainer.loop.session import Session
+from trainer.settings import DTYPES
 from wukong_tf import runs
 from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
@@ -28,8 +28,8 @@ def restore(session: Session):
     """
     found = _newest_whole(session)
     if found is None:
-        if session.values.init_from:
-            _start_from(session, session.values.init_from)
+        if session.settings.run.init_from:
+            _start_from(session, session.settings.run.init_from)
         return
     assign_slots(session.slots, found)
     session.progress = Progress(**found.state)
@@ -71,18 +71,17 @@ def _newest_whole(session) -> runs.Checkpoint | None:
 
 def _start_from(session, run_dir):
     """Takes what fits of another run's best checkpoint."""
-    found = runs.find_checkpoint(run_dir, session.values.init_checkpoint)
+    found = runs.find_checkpoint(run_dir, session.settings.run.init_checkpoint)
 
     def make_slots(config):
-        model = build_model(
-            config, dtype=run_config.DTYPES[session.training.precision]
-        )
+        model = build_model(config, dtype=DTYPES[session.training.precision])
         groups = make_optimizers(model, session.training)
         groups.build()
         return training_slots(model, groups)
 
     slots = session.slots
-    if not session.values.init_optimizer:
+    takes_optimizer = session.settings.run.init_optimizer
+    if not takes_optimizer:
         slots = model_slots(session.model)
     report = carry_over(
         runs.read_model_config(run_dir),
@@ -91,7 +90,7 @@ def _start_from(session, run_dir):
         slots,
         make_slots,
     )
-    if session.groups.average is not None and not session.values.init_optimizer:
+    if session.groups.average is not None and not takes_optimizer:
         session.groups.average.restart()
     log(f"starting from {found.path}")
     for line in report.lines():

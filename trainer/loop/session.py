@@ -3,9 +3,6 @@
 import contextlib
 import functools
 
-from absl import flags
-
-from trainer import run_config
 from trainer.checkpoints import store
 from trainer.checkpoints.run_directory import HeldDirectory, write_data
 from trainer.checkpoints.writer import CheckpointWriter, Retention
@@ -25,12 +22,13 @@ from trainer.loop.optimizers import (
     vary_dropout,
 )
 from trainer.loop.outer import make_run_steps, train
-from trainer.loop.profiling import Profile, parse_steps
+from trainer.loop.profiling import Profile
 from trainer.loop.progress import Progress, make_schedule
 from trainer.loop.step_clock import StepClock
 from trainer.loop.steps import make_train_step
 from trainer.loop.watchdog import Watchdog
 from trainer.placement.tables import Placement
+from trainer.settings import DTYPES, Settings
 from trainer.stop_signal import STOP
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ContentError
@@ -46,7 +44,7 @@ class Session:
     """One run, or a worker's part in it.
 
     Args:
-        values: the parsed flags.
+        settings: of the run.
         distribution: where to compute.
         config: the model.
         splits: the sources by split.
@@ -57,7 +55,7 @@ class Session:
 
     def __init__(
         self,
-        values: flags.FlagValues,
+        settings: Settings,
         distribution: Distribution,
         config: ModelConfig,
         splits: dict[str, Source],
@@ -67,13 +65,13 @@ class Session:
     ):
         self.held = held
         self.contents = contents
-        self.values = values
-        self.run_dir = values.run_dir
-        self.training = run_config.training_from_flags(values)
+        self.settings = settings
+        self.run_dir = settings.run.directory
+        self.training = settings.training
         self.distribution = distribution
         self.workers = distribution.workers
         self.splits = splits
-        self.profiled = parse_steps(values.profile_steps)
+        self.profiled = settings.machine.profiled_steps
         self.schedule = make_schedule(
             splits["train"], self.training, self.profiled
         )
@@ -84,7 +82,7 @@ class Session:
             self.model = build_model(
                 config,
                 lookup=self.training.lookup,
-                dtype=run_config.DTYPES[self.training.precision],
+                dtype=DTYPES[self.training.precision],
                 host_tables=placement.host_tables,
                 **({"remat": True} if self.training.remat else {}),
             )
@@ -94,7 +92,7 @@ class Session:
                 self.model,
                 self.training,
                 distribution.replicas,
-                values.table_exchange,
+                settings.devices.table_exchange,
             )
             self.groups = make_optimizers(self.model, self.training, self.ways)
             self.groups.build()
@@ -105,7 +103,7 @@ class Session:
             self.model,
             self.training.eval_batch_size,
             self.should_stop,
-            values.eval_negative_rate,
+            settings.data.eval_negative_rate,
         )
         if self.groups.average is not None:
             self.evaluator.weights = self.groups.average.applied
@@ -116,7 +114,7 @@ class Session:
         if self.distribution.replicas > 1:
             lines += describe_ways(self.model, self.ways)
         workers, lanes = self.workers.count, self.training.data_lanes
-        if workers > 1 and lanes % workers and not self.values.synthetic:
+        if workers > 1 and lanes % workers and not self.settings.data.synthetic:
             lines.append(
                 f"each of {workers} workers reads rows of others too, since "
                 f"--data_lanes={lanes} is no multiple of their number"
@@ -135,7 +133,7 @@ class Session:
         pipeline = self._make_pipeline()
         between = self._make_actions()
         watchdog = Watchdog(
-            clock, self.values.hang_timeout_s, self.workers.index
+            clock, self.settings.machine.hang_timeout_s, self.workers.index
         )
         with (
             self._sets_aside(progress.step),
@@ -272,8 +270,8 @@ class Session:
                 training.early_stopping_metric,
             ),
             log,
-            in_background=self.values.async_checkpoints,
-            retry_s=self.values.checkpoint_retry_s,
+            in_background=self.settings.machine.async_checkpoints,
+            retry_s=self.settings.machine.checkpoint_retry_s,
         )
         return actions.SaveCheckpoint(
             writer, self.schedule, lambda: read_slots(self.slots), metrics

@@ -1,40 +1,40 @@
 """`--mode=eval`: exact metrics of a run's checkpoint."""
 
+import dataclasses
 import json
 
-from absl import flags
-
-from trainer import run_config
 from trainer.data import preflight
 from trainer.data.splits import open_features, open_sources
 from trainer.distribution import lost
 from trainer.modes.scoring import make_evaluator, open_distribution, written
 from trainer.report.figures import evaluate_splits
+from trainer.settings import Settings
 from wukong_tf import files, runs
-from wukong_tf.config import encodings
+from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.errors import ConfigError
 
 
-def run_evaluation(values: flags.FlagValues):
-    """`--mode=eval`: prints exact metrics as JSON; --output keeps them.
+def run_evaluation(settings: Settings):
+    """Prints exact metrics as JSON, and writes them to --output.
 
-    The model is the run's own, whatever sizes the flags give; the data are
-    those that the flags name, and must have the run's features.
+    The model is the run's own, whatever sizes are set; the data are
+    those that the settings name, and must have the run's features.
     """
-    features = open_features(values)
-    own = runs.read_features(values.run_dir)
-    if run_config.columns_of(features) != run_config.columns_of(own):
+    run_dir, output = settings.run.directory, settings.run.output
+    features = open_features(settings)
+    own = runs.read_features(run_dir)
+    if _columns(features) != _columns(own):
         theirs, ours = map(encodings.name_of_spec, (features, own))
         raise ConfigError(
             f"the feature spec of the data (preparation {theirs}) is not that "
-            f"of --run_dir={values.run_dir} (preparation {ours}); a run can "
+            f"of --run_dir={run_dir} (preparation {ours}); a run can "
             "be evaluated only on its features."
         )
-    splits = open_sources(values, features)
+    splits = open_sources(settings, features)
     splits.pop("train", None)
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
-    evaluator = make_evaluator(values, open_distribution(values))
+    evaluator = make_evaluator(settings, open_distribution(settings))
     with lost.named(evaluator.workers):
         results, _ = evaluate_splits(evaluator, splits)
     if not evaluator.workers.is_chief:
@@ -42,6 +42,24 @@ def run_evaluation(values: flags.FlagValues):
     if found := preflight.bad_values(splits):
         results["bad_values"] = found
     print(json.dumps(results, indent=2))
-    if values.output:
-        with written(values.output) as beside:
+    if output:
+        with written(output) as beside:
             files.write_json(beside, results)
+
+
+def _columns(features: FeatureSpec) -> FeatureSpec:
+    """The spec without how its columns are learned from."""
+    return dataclasses.replace(
+        features,
+        categorical=tuple(
+            dataclasses.replace(
+                feature, units=1, unit_dropout=0.0, keep_units=None
+            )
+            for feature in features.categorical
+        ),
+        tasks=tuple(
+            dataclasses.replace(task, negative_rate=1.0, loss_weight=1.0)
+            for task in features.tasks
+        ),
+        tables=(),
+    )

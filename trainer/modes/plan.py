@@ -1,40 +1,44 @@
 """`--mode=plan`: what a model takes, before anything is allocated."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from absl import flags
-
-from trainer import run_config
-from trainer.data.splits import open_features, rows_of_train
-from trainer.placement.tables import Placement, devices_from_flags, place
+from trainer.data.splits import num_train_rows, open_features
+from trainer.placement.tables import Placement, available_devices, place
+from trainer.settings import Settings, memory_dtype
 from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.models import ClickModel
 from wukong_tf.scaling import Cost, cost
 
 
-def run_plan(values: flags.FlagValues):
-    """`--mode=plan`: prints sizes, memory and placement; refuses too little."""
-    features = open_features(values)
-    config = run_config.model_from_flags(values, features)
-    train_rows = rows_of_train(values, features)
-    sizes = {
-        "batch_size": values.batch_size,
-        "dtype": run_config.counted_dtype(values.precision),
-        "remat": values.remat,
+def run_plan(settings: Settings):
+    """Prints the plan of a run.
+
+    Raises:
+        ConfigError: the tables do not fit the devices.
+    """
+    training = settings.training
+    features = open_features(settings)
+    config = settings.model.config(features)
+    rows = num_train_rows(settings.data, features)
+    sizes: dict[str, Any] = {
+        "batch_size": training.batch_size,
+        "dtype": memory_dtype(training.precision),
+        "remat": training.remat,
     }
     placed = place(
         cost(config, **sizes),
-        devices_from_flags(values),
-        values.table_device,
+        available_devices(settings.machine),
+        settings.machine.table_device,
     )
-    for line in run_config.describe_sizes(values, config):
+    for line in settings.model.describe(config):
         print(line)
     print(
         describe_plan(
             config,
             **sizes,
-            examples=train_rows and train_rows * values.epochs,
+            examples=rows and rows * training.epochs,
             placement=placed,
         )
     )

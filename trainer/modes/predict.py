@@ -5,7 +5,6 @@ import tempfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import flags
 
 from trainer.console import log
 from trainer.data.file_source import FileSource
@@ -20,31 +19,34 @@ from trainer.modes.scoring import (
     written,
 )
 from trainer.preparation.requests import Preparation
+from trainer.settings import Settings
 from wukong_tf import runs
 from wukong_tf.names import output_names
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.scoring import probabilities
 
 
-def run_prediction(values: flags.FlagValues):
-    """`--mode=predict`: scores files, row by row, into one Parquet file."""
-    distribution = open_distribution(values)
-    spec = runs.read_features(values.run_dir)
-    preparation = Preparation.read(values.run_dir)
-    bad = bad_values(values)
-    folder = make_folder(values.output)
+def run_prediction(settings: Settings):
+    """Scores files, row by row, into one Parquet file."""
+    distribution = open_distribution(settings)
+    run_dir, output = settings.run.directory, str(settings.run.output)
+    spec = runs.read_features(run_dir)
+    preparation = Preparation.read(run_dir)
+    bad = bad_values(settings.data)
+    folder = make_folder(output)
     with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
         found: list[FileSource] = []
-        for number, path in enumerate(expand(values.predict_files)):
+        paths = expand(settings.data.predict_files or ())
+        for number, path in enumerate(paths):
             own = os.path.join(scratch, str(number))
             os.mkdir(own)
             file = open_to_score(path, spec, preparation, own, bad=bad)
             if file.source is not None:
                 found.append(file.source)
-        evaluator = make_evaluator(values, distribution)
+        evaluator = make_evaluator(settings, distribution)
         with lost.named(evaluator.workers):
             if evaluator.workers.is_chief:
-                _write_scores(values, spec, found, evaluator)
+                _write_scores(output, spec, found, evaluator)
             else:
                 for source in found:
                     for _ in evaluator.score(source):
@@ -57,7 +59,7 @@ def run_prediction(values: flags.FlagValues):
             )
 
 
-def _write_scores(values, spec, found, evaluator):
+def _write_scores(output, spec, found, evaluator):
     """Scores sources into --output."""
     tasks = [task.name for task in spec.tasks]
     names = output_names(tasks, spec.feature_names)
@@ -66,7 +68,7 @@ def _write_scores(values, spec, found, evaluator):
     )
     rows = 0
     with (
-        written(values.output) as beside,
+        written(output) as beside,
         pq.ParquetWriter(beside, schema) as writer,
     ):
         for source in found:
@@ -78,4 +80,4 @@ def _write_scores(values, spec, found, evaluator):
                     columns[name] = logit
                 writer.write_table(pa.table(columns, schema))
                 rows += len(logit)
-    log(f"wrote {rows:,} scores to {values.output}")
+    log(f"wrote {rows:,} scores to {output}")

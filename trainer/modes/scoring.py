@@ -4,65 +4,64 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from absl import flags
-
-from trainer import run_config
 from trainer.console import only_chief_logs
 from trainer.distribution.strategies import Distribution, set_up
 from trainer.loop.evaluator import Evaluator
 from trainer.modes.packages import check_packages
-from trainer.placement.tables import devices_from_flags, place
+from trainer.placement.tables import available_devices, place
+from trainer.settings import DTYPES, Settings, memory_dtype
 from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.scaling import cost
 
 
-def open_distribution(values: flags.FlagValues) -> Distribution:
-    """Where to compute; asked for before TensorFlow computes anything."""
-    if not os.path.isdir(values.run_dir):
-        raise ConfigError(f"--run_dir={values.run_dir}: there is no such run.")
-    training = runs.read_config(values.run_dir)["training"]
+def open_distribution(settings: Settings) -> Distribution:
+    """Sets up the devices, before TensorFlow computes anything."""
+    run_dir = settings.run.directory
+    if not os.path.isdir(run_dir):
+        raise ConfigError(f"--run_dir={run_dir}: there is no such run.")
     distribution = set_up(
-        values, seed=training["seed"], deterministic=values.deterministic
+        settings.devices,
+        settings.machine,
+        seed=runs.read_config(run_dir)["training"]["seed"],
+        deterministic=settings.training.deterministic,
     )
     only_chief_logs(distribution.workers.is_chief)
     return distribution
 
 
-def make_evaluator(
-    values: flags.FlagValues, distribution: Distribution
-) -> Evaluator:
-    """An evaluator of the checkpoint that the flags name."""
-    training = runs.read_config(values.run_dir)["training"]
-    config = runs.read_model_config(values.run_dir)
-    check_packages(config.model, values.lookup, reports=False)
-    dtype = run_config.DTYPES[training["precision"]]
+def make_evaluator(settings: Settings, distribution: Distribution) -> Evaluator:
+    """Returns an evaluator of the checkpoint that the settings name."""
+    run_dir, lookup = settings.run.directory, settings.training.lookup
+    trained = runs.read_config(run_dir)["training"]
+    config = runs.read_model_config(run_dir)
+    check_packages(config.model, lookup, reports=False)
     # As it was trained: what scoring takes is less.
     placed = place(
         cost(
             config,
-            batch_size=training["batch_size"],
-            dtype=run_config.counted_dtype(training["precision"]),
+            batch_size=trained["batch_size"],
+            dtype=memory_dtype(trained["precision"]),
         ),
-        devices_from_flags(values),
-        values.table_device,
+        available_devices(settings.machine),
+        settings.machine.table_device,
         replicas=distribution.replicas_on_this_host,
     )
     placed.check()
     with distribution.strategy.scope():
         model = runs.load_run(
-            values.run_dir,
-            values.checkpoint,
-            lookup=values.lookup,
-            dtype=dtype,
+            run_dir,
+            settings.run.checkpoint,
+            lookup=lookup,
+            dtype=DTYPES[trained["precision"]],
             host_tables=placed.host_tables,
-            keep_units=runs.parse_keep_units(values.keep_units),
+            keep_units=settings.run.units_kept,
         )
     return Evaluator(
         distribution,
         model,
-        values.eval_batch_size,
-        negative_rate=values.eval_negative_rate,
+        settings.training.eval_batch_size,
+        negative_rate=settings.data.eval_negative_rate,
     )
 
 

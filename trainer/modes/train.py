@@ -5,14 +5,11 @@ import dataclasses
 import os
 import time
 
-from absl import flags
-
-from trainer import run_config
 from trainer.checkpoints import run_directory
 from trainer.console import log, only_chief_logs
 from trainer.data import preflight
 from trainer.data.content import Contents
-from trainer.data.splits import features_folder, open_features, open_sources
+from trainer.data.splits import open_features, open_sources
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
@@ -22,44 +19,47 @@ from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
-from trainer.placement.tables import devices_from_flags, place
+from trainer.placement.tables import available_devices, place
 from trainer.report.figures import compared_metrics
 from trainer.report.summary import report
+from trainer.settings import Settings
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
 
 
-def run_training(values: flags.FlagValues) -> bool:
-    """`--mode=train`; True where the run came to its end."""
+def run_training(settings: Settings) -> bool:
+    """Trains a run; returns whether it came to its end."""
     began = time.perf_counter()
-    training = run_config.training_from_flags(values)
     distribution = set_up(
-        values, seed=training.seed, deterministic=training.deterministic
+        settings.devices,
+        settings.machine,
+        seed=settings.training.seed,
+        deterministic=settings.training.deterministic,
     )
     with lost.named(distribution.workers):
-        finished = _train(values, training, distribution)
+        finished = _train(settings, distribution)
         log(f"{time.perf_counter() - began:.1f} s in all")
     return finished
 
 
-def _train(values, training, distribution):
-    workers = distribution.workers
+def _train(settings, distribution):
+    workers, training = distribution.workers, settings.training
     only_chief_logs(workers.is_chief)
-    features = open_features(values)
-    config = run_config.model_from_flags(values, features)
+    features = open_features(settings)
+    config = settings.model.config(features)
     for line in check_packages(config.model, training.lookup, reports=True):
         log(line)
-    splits = open_sources(values, features)
-    _check(values, training, features)
+    splits = open_sources(settings, features)
+    _check(settings, features)
     placed = place(
         model_cost(config, training),
-        devices_from_flags(values),
-        values.table_device,
+        available_devices(settings.machine),
+        settings.machine.table_device,
         replicas=distribution.replicas_on_this_host,
     )
     placed.check()
-    content = _config_content(values, training, config, splits)
+    content = _config_content(settings, config, splits)
     contents = Contents(splits)
     if workers.count > 1:  # it reads some of every file
         content_of_all = {**content, "features": features.to_dict()}
@@ -67,21 +67,22 @@ def _train(values, training, distribution):
             workers, agreement.identity(content_of_all, contents)
         )
     seen = preflight.check_splits(
-        splits, allow_overlap=values.allow_file_overlap
+        splits, allow_overlap=settings.data.allow_file_overlap
     )
     # The chief alone writes; the others begin once it may.
     with contextlib.ExitStack() as held:
         directory, data = None, None
         if workers.is_chief:
-            directory = held.enter_context(run_directory.locked(values.run_dir))
-            run_directory.claim(values.run_dir, content, features)
-            data = run_directory.read_data(values.run_dir)
+            run_dir = settings.run.directory
+            directory = held.enter_context(run_directory.locked(run_dir))
+            run_directory.claim(run_dir, content, features)
+            data = run_directory.read_data(run_dir)
             contents.expect(data)
-            _note_data(values, features, splits)
+            _note_data(settings, features, splits)
         contents.expect(workers.from_chief(data))
         contents.start()
         session = Session(
-            values, distribution, config, splits, placed, contents, directory
+            settings, distribution, config, splits, placed, contents, directory
         )
         for line in [*_describe(session), *seen]:
             log(line)
@@ -89,30 +90,31 @@ def _train(values, training, distribution):
         return session.run() and _report(session)
 
 
-def _config_content(values, training, config, splits):
+def _config_content(settings, config, splits):
     """What config.json says of the run."""
+    data = settings.data
     model = config.to_dict()
     del model["features"]
     return {
         "format": runs.FORMAT,
         "model": model,
-        "training": dataclasses.asdict(training),
+        "training": dataclasses.asdict(settings.training),
         "data": {split: s.num_rows for split, s in splits.items()}
-        | ({"seed": values.synthetic_seed} if values.synthetic else {}),
+        | ({"seed": data.synthetic_seed} if data.synthetic else {}),
     }
 
 
-def _note_data(values, features, splits):
+def _note_data(settings, features, splits):
     """Writes how the data were prepared, and which rows are held out."""
-    folder = features_folder(values)
+    run_dir, folder = settings.run.directory, settings.data.features_folder
     if folder is not None:
         run_directory.write_preparation(
-            values.run_dir, folder, features, splits["train"]
+            run_dir, folder, features, splits["train"]
         )
     held_out = next(
         split for split in ("test", "valid", "train") if split in splits
     )
-    run_directory.write_held_out(values.run_dir, held_out, splits[held_out])
+    run_directory.write_held_out(run_dir, held_out, splits[held_out])
 
 
 def _describe(session):
@@ -120,7 +122,7 @@ def _describe(session):
     distribution = session.distribution
     return [
         describe_model(session.model),
-        *run_config.describe_sizes(session.values, session.model.config),
+        *session.settings.model.describe(session.model.config),
         *distribution.describe(session.training.batch_size),
         *session.describe_exchange(),
         *warnings_of(distribution.cluster),
@@ -142,8 +144,9 @@ def _report(session):
     return True
 
 
-def _check(values, training: run_config.Training, features: FeatureSpec):
+def _check(settings: Settings, features: FeatureSpec):
     """Refuses what would fail only at the end."""
+    run, training = settings.run, settings.training
     if training.early_stopping_metric == "group_auc" and not features.group:
         raise ConfigError(
             "--early_stopping_metric=group_auc needs a group column in the "
@@ -155,14 +158,12 @@ def _check(values, training: run_config.Training, features: FeatureSpec):
             f"--early_stopping_task must be one of {tasks}; received "
             f"{training.early_stopping_task!r}."
         )
-    for path in values.compare_runs:
+    for path in run.compare_runs:
         compared_metrics(path)  # a wrong path must not wait for the end
-    if values.init_from:
-        if os.path.realpath(values.init_from) == os.path.realpath(
-            values.run_dir
-        ):
+    if run.init_from:
+        if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
             raise ConfigError(
                 "--init_from must be another run than --run_dir; the same "
                 "command goes on with its own run by itself."
             )
-        runs.read_model_config(values.init_from)
+        runs.read_model_config(run.init_from)

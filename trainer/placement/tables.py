@@ -4,9 +4,8 @@ import dataclasses
 import subprocess
 from collections.abc import Sequence
 
-from absl import flags
-
 from trainer.placement import host_memory
+from trainer.settings import Machine
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost
 
@@ -182,20 +181,20 @@ def place(
     return placed
 
 
-def devices_from_flags(values: flags.FlagValues) -> list[Device]:
+def available_devices(machine: Machine) -> list[Device]:
     """The devices that TensorFlow sees, and the memory of each.
 
-    What --accelerator_memory_gib and --host_memory_gib say counts instead,
-    also where TensorFlow sees no accelerator: to plan for another machine.
+    --accelerator_memory_gib and --host_memory_gib take precedence, also if
+    TensorFlow sees no accelerator: to plan for another machine.
     """
     import tensorflow as tf
 
     host = host_memory.total_bytes()
-    if values.host_memory_gib:
-        host = int(values.host_memory_gib * GIB)
+    if machine.host_memory_gib:
+        host = int(machine.host_memory_gib * GIB)
     devices = [Device(HOST, host)]
-    if values.accelerator_memory_gib:
-        found = int(values.accelerator_memory_gib * GIB)
+    if machine.accelerator_memory_gib:
+        found = int(machine.accelerator_memory_gib * GIB)
         return [Device(ACCELERATOR, found), *devices]
     if tf.config.list_physical_devices("GPU"):
         return [Device(ACCELERATOR, _accelerator_memory()), *devices]

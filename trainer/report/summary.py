@@ -63,7 +63,7 @@ def report(session: Session) -> dict[str, Any]:
         results["bad_values"] = found_bad
     results["compared"] = {
         os.path.basename(os.path.normpath(path)): compared_metrics(path)
-        for path in session.values.compare_runs
+        for path in session.settings.run.compare_runs
     }
     paths = write_report(
         session.run_dir,
@@ -113,7 +113,7 @@ def _report_progressive(session, results):
         **mine,
     }
     relative = {}
-    for path in session.values.compare_runs:
+    for path in session.settings.run.compare_runs:
         theirs = compared_metrics(path).get("progressive") or {}
         relative[os.path.basename(os.path.normpath(path))] = {
             task: 100

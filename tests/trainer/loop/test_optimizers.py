@@ -16,7 +16,7 @@ from tests.trainer import cli
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.optimizers import dense_rate, make_optimizers, table_rate
 from trainer.loop.steps import make_train_step
-from trainer.run_config import training_from_flags
+from trainer.settings import Settings
 from wukong_tf.config import (
     CategoricalFeature,
     FactorizationMachineConfig,
@@ -122,8 +122,8 @@ SPEC = FeatureSpec(
 
 
 def training(model, *flags):
-    with cli.parsed(f"--model={model}", *flags) as values:
-        return training_from_flags(values)
+    with cli.parsed("--mode=plan", f"--model={model}", *flags) as values:
+        return Settings.from_flags(values).training
 
 
 def test_weights_of_numbers_start_at_0():

@@ -7,14 +7,16 @@ from tests.errors import assert_refused
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.modes.test_train import SMALL
-from trainer.loop.profiling import parse_steps
+from trainer.settings import Machine
 
 
 def test_steps_to_profile():
-    assert parse_steps("") is None
-    assert parse_steps("3:5") == (3, 6)
+    assert Machine().profiled_steps is None
+    assert Machine(profile_steps="3:5").profiled_steps == (3, 6)
     for text in ("3", "5:3", "a:b", "-1:2", "1:2:3"):
-        assert_refused(lambda text=text: parse_steps(text), "--profile", text)
+        assert_refused(
+            lambda text=text: Machine(profile_steps=text), "--profile", text
+        )
 
 
 def test_a_run_leaves_the_profile_of_its_steps(tmp_path, capfd):

@@ -1,0 +1,93 @@
+"""How programs start: --help, --version, and flags that break a rule."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from trainer import program, settings
+from wukong_tf import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = (
+    "trainer.main",
+    "trainer.launch",
+    "trainer.prepare",
+    "export.main",
+    "export.rollout",
+    "export.score",
+    "export.serve",
+)
+
+
+def start(module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_every_program_explains_itself(module):
+    """And loads neither TensorFlow nor Keras for it."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import runpy, sys; sys.argv = ['x', '--help']\n"
+            f"try:\n    runpy.run_module({module!r}, run_name='__main__')\n"
+            "finally:\n"
+            "    loaded = {'tensorflow', 'keras'} & set(sys.modules)\n"
+            "    print('loaded:', *loaded)",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "\nEvery program:\n  --flagfile=FILE" in ended.stdout
+    assert ended.stdout.rstrip().endswith("loaded:"), ended.stdout[-200:]
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+@pytest.mark.slow
+def test_version_and_flags_that_break_a_rule():
+    ended = start("trainer.main", "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"wukong_tf {__version__}\n")
+    ended = start("export.main", "--no_such_flag=1")
+    assert ended.returncode == 2 and not ended.stdout
+    assert "no_such_flag" in ended.stderr and "--help" in ended.stderr
+    ended = start("trainer.main", "--batch_size=0")
+    assert ended.returncode == 2
+    assert "--batch_size=0" in ended.stderr
+
+
+def test_help_gives_groups_kinds_choices_and_defaults():
+    values = flags.FlagValues()
+    names = {}
+    for title, define in settings.GROUPS.items():
+        before = set(values)
+        define(values)
+        names[title] = sorted(set(values) - before)
+    text = program.describe("About.", names, values)
+    assert text.startswith("About.\n\nRun:\n")
+    for part in (
+        "\n  --mode=train|eval|predict|plan\n      train: train,",
+        "\n  --[no]synthetic\n",
+        "\n  --batch_size=INT\n      Rows of a training step. Default: 1024.\n",
+        "\n  --units=A,B,...\n",
+        "\n  --synthetic_tasks=A,B,...\n",
+        "Default: click.\n",
+    ):
+        assert part in text, part
+    titles = [line for line in text.splitlines() if line and line[0] != " "]
+    assert titles[1:] == [f"{t}:" for t in settings.GROUPS] + ["Every program:"]

@@ -1,0 +1,132 @@
+"""How programs start: flags in groups, --help, --version and exit codes."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from wukong_tf import __version__
+
+EXIT_ERROR = 2
+_HELP = {"--help", "-help", "--helpshort", "--helpfull", "-h", "-?"}
+_WIDTH = 78
+
+Define = Callable[[flags.FlagValues], None]
+
+
+def start(
+    about: str | None,
+    groups: Mapping[str, Define],
+    run: Callable[[list[str]], object],
+    argv: list[str] | None = None,
+) -> NoReturn:
+    """Parses the command line into `absl.flags.FLAGS`, runs, and exits.
+
+    --help and --version print to standard output and exit with 0; a flag
+    that is unknown or breaks its rule exits with 2.
+
+    Args:
+        about: the program's description, its module's docstring.
+        groups: what defines each group of flags, by the group's title.
+        run: takes the arguments that are not flags, the program first; what
+            it returns is the exit code.
+        argv: the command line. Defaults to None: `sys.argv`.
+    """
+    values = flags.FLAGS
+    names: dict[str, list[str]] = {}
+    for title, define in groups.items():
+        before = set(values)
+        define(values)
+        names[title] = [n for n in _in_order(values) if n not in before]
+
+    def parse(arguments):
+        given = {each for each in arguments[1:] if each.startswith("-")}
+        if given & _HELP:
+            print(describe(about, names, values))
+        elif "--version" in given:
+            print(f"wukong_tf {__version__}")
+        else:
+            try:
+                return values(arguments)
+            except flags.Error as error:
+                message = " ".join(str(error).split())
+                print(f"error: {message} See --help.", file=sys.stderr)
+                sys.exit(EXIT_ERROR)
+        sys.exit(0)
+
+    app.run(run, argv=argv, flags_parser=parse)
+    sys.exit(0)
+
+
+def _in_order(values):
+    """Names of flags in the order of their definition."""
+    return values._flags()  # a dict; iterating FlagValues sorts the names
+
+
+def describe(
+    about: str | None,
+    groups: Mapping[str, Sequence[str]],
+    values: flags.FlagValues,
+) -> str:
+    """Returns the text of --help.
+
+    Args:
+        about: the program's description.
+        groups: names of flags by the title of their group.
+        values: holds the flags.
+    """
+    lines = [(about or "").strip()]
+    for title, names in groups.items():
+        lines += ["", f"{title}:"]
+        for name in names:
+            lines += _described(values[name])
+    lines += ["", "Every program:"]
+    for form, text in (
+        ("--flagfile=FILE", "Reads flags from a file, one a line."),
+        ("--help", "Prints this text."),
+        ("--version", "Prints the version."),
+    ):
+        lines += [f"  {form}", f"      {text}"]
+    return "\n".join(lines)
+
+
+def _described(flag) -> list[str]:
+    """The lines of --help on one flag."""
+    text = " ".join(flag.help.split())
+    if flag.boolean:
+        form = f"--[no]{flag.name}"
+    else:
+        kind = flag.flag_type().removeprefix("comma separated list of strings")
+        choices = getattr(flag.parser, "enum_values", None)
+        value = "|".join(choices) if choices else kind.upper() or "A,B,..."
+        text = text.removeprefix(f"<{value}>: ")
+        if len(value) > _WIDTH // 2:
+            value = "NAME"
+            text += f" One of {', '.join(choices)}."
+        form = f"--{flag.name}={value}"
+    if flag.default is not None and "Default:" not in text:
+        default = flag.default
+        if isinstance(default, list):
+            default = ",".join(default)
+        elif isinstance(default, bool):
+            default = str(default).lower()
+        text += f" Default: {default}." if default != "" else " Default: none."
+    return [
+        f"  {form}",
+        *textwrap.wrap(
+            text, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+        ),
+    ]
+
+
+def quiet_tensorflow() -> None:
+    """Sets the variables that TensorFlow reads when it is first imported.
+
+    The table lookup needs TensorFlow's own Keras to be version 2; `import
+    keras` is Keras 3 all the same.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,132 @@
+"""Settings: frozen dataclasses whose fields are flags of a program."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from absl import flags
+
+from wukong_tf.errors import ConfigError
+
+_S = TypeVar("_S")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    may_change: bool = False,
+) -> Any:
+    """Returns a field of a dataclass that is also a flag of its name.
+
+    Its annotation gives the kind of flag: bool, int, float, str, a Literal
+    of strings for a choice, or tuple[str, ...] for a list, each also with
+    None for a setting that may be left out.
+
+    Args:
+        default: its default.
+        help: what it sets, with its unit.
+        minimum: smallest number allowed. Defaults to None: no bound.
+        maximum: largest number allowed. Defaults to None: no bound.
+        may_change: whether a run may be resumed under another value. Defaults
+            to False.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "minimum": minimum,
+            "maximum": maximum,
+            "may_change": may_change,
+        },
+    )
+
+
+class Settings:
+    """Base of the dataclasses of settings: checks bounds and choices.
+
+    Raises:
+        ConfigError: a field is out of its bounds or none of its choices,
+            named as its flag is.
+    """
+
+    def __post_init__(self):
+        for field, kind in settings_of(type(self)):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            low, high = field.metadata["minimum"], field.metadata["maximum"]
+            if typing.get_origin(kind) is typing.Literal:
+                choices = typing.get_args(kind)
+                if value not in choices:
+                    raise ConfigError(
+                        f"--{field.name} must be one of {list(choices)}; "
+                        f"received {value!r}."
+                    )
+            elif low is not None and not value >= low:
+                raise ConfigError(
+                    f"--{field.name} must be at least {low}; received {value}."
+                )
+            elif high is not None and not value <= high:
+                raise ConfigError(
+                    f"--{field.name} must be at most {high}; received {value}."
+                )
+
+
+def settings_of(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """Yields the fields of a dataclass that are flags, with their kinds."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if "help" in field.metadata:
+            kind = hints[field.name]
+            if typing.get_origin(kind) is types.UnionType:
+                (kind,) = (
+                    each
+                    for each in typing.get_args(kind)
+                    if each is not types.NoneType
+                )
+            yield field, kind
+
+
+def define(cls: type, values: flags.FlagValues):
+    """Defines the flags of a dataclass of settings."""
+    for field, kind in settings_of(cls):
+        bounds: dict[str, Any] = {
+            "lower_bound": field.metadata["minimum"],
+            "upper_bound": field.metadata["maximum"],
+        }
+        default: Any = field.default
+        arguments = (field.name, default, field.metadata["help"])
+        if kind is int:
+            flags.DEFINE_integer(*arguments, flag_values=values, **bounds)
+        elif kind is float:
+            flags.DEFINE_float(*arguments, flag_values=values, **bounds)
+        elif kind is bool:
+            flags.DEFINE_bool(*arguments, flag_values=values)
+        elif kind is str:
+            flags.DEFINE_string(*arguments, flag_values=values)
+        elif typing.get_origin(kind) is typing.Literal:
+            name, _, text = arguments
+            choices = typing.get_args(kind)
+            flags.DEFINE_enum(name, default, choices, text, flag_values=values)
+        else:
+            name, _, text = arguments
+            listed = None if default is None else list(default)
+            flags.DEFINE_list(name, listed, text, flag_values=values)
+
+
+def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
+    """Returns the settings that parsed flags give.
+
+    Raises:
+        ConfigError: the flags break a rule.
+    """
+    read: dict[str, Any] = {}
+    for field, _ in settings_of(cls):
+        value = values[field.name].value
+        read[field.name] = tuple(value) if isinstance(value, list) else value
+    return cls(**read)

@@ -1,0 +1,80 @@
+"""Settings of how a run uses its machine; they do not change its results."""
+
+import dataclasses
+from typing import Literal
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf.errors import ConfigError
+
+_MEMORY = "Memory for the plan of tables, in GiB. Default: that of {}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine(Settings):
+    """Machine."""
+
+    async_checkpoints: bool = setting(
+        True,
+        "Write checkpoints during training, from a copy of the weights. If "
+        "the host's memory does not allow a copy, training waits.",
+    )
+    checkpoint_retry_s: float = setting(
+        30.0,
+        "Seconds after which a checkpoint that could not be written, as on a "
+        "full disk, is tried again.",
+        minimum=0.0,
+    )
+    hang_timeout_s: float = setting(
+        600.0,
+        "Seconds without a training step after which each worker prints the "
+        "stacks of its threads; 0 for never. The first step is compiled "
+        "within it.",
+        minimum=0.0,
+    )
+    profile_steps: str = setting(
+        "",
+        "FIRST:LAST, steps from 0 that each worker profiles for TensorBoard.",
+    )
+    intra_op_threads: int = setting(
+        0,
+        "Threads within one operation; 0 lets TensorFlow choose.",
+        minimum=0,
+    )
+    inter_op_threads: int = setting(
+        0, "Operations run at once; 0 lets TensorFlow choose.", minimum=0
+    )
+    table_device: Literal["auto", "accelerator", "cpu"] = setting(
+        "auto",
+        "Device of tables and their optimizer state. auto: on the "
+        "accelerator as many as fit with the dense part, the smallest "
+        "first, and the others in the host's memory.",
+    )
+    accelerator_memory_gib: float | None = setting(
+        None,
+        _MEMORY.format("the smallest accelerator, less a tenth"),
+        minimum=0.0,
+    )
+    host_memory_gib: float | None = setting(
+        None, _MEMORY.format("the host, or of its control group"), minimum=0.0
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.profiled_steps  # noqa: B018  its rule is checked early
+
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """--profile_steps as (first, past the last); None for no profile.
+
+        Raises:
+            ConfigError: it is not of that form.
+        """
+        if not self.profile_steps:
+            return None
+        first, _, last = self.profile_steps.partition(":")
+        if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+            raise ConfigError(
+                "--profile_steps must be FIRST:LAST, numbers of steps from 0; "
+                f"received {self.profile_steps!r}."
+            )
+        return int(first), int(last) + 1

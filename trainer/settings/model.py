@@ -1,0 +1,242 @@
+"""Settings of the model and its sizes."""
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf.config import (
+    MODEL_CONFIGS,
+    FeatureSpec,
+    ModelConfig,
+    WukongConfig,
+    sizes_for,
+)
+from wukong_tf.errors import ConfigError
+from wukong_tf.scaling import preset
+
+
+def _default(name):
+    """A size's default as text, with the models that have another one."""
+    models: dict[str, list[str]] = {}
+    for model, config in MODEL_CONFIGS.items():
+        for field in dataclasses.fields(config):
+            if field.name == name:
+                default = field.default
+                if default is None and name in sizes_for(1):
+                    default = "by the number of embeddings"
+                elif default is None and name == "rank":
+                    default = "8, or the embeddings that enter a layer"
+                elif isinstance(default, tuple):
+                    default = ",".join(map(str, default)) or '""'
+                models.setdefault(str(default), []).append(model)
+    if len(models) == 1:
+        return next(iter(models))
+    return "; ".join(
+        f"{default} ({', '.join(names)})" for default, names in models.items()
+    )
+
+
+def _size(name, help):
+    return setting(None, f"{help}. Default: {_default(name)}.")
+
+
+_Integer = int | None
+_Number = float | None
+_Text = str | None
+_List = tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(Settings):
+    """Model and sizes."""
+
+    model: Literal[tuple(MODEL_CONFIGS)] = setting(  # type: ignore[valid-type]
+        "wukong",
+        "Model to train. Each of the sizes below belongs to the "
+        "models whose configuration has a field of its name.",
+    )
+    preset: str | None = setting(
+        None,
+        "Sizes of a Wukong by name, such as internal_5.6gf or "
+        "criteo_l3_n16_mlp2x1024; docs/scaling.md lists them. A flag of a "
+        "size takes precedence.",
+    )
+    embedding_dim: _Integer = _size("embedding_dim", "d, width of embeddings")
+    num_layers: _Integer = _size(
+        "num_layers", "l, number of interaction layers"
+    )
+    num_fmb: _List = _size(
+        "num_fmb",
+        "n_F, embeddings out of each factorization machine block: one "
+        "number, or one for each layer",
+    )
+    num_lcb: _List = _size(
+        "num_lcb",
+        "n_L, embeddings out of each linear compress block: one number, or "
+        "one for each layer",
+    )
+    rank: _List = _size(
+        "rank",
+        "k, columns of the FM's projection Y: one number, or one for each "
+        "layer",
+    )
+    mlp_units: _List = _size(
+        "mlp_units",
+        "Hidden units of the FM blocks' MLP; with slashes between layers for "
+        "one list a layer, such as 512,512/256",
+    )
+    fm: _Text = _size(
+        "fm", "full (X X^T), projected (X X^T Y) or attentive (Y made from X)"
+    )
+    attention_embeddings: _Integer = _size(
+        "attention_embeddings",
+        "Rows that X is compressed to before --fm=attentive makes Y of it",
+    )
+    attention_units: _List = _size(
+        "attention_units", "Hidden units of the MLP that makes that Y"
+    )
+    remove: _List = _size(
+        "remove",
+        "Parts to leave out of every interaction layer, for ablations: fmb, "
+        "lcb, residual, or linear_path for both of the last",
+    )
+    bottom_mlp_units: _List = _size(
+        "bottom_mlp_units",
+        "Hidden units of the MLPs that embed numeric and vector features",
+    )
+    numeric_embeddings: _Integer = _size(
+        "numeric_embeddings",
+        "Rows of X_0 that the numeric features together give",
+    )
+    head_units: _List = _size("head_units", "Hidden units of the last MLP")
+    num_cross_layers: _Integer = _size(
+        "num_cross_layers", "Layers of DCN-V2's cross network"
+    )
+    projection_dim: _Integer = _size(
+        "projection_dim", "Rank of DCN-V2's cross layers"
+    )
+    structure: _Text = _size("structure", "stacked or parallel, of DCN-V2")
+    dropout: _Number = _size(
+        "dropout", "Rate after the hidden layers of blocks and heads"
+    )
+    embedding_dropout: _Number = _size(
+        "embedding_dropout", "Rate on the embeddings"
+    )
+    table_initial_scale: _Number = _size(
+        "table_initial_scale", "Tables start uniform in [-scale, scale]"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.sizes()
+
+    def sizes(self) -> dict[str, Any]:
+        """Returns the sizes given by flags and preset, as the model's fields.
+
+        Raises:
+            ConfigError: a size is not one of the model's, or cannot be read.
+        """
+        sizes: dict[str, Any] = {}
+        if self.preset is not None:
+            if self.model != "wukong":
+                raise ConfigError(
+                    f"--preset={self.preset} contradicts --model="
+                    f"{self.model}; presets are sizes of Wukong."
+                )
+            sizes |= preset(self.preset).sizes
+        own = {f.name for f in dataclasses.fields(MODEL_CONFIGS[self.model])}
+        for name in SIZES:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if name not in own:
+                raise ConfigError(
+                    f"--{name} contradicts --model={self.model}, which has no "
+                    "such size."
+                )
+            sizes[name] = _parsed(name, value)
+        return sizes
+
+    def config(self, features: FeatureSpec) -> ModelConfig:
+        """Returns the model's configuration over `features`.
+
+        Raises:
+            ConfigError: the sizes break a rule, named as their flags.
+        """
+        sizes = self.sizes()
+        try:
+            config = MODEL_CONFIGS[self.model](features, **sizes)
+            if isinstance(config, WukongConfig):
+                config.check_ranks()
+        except ConfigError as error:
+            raise ConfigError(self._with_flags(str(error))) from error
+        return config
+
+    def _with_flags(self, text):
+        """An error of a configuration, with flags for its fields."""
+        named = re.sub(
+            r"`(\w+)`", lambda m: f"--{m[1]}" if m[1] in SIZES else m[0], text
+        )
+        if self.preset is not None:
+            named += (
+                " Sizes that no flag gives are those of --preset="
+                f"{self.preset}."
+            )
+        return named
+
+    def describe(self, config: ModelConfig) -> list[str]:
+        """Returns lines on the sizes of a model: those given, and chosen."""
+        given: list[str] = []
+        chosen: list[str] = []
+        for name in SIZES:
+            if hasattr(config, name):
+                lines = given if name in self.sizes() else chosen
+                lines.append(f"{name}={_text(getattr(config, name))}")
+        described = []
+        if given:
+            source = f" (--preset={self.preset})" if self.preset else ""
+            described.append(f"sizes given{source}: {' '.join(given)}")
+        if chosen:
+            count = getattr(config, "num_embeddings", None)
+            what = "" if count is None else f" for {count} embeddings"
+            described.append(f"sizes chosen{what}: {' '.join(chosen)}")
+        return described
+
+
+SIZES = tuple(
+    field.name
+    for field in dataclasses.fields(Model)
+    if field.name not in ("model", "preset")
+)
+
+
+def _text(value):
+    """A size as its flag takes it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    nested = any(isinstance(item, tuple) for item in value)
+    return ("/" if nested else ",").join(map(_text, value))
+
+
+def _parsed(name, value):
+    """A size as the configuration's field has it."""
+    if name in ("num_fmb", "num_lcb", "rank"):
+        numbers = _integers(name, value)
+        return numbers[0] if len(numbers) == 1 else numbers
+    if name == "mlp_units":
+        layers = ",".join(value).split("/")
+        units = tuple(_integers(name, layer.split(",")) for layer in layers)
+        return units[0] if len(units) == 1 else units
+    if name == "remove":
+        return value
+    return _integers(name, value) if isinstance(value, tuple) else value
+
+
+def _integers(name, texts):
+    try:
+        return tuple(int(text) for text in texts if text != "")
+    except ValueError as error:
+        raise ConfigError(
+            f"--{name} must hold integers; received {','.join(texts)!r}."
+        ) from error

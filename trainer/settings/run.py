@@ -1,0 +1,77 @@
+"""Settings of what is done, and where its results lie."""
+
+import dataclasses
+from typing import Literal
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf import runs
+from wukong_tf.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Settings):
+    """Run."""
+
+    mode: Literal["train", "eval", "predict", "plan"] = setting(
+        "train",
+        "train: train, evaluate and report; the same command resumes a "
+        "stopped run. eval: metrics of a trained run. predict: scores of "
+        "--predict_files as Parquet. plan: print tables, rows, bytes and "
+        "parameters without training.",
+    )
+    run_dir: str | None = setting(
+        None,
+        "Directory of the run: configuration, checkpoints, metrics, report. "
+        "Made if it is missing. Needed by all modes but plan.",
+    )
+    init_from: str | None = setting(
+        None,
+        "Run directory whose weights a new run starts from. Rows of tables "
+        "are mapped by their vocabulary, parameters by their features; what "
+        "is new is initialized.",
+    )
+    init_checkpoint: str = setting(
+        "best", 'Checkpoint of --init_from: "best", "latest" or a step.'
+    )
+    init_optimizer: bool = setting(
+        True, "Take the optimizers' state of --init_from too."
+    )
+    compare_runs: tuple[str, ...] = setting(
+        (),
+        "Directories of finished runs whose metrics the report compares with "
+        "this run's.",
+    )
+    checkpoint: str = setting(
+        "best",
+        'Checkpoint for eval and predict: "best", "latest" or a step.',
+    )
+    keep_units: tuple[str, ...] = setting(
+        (),
+        "For eval and predict: units to keep of features that have several, "
+        "one number for all of them or FEATURE:NUMBER,... Default: all.",
+    )
+    output: str | None = setting(
+        None,
+        "File that predict writes scores to, as Parquet, and eval its metrics, "
+        "as JSON.",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.units_kept  # noqa: B018  its rule is checked early
+
+    @property
+    def directory(self) -> str:
+        """The run directory, of a mode that needs one.
+
+        Raises:
+            ConfigError: --run_dir is not given.
+        """
+        if not self.run_dir:
+            raise ConfigError(f"--mode={self.mode} needs --run_dir.")
+        return self.run_dir
+
+    @property
+    def units_kept(self) -> int | dict[str, int] | None:
+        """The argument `keep_units` of `wukong_tf.load_run`."""
+        return runs.parse_keep_units(self.keep_units)

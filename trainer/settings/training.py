@@ -1,0 +1,256 @@
+"""Settings of how a model is trained, which a run records."""
+
+import dataclasses
+from typing import Literal
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf.errors import ConfigError
+
+# The models that have weights of first order.
+FIRST_ORDER_MODELS = ("logistic_regression", "fm")
+FIRST_ORDER_RATE = 0.05
+# Keras's names of the dtype policies of --precision.
+DTYPES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float64": "float64",
+}
+
+
+def memory_dtype(precision: str) -> str:
+    """Returns the dtype policy that plans of memory count bytes by."""
+    return DTYPES["float32" if precision == "float64" else precision]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Settings):
+    """Training."""
+
+    batch_size: int = setting(1024, "Rows of a training step.", minimum=1)
+    learning_rate: float = setting(1e-3, "Adam's rate, for the dense part.")
+    table_learning_rate: float = setting(
+        0.05, "Rowwise Adagrad's rate, for tables."
+    )
+    embedding_l2: float = setting(
+        0.0,
+        "Weight decay of tables: adds embedding_l2 * row to the gradient of "
+        "the rows that --embedding_l2_scope names.",
+        minimum=0.0,
+    )
+    embedding_l2_scope: Literal["touched", "all"] = setting(
+        "touched",
+        "Rows that --embedding_l2 decays in a step. touched: those in the "
+        "batch, once each, at no cost for the others. all: every row of "
+        "every table in every step, which costs O(rows) time a step and "
+        "several times the tables' memory.",
+    )
+    warmup_steps: int = setting(
+        0,
+        "Steps over which both rates rise linearly to their full value.",
+        minimum=0,
+    )
+    clipnorm: float = setting(
+        0.0,
+        "Largest global norm of the dense part's gradient; 0 clips nothing.",
+        minimum=0.0,
+    )
+    average_weights: float = setting(
+        0.0,
+        "Decay of a running average of the dense part, such as 0.999, which "
+        "is evaluated, saved and served in place of the last weights; 0 for "
+        "none. Tables are not averaged, as that would touch all their rows.",
+    )
+    seed: int = setting(
+        0,
+        "Seed of weights, dropout and the order of rows.",
+        minimum=0,
+        maximum=2**32 - 1,
+    )
+    eval_batch_size: int = setting(
+        8192, "Rows of an evaluation step.", minimum=1
+    )
+    eval_every_steps: int = setting(
+        0,
+        "Training steps between evaluations on the valid split; 0 evaluates "
+        "at the end of each epoch.",
+        minimum=0,
+    )
+    eval: Literal["splits", "progressive"] = setting(
+        "splits",
+        "splits: evaluate on the valid split. progressive: one pass, each "
+        "batch scored before it is trained on, files in the order given and "
+        "rows shuffled only within the shuffle buffer; a valid split is "
+        "evaluated too, if there is one.",
+    )
+    progressive_window_rows: int = setting(
+        1_000_000, "Rows of a window of --eval=progressive.", minimum=1
+    )
+    early_stopping_metric: Literal["auc", "logloss", "ne", "group_auc"] = (
+        setting(
+            "logloss",
+            "Metric on the valid split that chooses the best checkpoint and "
+            "stops early.",
+        )
+    )
+    early_stopping_task: str = setting(
+        "",
+        "Task whose metric chooses the best checkpoint. Default: the first "
+        "of the feature spec.",
+    )
+    shuffle_rows: int = setting(
+        262_144,
+        "Training rows shuffled together, in rows; 0 reads in file order. "
+        "About two such buffers are in memory at a time.",
+        minimum=0,
+    )
+    data_lanes: int = setting(
+        1,
+        "Runs of rows, read in parallel, that each batch takes an equal "
+        "share of. They decide which rows make a batch. With as many as "
+        "workers, or a multiple, each worker reads only its own rows; with "
+        "1, each reads all rows and uses its part.",
+        minimum=1,
+    )
+    lookup: Literal["tfrs", "take"] = setting(
+        "tfrs",
+        "Engine that looks tables up in training: TensorFlow Recommenders, "
+        "or keras.ops.take, which also runs if that is not installed.",
+    )
+    precision: Literal["float32", "bfloat16", "float64"] = setting(
+        "float32",
+        "Arithmetic of the dense part; tables, norms, logits and loss are "
+        "float32 in the first two. float64, of all of it, is for comparing "
+        "runs to more digits; plans of memory count it as float32. float16 "
+        "is not offered.",
+    )
+    remat: bool = setting(
+        False,
+        "Recompute each interaction layer in the backward pass instead of "
+        "keeping its activations: less memory for a third more time. Only "
+        "for Wukong, and without dropout.",
+    )
+    jit_compile: bool = setting(
+        False,
+        "Compile the dense part, from X_0 to the logits and back, by XLA; "
+        "the tables' lookup and update stay outside.",
+    )
+    deterministic: bool = setting(
+        False,
+        "Make TensorFlow refuse or replace operations whose result can "
+        "differ from run to run.",
+    )
+    epochs: int = setting(
+        1, "Most passes over the train split.", minimum=1, may_change=True
+    )
+    max_steps: int = setting(
+        0, "Most training steps; 0 for no limit.", minimum=0, may_change=True
+    )
+    steps_per_loop: int = setting(
+        100,
+        "Training steps between returns to the host, which logs, evaluates, "
+        "saves and handles signals.",
+        minimum=1,
+        may_change=True,
+    )
+    checkpoint_every_steps: int = setting(
+        0,
+        "Steps between checkpoints, in addition to those at each evaluation "
+        "and at a stop; 0 for only those.",
+        minimum=0,
+        may_change=True,
+    )
+    keep_checkpoints: int = setting(
+        3,
+        "Newest checkpoints kept, in addition to the best.",
+        minimum=1,
+        may_change=True,
+    )
+    keep_checkpoint_every_steps: int = setting(
+        0,
+        "Keep checkpoints whose step is a multiple of this too; 0 for none.",
+        minimum=0,
+        may_change=True,
+    )
+    patience: int = setting(
+        0,
+        "Stop after this many evaluations in a row without a better one; 0 "
+        "never stops early.",
+        minimum=0,
+        may_change=True,
+    )
+    first_order_learning_rate: float = setting(
+        None,
+        "Adam's rate for the weights of first order in "
+        "--model=logistic_regression and fm: those of numbers, and biases. "
+        "Tables of logistic regression learn at four times it. Default: "
+        f"{FIRST_ORDER_RATE}, or --learning_rate and --table_learning_rate "
+        "if they are given for logistic regression.",
+    )
+    first_order_table_learning_rate: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.first_order_learning_rate is None:
+            self._set("first_order_learning_rate", FIRST_ORDER_RATE)
+        if not self.first_order_table_learning_rate:
+            rate = 4 * self.first_order_learning_rate
+            self._set("first_order_table_learning_rate", rate)
+        for name in (
+            "learning_rate",
+            "table_learning_rate",
+            "first_order_learning_rate",
+        ):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"--{name} must be above 0; received {getattr(self, name)}."
+                )
+        if self.eval == "progressive" and self.epochs > 1:
+            raise ConfigError(
+                "--eval=progressive scores each row before it is trained on, "
+                f"which is one pass: --epochs must be 1; received "
+                f"{self.epochs}."
+            )
+        if self.data_lanes > 1:
+            if self.eval == "progressive":
+                raise ConfigError(
+                    "--eval=progressive takes rows in the order of the files, "
+                    "which is one lane: --data_lanes must be 1; received "
+                    f"{self.data_lanes}."
+                )
+            if self.batch_size % self.data_lanes:
+                raise ConfigError(
+                    "--batch_size must be a multiple of --data_lanes; "
+                    f"received {self.batch_size} and {self.data_lanes}."
+                )
+        if not 0 <= self.average_weights < 1:
+            raise ConfigError(
+                "--average_weights must be in [0, 1); received "
+                f"{self.average_weights}."
+            )
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def of_logistic_regression(self, given: frozenset[str]) -> "Training":
+        """Returns the settings with the rates given as those of first order.
+
+        Args:
+            given: flags that the user gave.
+        """
+        if "first_order_learning_rate" in given:
+            return self
+        return dataclasses.replace(
+            self,
+            **{
+                f"first_order_{name}": getattr(self, name)
+                for name in ("learning_rate", "table_learning_rate")
+                if name in given
+            },
+        )
+
+
+FREE_ON_RESUME = tuple(
+    field.name
+    for field in dataclasses.fields(Training)
+    if field.metadata.get("may_change")
+)
