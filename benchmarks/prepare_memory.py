@@ -46,7 +46,7 @@ def prepare(folder: str, output: str) -> tuple[float, int]:
     """Seconds, and the peak of the process in bytes."""
     script = (
         "import sys; from trainer import prepare; from absl import flags; "
-        "values = flags.FlagValues(); prepare.define_flags(values); "
+        "values = flags.FlagValues(); prepare.define(values); "
         "code = prepare.run(values(sys.argv), values); "
         # Not getrusage's, which begins with the parent's peak.
         "lines = open('/proc/self/status').read().splitlines(); "

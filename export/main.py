@@ -11,9 +11,10 @@ import tempfile
 from absl import flags as absl_flags
 
 from export import flags, program
+from trainer.settings import fields
 
 
-def export(values) -> str:
+def export(settings: flags.Export) -> str:
     """Writes, proves and publishes a version; returns its directory."""
     from export import stages
     from export.proof import parity
@@ -21,45 +22,45 @@ def export(values) -> str:
     from export.version import manifest, publish, triton
     from trainer.preparation.requests import note
 
-    formats = [name for name in flags.FORMATS if name in values.format]
-    held_out = stages.held_out(values) if flags.smaller(values) else None
+    formats = [name for name in flags.FORMATS if name in settings.format]
+    held_out = stages.held_out(settings) if settings.is_smaller else None
     with (
-        publish.draft(values.output, values.version) as draft,
+        publish.draft(settings.output, settings.version) as draft,
         tempfile.TemporaryDirectory() as vocabularies,
     ):
-        model, checkpoint = load(values)
+        model, checkpoint = load(settings)
         served = signatures.ServedModel(
             model,
             vocabularies,
-            precision=values.tables,
-            context=values.context_features,
-            origin=manifest.origin(checkpoint, draft.version, values),
+            precision=settings.tables,
+            context=settings.context_features,
+            origin=manifest.origin(checkpoint, draft.version, settings),
         )
-        samples = parity.read_samples(values.run_dir, served.spec)
-        artifacts = stages.write(values, formats, served, draft.path, held_out)
+        samples = parity.read_samples(settings.run_dir, served.spec)
+        artifacts = stages.write(
+            settings, formats, served, draft.path, held_out
+        )
         report = parity.compare(served, samples, artifacts)
         report.check()
         print(report.describe())
         changes = None
         if held_out is not None:
-            changes = stages.changes(values, served, artifacts, held_out)
+            changes = stages.changes(settings, served, artifacts, held_out)
             changes.check()
             print(changes.describe())
-        stages.write_requests(values, formats, served, samples, draft.path)
+        stages.write_requests(settings, formats, served, samples, draft.path)
         manifest.write_features(served.spec, draft)
-        note(values.run_dir, draft.path)
+        note(settings.run_dir, draft.path)
         content = manifest.describe(
-            served, checkpoint, report, formats, changes, values
+            served, checkpoint, report, formats, changes, settings
         )
-        manifest.write(content, values.run_dir, draft)
+        manifest.write(content, settings.run_dir, draft)
     print(f"published {draft.final} ({publish.size_text(draft.final)})")
-    if values.triton:
-        name = flags.model_name(values)
-        triton.write(
-            draft.final, values.triton, name, flags.batch_sizes(values)
-        )
-        print(f"laid out for Triton in {os.path.join(values.triton, name)}")
-    highest = publish.versions(values.output)[-1]
+    if settings.triton:
+        name = settings.model_name
+        triton.write(draft.final, settings.triton, name, settings.warm_up_sizes)
+        print(f"laid out for Triton in {os.path.join(settings.triton, name)}")
+    highest = publish.versions(settings.output)[-1]
     if highest > draft.version:
         print(
             f"a server that loads the latest version goes on with {highest}, "
@@ -68,20 +69,20 @@ def export(values) -> str:
     return draft.final
 
 
-def load(values):
+def load(settings: flags.Export):
     """The model in float32 with the take lookup, and its checkpoint."""
     import wukong_tf
     from wukong_tf import runs
 
-    checkpoint = runs.find_checkpoint(values.run_dir, values.checkpoint)
+    checkpoint = runs.find_checkpoint(settings.run_dir, settings.checkpoint)
     # By its step: "latest" may have become another one meanwhile.
     model = wukong_tf.load_run(
-        values.run_dir,
+        settings.run_dir,
         checkpoint.step,
-        keep_units=runs.parse_keep_units(values.keep_units),
+        keep_units=runs.parse_keep_units(settings.keep_units),
     )
     print(
-        f"{values.run_dir}: checkpoint {values.checkpoint!r} is step "
+        f"{settings.run_dir}: checkpoint {settings.checkpoint!r} is step "
         f"{checkpoint.step}; {model.count_params():,} parameters"
     )
     return model, checkpoint
@@ -91,8 +92,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
     """Exports as the flags in `values` say; returns the exit code."""
 
     def work():
-        flags.check(values)
-        export(values)
+        export(fields.from_flags(flags.Export, values))
 
     return program.exit_code(argv, work, "interrupted; nothing was published")
 

@@ -2,7 +2,7 @@
 
 import os
 
-from export import flags
+from export.flags import Export
 from export.formats import saved_model
 from export.formats.artifact import Artifact
 from export.formats.onnx import model as onnx_model
@@ -14,32 +14,32 @@ from wukong_tf import runs
 from wukong_tf.errors import DataError, ExportError
 
 
-def held_out(values) -> Source:
+def held_out(settings: Export) -> Source:
     """The rows that smaller forms are held to.
 
     Raises:
         ExportError: they cannot be read; the message says what to give.
     """
-    spec = runs.read_features(values.run_dir)
+    spec = runs.read_features(settings.run_dir)
     try:
-        if values.eval_data:
-            return open_files(values.eval_data, spec)
-        return reopen(os.path.join(values.run_dir, runs.HELD_OUT), spec)
+        if settings.eval_data:
+            return open_files(settings.eval_data, spec)
+        return reopen(os.path.join(settings.run_dir, runs.HELD_OUT), spec)
     except DataError as error:
         raise ExportError(
-            f"--tables={values.tables} --onnx_dense={values.onnx_dense}: a "
+            f"--tables={settings.tables} --onnx_dense={settings.onnx_dense}: a "
             f"smaller form needs held-out rows with labels: {error} Name "
             "files with --eval_data."
         ) from error
 
 
 def write(
-    values, formats, served, folder: str, source: Source | None = None
+    settings: Export, formats, served, folder: str, source: Source | None = None
 ) -> list[Artifact]:
     """Writes each format into `folder`; returns them, loaded back.
 
     Args:
-        values: the flags.
+        settings: of the export.
         formats: names of the formats.
         served: the ServedModel.
         folder: of the version.
@@ -48,7 +48,7 @@ def write(
     """
     artifacts = []
     rows: tuple[quality.Columns, ...] = ()
-    if values.onnx_dense != "float32" and source is not None:
+    if settings.onnx_dense != "float32" and source is not None:
         rows = quality.calibration(served, source)
     for name in formats:
         if name == saved_model.NAME:
@@ -57,18 +57,20 @@ def write(
             print(f"{name}: {len(served.functions())} signatures", flush=True)
             continue
         options = onnx_model.Options(
-            opset=values.opset, dense=values.onnx_dense, calibration=rows
+            opset=settings.opset, dense=settings.onnx_dense, calibration=rows
         )
         before, after = onnx_model.write(served, folder, options, name)
         tolerance = None
-        if values.onnx_dense != "float32":  # held to limits of its own
-            tolerance = values.max_logit_change
+        if settings.onnx_dense != "float32":  # held to limits of its own
+            tolerance = settings.max_logit_change
         artifacts += onnx_model.load(served, folder, name, tolerance)
         print(f"{name}: {before} operators became {after}", flush=True)
     return artifacts
 
 
-def changes(values, served, artifacts, source: Source) -> quality.Report:
+def changes(
+    settings: Export, served, artifacts, source: Source
+) -> quality.Report:
     """What the smaller forms change on held-out rows."""
     forms: dict[str, quality.Scorer] = {}
     for artifact in artifacts:
@@ -79,18 +81,20 @@ def changes(values, served, artifacts, source: Source) -> quality.Report:
                 saved_model.NAME, quality.of_ids(served, stored=True)
             )
     limits = quality.Limits(
-        values.max_auc_change, values.max_ne_change, values.max_logit_change
+        settings.max_auc_change,
+        settings.max_ne_change,
+        settings.max_logit_change,
     )
     return quality.measure(served, forms, source, limits)
 
 
-def write_requests(values, formats, served, samples, folder: str):
+def write_requests(settings: Export, formats, served, samples, folder: str):
     """Warm-up requests, which are run, and examples to copy.
 
     Raises:
         ExportError: a request cannot be run.
     """
-    sizes, name = flags.batch_sizes(values), flags.model_name(values)
+    sizes, name = settings.warm_up_sizes, settings.model_name
     examples.write(served, samples, folder, name)
     if saved_model.NAME not in formats:
         return

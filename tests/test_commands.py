@@ -34,7 +34,7 @@ DEFINES = {
     "export.score": score.define,
     "export.serve": serve.define,
     "trainer.launch": launch.define_flags,
-    "trainer.prepare": prepare.define_flags,
+    "trainer.prepare": prepare.define,
 }
 # What stands for something of the reader's: a number where one is due.
 PLACEHOLDER = re.compile(r"[A-Z]{1,5}")

@@ -83,7 +83,7 @@ def test_flags_that_the_pages_name_exist():
         score.define,
         serve.define,
         launch.define_flags,
-        prepare.define_flags,
+        prepare.define,
     ):
         values = flags.FlagValues()
         define(values)

@@ -125,6 +125,7 @@ RULES = {
             "pyarrow",
             "tqdm",
             "trainer.preparation",
+            "trainer.settings",
             "wukong_tf.arrow",
             *FORMS,
         ],
@@ -263,7 +264,10 @@ RULES = {
         ],
         ["google.protobuf", "tensorflow_serving"],
     ),
-    "export_flags": (["absl", "wukong_tf.extras", *FORMS], []),
+    "export_flags": (
+        ["absl", "trainer.settings", "wukong_tf.extras", *FORMS],
+        [],
+    ),
     "export_server": (
         [
             "aiohttp",
@@ -283,6 +287,7 @@ RULES = {
             "export",
             "trainer.console",
             "trainer.program",
+            "trainer.settings",
             "trainer.data",
             "trainer.preparation",
             "trainer.stop_signal",
@@ -486,7 +491,7 @@ def test_flags_end_at_the_door():
         "trainer/launch.py",
         "trainer/main.py",
         "trainer/prepare.py",
-        "trainer/preparation/flags.py",
+        "trainer/preparation/settings.py",
         "trainer/program.py",
         *files("trainer/settings/*.py"),
         *files("export/*.py"),

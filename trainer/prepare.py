@@ -11,8 +11,9 @@ from absl import flags as absl_flags
 
 from trainer import console, program
 from trainer.preparation import earlier, inputs, outputs, runners, work
-from trainer.preparation.flags import define_flags
+from trainer.preparation.settings import Prepare, define
 from trainer.program import EXIT_ERROR
+from trainer.settings import fields
 from trainer.stop_signal import interrupt_once
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
@@ -21,8 +22,8 @@ EXIT_INTERRUPTED = 130
 UNFINISHED = ".unfinished"
 
 
-def prepare(values) -> FeatureSpec:
-    """Writes --output, as the flags say.
+def prepare(settings: Prepare) -> FeatureSpec:
+    """Writes --output, as the settings say.
 
     Vocabularies are made of the train rows alone, or are those of an earlier
     preparation; other values are out of vocabulary, as they will be in
@@ -32,25 +33,25 @@ def prepare(values) -> FeatureSpec:
         DataError: a file or a row breaks a rule, or nothing can be written.
         ConfigError: the flags break a rule.
     """
-    output = os.path.abspath(values.output)
-    before = earlier.named(values)
-    source = inputs.find(values, before)
+    output = os.path.abspath(settings.output)
+    before = earlier.named(settings)
+    source = inputs.find(settings, before)
     if os.path.lexists(output):
         raise ConfigError(
-            f"--output={values.output} exists; nothing is overwritten. Choose "
-            "another, or remove it."
+            f"--output={settings.output} exists; nothing is overwritten. "
+            "Choose another, or remove it."
         )
-    run_all = work.runner(values)
+    run_all = work.runner(settings)
     folder = f"{output}{UNFINISHED}"
     try:
         with work.held(folder):
-            made = work.job_of(values, source, folder, before)
+            made = work.job_of(settings, source, folder, before)
             work.claim(made)
             spec = work.run(made, run_all, before)
             outputs.publish(made, source, spec, output, before)
     except OSError as error:
         raise DataError(
-            f"--output={values.output} cannot be written: {error}. What was "
+            f"--output={settings.output} cannot be written: {error}. What was "
             f"done is kept in {folder}; the same command goes on."
         ) from error
     return spec
@@ -61,10 +62,8 @@ def run(argv, values: absl_flags.FlagValues) -> int:
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
-        for name in ("dataset", "input", "output"):
-            if not values[name].value:
-                raise ConfigError(f"--{name} is needed.")
-        spec = prepare(values)
+        settings = fields.from_flags(Prepare, values)
+        spec = prepare(settings)
     except (WukongError, runners.WorkerLost) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
@@ -72,7 +71,9 @@ def run(argv, values: absl_flags.FlagValues) -> int:
         print("interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     ids = sum(feature.num_ids for feature in spec.categorical)
-    print(f"wrote {values.output}: {len(spec.categorical)} features, {ids} ids")
+    print(
+        f"wrote {settings.output}: {len(spec.categorical)} features, {ids} ids"
+    )
     return 0
 
 
@@ -85,7 +86,7 @@ def main():
         sys.exit(run(argv, absl_flags.FLAGS))
 
     try:
-        program.start(__doc__, {"Preparation": define_flags}, begin)
+        program.start(__doc__, {"Preparation": define}, begin)
     except KeyboardInterrupt:  # before the work began
         sys.exit(EXIT_INTERRUPTED)
 

@@ -100,7 +100,7 @@ def _described(flag) -> list[str]:
         form = f"--[no]{flag.name}"
     else:
         kind = flag.flag_type().removeprefix("comma separated list of strings")
-        choices = getattr(flag.parser, "enum_values", None)
+        choices = getattr(flag.parser, "enum_values", ())
         value = "|".join(choices) if choices else kind.upper() or "A,B,..."
         text = text.removeprefix(f"<{value}>: ")
         if len(value) > _WIDTH // 2:

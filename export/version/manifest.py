@@ -12,7 +12,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 import wukong_tf
-from export import flags
+from export.flags import Export
 from export.formats import saved_model
 from export.formats.onnx import model as onnx_model
 from export.served import missing, naming, signatures
@@ -26,7 +26,7 @@ FORMAT = published.FORMAT
 
 
 def describe(
-    served, checkpoint, report, formats, changes, values
+    served, checkpoint, report, formats, changes, settings: Export
 ) -> dict[str, Any]:
     """All of the manifest but what the draft directory tells.
 
@@ -36,7 +36,7 @@ def describe(
         report: parity's Report.
         formats: names of the formats.
         changes: the Report of smaller forms, or None.
-        values: the flags.
+        settings: of the export.
     """
     model = served.model.config.to_dict()
     features = model.pop("features")
@@ -52,15 +52,15 @@ def describe(
     return {
         "format": FORMAT,
         "formats": formats,
-        "model_name": flags.model_name(values),
+        "model_name": settings.model_name,
         "checkpoint": {
             "step": checkpoint.step,
             "digest": runs.digest(checkpoint.entries),
         },
         "precision": {
-            "tables": values.tables,
+            "tables": settings.tables,
             "dense": "float32",
-            "onnx_dense": values.onnx_dense,
+            "onnx_dense": settings.onnx_dense,
         },
         "model": model,
         "features": _features(features),
@@ -86,25 +86,25 @@ def describe(
         },
         "identifiers": listed(_names_in_layers(served.spec)),
         "python_keywords": _python_keywords(served),
-        "batch_sizes": flags.batch_sizes(values),
+        "batch_sizes": settings.warm_up_sizes,
         "parity": report.to_dict(),
         "smaller_forms": changes and changes.to_dict(),
         "versions": versions,
     }
 
 
-def origin(checkpoint, version: int, values) -> dict[str, str]:
+def origin(checkpoint, version: int, settings: Export) -> dict[str, str]:
     """What a file of a version says of where it came from.
 
     Args:
         checkpoint: the Checkpoint that its weights came from.
         version: its number.
-        values: the flags.
+        settings: of the export.
     """
     return {
-        "model": flags.model_name(values),
+        "model": settings.model_name,
         "version": str(version),
-        "run": _run_name(values.run_dir),
+        "run": _run_name(settings.run_dir),
         "step": str(checkpoint.step),
         "digest": runs.digest(checkpoint.entries),
         "made_by": f"wukong_tf {wukong_tf.__version__}",

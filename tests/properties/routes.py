@@ -8,11 +8,10 @@ import numpy as np
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import flags as absl_flags
 
 import wukong_tf
 from export.client.encode import Encoder
-from export.flags import define
+from export.flags import Export
 from export.formats import saved_model
 from export.formats.onnx import model as onnx_model
 from export.proof.parity import Report
@@ -106,11 +105,9 @@ def predict(run_dir: str, rows: pa.Table, folder: Path) -> Scores:
 def version(run_dir: str, folder: Path) -> Path:
     """A published version, in both formats, of the default signature."""
     model = wukong_tf.load_run(run_dir)
-    values = absl_flags.FlagValues()
-    define(values)
-    values(["export", f"--run_dir={run_dir}", f"--output={folder}/model"])
+    settings = Export(run_dir=run_dir, output=f"{folder}/model")
     (folder / "words").mkdir()
-    with publish.draft(values.output, 1) as draft:
+    with publish.draft(settings.output, 1) as draft:
         served = signatures.ServedModel(model, str(folder / "words"))
         one = {signatures.SIGNATURE: served.serve}
         # The others are wrapped around it, and take most of the time.
@@ -125,7 +122,7 @@ def version(run_dir: str, folder: Path) -> Path:
                 Report(0, 0, (), (), (), {}, {}, {}, ()),
                 ["saved_model", "onnx"],
                 None,
-                values,
+                settings,
             )
         manifest.write_features(served.spec, draft)
         manifest.write(content, run_dir, draft)

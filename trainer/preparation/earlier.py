@@ -5,6 +5,7 @@ import hashlib
 import os
 
 from trainer.preparation.columns import MISSING_INTEGER, Recipe
+from trainer.preparation.settings import Prepare
 from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError, DataError
@@ -66,22 +67,22 @@ class Earlier:
         return found.pop() if found else 1
 
 
-def named(values) -> Earlier | None:
+def named(settings: Prepare) -> Earlier | None:
     """Returns the preparation that --vocabularies names, if it is given.
 
     Raises:
         ConfigError: another flag shapes what is taken as it is.
         DataError: there is no such preparation.
     """
-    if not values.vocabularies:
+    if not settings.vocabularies:
         return None
     for name in _SHAPING:
-        if values[name].present:
+        if name in settings.given:
             raise ConfigError(
-                f"--{name} contradicts --vocabularies={values.vocabularies}, "
+                f"--{name} contradicts --vocabularies={settings.vocabularies}, "
                 "whose recipe and vocabularies are taken as they are."
             )
-    earlier = read("vocabularies", values.vocabularies)
+    earlier = read("vocabularies", settings.vocabularies)
     if earlier.recipe is None:
         raise DataError(
             f"{earlier.where}: there is no recipe.json, which says how its "

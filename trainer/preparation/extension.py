@@ -3,6 +3,7 @@
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.earlier import Earlier, check_missing
 from trainer.preparation.encoding import raw_of
+from trainer.preparation.settings import Prepare
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError
 
@@ -33,7 +34,7 @@ def words_of(earlier: Earlier, recipe: Recipe) -> Words:
     return tuple(earlier.vocabularies.items())
 
 
-def oov_buckets_of(earlier: Earlier, values) -> int:
+def oov_buckets_of(earlier: Earlier, settings: Prepare) -> int:
     """Returns the ids for values out of vocabulary, as many as there were.
 
     Raises:
@@ -41,11 +42,11 @@ def oov_buckets_of(earlier: Earlier, values) -> int:
             behind them would move.
     """
     if not earlier.vocabularies:
-        return values.oov_buckets
+        return settings.oov_buckets
     before = earlier.oov_buckets
-    if values["oov_buckets"].present and values.oov_buckets != before:
+    if "oov_buckets" in settings.given and settings.oov_buckets != before:
         raise ConfigError(
-            f"--oov_buckets={values.oov_buckets} would move every id of "
+            f"--oov_buckets={settings.oov_buckets} would move every id of "
             f"{earlier.where}, which has {before}; leave it out."
         )
     return before

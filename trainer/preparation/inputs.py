@@ -15,6 +15,7 @@ from trainer.preparation import (
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
+from trainer.preparation.settings import Prepare
 from trainer.preparation.shards import InputFile, Layout
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.errors import ConfigError, DataError
@@ -46,11 +47,11 @@ class Source:
     vectors: dict[str, str]
 
 
-def find(values, earlier: Earlier | None = None) -> Source:
+def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
     """Returns the data set that the flags name.
 
     Args:
-        values: the flags.
+        settings: of the preparation.
         earlier: the preparation whose recipe is taken as it is. Defaults to
             None, the flags say what is made.
 
@@ -58,18 +59,18 @@ def find(values, earlier: Earlier | None = None) -> Source:
         DataError: its files are not there.
         ConfigError: a flag contradicts another.
     """
-    folder = values.input
+    folder = settings.input
     if earlier is not None:
-        return _again(values, earlier)
-    if values.dataset in datasets.GENERIC:
-        return _generic(values, folder)
+        return _again(settings, earlier)
+    if settings.dataset in datasets.GENERIC:
+        return _generic(settings, folder)
     for name in ("recipe", "label", "separator", "delimiter"):
-        if values[name].present:
+        if name in settings.given:
             raise ConfigError(
-                f"--{name} contradicts --dataset={values.dataset}; it belongs "
-                f"to --dataset={' or '.join(datasets.GENERIC)}."
+                f"--{name} contradicts --dataset={settings.dataset}; it "
+                f"belongs to --dataset={' or '.join(datasets.GENERIC)}."
             )
-    known = datasets.dataset(values.dataset, values.integer_rule)
+    known = datasets.dataset(settings.dataset, settings.integer_rule)
     form, files = known.find(folder)
     for file in files:
         if not shards.has_rows(file):
@@ -82,45 +83,45 @@ def find(values, earlier: Earlier | None = None) -> Source:
             print(f"{path} is not there: no feature {column!r}")
             left = tuple(c for c in recipe.columns if c.name != column)
             recipe = dataclasses.replace(recipe, columns=left)
-    vectors = _side_files(values, recipe)
+    vectors = _side_files(settings, recipe)
     return Source(
         known.name, recipe, tuple(files), form.rule, known.min_count, vectors
     )
 
 
-def _again(values, earlier):
+def _again(settings, earlier):
     """Files of any names, to be encoded as those of `earlier` were."""
     recipe = earlier.recipe
-    if values.dataset in datasets.GENERIC:
-        files = _any_names(values.dataset, values.input)
+    if settings.dataset in datasets.GENERIC:
+        files = _any_names(settings.dataset, settings.input)
         _check_once(files)
-        files = _delimited(values, files)
+        files = _delimited(settings, files)
     else:
-        known = datasets.dataset(values.dataset)
-        _, files = known.find(values.input, some=True)
+        known = datasets.dataset(settings.dataset)
+        _, files = known.find(settings.input, some=True)
     files = _with_rows(files)
     if not files:
-        raise DataError(f"--input={values.input}: there are no rows.")
+        raise DataError(f"--input={settings.input}: there are no rows.")
     types.check(files, recipe)
-    vectors = _side_files(values, recipe)
-    return Source(values.dataset, recipe, tuple(files), "files", 1, vectors)
+    vectors = _side_files(settings, recipe)
+    return Source(settings.dataset, recipe, tuple(files), "files", 1, vectors)
 
 
-def _side_files(values, recipe):
+def _side_files(settings, recipe):
     """By vector column with a `key`, the file of its vectors."""
     found = {}
     for column in recipe.columns:
         if column.key is None:
             continue
-        name = SIDE_FILES.get(values.dataset, {}).get(column.name)
+        name = SIDE_FILES.get(settings.dataset, {}).get(column.name)
         if name is None:
             raise ConfigError(
                 f"column {column.name!r}: `key` is for vectors in a file of "
                 "their own, which only these data sets have: "
                 f"{', '.join(SIDE_FILES)}; received --dataset="
-                f"{values.dataset}."
+                f"{settings.dataset}."
             )
-        found[column.name] = os.path.join(values.input, name)
+        found[column.name] = os.path.join(settings.input, name)
         if not os.path.isfile(found[column.name]):
             raise DataError(
                 f"{found[column.name]}: there is no such file; it holds the "
@@ -164,30 +165,30 @@ def _input_file(dataset, path, split):
     return InputFile(path, split, layout)
 
 
-def _generic(values, folder):
-    files = _listed(values.dataset, folder)
+def _generic(settings, folder):
+    files = _listed(settings.dataset, folder)
     if not any(file.split == "train" for file in files):
         raise DataError(
             f"--input={folder}: there is no train file; looked for "
-            f"{', '.join(f'train*{e}' for e in ENDINGS[values.dataset])}."
+            f"{', '.join(f'train*{e}' for e in ENDINGS[settings.dataset])}."
         )
-    files = _with_rows(_delimited(values, files))
+    files = _with_rows(_delimited(settings, files))
     if not any(file.split == "train" for file in files):
         raise DataError(f"--input={folder}: there are no train rows.")
     # Without valid rows, each 20th train row is one.
     rule = "files" if any(f.split == "valid" for f in files) else "every"
-    if values.recipe:
+    if settings.recipe:
         try:
-            with open(values.recipe, encoding="utf-8") as file:
+            with open(settings.recipe, encoding="utf-8") as file:
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"--recipe={values.recipe}: {error}.") from error
-        recipe = Recipe.from_json(text, values.recipe)
+            raise DataError(f"--recipe={settings.recipe}: {error}.") from error
+        recipe = Recipe.from_json(text, settings.recipe)
     else:
-        recipe = _inferred(values, files)
+        recipe = _inferred(settings, files)
     types.check(files, recipe)
-    vectors = _side_files(values, recipe)
-    return Source(values.dataset, recipe, tuple(files), rule, 1, vectors)
+    vectors = _side_files(settings, recipe)
+    return Source(settings.dataset, recipe, tuple(files), rule, 1, vectors)
 
 
 def _listed(dataset, folder):
@@ -214,17 +215,19 @@ def _check_once(files):
             )
 
 
-def _delimited(values, files):
+def _delimited(settings, files):
     """The files with the delimiter of --delimiter, or the one they show."""
-    if values.dataset != "csv":
+    if settings.dataset != "csv":
         return files
-    mark = {"tab": "\t", "\\t": "\t"}.get(values.delimiter, values.delimiter)
+    mark = {"tab": "\t", "\\t": "\t"}.get(
+        settings.delimiter, settings.delimiter
+    )
     if mark is not None and (
         not mark.isascii() or len(mark) != 1 or mark in ('"', "\n", "\r")
     ):
         raise ConfigError(
             "--delimiter must be one ASCII character, or tab; received "
-            f"{values.delimiter!r}."
+            f"{settings.delimiter!r}."
         )
     found = []
     for file in files:
@@ -249,7 +252,7 @@ def _with_rows(files):
     return found
 
 
-def _inferred(values, files):
+def _inferred(settings, files):
     for file in files:
         first = next(shards.planned([file], 2**24))
         names = first.names
@@ -262,10 +265,10 @@ def _inferred(values, files):
             rows = rows.drop_columns(shards.PLACE)
             recipe = inference.infer(
                 rows,
-                label=values.label,
-                separator=values.separator,
+                label=settings.label,
+                separator=settings.separator,
                 where=first.path,
             )
             print("\n".join(guesses.report(rows, recipe, first.path)))
             return recipe
-    raise DataError(f"--input={values.input}: there are no rows.")
+    raise DataError(f"--input={settings.input}: there are no rows.")

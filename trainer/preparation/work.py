@@ -22,24 +22,25 @@ from trainer.preparation import (
 )
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
+from trainer.preparation.settings import Prepare
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
 
-def runner(values) -> runners.Runner:
+def runner(settings: Prepare) -> runners.Runner:
     """Returns what runs tasks: processes, or the Beam runner of --runner.
 
     Raises:
         ConfigError: Apache Beam is not installed.
     """
-    if values.runner is None:
-        return runners.Processes(values.workers or os.cpu_count() or 1)
+    if settings.runner is None:
+        return runners.Processes(settings.workers or os.cpu_count() or 1)
     try:
-        return runners.Beam(values.runner, values.beam_option)
+        return runners.Beam(settings.runner, settings.beam_option)
     except ImportError as error:
         raise ConfigError(
-            f"--runner={values.runner} needs Apache Beam: {error}. Install it "
-            "by pip install 'wukong_tf[beam]', in an environment of its own "
+            f"--runner={settings.runner} needs Apache Beam: {error}. Install "
+            "it by pip install 'wukong_tf[beam]', in an environment of its own "
             "where its pins ask for one."
         ) from error
 
@@ -70,7 +71,10 @@ def held(folder: str) -> Iterator[None]:
 
 
 def job_of(
-    values, source: Source, folder: str, earlier: Earlier | None = None
+    settings: Prepare,
+    source: Source,
+    folder: str,
+    earlier: Earlier | None = None,
 ) -> job.Job:
     """Returns the job of the flags and the files, cut into shards.
 
@@ -80,19 +84,19 @@ def job_of(
             lost.
     """
     encoding.check(source.recipe)
-    planned = shards.plan(source.files, values.shard_mb * 10**6)
+    planned = shards.plan(source.files, settings.shard_mb * 10**6)
     if not planned:
-        raise DataError(f"--input={values.input}: there are no rows.")
-    recipe, oov_buckets = source.recipe, values.oov_buckets
+        raise DataError(f"--input={settings.input}: there are no rows.")
+    recipe, oov_buckets = source.recipe, settings.oov_buckets
     extended: extension.Words = ()
     if earlier is not None:
         oov_buckets = earlier.oov_buckets
-    elif values.extend:
-        before = earlier_preparation.read("extend", values.extend)
+    elif settings.extend:
+        before = earlier_preparation.read("extend", settings.extend)
         recipe = raw_kinds.resolved(recipe, source.files, before.spec)
         extended = extension.words_of(before, recipe)
-        oov_buckets = extension.oov_buckets_of(before, values)
-        extension.print_full(extended, values.max_vocabulary)
+        oov_buckets = extension.oov_buckets_of(before, settings)
+        extension.print_full(extended, settings.max_vocabulary)
     else:
         recipe = raw_kinds.resolved(recipe, source.files)
     return job.Job(
@@ -101,8 +105,8 @@ def job_of(
         source.rule,
         source.files,
         tuple(planned),
-        values.min_count or source.min_count,
-        values.max_vocabulary,
+        settings.min_count or source.min_count,
+        settings.max_vocabulary,
         oov_buckets,
         source.vectors,
         extended,

@@ -79,7 +79,7 @@ class Settings:
             name: fields.from_flags(section, values)
             for name, section in SECTIONS.items()
         }
-        given = frozenset(name for name in values if values[name].present)
+        given = fields.given(values)
         if read["model"].model == "logistic_regression":
             read["training"] = read["training"].of_logistic_regression(given)
         return cls(**read, given=given)

@@ -20,6 +20,7 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     may_change: bool = False,
+    repeated: bool = False,
 ) -> Any:
     """Returns a field of a dataclass that is also a flag of its name.
 
@@ -34,6 +35,8 @@ def setting(
         maximum: largest number allowed. Defaults to None: no bound.
         may_change: whether a run may be resumed under another value. Defaults
             to False.
+        repeated: whether the flag of a list is given once for each value,
+            which may hold commas. Defaults to False.
     """
     return dataclasses.field(
         default=default,
@@ -42,6 +45,7 @@ def setting(
             "minimum": minimum,
             "maximum": maximum,
             "may_change": may_change,
+            "repeated": repeated,
         },
     )
 
@@ -116,17 +120,29 @@ def define(cls: type, values: flags.FlagValues):
         else:
             name, _, text = arguments
             listed = None if default is None else list(default)
-            flags.DEFINE_list(name, listed, text, flag_values=values)
+            make = flags.DEFINE_list
+            if field.metadata["repeated"]:
+                make = flags.DEFINE_multi_string
+            make(name, listed, text, flag_values=values)
 
 
 def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
     """Returns the settings that parsed flags give.
 
+    A field `given`, if there is one, holds the names of the flags given.
+
     Raises:
         ConfigError: the flags break a rule.
     """
     read: dict[str, Any] = {}
+    if "given" in typing.get_type_hints(cls):
+        read["given"] = given(values)
     for field, _ in settings_of(cls):
         value = values[field.name].value
         read[field.name] = tuple(value) if isinstance(value, list) else value
     return cls(**read)
+
+
+def given(values: flags.FlagValues) -> frozenset[str]:
+    """Returns the names of the flags that the user gave."""
+    return frozenset(name for name in values if values[name].present)

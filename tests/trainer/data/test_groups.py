@@ -113,7 +113,7 @@ def test_prepare_keeps_the_raw_groups(tmp_path):
     from absl import flags
 
     values = flags.FlagValues()
-    prepare.define_flags(values)
+    prepare.define(values)
     rest = values(
         [
             "prepare",

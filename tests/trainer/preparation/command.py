@@ -15,7 +15,7 @@ from wukong_tf.config import FeatureSpec
 def run(dataset, source, output, *more):
     """(exit code, standard output, standard error) of the command line."""
     values = flags.FlagValues()
-    prepare.define_flags(values)
+    prepare.define(values)
     argv = ["prepare", f"--dataset={dataset}", f"--input={source}"]
     rest = values([*argv, f"--output={output}", "--workers=1", *more])
     out, err = io.StringIO(), io.StringIO()
