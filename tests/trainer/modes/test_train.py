@@ -1,8 +1,10 @@
 """Whole runs of the trainer in this process, on a small Parquet log."""
 
+import functools
 import json
 import os
 import shutil
+from unittest import mock
 
 import keras
 import numpy as np
@@ -15,7 +17,10 @@ from tests import small_models
 from tests.oracles import models as oracles
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
-from trainer.loop import records
+from trainer.loop import records, session
+from trainer.loop.restore import restore
+from trainer.loop.steps import make_train_step
+from trainer.modes import train
 from wukong_tf import runs
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
@@ -59,7 +64,18 @@ def flags_of(log_dir):
 def finished(tmp_path_factory, flags_of):
     """A finished run's directory; do not change it."""
     run_dir = str(tmp_path_factory.mktemp("runs") / "whole")
-    assert run(*flags_of(run_dir)) == 0
+
+    def restore_and_copy(session):
+        restore(session)
+        # Arrays of the session are views of what training changes.
+        at_start = {
+            name: np.array(array)
+            for name, array in read_arrays(model_slots(session.model)).items()
+        }
+        np.savez(f"{run_dir}-start.npz", **at_start)
+
+    with mock.patch.object(train, "restore", restore_and_copy):
+        assert run(*flags_of(run_dir)) == 0
     return run_dir
 
 
@@ -117,17 +133,13 @@ def test_report_is_what_the_loaded_model_scores(finished):
 
 
 def test_every_table_and_weight_moved(finished):
-    config = runs.read_model_config(finished)
-    keras.utils.set_random_seed(0)
-    from wukong_tf.models import build_model
-    from wukong_tf.runs.arrays import model_slots, read_arrays
-
-    fresh = read_arrays(model_slots(build_model(config)))
     trained = arrays(finished)
     tables = [name for name in trained if name.startswith("tables/")]
     assert tables == ["tables/user", "tables/item"]
-    for name, array in fresh.items():
-        assert np.any(array != trained[name]), name
+    with np.load(f"{finished}-start.npz") as at_start:
+        assert len(at_start) > 10
+        for name, array in at_start.items():
+            assert np.any(array != trained[name]), name
 
 
 def test_continued_run_equals_uninterrupted(finished, tmp_path, flags_of):
@@ -264,9 +276,31 @@ def test_early_stopping_keeps_the_best(tmp_path, flags_of):
 
 
 @pytest.mark.full
-def test_bfloat16_trains(tmp_path, flags_of):
+def test_bfloat16_trains_with_products_in_bfloat16(tmp_path, flags_of):
+    """Forward and backward, from X_0 on; tables and weights are float32."""
     run_dir = str(tmp_path / "half")
-    assert run(*flags_of(run_dir, precision="bfloat16", max_steps=4)) == 0
+    products = []
+
+    def make(*args, **kwargs):
+        step = make_train_step(*args, **kwargs)
+
+        @functools.wraps(step)
+        def traced(*inputs):
+            result = step(*inputs)
+            graph = tf.compat.v1.get_default_graph()
+            products.extend(
+                (operation.name, operation.outputs[0].dtype)
+                for operation in graph.get_operations()
+                if "MatMul" in operation.type
+            )
+            return result
+
+        return traced
+
+    with mock.patch.object(session, "make_train_step", make):
+        assert run(*flags_of(run_dir, precision="bfloat16", max_steps=4)) == 0
+    after = {d for name, d in products if "feature_embedding" not in name}
+    assert len(products) > 20 and after == {tf.bfloat16}
     assert arrays(run_dir)["tables/user"].dtype == np.float32
 
 
