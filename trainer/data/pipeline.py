@@ -15,6 +15,7 @@ from trainer.data.source import (
     steps_per_epoch,
 )
 from wukong_tf.config import FeatureSpec
+from wukong_tf.config.columns import columns
 
 # Rows of the whole global batch, which a replica's share does not show. No
 # column's name holds NUL.
@@ -118,17 +119,12 @@ def batch_signature(
     spec: FeatureSpec, labels: bool = True
 ) -> dict[str, tf.TensorSpec]:
     """Specs of the columns of a batch, as sources give them."""
-    specs = {}
-    for feature in spec.categorical:
-        # A bag's shape is [B, max_ids].
-        shape = [None, feature.max_ids] if feature.max_ids else [None]
-        specs[feature.name] = tf.TensorSpec(shape, tf.int32)
-        if feature.weights:
-            specs[feature.weights] = tf.TensorSpec(shape, tf.float32)
-    for numeric in spec.numeric:
-        specs[numeric.name] = tf.TensorSpec([None], tf.float32)
-    for vector in spec.vector:
-        specs[vector.name] = tf.TensorSpec([None, vector.size], tf.float32)
+    specs = {
+        column.name: tf.TensorSpec(
+            [None, *column.shape], tf.float32 if column.floats else tf.int32
+        )
+        for column in columns(spec)
+    }
     if labels:
         for task in spec.tasks:
             specs[task.label] = tf.TensorSpec([None], tf.float32)

@@ -1,4 +1,4 @@
-"""What every input of a model is, said once."""
+"""The inputs of a model: names, shapes and dtypes."""
 
 import dataclasses
 
@@ -17,12 +17,15 @@ class Column:
         shape: of a row: () for one value, else (most ids in a bag,) or
             (size of the vector,).
         num_ids: ids are in [0, num_ids). Defaults to None, no ids.
+        raw: of ids that are logged as raw values, their dtype: "string",
+            "int64" or "float". Defaults to None: they are logged as ids.
     """
 
     name: str
     role: str
     shape: tuple[int, ...] = ()
     num_ids: int | None = None
+    raw: str | None = None
 
     @property
     def floats(self) -> bool:
@@ -35,7 +38,9 @@ def columns(spec: FeatureSpec) -> tuple[Column, ...]:
     found: dict[str, Column] = {}
     for feature in spec.categorical:
         shape = () if feature.max_ids is None else (feature.max_ids,)
-        found[feature.name] = Column(feature.name, IDS, shape, feature.num_ids)
+        found[feature.name] = Column(
+            feature.name, IDS, shape, feature.num_ids, feature.raw
+        )
         if feature.weights:
             column = Column(feature.weights, WEIGHTS, shape)
             found.setdefault(feature.weights, column)

@@ -263,18 +263,41 @@ class FeatureSpec:
         return tuple(dict.fromkeys(names))
 
     def num_embeddings(self, numeric_embeddings: int = 1) -> int:
-        """n, the number of rows of X_0.
-
-        Categorical features come first, a row for each unit, then embedding
-        groups, numeric features and vector features.
+        """Returns n, the number of rows of X_0.
 
         Args:
             numeric_embeddings: rows that the numeric features together give.
         """
-        rows = sum(f.units for f in self.categorical if not f.embedding_group)
-        rows += sum(group.num_embeddings for group in self.embedding_groups)
-        rows += numeric_embeddings if self.numeric else 0
-        return rows + sum(vector.num_embeddings for vector in self.vector)
+        return len(self.rows(numeric_embeddings))
+
+    def rows(self, numeric_embeddings: int = 1) -> list[tuple[str, str, int]]:
+        """Returns the kind, name and index of each row of X_0, in order.
+
+        Categorical features come first, ("id", feature, unit), then
+        embedding groups, ("group", group, row), numeric features together,
+        ("numeric", "", row), and vector features, ("vector", feature, row).
+
+        Args:
+            numeric_embeddings: rows that the numeric features together give.
+        """
+        counts = [
+            *(
+                ("id", feature.name, feature.units)
+                for feature in self.categorical
+                if not feature.embedding_group
+            ),
+            *(
+                ("group", g.name, g.num_embeddings)
+                for g in self.embedding_groups
+            ),
+            ("numeric", "", numeric_embeddings if self.numeric else 0),
+            *(("vector", v.name, v.num_embeddings) for v in self.vector),
+        ]
+        return [
+            (kind, name, index)
+            for kind, name, count in counts
+            for index in range(count)
+        ]
 
     def cut(self, keep_units: int | Mapping[str, int]) -> "FeatureSpec":
         """The spec whose features have only their first units left.

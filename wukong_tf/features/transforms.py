@@ -7,6 +7,7 @@ raw, as the model itself standardizes them.
 import tensorflow as tf
 
 from wukong_tf.config.categorical_feature import CategoricalFeature
+from wukong_tf.config.columns import columns
 from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.features.floats import NO_ROW, checked, ids_in_range
 from wukong_tf.features.lookups import Lookups
@@ -24,26 +25,20 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
         hold strings, int64 or float32 in place of ids, bags padded with
         what stands for a missing value.
     """
-    specs = {}
-    for feature in spec.categorical:
-        shape = [None, feature.max_ids] if feature.max_ids else [None]
-        dtype = _RAW_DTYPES.get(feature.raw or "", tf.int64)
-        specs[feature.name] = tf.TensorSpec(shape, dtype, feature.name)
-        if feature.weights:
-            specs[feature.weights] = tf.TensorSpec(
-                shape, tf.float32, feature.weights
-            )
-    for numeric in spec.numeric:
-        specs[numeric.name] = tf.TensorSpec([None], tf.float32, numeric.name)
-    for vector in spec.vector:
-        specs[vector.name] = tf.TensorSpec(
-            [None, vector.size], tf.float32, vector.name
+    return {
+        column.name: tf.TensorSpec(
+            [None, *column.shape],
+            tf.float32
+            if column.floats
+            else _RAW_DTYPES.get(column.raw or "", tf.int64),
+            column.name,
         )
-    return specs
+        for column in columns(spec)
+    }
 
 
 def encode(
-    spec: FeatureSpec, columns: dict[str, tf.Tensor]
+    spec: FeatureSpec, values: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     """Columns of ids, checked to be in range, as the model's inputs.
 
@@ -51,7 +46,7 @@ def encode(
 
     Args:
         spec: the features.
-        columns: dict of column name to ids [B], bags and their weights
+        values: dict of column name to ids [B], bags and their weights
             [B, max_ids], numbers [B] and vectors [B, size]; other columns
             are left out.
 
@@ -59,17 +54,12 @@ def encode(
         dict of feature name to integer ids [B] or [B, max_ids], float32 [B]
         and float32 [B, size] or [B, max_ids].
     """
-    inputs = {}
-    for categorical in spec.categorical:
-        inputs[categorical.name] = columns[categorical.name]
-        if categorical.weights:
-            weights = columns[categorical.weights]
-            inputs[categorical.weights] = tf.cast(weights, tf.float32)
-    for feature in spec.numeric:
-        inputs[feature.name] = tf.cast(columns[feature.name], tf.float32)
-    for vector in spec.vector:
-        inputs[vector.name] = tf.cast(columns[vector.name], tf.float32)
-    return inputs
+    return {
+        column.name: tf.cast(values[column.name], tf.float32)
+        if column.floats
+        else values[column.name]
+        for column in columns(spec)
+    }
 
 
 def encode_served(

@@ -131,10 +131,15 @@ class DLRM(EmbeddingModel):
         self.dots = library().layers.DotInteraction(
             dtype=self.dtype_policy, name="dots"
         )
-        spec = self.config.features
-        vectors = sum(vector.num_embeddings for vector in spec.vector)
-        numbers = self.config.numeric_embeddings if spec.numeric else 0
-        self._numbers = (rows - vectors - numbers, rows - vectors)
+        kinds = [
+            kind
+            for kind, _, _ in self.config.features.rows(
+                self.config.numeric_embeddings
+            )
+        ]
+        numbers = kinds.count("numeric")
+        first = kinds.index("numeric") if numbers else 0
+        self._numbers = (first, first + numbers)
         inputs = rows * (rows - 1) // 2 + numbers * width
         self.heads = self.make_heads(inputs, self.config.head_units)
 

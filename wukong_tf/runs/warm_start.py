@@ -340,23 +340,9 @@ def _group_columns(config, group):
     ]
 
 
-def row_labels(config: ModelConfig) -> list[tuple]:
-    """What each row of X_0 is of."""
-    spec = config.features
-    labels: list[tuple] = []
-    for feature in spec.categorical:
-        if not feature.embedding_group:
-            labels += [("id", feature.name, u) for u in range(feature.units)]
-    for group in spec.embedding_groups:
-        rows = range(group.num_embeddings)
-        labels += [("group", group.name, row) for row in rows]
-    if spec.numeric:
-        rows = range(getattr(config, "numeric_embeddings", 1))
-        labels += [("numeric", "", row) for row in rows]
-    for vector in spec.vector:
-        rows = range(vector.num_embeddings)
-        labels += [("vector", vector.name, row) for row in rows]
-    return labels
+def row_labels(config: ModelConfig) -> list[tuple[str, str, int]]:
+    """Returns the kind, name and index of each row of X_0."""
+    return config.features.rows(getattr(config, "numeric_embeddings", 1))
 
 
 def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
