@@ -28,7 +28,7 @@ FORMAT = published.FORMAT
 def describe(
     served, checkpoint, report, formats, changes, settings: Export
 ) -> dict[str, Any]:
-    """All of the manifest but what the draft directory tells.
+    """Returns the manifest but for what depends on the draft directory.
 
     Args:
         served: the ServedModel.
@@ -40,15 +40,6 @@ def describe(
     """
     model = served.model.config.to_dict()
     features = model.pop("features")
-    versions = {
-        "python": platform.python_version(),
-        "wukong_tf": wukong_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "pyarrow": pa.__version__,
-    }
-    versions |= _writers(formats)
     return {
         "format": FORMAT,
         "formats": formats,
@@ -89,7 +80,19 @@ def describe(
         "batch_sizes": settings.warm_up_sizes,
         "parity": report.to_dict(),
         "smaller_forms": changes and changes.to_dict(),
-        "versions": versions,
+        "versions": _versions(formats),
+    }
+
+
+def _versions(formats):
+    return {
+        "python": platform.python_version(),
+        "wukong_tf": wukong_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+        **_writers(formats),
     }
 
 

@@ -20,12 +20,12 @@ def make_run_steps(
     tasks: int = 0,
     clock: StepClock | None = None,
 ) -> Callable:
-    """One tf.function that runs many training steps.
+    """Returns a tf.function that runs many training steps.
 
-    It takes an iterator and a number of steps, and returns the sum over
-    rows of the loss, the rows, those of this worker, the place, from 0, of
-    the first step whose loss is not finite, or -1, and the sums [tasks, sums]
-    that the steps gave. It ends after such a step.
+    It takes an iterator and a number of steps, and returns the loss summed
+    over rows, the rows, those of this worker, the index of the first step
+    whose loss is not finite, after which it ends, or -1, and the sums
+    [tasks, sums] that the steps gave.
 
     Args:
         strategy: where to compute.

@@ -209,21 +209,18 @@ def encode(
         }
         for column in recipe.columns:
             if column.kind == "numeric":
-                numbers = values.numbers(shard, table, column)
-                columns[column.name] = pa.array(
-                    numbers.astype(np.float32), from_pandas=True
-                )
+                columns[column.name] = _numbers(shard, table, column)
             elif column.kind == "vector":
                 columns[column.name] = _vectors(shard, table, column, vectors)
             else:
-                texts, cut = values.cut(
-                    values.texts(shard, table, column), column
-                )
                 words = vocabularies.get(column.table_name)
-                found = ids(column, texts, words, oov_buckets)
-                columns[column.name] = found
-                tally = tallies.setdefault(column.name, collections.Counter())
-                tally.update(_tally(found, words, oov_buckets, cut))
+                texts, encoded_ids, tally = _ids(
+                    shard, table, column, words, oov_buckets
+                )
+                columns[column.name] = encoded_ids
+                tallies.setdefault(column.name, collections.Counter()).update(
+                    tally
+                )
                 if column.name == recipe.group:
                     columns[group_column(recipe) or ""] = groups(texts)
         encoded = pa.table(columns).select(schema.names).cast(schema)
@@ -235,6 +232,18 @@ def encode(
                 yield split, encoded
             elif mine.any():
                 yield split, encoded.filter(pa.array(mine))
+
+
+def _numbers(shard, table, column):
+    numbers = values.numbers(shard, table, column)
+    return pa.array(numbers.astype(np.float32), from_pandas=True)
+
+
+def _ids(shard, table, column, words, oov_buckets):
+    """The texts of a column, their ids, and what was cut or not known."""
+    texts, cut = values.cut(values.texts(shard, table, column), column)
+    encoded = ids(column, texts, words, oov_buckets)
+    return texts, encoded, _tally(encoded, words, oov_buckets, cut)
 
 
 def _tally(ids, words, oov_buckets, cut):

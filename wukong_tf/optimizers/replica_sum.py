@@ -140,15 +140,8 @@ def _gather(context, gradient, number):
         place = _kinds.setdefault(kind, len(_kinds))
         first_key = _FIRST_KEY + place * _KEYS
         counts = gather(tf.shape(rows), first_key)  # [N]
-        # A collective's shape is fixed by its key, so what is sent has one of
-        # few sizes, and each has keys: eight for each power of two.
-        most = tf.maximum(tf.reduce_max(counts), 8)
-        power = tf.math.log(tf.cast(most, tf.float64) + 0.5)
-        power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(most))
-        unit = tf.bitwise.left_shift(1, power - 3)
-        units = -(-most // unit)  # 8 to 16
-        size = units * unit
-        key = first_key + 1 + 2 * (16 * power + units)
+        size, index = _rounded_up(tf.reduce_max(counts))
+        key = first_key + 1 + 2 * index
         # Rows beyond U are zeros, and are added to one that is there.
         values = tf.math.unsorted_segment_sum(gradient.values, slot, size)
         rows = gather(tf.pad(rows, [[0, size - tf.size(rows)]]), key)
@@ -158,6 +151,22 @@ def _gather(context, gradient, number):
         total = tf.size(rows) * tf.cast(tf.reduce_any(real), tf.int32)
         rows = tf.where(real, rows, any_row)
         return tf.IndexedSlices(values[:total], rows[:total])
+
+
+def _rounded_up(count):
+    """The least of few sizes that holds `count`, and the number of the size.
+
+    A collective's shape is fixed by its key, so what is sent has one of few
+    sizes, and each has keys: eight for each power of two.
+    """
+    import tensorflow as tf
+
+    count = tf.maximum(count, 8)
+    power = tf.math.log(tf.cast(count, tf.float64) + 0.5)
+    power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(count))
+    unit = tf.bitwise.left_shift(1, power - 3)
+    units = -(-count // unit)  # 8 to 16
+    return units * unit, 16 * power + units
 
 
 def _reduce(context, rows, values, table_rows):

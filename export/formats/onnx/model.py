@@ -87,14 +87,7 @@ def write(
     if options.dense == "int8":
         rows = _calibration(served, options, kept, name)
         proto = int8.quantize(proto, rows)
-    graph = proto.graph
-    graph.name = graph.doc_string = served.model.name
-    columns = [value for value in graph.input if value.name not in kept]
-    del graph.input[:]
-    graph.input.extend(columns)
-    _name_batch([*graph.input, *graph.output])
-    names = {argument: name for name, argument in served.arguments.items()}
-    onnx_graph.rename(graph, names)
+    _name(proto.graph, served, kept)
     facts = served.origin | {"opset": str(options.opset)}
     onnx.helper.set_model_props(proto, facts)
     path = os.path.join(folder, FOLDER, FILES[name])
@@ -109,7 +102,18 @@ def write(
         raise ExportError(
             f"the ONNX graph that tf2onnx made is not valid: {error}."
         ) from error
-    return before, len(graph.node)
+    return before, len(proto.graph.node)
+
+
+def _name(graph, served, kept):
+    """Names a graph, its inputs and the axis of rows as a version does."""
+    graph.name = graph.doc_string = served.model.name
+    columns = [value for value in graph.input if value.name not in kept]
+    del graph.input[:]
+    graph.input.extend(columns)
+    _name_batch([*graph.input, *graph.output])
+    names = {argument: name for name, argument in served.arguments.items()}
+    onnx_graph.rename(graph, names)
 
 
 def count(path: str) -> dict[str, int]:
