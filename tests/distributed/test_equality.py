@@ -86,11 +86,10 @@ def test_two_workers_in_float64_that_go_on_from_one(data, wide, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("way", ["gather", "reduce"])
 @pytest.mark.parametrize(
-    "options, base, tolerance",
-    [({}, "one", FLOAT32), (WIDE, "wide", FLOAT64)],
-    ids=["float32", "float64"],
+    "way, options, base, tolerance",
+    [("reduce", {}, "one", FLOAT32), ("gather", WIDE, "wide", FLOAT64)],
+    ids=["reduce_float32", "gather_float64"],
 )
 def test_four_workers(data, request, tmp_path, way, options, base, tolerance):
     run_dir = tmp_path / "run"
@@ -110,23 +109,29 @@ def test_two_replicas_in_float64(data, wide, tmp_path, workers):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("first, then", [(1, 2), (2, 4), (4, 1)])
+@pytest.mark.parametrize(
+    "first, then, options, whole, tolerance",
+    [
+        (1, 2, {}, "one", FLOAT32),
+        (2, 4, WIDE, "wide", FLOAT64),
+        (4, 1, WIDE, "wide", FLOAT64),
+    ],
+    ids=["1 to 2", "2 to 4", "4 to 1"],
+)
 def test_a_checkpoint_goes_on_under_another_strategy(
-    data, one, wide, tmp_path, first, then
+    data, request, tmp_path, first, then, options, whole, tolerance
 ):
-    for name, options, whole, tolerance in (
-        ("narrow", {}, one, FLOAT32),
-        ("wide", WIDE, wide, FLOAT64),
-    ):
-        run_dir = tmp_path / name
-        for count, steps in ((first, LAST_STEP // 2), (then, 0)):
-            options = {**options, "max_steps": steps}
-            if count == 1:
-                finish(start_one(data, run_dir, **options))
-            else:
-                finish(start_workers(count, data, run_dir, **options))
-        differs, array = processes.largest_difference(whole, run_dir)
-        assert differs <= tolerance["weights"], array
+    run_dir = tmp_path / "run"
+    for count, steps in ((first, LAST_STEP // 2), (then, 0)):
+        options = {**options, "max_steps": steps}
+        if count == 1:
+            finish(start_one(data, run_dir, **options))
+        else:
+            finish(start_workers(count, data, run_dir, **options))
+    differs, array = processes.largest_difference(
+        request.getfixturevalue(whole), run_dir
+    )
+    assert differs <= tolerance["weights"], array
 
 
 @pytest.mark.full

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, seed
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from tests.properties import logs, orders, profile, routes, specs, training
@@ -37,6 +37,7 @@ def changed(draw):
 
 
 @seed(profile.SEED)
+@settings(max_examples=profile.TRAINED)
 @given(changed())
 def test_names_and_orders_change_nothing(arguments):
     case, change = arguments

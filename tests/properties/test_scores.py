@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, seed
+from hypothesis import given, seed, settings
 
 from tests.properties import profile, routes, specs
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @seed(profile.SEED)
+@settings(max_examples=profile.TRAINED)
 @given(specs.scored())
 def test_every_way_gives_one_score(case):
     spec = case.config.features
