@@ -98,8 +98,8 @@ def test_report_holds_its_files_and_their_paths(tmp_path):
     )
     names = {os.path.relpath(path, tmp_path / "report") for path in paths}
     assert names == set(os.listdir(tmp_path / "report"))
-    names = ("learning", "roc", "calibration", "scores")
-    pngs = {f"{name}_click.png" for name in names}
+    kinds = ("learning", "roc", "calibration", "scores")
+    pngs = {f"{kind}_click.png" for kind in kinds}
     assert names == {"metrics.json", "index.html", *pngs}
     for name in pngs:
         data = (tmp_path / "report" / name).read_bytes()
