@@ -7,28 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.preparation import guessed_times
 from trainer.preparation.columns import Recipe
-from wukong_tf.arrow import lists, times
+from trainer.preparation.guessed_times import EXAMPLES, LOOKED_AT, among, few
+from wukong_tf.arrow import lists
 from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.numbers import NUMBER, numbers
-from wukong_tf.arrow.plain import is_list, is_time, plain_array
+from wukong_tf.arrow.plain import is_list, is_text, plain_array
 from wukong_tf.arrow.texts import texts
 
-_EXAMPLES = 3
 _MOST = 0.95  # of the values there, which make a rule of what they look like
-_LOOKED_AT = 2000  # distinct values at which formats are tried
-_FEW_TEXTS = 10  # among numbers, for these to be numbers with gaps
 _BY_ROW = 0.9  # distinct values for each row, from which they are its own
 _FEW_ROWS = 100  # too few to say what grows with them
 _CONSTANT = 0.999
 _ROWS_SPLIT = 20_000  # rows at which separators are tried
 _SEVERAL = 0.3  # of the rows, which hold several values where texts are lists
 _SEPARATORS = ("|", ";", "^", ",", " ")
-_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
-_FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
-# Seconds from 2001 to 2033, and how many ticks one has.
-_SINCE, _UNTIL = 10**9, 2 * 10**9
 
 
 def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
@@ -85,7 +79,7 @@ def _described(values, column):
     distinct = pc.unique(there)
     examples = ", ".join(
         str(value) if not isinstance(value, str | bytes) else repr(value)[:40]
-        for value in distinct.slice(0, _EXAMPLES).to_pylist()
+        for value in distinct.slice(0, EXAMPLES).to_pylist()
     )
     kind = column.kind
     if column.is_bag:
@@ -105,7 +99,7 @@ def _other(values, column):
         numeric = pa.types.is_integer(values.type)
         try:
             numeric = numeric or bool(
-                np.isfinite(numbers(values.slice(0, _LOOKED_AT))).any()
+                np.isfinite(numbers(values.slice(0, LOOKED_AT))).any()
             )
         except (InvalidValue, UnsupportedType):
             return ""
@@ -144,10 +138,12 @@ def _suspicion(values, column):
         return f"{share:.2%} of the rows hold {value.as_py()!r}", []
     own = len(distinct) >= _BY_ROW * len(words) and len(words) >= _FEW_ROWS
     return (
-        _time(name, values, distinct, own)
+        guessed_times.mended(name, values, distinct, own)
         or _gapped_numbers(name, distinct)
         or _listed(name, words, distinct)
         or _float_ids(distinct)
+        or _spaced(distinct)
+        or _flags(values, distinct)
         or (_own(name, distinct, words) if own else None)
     )
 
@@ -158,63 +154,6 @@ def _own(name, distinct, words):
         "an embedding that one row trains; leave the column out, or hash it",
         [{"name": name, "buckets": 10_000}],
     )
-
-
-def _time(name, values, distinct, own):
-    """Dates and times, by type or by how they are written."""
-    form = None
-    if not is_time(values.type):
-        form = _format(distinct.slice(0, _LOOKED_AT), own)
-        if form is None:
-            return None
-    given = {"source": name, "format": form or times.ISO}
-    derived = []
-    if len(pc.unique(times.hours(distinct if form else values, form))) > 1:
-        derived = [{"name": f"{name}_hour", **given, "rule": "hour"}]
-    if not pa.types.is_time(values.type):
-        end = times.ages(distinct if form else values, "1970-01-01", form)
-        days = int(np.floor(-np.nanmin(end)))
-        last = str(np.datetime64(0, "D") + days)
-        age = {"kind": "numeric", "rule": "age_in_days", "reference": last}
-        derived.append({"name": f"{name}_weekday", **given, "rule": "weekday"})
-        derived.append({"name": f"{name}_age", **given, **age})
-    return "dates or times, of which each is a category of its own", derived
-
-
-def _format(distinct, own):
-    """The format that all of some values have, if they are times."""
-    if _share(distinct, r"^[0-9]+$") == 1:
-        # Without a mark, numbers are times only if they are many.
-        if not own:
-            return None
-        found = numbers(distinct)
-        least, most = int(found.min()), int(found.max())
-        for form, ticks in times.UNIX.items():
-            if _SINCE * ticks <= least and most < _UNTIL * ticks:
-                return form
-        if (
-            len(str(least)) not in (8, 14)
-            or not 1970 <= int(str(least)[:4]) < 2100
-        ):
-            return None
-    # Most formats fail at the first few values.
-    return next(
-        (
-            form
-            for form in _FORMATS
-            if _is_written(distinct.slice(0, 5), form)
-            and _is_written(distinct, form)
-        ),
-        None,
-    )
-
-
-def _is_written(distinct, form):
-    try:
-        times.hours(distinct, form)
-    except (InvalidValue, UnsupportedType):
-        return False
-    return True
 
 
 def _gapped_numbers(name, distinct):
@@ -229,12 +168,9 @@ def _gapped_numbers(name, distinct):
         _share(distinct, rf"{commas}|{NUMBER}") >= _MOST
     ):
         return "numbers with decimal commas; write them with points", []
-    if len(others) <= _FEW_TEXTS and len(distinct) - len(others) > max(
-        len(others), _FEW_TEXTS
-    ):
-        shown = ", ".join(map(repr, others[:3]))
+    if few(others, distinct.filter(good)):
         mended = {"name": name, "kind": "numeric", "missing_values": others}
-        return f"numbers, with the texts {shown} among them", [mended]
+        return f"numbers{among(others)}", [mended]
     return None
 
 
@@ -245,7 +181,7 @@ def _listed(name, words, distinct):
         sizes = {len(each) for each in items if each is not None}
         if len(sizes) <= 1 and (found := _vector(name, distinct)):
             return found
-        if None not in items:
+        if None not in items and max(sizes):
             made = {"name": name, "format": lists.LIST}
             return "lists in text", [made | {"longest": max(sizes)}]
     some = words.slice(0, _ROWS_SPLIT)
@@ -258,6 +194,7 @@ def _listed(name, words, distinct):
         # A list's values come again in other lists.
         flat = pc.utf8_trim_whitespace(parts.flatten())
         if 2 * len(pc.unique(flat)) < len(pc.unique(some)):
+            separator = _with_spaces(some, separator)
             lengths = pc.list_value_length(pc.split_pattern(words, separator))
             longest = pc.max(lengths).as_py()
             made = {"name": name, "separator": separator, "longest": longest}
@@ -265,8 +202,49 @@ def _listed(name, words, distinct):
     return None
 
 
+def _with_spaces(words, separator):
+    """The separator with the spaces that stand at all of its places."""
+    for spaced in (f" {separator} ", f"{separator} "):
+        rest = pc.replace_substring(words, spaced, "")
+        if not pc.any(pc.match_substring(rest, separator)).as_py():
+            return spaced
+    return separator
+
+
+def _spaced(distinct):
+    """Values that differ in spaces alone, or all have them."""
+    bare = pc.utf8_trim_whitespace(distinct)
+    odd = distinct.filter(pc.not_equal(bare, distinct))
+    if len(odd) and (
+        len(odd) >= _MOST * len(distinct)
+        or len(pc.unique(bare)) < len(distinct)
+    ):
+        return (
+            f"spaces around values, such as {odd[0].as_py()!r}, are part of "
+            "them; write values without",
+            [],
+        )
+    return None
+
+
+def _flags(values, distinct):
+    """Booleans as Python writes them, which requests hold as JSON does."""
+    if is_text(values.type) and set(distinct.slice(0, 3).to_pylist()) <= {
+        "True",
+        "False",
+    }:
+        return (
+            "the texts 'True' and 'False', which are other values than true "
+            "and false in requests and Parquet; write these, or send texts",
+            [],
+        )
+    return None
+
+
 def _vector(name, distinct):
     size = len(re.findall(r"[^\s,()\[\]]+", distinct[0].as_py()))
+    if not size:
+        return None
     try:
         found = lists.vectors(distinct, size, format=lists.LIST)
     except InvalidValue:

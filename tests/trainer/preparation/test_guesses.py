@@ -208,6 +208,12 @@ def test_times_of_parquet_and_of_text_are_the_same(write, tmp_path):
         ({"longest": 2, "format": "list", "separator": "|"}, "`format` is"),
         ({"longest": 2, "rule": "digits"}, "a bag has no `rule`"),
         ({"missing_values": [1]}, "`missing_values` must be texts"),
+        ({"longest": 2, "separator": ""}, "`separator` must be a text that"),
+        ({"longest": 2, "separator": 5}, "`separator` must be a text that"),
+        ({"source": 5}, "`source` must be a text that"),
+        ({"min_count": "5"}, "`min_count` must be an integer"),
+        ({"min_count": 0}, "`min_count` must be at least 1"),
+        ({"source": "label"}, "'iso': is made of the label 'label'"),
     ],
 )
 def test_a_recipe_of_times_that_breaks_a_rule_is_refused(
@@ -227,3 +233,74 @@ def test_a_time_that_breaks_its_format_is_named_by_line(source, tmp_path):
     assert code == 2
     assert "train.csv: line 2, column 'slashed': must be a time in ISO" in err
     assert "'01/03/2024 00:00'" in err
+
+
+def test_spaces_and_booleans_in_texts_are_warned_of(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    bags = [", ".join(bag) for bag in BAGS]
+    frame = pd.DataFrame(
+        {
+            "label": [0, 1] * (N // 2),
+            "listed": bags,
+            "mixed": [bag.replace(", ", ",", 1) for bag in bags],
+            "some": ["a ", "a", "b"] * (N // 3),
+            "all": [" x", " y"] * (N // 2),
+            "inner": ["x y", "y z"] * (N // 2),
+            "flag": [True, False] * (N // 2),
+        }
+    )
+    for split in ("train", "valid"):
+        frame.to_csv(folder / f"{split}.csv", index=False)
+    code, said, err = run("csv", folder, tmp_path / "guessed")
+    assert code == 0, err
+    found, columns = warnings(said), mended(said)
+    assert set(found) == {"listed", "mixed", "some", "all", "flag"}
+    assert columns["listed"][0]["separator"] == ", "
+    assert columns["mixed"][0]["separator"] == ","
+    assert "spaces around values, such as 'a '" in found["some"]
+    assert "such as ' x'" in found["all"]
+    assert "'True' and 'False', which are other values" in found["flag"]
+
+
+def test_texts_among_times_stand_for_none(tmp_path):
+    """One of them far behind the values at which formats are tried."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    times = [
+        datetime.datetime(2024, 3, 1) + datetime.timedelta(minutes=11 * i)
+        for i in range(2400)
+    ]
+    texts = [f"{time}" for time in times]
+    texts[7], texts[2300] = "0000-00-00", "n/a"
+    slashed = [f"{time:%m/%d/%Y}" for time in times]
+    mixed = texts[:2350] + [f"day {i}" for i in range(50)]
+    codes = [f"{10**39 + i}" for i in range(2400)]
+    frame = pd.DataFrame(
+        {
+            "label": [0, 1] * 1200,
+            "time": texts,
+            "day": slashed,
+            "mixed": mixed,
+            "code": codes,
+        }
+    )
+    for split in ("train", "valid"):
+        frame.to_csv(folder / f"{split}.csv", index=False)
+    code, said, err = run("csv", folder, tmp_path / "guessed")
+    assert code == 0, err
+    found, columns = warnings(said), mended(said)
+    assert "texts '0000-00-00', 'n/a' among them, each" in found["time"]
+    assert columns["day"][0]["format"] == "%m/%d/%Y"
+    for name in ("mixed", "code"):
+        assert "values in 2,400 rows" in found[name]
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"columns": columns["time"]}))
+    output = tmp_path / "out"
+    spec, _ = prepared("csv", folder, output, f"--recipe={path}")
+    ages = rows(output, "valid")["time_age"]
+    assert [i for i, age in enumerate(ages) if age is None] == [7, 2300]
+    hours, known = rows(output, "valid")["time_hour"], words(spec, "time_hour")
+    assert [known[i] for i in hours] == [
+        None if i in (7, 2300) else f"{time:%H}" for i, time in enumerate(times)
+    ]

@@ -1,0 +1,109 @@
+"""Guesses if a column holds dates and times, by type or as they are written."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wukong_tf.arrow import times
+from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
+from wukong_tf.arrow.numbers import numbers
+from wukong_tf.arrow.plain import is_time
+
+EXAMPLES = 3
+LOOKED_AT = 2000  # distinct values at which formats are tried
+FEW_TEXTS = 10  # among values of a form, for these to be values with gaps
+_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
+_FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
+# Seconds from 2001 to 2033, and how many ticks one has.
+_SINCE, _UNTIL = 10**9, 2 * 10**9
+
+
+def mended(name, values, distinct, own):
+    """Returns a reason and columns of a recipe for dates and times, or None.
+
+    Args:
+        name: of the column.
+        values: of the column.
+        distinct: the texts of these, each once.
+        own: whether nearly each row has a value of its own.
+    """
+    form, others = None, []
+    if not is_time(values.type):
+        # A text such as n/a or 0000-00-00 stands for none.
+        dated = pc.match_substring_regex(distinct, "[1-9]")
+        others = distinct.filter(pc.invert(dated)).to_pylist()
+        distinct = values = distinct.filter(dated)
+        if others and not few(others, distinct):
+            return None
+        form = _format(distinct.slice(0, LOOKED_AT), own)
+        if form is None or not _is_written(distinct, form):
+            return None
+    given = {"source": name, "format": form or times.ISO}
+    if others:
+        given["missing_values"] = others
+    derived = []
+    if len(pc.unique(times.hours(values, form))) > 1:
+        derived = [{"name": f"{name}_hour", **given, "rule": "hour"}]
+    if not pa.types.is_time(values.type):
+        end = times.ages(values, "1970-01-01", form)
+        days = int(np.floor(-np.nanmin(end)))
+        last = str(np.datetime64(0, "D") + days)
+        age = {"kind": "numeric", "rule": "age_in_days", "reference": last}
+        derived.append({"name": f"{name}_weekday", **given, "rule": "weekday"})
+        derived.append({"name": f"{name}_age", **given, **age})
+    reason = f"dates or times{among(others)}, each a category of its own"
+    return reason, derived
+
+
+def few(others, distinct):
+    """Returns whether other texts are few among values that have a form."""
+    return len(others) <= FEW_TEXTS and len(distinct) > max(
+        len(others), FEW_TEXTS
+    )
+
+
+def among(others):
+    """Returns words on the texts that stand among values, "" for none."""
+    shown = ", ".join(map(repr, others[:EXAMPLES]))
+    return f", with the texts {shown} among them" if others else ""
+
+
+def _format(distinct, own):
+    """The format that all of some values have, if they are times."""
+    if _all_match(distinct, "^[0-9]+$"):
+        # Without a mark, numbers are times only if they are many.
+        if not own or not _all_match(distinct, "^[0-9]{1,20}$"):
+            return None
+        found = numbers(distinct)
+        least, most = int(found.min()), int(found.max())
+        for form, ticks in times.UNIX.items():
+            if _SINCE * ticks <= least and most < _UNTIL * ticks:
+                return form
+        if (
+            len(str(least)) not in (8, 14)
+            or not 1970 <= int(str(least)[:4]) < 2100
+        ):
+            return None
+    # Most formats fail at the first few values.
+    return next(
+        (
+            form
+            for form in _FORMATS
+            if _is_written(distinct.slice(0, 5), form)
+            and _is_written(distinct, form)
+        ),
+        None,
+    )
+
+
+def _is_written(distinct, form):
+    try:
+        times.hours(distinct, form)
+    except (InvalidValue, UnsupportedType):
+        return False
+    return True
+
+
+def _all_match(distinct, pattern):
+    return pc.all(pc.match_substring_regex(distinct, pattern)).as_py()
