@@ -150,6 +150,7 @@ def score(
     paths = expand(files)
     _check_targets(paths, output)
     scorer = Scorer(model, engine, batch_size, threads, verify)
+    _check_kept(scorer.outputs, keep or [])
     _make(output)
     rows, seconds, left = 0, 0.0, 0
     errors: list[WukongError] = []
@@ -202,6 +203,16 @@ def _check_targets(paths, output):
             raise ExportError(
                 f"--output={output}: holds the input {path}, which its scores "
                 "would replace."
+            )
+
+
+def _check_kept(outputs, keep):
+    """Raises ExportError if a column would stand twice in the scores."""
+    for name in keep:
+        if [*outputs, *keep].count(name) > 1:
+            raise ExportError(
+                f"--keep_columns: {name!r} would stand twice in the scores, "
+                f"whose own columns are {', '.join(outputs)}."
             )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 from typing import Any
 
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 from export.served import requests
 from export.version import engines, published
 from trainer.data.scored_files import ScoredFile, open_to_score
+from trainer.preparation.inputs import is_parquet
 from trainer.preparation.requests import Preparation
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import has_raw, of_ids, signature
+from wukong_tf.names import OUTPUTS
 
 KEY = b"wukong_scores"  # of a file's metadata
 
@@ -61,6 +64,12 @@ class Scorer:
         self._raw = name == "saved_model" and has_raw(self._spec)
         self._batch_size = batch_size
 
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the columns of scores."""
+        tasks = self._version.tasks.values()
+        return [each[kind] for each in tasks for kind in OUTPUTS]
+
     def about(self, path: str, keep: list[str]) -> dict[str, Any]:
         """What a file of scores says of how it was made."""
         stat = os.stat(path)
@@ -101,6 +110,8 @@ class Scorer:
                 keep=keep,
                 requests=self._raw,
             )
+            for line in file.notes:
+                print(f"warning: {line}", file=sys.stderr, flush=True)
             if self._raw and file.source and not file.holds_requests:
                 raise DataError(
                     f"{path}: holds ids, and the SavedModel takes raw values; "
@@ -110,11 +121,7 @@ class Scorer:
 
     def _write(self, file, target, keep, about):
         kept = _Rows(file, keep, self._batch_size) if keep else None
-        names = [
-            each[kind]
-            for each in self._version.tasks.values()
-            for kind in ("probability", "logit")
-        ]
+        names = self.outputs
         fields = [*(kept.schema if kept else ())]
         fields += [pa.field(name, pa.float32()) for name in names]
         schema = pa.schema(fields, {KEY: json.dumps(about).encode()})
@@ -170,17 +177,18 @@ class _Rows:
     """Some columns of a file, taken a number of rows at a time."""
 
     def __init__(self, file: ScoredFile, names: list[str], batch_size: int):
-        if file.source is None:
+        if file.source is None and not is_parquet(file.path):
+            # No rows of text, as all columns of a text file are.
             self.schema = pa.schema([(name, pa.string()) for name in names])
             return
         opened = pq.ParquetFile(file.parquet)
         there = opened.schema_arrow
         inside = [f"{file.prefix}{name}" for name in names]
         for name in inside:
-            if name not in there.names:
+            if there.names.count(name) != 1:
                 raise DataError(
-                    f"{file.path}: --keep_columns names {name!r}; the file has "
-                    f"{there.names}."
+                    f"{file.path}: --keep_columns names {name!r}, which must "
+                    f"stand there once; the file has {there.names}."
                 )
         fields = [there.field(name) for name in inside]
         self.schema = pa.schema(

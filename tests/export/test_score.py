@@ -139,6 +139,26 @@ def test_faults_are_told_by_name(published, files, tmp_path):
     assert os.listdir(output) == ["part-1.parquet"]
 
 
+def test_kept_columns_stand_once_and_keep_their_types(
+    published, files, tmp_path
+):
+    """Of a part without rows too, so that all parts are one data set."""
+    first, _ = files
+    output = tmp_path / "out"
+    for keep in (["key", "key"], ["key", "logit"]):
+        with pytest.raises(ExportError, match=f"{keep[1]!r} would stand twice"):
+            score.score(published, [first], str(output), keep=keep)
+    assert not output.exists()
+    empty = str(tmp_path / "empty.parquet")
+    table = pq.read_table(first)
+    table = table.append_column("number", pa.array(range(len(table))))
+    pq.write_table(table, first)
+    pq.write_table(table.slice(0, 0), empty)
+    score.score(published, [empty, first], str(output), keep=["number"])
+    found = pq.read_table(output)
+    assert found["number"].to_pylist() == table["number"].to_pylist()
+
+
 def test_a_bad_id_names_the_file_and_the_row(published, files, tmp_path):
     (first, *_) = files
     (tmp_path / "out").mkdir()

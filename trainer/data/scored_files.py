@@ -27,12 +27,14 @@ class ScoredFile:
         source: its rows; None if it has none.
         parquet: the file itself, or the Parquet file that was made of it.
         prefix: begins the names of its own columns in `parquet`.
+        notes: lines on what is odd in it. Defaults to ().
     """
 
     path: str
     source: FileSource | None
     parquet: str
     prefix: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def holds_requests(self) -> bool:
@@ -144,8 +146,8 @@ def _open_log(path, spec, preparation, folder, keep):
         )
     made = os.path.join(folder, "rows.parquet")
     wanted = preparation.of_model(path, spec)
-    rows = write_rows(path, made, wanted, spec, keep)
+    rows, notes = write_rows(path, made, wanted, spec, keep)
     source = None
     if rows:
         source = ParquetSource([made], of_requests(spec), labels=False)
-    return ScoredFile(path, source, made, KEPT)
+    return ScoredFile(path, source, made, KEPT, tuple(notes))

@@ -21,6 +21,7 @@ from trainer.modes.scoring import (
 from trainer.preparation.requests import Preparation
 from trainer.settings import Settings
 from wukong_tf import runs
+from wukong_tf.errors import ConfigError
 from wukong_tf.names import output_names
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.scoring import probabilities
@@ -33,14 +34,21 @@ def run_prediction(settings: Settings):
     spec = runs.read_features(run_dir)
     preparation = Preparation.read(run_dir)
     bad = bad_values(settings.data)
+    paths = expand(settings.data.predict_files or ())
+    if os.path.realpath(output) in map(os.path.realpath, paths):
+        raise ConfigError(
+            f"--output={output}: is one of --predict_files, which the scores "
+            "would replace."
+        )
     folder = make_folder(output)
     with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
         found: list[FileSource] = []
-        paths = expand(settings.data.predict_files or ())
         for number, path in enumerate(paths):
             own = os.path.join(scratch, str(number))
             os.mkdir(own)
             file = open_to_score(path, spec, preparation, own, bad=bad)
+            for line in file.notes:
+                log(f"warning: {line}")
             if file.source is not None:
                 found.append(file.source)
         evaluator = make_evaluator(settings, distribution)

@@ -27,15 +27,17 @@ from trainer.preparation import (
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.records import Layout
 from trainer.preparation.shards import InputFile, Shard
+from wukong_tf.arrow.plain import is_text
 from wukong_tf.config import FeatureSpec, schema
 from wukong_tf.config.categorical_feature import OOV_ID
 from wukong_tf.errors import DataError
 
 RECIPE = "recipe.json"
 LAYOUT = "layout.json"
-KEPT = "kept:"  # begins the names of columns that are passed on
+KEPT = "kept/"  # begins columns that are passed on; no feature has a "/"
 _INTEGER = "^(0|-?[1-9][0-9]*)?$"
 _SHARD_BYTES = 2**26
+_STRANGERS = 20  # values out of vocabulary that are no accident
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def write_rows(
     preparation: Preparation,
     spec: FeatureSpec,
     keep: Sequence[str] = (),
-) -> int:
+) -> tuple[int, list[str]]:
     """Writes the rows of a raw file as Parquet, as requests hold them.
 
     Args:
@@ -135,21 +137,22 @@ def write_rows(
             prefixed by `KEPT`. Defaults to (), none.
 
     Returns:
-        The number of rows, those of the file in its order; no file is
-        written where there are none.
+        The number of rows, those of the file in its order, and lines on
+        columns whose first values are all out of vocabulary. No file is
+        written where there are no rows.
 
     Raises:
         DataError: the file cannot be read, or a value breaks its column's
             rule; the message names line, or row, column, rule and value.
     """
     columns = list(dict.fromkeys((*preparation.sources, *keep)))
-    rows = 0
+    rows, notes = 0, list[str]()
     try:
         file = input_file(path, preparation)
     except text_files.ERRORS as error:
         raise DataError(f"{path}: {error}.") from error
     if not shards.has_rows(file):
-        return rows
+        return rows, notes
     types.check([file], preparation.recipe)
     planned = shards.plan([file], _SHARD_BYTES)
     writer: pq.ParquetWriter | None = None
@@ -161,12 +164,34 @@ def write_rows(
                     table = table.append_column(KEPT + name, raw[name])
                 if writer is None:
                     writer = pq.ParquetWriter(target, table.schema)
+                    notes = _strangers(path, table, spec)
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
     finally:
         if writer is not None:
             writer.close()
-    return rows
+    return rows, notes
+
+
+def _strangers(path, table, spec) -> list[str]:
+    """Lines on columns of whose values the model knows none."""
+    lines = []
+    for feature in spec.categorical:
+        words = spec.vocabulary(feature.table_name)
+        values = table[feature.name].combine_chunks()
+        values = values.flatten() if feature.pooling else values
+        if not words or not is_text(values.type):
+            continue
+        values = values.filter(pc.not_equal(values, ""))
+        distinct = values.unique()
+        known = pc.is_in(distinct, value_set=pa.array(words, pa.string()))
+        if len(values) >= _STRANGERS and not pc.any(known).as_py():
+            lines.append(
+                f"{path}: column {feature.name!r}: its first {len(values):,} "
+                "values are all out of vocabulary, such as "
+                f"{distinct[0].as_py()!r}; the vocabulary has {words[0]!r}"
+            )
+    return lines
 
 
 def input_file(path: str, preparation: Preparation) -> InputFile:
@@ -264,7 +289,7 @@ def _check_integers(shard: Shard, raw, column, texts):
         zero_copy_only=False
     )
     fits = [
-        whole and -(2**63) <= int(word or 0) < 2**63
+        whole and len(word) <= 20 and -(2**63) <= int(word or 0) < 2**63
         for word, whole in zip(words.dictionary.to_pylist(), good, strict=True)
     ]
     if all(fits):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from trainer.preparation.records import Layout
 from wukong_tf.arrow.errors import InvalidValue
 from wukong_tf.arrow.texts import utf8
 from wukong_tf.errors import DataError
+from wukong_tf.names import alike
 
 __all__ = [
     "CHUNK_ROWS",
@@ -31,6 +33,7 @@ __all__ = [
 
 CHUNK_ROWS = 262_144  # rows that are counted or encoded at once
 PLACE = "\0place"  # no column's name holds NUL
+_HEADER_COLUMNS = 4  # as many words of a header stand in no other row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +123,12 @@ def has_rows(file: InputFile) -> bool:
                 return parquet.metadata.num_rows > 0
         if not any(map(bytes.strip, text_files.pieces(file.path, 0, None))):
             return False
-        _, begin = text_files.header(file.path, file.layout)
+        names, begin = text_files.header(file.path, file.layout)
         with text_files.opened(file.path) as stream:
             # A header may stand in a file again, as where files were joined.
-            header = b"" if file.layout.names else stream.read(begin).strip()
+            header = stream.read(begin).strip()
+            if not _may_repeat(file.layout, names):
+                header = b""
             while line := stream.readline(records.RECORD_BYTES):
                 if line.strip() not in (b"", header):
                     return True
@@ -170,8 +175,11 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         DataError: a column is missing, or the file is no such text.
     """
     try:
+        more = _more_columns(shard, columns)
         batches = (
-            _text(shard, columns) if shard.layout else _parquet(shard, columns)
+            _text(shard, [*columns, *more])
+            if shard.layout
+            else _parquet(shard, columns)
         )
         place = 0
         for table in _chunks(batches):
@@ -180,7 +188,8 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
             table = table.append_column(PLACE, numbers)
             if shard.layout is not None:
                 table = _decoded(shard, table, columns)
-            yield _without_headers(shard, table, columns)
+            table = _without_headers(shard, table, columns, more)
+            yield table.drop_columns(more)
     except (*text_files.ERRORS, pa.ArrowException, UnicodeError) as error:
         text = _one_line(error).rstrip(".")
         raise DataError(f"{shard.path}: {text}.") from error
@@ -230,10 +239,12 @@ def _parquet(shard, columns):
 
 def _check_names(shard, names, columns):
     for name in columns:
-        if name not in names:
+        found = list(names).count(name)
+        if found != 1:
+            problem = "stands there more than once" if found else "is missing"
             raise DataError(
-                f"{shard.path}: column {name!r} is missing; there are "
-                f"{', '.join(names)}."
+                f"{shard.path}: column {name!r} {problem}; there are "
+                f"{', '.join(names)}{alike(name, names)}."
             )
 
 
@@ -296,19 +307,41 @@ def _parsed(shard, columns, block):
         ) from error
 
 
-def _without_headers(shard, table, columns):
+def _more_columns(shard, columns):
+    """Columns that show, next to a few others, if a row is a header."""
+    if shard.layout is None or not _may_repeat(shard.layout, shard.names):
+        return []
+    others = [name for name in shard.names if name not in columns]
+    return others[: max(0, _HEADER_COLUMNS - len(columns))]
+
+
+def _without_headers(shard, table, columns, more):
     """The rows without the header, where it stands in the file again."""
-    if shard.layout is None or shard.layout.names is not None:
+    if shard.layout is None or not _may_repeat(shard.layout, shard.names):
         return table
     again = None
     for name in columns:
-        word = "" if name.startswith("Unnamed: ") else name
+        word = _header_word(name)
         cells = pc.utf8_trim_whitespace(pc.utf8_ltrim(table[name], "\ufeff"))
         same = pc.equal(cells, word)
         again = same if again is None else pc.and_(again, same)
         if not pc.any(again).as_py():
             return table
-    return table.filter(pc.invert(again))
+    rows = np.array(pc.invert(again))
+    for row in np.flatnonzero(~rows).tolist():
+        texts = [table[name][row].as_py() for name in more]
+        words = [_header_word(name).encode() for name in more]
+        rows[row] = words != [text.strip(b"\xef\xbb\xbf \t") for text in texts]
+    return table.filter(pa.array(rows))
+
+
+def _may_repeat(layout, names):
+    """Whether a row can be told from a header that stands there again."""
+    return layout.names is None and len(names) > 1
+
+
+def _header_word(name):
+    return "" if name.startswith("Unnamed: ") else name
 
 
 def lines_before(shard: Shard) -> int:

@@ -195,6 +195,29 @@ def test_a_version_scores_it(made, wanted, tmp_path, engine, capsys):
     assert len(pq.read_table(output / "empty.parquet")) == 0
 
 
+def test_a_column_of_strangers_is_said(made, tmp_path, capsys):
+    """Not that of a few rows."""
+    _, run_dir, version, _, tomorrow = made
+    odd = tomorrow.assign(tags=tomorrow["tags"].str.upper())
+    path = write(tmp_path / "odd.csv", odd)
+    few = write(tmp_path / "few.csv", odd[:4])
+    predict(run_dir, tmp_path / "scores.parquet", path, few)
+    said = [capsys.readouterr().err]
+    score.score(version, [path, few], str(tmp_path / "scores"))
+    said.append(capsys.readouterr().err)
+    for text in said:
+        assert text.count("are all out of vocabulary") == 1, text
+        assert f"{path}: column 'tags': its first " in text
+
+
+def test_scores_do_not_replace_what_is_scored(made, tmp_path, capsys):
+    _, run_dir, _, _, tomorrow = made
+    path = write(tmp_path / "day.csv", tomorrow)
+    assert predict(run_dir, path, path) == 2
+    assert "is one of --predict_files" in capsys.readouterr().err
+    assert len(pd.read_csv(path)) == ROWS
+
+
 def test_the_report_shows_how(made, tmp_path, capsys):
     _, run_dir, _, _, _ = made
     with open(os.path.join(run_dir, "report", "index.html")) as file:

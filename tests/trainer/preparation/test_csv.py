@@ -262,6 +262,28 @@ def test_the_same_rows_in_other_dress(change, ending, tmp_path):
     assert one == two
 
 
+def test_a_row_with_a_column_s_name_for_its_value_stays(tmp_path):
+    """It is no header, though no other column is asked for."""
+    path = tmp_path / "x.csv"
+    path.write_text("label,a,b\n1,a,b\n0,x,y\n\ufefflabel,a,b\n1,a,é\n")
+    file = InputFile(str(path), "train", Layout())
+    (shard,) = shards.plan([file], 10**6)
+    for columns in (["a"], ["a", "b"]):
+        (found,) = shards.read(shard, columns)
+        assert found.column_names == [*columns, shards.PLACE]
+        assert found["a"].to_pylist() == ["a", "x", "a"]
+        assert found[shards.PLACE].to_pylist() == [0, 1, 3]
+
+
+def test_no_row_of_one_column_is_a_header(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a\na\n")
+    file = InputFile(str(path), "train", Layout())
+    assert shards.has_rows(file)
+    (found,) = shards.read(shards.plan([file], 10**6)[0], ["a"])
+    assert found["a"].to_pylist() == ["a"]
+
+
 def test_the_delimiter_can_be_named(tmp_path):
     text = "a;x,label\n1;x,1\n2;y,0\n"
     source = write(tmp_path / "in", text)
