@@ -302,7 +302,7 @@ def test_what_is_no_name_is_refused_with_the_rule(make, name):
     assert repr(name) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["epoch", "kind", "step"])
+@pytest.mark.parametrize("name", ["epoch", "kind", "step", "windows"])
 def test_a_task_must_not_be_called_as_other_values_of_a_record(name):
     with pytest.raises(ConfigError, match="metrics.jsonl") as error:
         Task(name)

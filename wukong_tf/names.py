@@ -9,6 +9,7 @@ import collections
 import hashlib
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
@@ -118,6 +119,26 @@ def output_names(
 def listed(names: Iterable[str]) -> dict[str, str]:
     """Returns the identifiers of the names that are not their own."""
     return {name: i for name in names if (i := identifier(name)) != name}
+
+
+def alike(name: str, names: Iterable[str]) -> str:
+    """Returns what an error about a missing name adds; "" mostly.
+
+    That is one of `names` which looks the same: it differs in upper case,
+    spaces around it, or the normal form of Unicode.
+    """
+    seen = _seen(name)
+    for other in names:
+        if isinstance(other, str) and other != name and _seen(other) == seen:
+            return (
+                f" ({ascii(other)} is another name than {ascii(name)}: upper "
+                "case, spaces and the normal form of Unicode count)"
+            )
+    return ""
+
+
+def _seen(name):
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _digest(name):

@@ -55,6 +55,8 @@ def test_a_gap_among_floats_is_missing_and_large_integers_stay():
     whole = pa.array([2**63 - 1, -(2**63)])
     assert texts(whole).to_pylist() == [str(2**63 - 1), str(-(2**63))]
     assert texts(pa.array([Decimal(2**100)])).to_pylist() == [str(2**100)]
+    wide = pa.array([Decimal(0), Decimal(-7), None], pa.decimal128(30, 20))
+    assert texts(wide).to_pylist() == ["0", "-7", ""]
 
 
 @pytest.mark.parametrize(

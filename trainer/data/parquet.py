@@ -69,8 +69,10 @@ class ParquetSource(FileSource):
                 for place in range(row_group.num_columns):
                     column = row_group.column(place)
                     name = column.path_in_schema
-                    if name not in self.names:  # the values of a list
-                        name = name.partition(".")[0]
+                    if metadata.schema.column(place).max_repetition_level:
+                        name = name.rsplit(".", 2)[0]  # NAME.list.element
+                    if name not in self.names:
+                        continue
                     numbers = column.statistics
                     if (
                         numbers is None

@@ -72,6 +72,8 @@ def _cut(column, feature):
     """Logged values; a bag that is too long is cut as it was read."""
     if not feature.pooling:
         return column
+    if pa.types.is_null(column.type):  # no row has a list
+        return column.cast(pa.list_(pa.null()))
     gone = (None, "", feature.missing_value if feature.raw == "int64" else "")
     rows = [
         [value for value in row or () if value not in gone]

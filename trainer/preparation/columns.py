@@ -109,6 +109,15 @@ class Column:
             ) from error
         if self.table is not None:
             schema.check_name(f"{where} (its `table`)", self.table)
+        for field in ("source", "separator", "key"):
+            value = getattr(self, field)
+            if value is not None and not (isinstance(value, str) and value):
+                raise ConfigError(
+                    f"{where}: `{field}` must be a text that is not empty; "
+                    f"received {value!r}."
+                )
+        if self.min_count is not None:
+            schema.check_int(where, "min_count", self.min_count, 1)
         schema.check_choice(where, "kind", self.kind, KINDS)
         schema.check_choice(where, "rule", self.rule, RULES[self.kind])
         if self.raw is not None:
@@ -218,8 +227,15 @@ class Recipe:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"column {name!r} is made twice.")
+        schema.check_text("recipe", "label", self.label)
         if self.label in names:
             raise ConfigError(f"label {self.label!r} is a feature too.")
+        for column in self.columns:
+            if self.label in (column.column, column.key):
+                raise ConfigError(
+                    f"column {column.name!r}: is made of the label "
+                    f"{self.label!r}, which is what is to be predicted."
+                )
         self._check_labels()
         single = [c.name for c in self.of_kind("categorical") if not c.is_bag]
         if self.group is not None and self.group not in single:

@@ -70,6 +70,8 @@ def _texts(shard, name, column):
         values = plain_array(column)
         if pa.types.is_float16(values.type):
             values = values.cast(pa.float32())
+        if pa.types.is_decimal(values.type):
+            values = values.cast(pa.float64())
         if pa.types.is_floating(values.type):
             values = pc.if_else(pc.is_nan(values), None, values)
         return pc.fill_null(values.cast(pa.string()), "")

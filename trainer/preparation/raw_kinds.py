@@ -61,7 +61,7 @@ def _is_whole(schema, column: Column):
 
     Floats that are read as categories are integers with gaps.
     """
-    if column.column not in schema.names or column.rule not in RAW_RULES:
+    if schema.names.count(column.column) != 1 or column.rule not in RAW_RULES:
         return False
     try:
         kind = plain_type(schema.field(column.column))

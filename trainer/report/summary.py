@@ -5,6 +5,7 @@ import dataclasses
 import os
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.console import log
@@ -15,6 +16,8 @@ from trainer.placement.host_memory import peak_bytes
 from trainer.report.figures import compared_metrics, evaluate_splits
 from trainer.report.files import write_report
 from wukong_tf import runs
+from wukong_tf.arrow.plain import is_time
+from wukong_tf.arrow.texts import texts
 from wukong_tf.runs.arrays import assign_slots, model_slots
 
 
@@ -82,10 +85,9 @@ def example_of(run_dir: str) -> str:
     samples = pq.read_table(
         os.path.join(run_dir, runs.SAMPLES), columns=list(spec.feature_names)
     )
-    columns = samples.slice(0, 2).to_pydict()
     rows = "\n".join(
-        f"    {name!r}: {_without_nan(values)!r},"
-        for name, values in columns.items()
+        f"    {name!r}: {_literals(samples[name].slice(0, 2))!r},"
+        for name in samples.column_names
     )
     return (
         "import wukong_tf\n\n"
@@ -97,8 +99,11 @@ def example_of(run_dir: str) -> str:
     )
 
 
-def _without_nan(values):
-    """Values as Python writes them, None for a NaN."""
+def _literals(column):
+    """Values as Python writes them, None for a NaN; dates are texts."""
+    if is_time(column.type) or pa.types.is_decimal(column.type):
+        return [text or None for text in texts(column).to_pylist()]
+    values = column.to_pylist()
     return [None if value != value else value for value in values]
 
 

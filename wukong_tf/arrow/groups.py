@@ -28,10 +28,19 @@ def groups(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """
     values = plain_array(array)
     if pa.types.is_floating(values.type):
-        values = values.cast(pa.float64())
-        known = pc.fill_null(pc.invert(pc.is_nan(values)), False)
-        values = pc.if_else(known, values.cast(pa.string()), "")
-        values = pc.replace_substring_regex(values, r"\.0$", "")
+        floats = values.cast(pa.float64())
+        known = pc.fill_null(pc.invert(pc.is_nan(floats)), False)
+        whole = pc.and_(
+            pc.equal(pc.floor(floats), floats),
+            pc.less(pc.abs(floats), 2.0**62),
+        )
+        whole = pc.fill_null(whole, False)
+        # The text of a large float has an exponent.
+        integers = pc.if_else(whole, floats, 0.0).cast(pa.int64())
+        values = pc.if_else(
+            whole, integers.cast(pa.string()), floats.cast(pa.string())
+        )
+        values = pc.if_else(known, values, "")
     elif not is_text(values.type):
         values = texts(array)
     encoded = pc.fill_null(values.cast(pa.large_binary()), b"")

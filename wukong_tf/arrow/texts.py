@@ -105,6 +105,8 @@ def _whole_decimals(values):
         kind = pa.decimal256(76, 0)
         return values.cast(kind).cast(pa.string())
     found = values.cast(pa.string())
+    # A zero of many digits is written as 0E-10.
+    found = pc.replace_substring_regex(found, r"^0E-[0-9]+$", "0.0")
     whole = pc.fill_null(pc.match_substring_regex(found, r"\.0*$"), True)
     if not pc.all(whole).as_py() and len(whole):
         row = pc.index(whole, False).as_py()

@@ -6,7 +6,15 @@ from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 
 TRANSFORMS = ("none", "log1p")
-RECORD_KEYS = ("epoch", "kind", "step")  # of metrics.jsonl, next to tasks
+# What metrics.jsonl and a report's metrics.json hold next to tasks.
+RECORD_KEYS = (
+    "epoch",
+    "kind",
+    "last_window_logloss_percent",
+    "step",
+    "window_rows",
+    "windows",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +187,8 @@ class Task:
         if self.name in RECORD_KEYS:
             raise ConfigError(
                 f"{where}: a task must not be called one of "
-                f"{list(RECORD_KEYS)}, as metrics.jsonl calls other values so."
+                f"{list(RECORD_KEYS)}, as metrics.jsonl and metrics.json call "
+                "other values so."
             )
         schema.check_float(where, "loss_weight", self.loss_weight)
         if self.loss_weight <= 0:

@@ -15,6 +15,7 @@ from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
+from wukong_tf.names import alike
 from wukong_tf.rows import raw_values
 
 NAN = float("nan")
@@ -122,7 +123,8 @@ def check_type(where: str, schema: pa.Schema, check: Check):
         problem = "is missing" if found == 0 else "stands there more than once"
         raise DataError(
             f"{where}: column {check.name!r} {problem}; there are "
-            f"{', '.join(schema.names) or 'none'}."
+            f"{', '.join(schema.names) or 'none'}"
+            f"{alike(check.name, schema.names)}."
         )
     field = schema.field(check.name)
     try:

@@ -158,3 +158,15 @@ def test_a_label_must_be_there_where_the_task_says_so(tmp_path):
     spec = FeatureSpec((BAG,))
     with pytest.raises(DataError, match="row 1.*'label'.*no value"):
         read(path, spec)
+
+
+def test_a_raw_column_without_any_list_is_sampled(tmp_path):
+    """Its type in the file is that of nulls, which have no values' type."""
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"bag": pa.nulls(3), "label": [0, 1, 0]}), path)
+    bag = CategoricalFeature(
+        "bag", 9, raw="int64", pooling="sum", max_ids=2, missing_value=-7
+    )
+    found = ParquetSource([path], FeatureSpec((bag,))).sample(3)
+    assert all(not row for row in found["bag"].to_pylist())
+    assert found["label"].to_pylist() == [0.0, 1.0, 0.0]

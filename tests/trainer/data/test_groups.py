@@ -162,6 +162,15 @@ def test_an_integer_is_its_own_group_in_any_type(array):
     assert groups(array).to_pylist() == [5, -3, MISSING_GROUP, 5]
 
 
+def test_large_integers_are_their_own_groups_among_floats():
+    numbers = [10**9 + 1, 10**10 + 1, -(10**12), 2**53 - 1]
+    assert groups(pa.array(numbers)).to_pylist() == numbers
+    floats = pa.array([*map(float, numbers), 0.5, math.inf, math.nan, None])
+    found = groups(floats).to_pylist()
+    assert found[:4] == numbers and found[6:] == [MISSING_GROUP] * 2
+    assert len({*found}) == 7 and min(found[4:6]) >= 2**62
+
+
 def test_groups_are_read_beside_the_ids_of_their_feature(tmp_path):
     feature = CategoricalFeature("user", 5, raw="string", vocabulary=KNOWN)
     words = ["u1", "x", "y", "x", ""]

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,6 +12,7 @@ from tests.trainer.cli import arguments, run
 from trainer.data import preflight
 from trainer.data.parquet import ParquetSource
 from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from wukong_tf.config import CategoricalFeature, FeatureSpec
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows.bad_values import Count
 
@@ -93,6 +95,31 @@ def test_ids_outside_their_tables_are_refused_before_they_are_read(folder):
     assert "column 'item' has ids from 0 to 30" in text and "30 rows" in text
     lines = preflight.check_splits(splits(folder, bad=Count(1.0)))
     assert "item 0-30 of 30" in lines[1]
+
+
+def test_the_ids_of_a_column_are_none_of_another_s(tmp_path):
+    """Whose names have dots, as its own path has in the file."""
+    path = str(tmp_path / "x.parquet")
+    columns = {
+        "label": [0, 1],
+        "user": [1, 2],
+        "user.age": [-5, 99],
+        "user.tags": [[7], [6, 5]],
+        "item": [0, 3],
+    }
+    pq.write_table(pa.table(columns), path)
+    spec = FeatureSpec(
+        (
+            CategoricalFeature("user", 4),
+            CategoricalFeature("user.tags", 9, pooling="sum", max_ids=2),
+            CategoricalFeature("item", 4),
+        )
+    )
+    lines = start_checks.check_splits({"train": ParquetSource([path], spec)})
+    assert (
+        lines[1]
+        == "train: ids user 1-2 of 4, user.tags 5-7 of 9, item 0-3 of 4"
+    )
 
 
 @pytest.mark.parametrize("name", ["train.csv", "train.tsv", "train.parquet.gz"])

@@ -61,6 +61,7 @@ def test_texts_that_stand_for_0_and_1(kind, tmp_path):
         pa.float32(),
         pa.float64(),
         pa.decimal128(5, 2),
+        pa.decimal128(30, 20),
     ],
 )
 def test_arrow_types_that_stand_for_0_and_1(kind, tmp_path):

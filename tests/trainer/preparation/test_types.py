@@ -185,6 +185,23 @@ def test_views_are_read_where_rows_of_a_shard_are_divided(tmp_path):
         ]
 
 
+@pytest.mark.parametrize("names", ["xxab", "xaab"])
+def test_a_column_that_stands_there_twice_is_named(names, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    table = pa.table([pa.array([0, 1] * 20)] * 4, list(names))
+    for split in ("train", "valid"):
+        pq.write_table(table, source / f"{split}.parquet")
+    path = tmp_path / "recipe.json"
+    columns = [{"name": "a"}, {"name": "b", "kind": "numeric"}]
+    path.write_text(json.dumps({"label": "x", "columns": columns}))
+    twice = next(name for name in names if names.count(name) > 1)
+    for more in ([f"--recipe={path}"], ["--label=x"]):
+        code, _, err = run("parquet", source, tmp_path / "out", *more)
+        assert code == 2, err
+        assert f"column {twice!r} stands there more than once" in err
+
+
 def test_a_struct_is_named_when_columns_are_guessed(tmp_path):
     source = tmp_path / "in"
     source.mkdir()

@@ -1,6 +1,8 @@
 """The report's files: what they hold, and that they appear whole."""
 
 import builtins
+import datetime
+import decimal
 import html.parser
 import json
 import math
@@ -8,13 +10,20 @@ import os
 import re
 import stat
 import sys
+import types
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import wukong_tf
 from trainer.report import plots
 from trainer.report.files import Predictions, write_report
+from trainer.report.summary import example_of
 from wukong_tf import files
+from wukong_tf.arrow.texts import texts
+from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.errors import RunError
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -261,3 +270,31 @@ def test_task_names_of_any_length_and_case_make_files_of_their_own(tmp_path):
     assert len(set(names)) == len(names)
     assert sum(name.startswith("roc_") for name in names) == len(tasks)
     assert "roc_click.png" in names
+
+
+def test_the_example_holds_the_rows_in_plain_python(tmp_path, monkeypatch):
+    day = datetime.datetime(2024, 5, 31, 18, 0, 1)
+    kinds = ("day", "time", "code", "word")
+    features = [CategoricalFeature(n, 30, raw="string") for n in kinds]
+    spec = FeatureSpec(tuple(features), (NumericFeature("x", missing=0.0),))
+    (tmp_path / "features.json").write_text(spec.to_json())
+    rows = {
+        "day": [day.date(), None],
+        "time": [day, None],
+        "code": [decimal.Decimal(7), None],
+        "word": ["é\"'", None],
+        "x": [math.nan, 1.5],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "samples.parquet")
+    seen = []
+    model = types.SimpleNamespace(
+        predict_rows=lambda rows: seen.append(rows) or {}
+    )
+    monkeypatch.setattr(
+        wukong_tf, "load_run", lambda path: model, raising=False
+    )
+    exec(example_of(str(tmp_path)), {})
+    for name in kinds[:3]:  # as the reader reads them
+        wanted = texts(pa.table(rows)[name]).to_pylist()
+        assert [text or "" for text in seen[0][name]] == wanted
+    assert seen[0]["word"] == rows["word"] and seen[0]["x"] == [None, 1.5]
