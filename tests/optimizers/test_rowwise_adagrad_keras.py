@@ -109,6 +109,20 @@ def test_negative_arguments_are_refused(name):
         RowwiseAdagrad(**{name: -0.5})
 
 
+def test_rows_without_a_gradient_are_never_divided_by_0():
+    with pytest.raises(ValueError, match="`epsilon` or `initial.*above 0"):
+        RowwiseAdagrad(epsilon=0.0)
+    table = keras.Variable([[1.0, 2.0], [3.0, 4.0]])
+    gradient = keras.ops.convert_to_tensor([[1.0, 1.0], [0.0, 0.0]])
+    optimizer = RowwiseAdagrad(0.1, 1.0, epsilon=0.0)
+    optimizer.apply([gradient], [table])
+    found = keras.ops.convert_to_numpy(table)
+    moved = 0.1 / np.sqrt(2.0)
+    np.testing.assert_allclose(
+        found, [[1 - moved, 2 - moved], [3.0, 4.0]], rtol=1e-6
+    )
+
+
 def test_a_scalar_is_refused():
     scalar = keras.Variable(1.0, name="lonely")
     with pytest.raises(ValueError, match="must have rows; received lonely"):

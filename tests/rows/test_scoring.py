@@ -216,6 +216,8 @@ def test_no_rows_have_no_scores(model):
         ("image", np.array([r["image"] for r in ROWS])),
         ("price", np.array([np.nan if r["price"] is None else r["price"]
                             for r in ROWS], "float16")),
+        ("price", np.ma.array([[r["price"] or 0.0] for r in ROWS],
+                              mask=[[r["price"] is None] for r in ROWS])),
     ],
 )  # fmt: skip
 def test_a_column_in_another_type_is_the_same(model, name, values):
@@ -246,6 +248,7 @@ def test_integers_stand_for_their_texts(model):
         ({"price": [1.0] * 5 + [math.inf] * 32}, ["row 5", "finite", "inf"]),
         ({"price": ["1"] * 37}, ["row 0", "'price'", "finite", "'1'"]),
         ({"price": pa.array(["1"] * 37)}, ["'price'", "numbers", "string"]),
+        ({"price": np.array([1.5] * 36 + [True], object)}, ["row 36", "True"]),
         ({"price": [1] * 36 + [10**400]}, ["row 36", "finite", "inf"]),
         ({"hour": [1] * 36 + [2**63]}, ["row 36", "'hour'", str(2**63)]),
         ({"hour": [1] * 36 + [10**5000]}, ["row 36", "'hour'", "digits"]),
@@ -270,8 +273,11 @@ def test_columns_that_are_missing_are_named(model):
     for rows in (columns(["user"]), frame()[["user"]], ROWS[:0], {}):
         with pytest.raises(DataError, match="'city', .*'image' missing; there"):
             model.predict_rows(rows)
-    with pytest.raises(DataError, match="rows: must be a dict .*'int'"):
-        model.predict_rows(3)
+    for rows in (3, frame()["user"], pl.Series([1]), pl.LazyFrame(arrow())):
+        with pytest.raises(DataError, match="rows: must be a dict .*received"):
+            model.predict_rows(rows)
+    with pytest.raises(DataError, match="'USER ' is another name than 'user'"):
+        model.predict_rows(arrow().rename_columns({"user": "USER "}))
     twice = pa.table([*arrow().columns, pa.array([1] * 37)], [*NAMES, "hour"])
     with pytest.raises(DataError, match="'hour' stands there more than once"):
         model.predict_rows(twice)

@@ -59,6 +59,20 @@ def test_names(model):
     )
 
 
+def test_no_feature_s_name_is_taken_for_keras_s(model):
+    """Names are not numbered, which would depend on the features' order."""
+    vector = tuple(
+        dataclasses.replace(SPEC.vector[0], name=f"seed_generator_{number}")
+        for number in range(2)
+    )
+    spec = dataclasses.replace(SPEC, vector=vector)
+    other = Wukong(dataclasses.replace(CONFIG, features=spec))
+    names = [slot.name for slot in model_slots(other)]
+    for each in vector:
+        assert any(f"/vector_{each.name}/" in name for name in names)
+    assert not any(":" in name for name in names)
+
+
 def test_a_table_is_its_own_rows(model):
     found = arrays(model_slots(model))
     fused = {layer.name: numpy(layer.table) for layer in model.tables}

@@ -8,6 +8,7 @@ import numpy as np
 
 from wukong_tf.config.columns import Column
 from wukong_tf.errors import DataError
+from wukong_tf.names import alike
 
 
 def signature(columns: Sequence[Column]) -> dict[str, keras.KerasTensor]:
@@ -55,7 +56,7 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
         if column.name not in inputs:
             raise DataError(
                 f"{where} is missing from the inputs; received "
-                f"{sorted(map(str, inputs))}."
+                f"{sorted(map(str, inputs))}{alike(column.name, inputs)}."
             )
         value = found[column.name] = inputs[column.name]
         count = _check_shape(where, column, value)
@@ -120,7 +121,9 @@ def _check_range(where, num_ids, value):
     if values is None or not values.size:
         return
     # As unsigned numbers, negative ids are large: one pass for both ends.
-    unsigned = np.dtype(f"u{values.dtype.itemsize}")
+    unsigned = np.dtype(f"u{values.dtype.itemsize}").newbyteorder(
+        values.dtype.byteorder
+    )
     if values.view(unsigned).max() < num_ids:
         return
     place = np.argwhere((values < 0) | (values >= num_ids))[0]

@@ -32,7 +32,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     Args:
         learning_rate: float or schedule. Defaults to 0.01.
         initial_accumulator_value: of every row's state. Defaults to 0.
-        epsilon: keeps the division finite. Defaults to 1e-8.
+        epsilon: keeps the division finite; above 0 unless states start
+            above 0. Defaults to 1e-8.
         l2: adds l2 * row to the gradient of the rows in the batch, once a
             row and step. With a dense gradient, those are the rows whose
             gradient is not zero. Defaults to 0.
@@ -87,6 +88,13 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                     f"RowwiseAdagrad: `{key}` must be at least 0; received "
                     f"{key}={value}."
                 )
+        if not epsilon and not initial_accumulator_value:
+            raise ValueError(
+                "RowwiseAdagrad: a row whose gradients are 0 would be 0 / 0; "
+                "`epsilon` or `initial_accumulator_value` must be above 0; "
+                f"received epsilon={epsilon} and initial_accumulator_value="
+                f"{initial_accumulator_value}."
+            )
         self.initial_accumulator_value = initial_accumulator_value
         self.epsilon = epsilon
         if l2_scope not in L2_SCOPES:

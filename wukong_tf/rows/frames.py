@@ -1,5 +1,6 @@
 """Rows that a program holds, in whatever form, as an Arrow table."""
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from wukong_tf.errors import DataError
+from wukong_tf.names import alike
 
 WHERE = "rows"  # names them in errors
 _FORMS = (
@@ -110,8 +112,9 @@ def _columns(rows) -> Any:
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):
         return _Columns(list(rows.columns), rows)
     if hasattr(rows, "__arrow_c_stream__"):
-        table = pa.table(rows)
-        return _Columns(table.column_names, table)
+        with contextlib.suppress(*_BROKEN):  # a column by itself
+            table = pa.table(rows)
+            return _Columns(table.column_names, table)
     raise DataError(f"{WHERE}: must be {_FORMS}; received {type(rows)}.")
 
 
@@ -126,7 +129,14 @@ class _Columns:
         return self._names
 
     def __getitem__(self, name: str):
-        return self._frame[name]
+        try:
+            return self._frame[name]
+        except TypeError as error:  # polars' LazyFrame
+            raise DataError(
+                f"{WHERE}: must be {_FORMS}; received {type(self._frame)}, of "
+                "which no column can be taken (a lazy frame has to be "
+                "collected)."
+            ) from error
 
 
 def _check_names(there, names):
@@ -135,7 +145,8 @@ def _check_names(there, names):
         shown = ", ".join(map(repr, missing))
         raise DataError(
             f"{WHERE}: column{'s' if missing[1:] else ''} {shown} missing; "
-            f"there are {', '.join(map(str, there)) or 'none'}."
+            f"there are {', '.join(map(str, there)) or 'none'}"
+            f"{alike(missing[0], there)}."
         )
     for name in names:
         if there.count(name) > 1:
@@ -177,7 +188,7 @@ def _of_numpy(name, values, is_list):
     """An array of NumPy, or what becomes one, as pandas' columns do."""
     shape = np.shape(values)
     if len(shape) == 2 and not is_list and shape[1] == 1:
-        values, shape = np.asarray(values)[:, 0], shape[:1]
+        values, shape = np.asanyarray(values)[:, 0], shape[:1]
     if len(shape) == 1:
         if type(values).__module__.partition(".")[0] not in ("numpy", "pandas"):
             values = np.asarray(values)
@@ -187,7 +198,8 @@ def _of_numpy(name, values, is_list):
             f"{WHERE}: column {name!r} must have the shape [N] or [N, size]; "
             f"received {list(shape)}."
         )
-    flat = _converted(name, np.asarray(values).reshape(-1))
+    # As any array: one of NumPy's may have a mask.
+    flat = _converted(name, np.asanyarray(values).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, shape[1])
 
 
@@ -218,7 +230,8 @@ def _converted(name, values, is_number=False):
 def _flag_among_numbers(values, kind):
     """The row of the first bool, which Arrow makes 1 or 0; None without."""
     inner = kind.value_type if hasattr(kind, "value_type") else kind
-    if not pa.types.is_floating(inner) or isinstance(values, np.ndarray):
+    of = getattr(getattr(values, "dtype", None), "kind", "O")
+    if not pa.types.is_floating(inner) or of != "O":
         return None
     for row, value in enumerate(values):
         each = value if isinstance(value, list | tuple) else (value,)

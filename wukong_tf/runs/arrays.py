@@ -288,7 +288,7 @@ def _stable_path(variable):
     Those are the model's or optimizer's own and the seed generators'.
     """
     path = variable.path.split("/", 1)[-1]
-    return re.sub(r"seed_generator_\d+/", "seed_generator/", path)
+    return re.sub(r"(^|/)seed_generator_\d+/", r"\1seed_generator/", path)
 
 
 def _numbered(slots):
