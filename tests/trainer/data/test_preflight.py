@@ -115,7 +115,7 @@ def test_the_ids_of_a_column_are_none_of_another_s(tmp_path):
             CategoricalFeature("item", 4),
         )
     )
-    lines = start_checks.check_splits({"train": ParquetSource([path], spec)})
+    lines = preflight.check_splits({"train": ParquetSource([path], spec)})
     assert (
         lines[1]
         == "train: ids user 1-2 of 4, user.tags 5-7 of 9, item 0-3 of 4"
