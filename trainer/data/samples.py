@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from wukong_tf.arrow.plain import is_time
+from wukong_tf.arrow.texts import texts
 from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.config.categorical_feature import (
     MISSING_ID,
@@ -52,6 +54,14 @@ def request_table(
             )
     table = pa.table({name: columns[name] for name in batch})
     return table.replace_schema_metadata(encodings.metadata({}))
+
+
+def literals(column: pa.ChunkedArray) -> list:
+    """Returns values as Python writes them, None for a NaN, dates as texts."""
+    if is_time(column.type) or pa.types.is_decimal(column.type):
+        return [text or None for text in texts(column).to_pylist()]
+    values = column.to_pylist()
+    return [None if value != value else value for value in values]
 
 
 def _there(batch, feature):

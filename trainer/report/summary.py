@@ -5,19 +5,17 @@ import dataclasses
 import os
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.console import log
 from trainer.data import preflight
+from trainer.data.samples import literals
 from trainer.loop.optimizers import model_cost
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
 from trainer.report.figures import compared_metrics, evaluate_splits
 from trainer.report.files import write_report
 from wukong_tf import runs
-from wukong_tf.arrow.plain import is_time
-from wukong_tf.arrow.texts import texts
 from wukong_tf.runs.arrays import assign_slots, model_slots
 
 
@@ -86,7 +84,7 @@ def example_of(run_dir: str) -> str:
         os.path.join(run_dir, runs.SAMPLES), columns=list(spec.feature_names)
     )
     rows = "\n".join(
-        f"    {name!r}: {_literals(samples[name].slice(0, 2))!r},"
+        f"    {name!r}: {literals(samples[name].slice(0, 2))!r},"
         for name in samples.column_names
     )
     return (
@@ -97,14 +95,6 @@ def example_of(run_dir: str) -> str:
         "for task, probabilities in model.predict_rows(rows).items():\n"
         "    print(task, probabilities)\n"
     )
-
-
-def _literals(column):
-    """Values as Python writes them, None for a NaN; dates are texts."""
-    if is_time(column.type) or pa.types.is_decimal(column.type):
-        return [text or None for text in texts(column).to_pylist()]
-    values = column.to_pylist()
-    return [None if value != value else value for value in values]
 
 
 def _report_progressive(session, results):
