@@ -71,6 +71,8 @@ class BadValue(ValueError):
             shown = repr(value)
         except ValueError:  # more digits than Python writes
             shown = "an integer of thousands of digits"
+        except RecursionError:
+            shown = "lists that are nested too deeply"
         super().__init__(
             f"row {row} (from 0), column {column!r}: must be {rule}; received "
             f"{shown}."
@@ -321,7 +323,8 @@ def _read_float(column, value):
     if value is None and column.missing is not None:
         return column.missing
     real = isinstance(value, numbers.Number) and not isinstance(value, bool)
-    if not real or isinstance(value, complex):
+    is_complex = isinstance(value, numbers.Complex)
+    if not real or is_complex and not isinstance(value, numbers.Real):
         raise _Broken
     try:
         value = float(value)
@@ -729,7 +732,7 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}.") from error
         if not isinstance(row, dict):
             raise ValueError(f"line {number}: must be a JSON object.")

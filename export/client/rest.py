@@ -79,8 +79,8 @@ class RestClient:
         max_rows: int = 1024,
         headers: Mapping[str, str] | None = None,
     ):
-        address = urllib.parse.urlsplit(server)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        address = _address(server)
+        if address is None:
             raise ValueError(
                 "`server` must be http://HOST:PORT or https://HOST:PORT; "
                 f"received {server!r}."
@@ -358,6 +358,17 @@ class RestClient:
         raise refused
 
 
+def _address(server: str) -> urllib.parse.SplitResult | None:
+    """Returns the parts of a server's address, or None if it is none."""
+    try:
+        address = urllib.parse.urlsplit(server)
+        port = address.port  # which is parsed only now
+    except ValueError:
+        return None
+    known = address.scheme in ("http", "https") and port != 0
+    return address if known and address.hostname else None
+
+
 def _plain(value):
     """Arrays and NumPy's numbers as lists and numbers, bytes as base64."""
     if isinstance(value, bytes):
@@ -370,7 +381,7 @@ def _plain(value):
 def _error_of(content):
     try:
         return json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content[:500].decode(errors="replace")
 
 

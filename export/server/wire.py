@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,8 @@ def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
     Raises:
         BadRequest: the body breaks a rule.
     """
-    examples, context = body.get("examples"), body.get("context") or {}
+    examples, context = body.get("examples"), body.get("context")
+    context = {} if context is None else context
     if not isinstance(examples, list) or not isinstance(context, dict):
         raise BadRequest(
             'the body must hold "examples", a list of rows, and may hold '
@@ -159,13 +160,13 @@ def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
 
 
 def _decoded(values):
-    """Values with each {"b64": text} as the bytes that it stands for."""
-    if not isinstance(values, list) or not any(
-        isinstance(value, dict | list) for value in values
-    ):
+    """A value for each row with {"b64": text}, in bags too, as bytes."""
+    if not any(isinstance(value, dict | list) for value in values):
         return values
     return [
-        _decoded(value) if isinstance(value, list) else _bytes(value)
+        [_bytes(each) for each in value]
+        if isinstance(value, list)
+        else _bytes(value)
         for value in values
     ]
 
@@ -238,6 +239,20 @@ def _named(inputs, form: Form) -> dict[str, Any]:
         if name not in inputs and name not in form.optional:
             raise BadRequest(f"input {name!r} is missing.")
     return dict(inputs)
+
+
+def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
+    """Returns whether a tensor has the shape of an input.
+
+    Args:
+        shape: of the tensor.
+        dims: of the input, None for the batch.
+    """
+    return len(shape) == len(dims) and all(
+        type(size) is int
+        and (0 <= size < 2**63 if dim is None else size == dim)
+        for size, dim in zip(shape, dims, strict=True)
+    )
 
 
 def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_what_may_pass_is_asked_again(status):
 
 
 @pytest.mark.parametrize(
-    "status", [400, 401, 403, 404, 405, 409, 413, 422, 431, 500, 501]
+    "status", [301, 307, 400, 401, 403, 404, 405, 409, 413, 422, 431, 500, 501]
 )
 def test_a_refusal_is_sent_once(status):
     """What was refused, or may have been done, is not sent again."""
@@ -193,7 +193,13 @@ def test_wrong_arguments_are_refused(kind):
         kind("http://localhost:1", "model", version=1, label="a")
 
 
-@pytest.mark.parametrize("address", ["localhost:8501", "ftp://a", "http://"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("localhost:8501", "ftp://a", "http://", "http://a:85o1"),
+        *("http://a:0", "http://a:99999", "http://[::1", ""),
+    ],
+)
 def test_an_address_must_be_one(address):
     with pytest.raises(ValueError, match="http://HOST:PORT"):
         RestClient(address, "model")
@@ -358,6 +364,17 @@ def test_the_status_of_another_kind_of_server(content, ready):
             with pytest.raises(ServerError, match="model_version_status"):
                 client.status()
             assert client.ready() is ready
+
+
+@pytest.mark.parametrize("status", [204, 301, 400, 503])
+def test_an_error_of_any_form_is_shown(status):
+    for content in (b"[" * 5000, b"<html>", b"", b'{"error": 3}', b"\xff"):
+        head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n"
+        sent = head % (status, len(content)) + content
+        with sending(sent, every=0) as (address, _):
+            with RestClient(address, "m", retries=0) as client:
+                with pytest.raises(ServerError, match=f"status {status}"):
+                    client.status()
 
 
 class _Predictions:

@@ -141,10 +141,25 @@ def test_of_a_long_bag_the_first_values_count():
         ({"seen": "ab"}, ["'seen'", "a list"]),
         ({"w": [1.0]}, ["'w'", "one weight for each of 2"]),
         ({"price": "1"}, ["'price'", "a number"]),
+        ({"price": np.complex64(1j)}, ["'price'", "a number"]),
         ({"image": [1.0]}, ["'image'", "2 numbers"]),
     ],
 )
 def test_a_bad_value_is_named(changes, words):
+    _assert_named(changes, words)
+
+
+def test_lists_in_lists_are_named():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    for name in ("city", "age", "plain", "seen", "price"):
+        _assert_named({name: deep}, [repr(name), "too deeply"])
+    with pytest.raises(ValueError, match="line 2"):
+        encode.read_rows(["{}", "[" * 100_000])
+
+
+def _assert_named(changes, words):
     with pytest.raises(ValueError) as error:
         Encoder(RICH.to_dict()).encode([ROW, {**ROW, **changes}])
     for word in ["row 1 (from 0)", *words]:

@@ -1,5 +1,6 @@
 """The local server: its answers, its refusals, and what it tells."""
 
+import json
 import os
 import re
 import socket
@@ -159,6 +160,17 @@ def test_a_bad_body_is_refused_by_name(server, body, said):
     for text in said:
         assert text in answer["error"], answer
     assert len(answer["error"]) < 1000
+
+
+def test_no_depth_is_a_fault(server, caplog):
+    for depth in (*range(600, 1000, 50), *range(900, 1000, 3)):
+        body = json.dumps({"instances": [changed(item=0)]}).replace(
+            '"item": 0', '"item": ' + "[" * depth + "]" * depth
+        )
+        for verb in ("predict", "regress"):
+            status, answer = server.post(verb, body.encode())
+            assert status == 400, (depth, answer)
+    assert not [each for each in caplog.records if each.exc_info]
 
 
 def test_bad_examples_are_refused(server):

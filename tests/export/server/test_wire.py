@@ -162,6 +162,8 @@ def test_a_row_s_own_value_goes_before_the_context_s():
     [
         ({"examples": 3}, '"examples", a list'),
         ({"examples": ROWS, "context": 3}, '"context"'),
+        ({"examples": ROWS, "context": 0}, '"context"'),
+        ({"examples": ROWS, "context": []}, '"context"'),
         ({"examples": [ROWS[0], 3]}, "row 1: must be an object"),
         ({"examples": [{**ROWS[0], "x": 1}]}, r"row 0: inputs \['x'\]"),
     ],
@@ -257,6 +259,15 @@ def test_numbers_at_their_limits_are_taken():
 def test_a_body_that_breaks_a_rule_is_refused(body, said):
     with pytest.raises(BadRequest, match=said):
         request(**body)
+
+
+@pytest.mark.parametrize("name", list(INPUTS))
+def test_lists_in_lists_are_refused_by_name(name):
+    deep = []
+    for _ in range(600):  # as deep as JSON is read
+        deep = [deep]
+    with pytest.raises(BadRequest, match=f"input '{name}', row 1"):
+        request(instances=[ROWS[0], {**ROWS[0], name: deep}])
 
 
 def test_a_body_is_a_json_object():
