@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,14 @@ from export.version.engines import Refused
 from export.version.published import PREDICT, Form
 
 log = logging.getLogger("wukong.serve")
+# Values that a request's tensors may have beyond the bytes of the request.
+_MOST_REPEATED = 1 << 16
+# Of a tf.Example, by the type of its input.
+_LISTS = {
+    "int64": "int64_list",
+    "float32": "float_list",
+    "string": "bytes_list",
+}
 
 
 class _Service:
@@ -110,8 +119,8 @@ class Predictions(_Service):
             async with self._arrives(size, self._version(spec)) as found:
                 loaded, coming = found
                 name = spec.signature_name or PREDICT
+                _check_tensors(request, loaded.engine.forms.get(name))
                 body = await spread(size, _body, request, name)
-                _check_types(request, loaded.engine.forms.get(name))
                 scored = await calls.predict(loaded, body, size, coming)
             wanted = list(request.output_filter) or scored.outputs
             for each in wanted:
@@ -219,18 +228,40 @@ class Models(_Service):
         await self._lacking(context, "HandleReloadConfigRequest")
 
 
-def _check_types(request, form: Form | None):
-    """Raises if a tensor is of another type than its input."""
+def _check_tensors(request, form: Form | None):
+    """Raises if a tensor is of another type than its input, or is huge.
+
+    Before values are read: few bytes may stand for any number of equal ones.
+    """
     import tensorflow as tf
 
     for name, (dtype, _) in form.inputs.items() if form else ():
         if name in request.inputs:
-            sent = tf.dtypes.as_dtype(request.inputs[name].dtype).name
-            if sent != dtype:
+            number = request.inputs[name].dtype
+            if number != tf.dtypes.as_dtype(dtype).as_datatype_enum:
                 raise wire.BadRequest(
                     f"input {name!r}: must be a tensor of {dtype}; received "
-                    f"one of {sent}."
+                    f"one of {_name_of_type(number)}."
                 )
+    values = 0
+    for tensor in request.inputs.values():
+        sizes = [each.size for each in tensor.tensor_shape.dim] or [1]
+        values += max(sizes[0], math.prod(sizes), 0)
+    if values > max(request.ByteSize(), _MOST_REPEATED):
+        raise wire.BadRequest(
+            f"the tensors must hold as many values as their shapes, {values}; "
+            f"received {request.ByteSize()} bytes."
+        )
+
+
+def _name_of_type(number: int) -> str:
+    """Returns the name of a tensor's type, or its number if it has none."""
+    import tensorflow as tf
+
+    try:
+        return tf.dtypes.as_dtype(number).name
+    except TypeError:
+        return f"type {number}"
 
 
 def _body(request, signature: str) -> dict[str, Any]:
@@ -261,31 +292,36 @@ def _body(request, signature: str) -> dict[str, Any]:
 def _texts(value):
     if isinstance(value, list):
         return [_texts(each) for each in value]
-    return {"b64": base64.b64encode(value).decode()}
+    # A tensor without any values has texts in place of bytes.
+    octets = value.encode() if isinstance(value, str) else value
+    return {"b64": base64.b64encode(octets).decode()}
 
 
 def _examples(given, form: Form) -> dict[str, Any]:
     """tf.Examples as the rows of a REST body."""
+    context = {}
+    listed = given.example_list.examples
     if given.WhichOneof("kind") == "example_list_with_context":
         both = given.example_list_with_context
-        context = _row(both.context, form)
-        return {
-            "examples": [_row(each, form) for each in both.examples],
-            "context": context,
-        }
-    return {
-        "examples": [_row(each, form) for each in given.example_list.examples]
-    }
+        context = _row(both.context, form, "context")
+        listed = both.examples
+    rows = [_row(each, form, f"row {n}") for n, each in enumerate(listed)]
+    return {"examples": rows, "context": context}
 
 
-def _row(example, form: Form) -> dict[str, Any]:
+def _row(example, form: Form, where: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, feature in example.features.feature.items():
+        dtype, shape = form.inputs.get(name, ("", (None, None)))
         kind = feature.WhichOneof("kind")
+        if kind and dtype and kind != _LISTS[dtype]:
+            raise wire.BadRequest(
+                f"input {name!r}, {where}: must be a feature with "
+                f"{_LISTS[dtype]}; received {kind}."
+            )
         values = list(getattr(feature, kind).value) if kind else []
         if kind == "bytes_list":
             values = _texts(values)
-        _, shape = form.inputs.get(name, ("", (None, None)))
         if len(shape) > 1:
             row[name] = values
         elif values:  # a feature without a value is missing

@@ -86,6 +86,8 @@ def read(
             raise wire.BadRequest(f"input {each!r} is there twice.")
         values[each] = _values(each, tensor, forms[name], tail)
     tail.check_end()
+    if not isinstance(content.get("id"), str | None):
+        raise wire.BadRequest('"id" must be a string.')
     wanted = content.get("outputs")
     if wanted is not None and not (
         isinstance(wanted, list) and all(isinstance(w, dict) for w in wanted)
@@ -154,14 +156,7 @@ def _values(name: str, tensor, form: Form, tail: _Tail) -> list:
             f"input {name!r}: datatype must be {DATATYPES[dtype]}; received "
             f"{datatype!r:.100}."
         )
-    if (
-        not isinstance(shape, list)
-        or len(shape) != len(dims)
-        or any(
-            isinstance(size, bool) or not isinstance(size, int) or size < 0
-            for size in shape
-        )
-    ):
+    if not isinstance(shape, list) or not wire.fits(shape, dims):
         raise wire.BadRequest(
             f"input {name!r}: shape must be that of "
             f"{[-1 if size is None else size for size in dims]}; received "

@@ -151,7 +151,12 @@ def without(*names):
         (changed("item", shape=[5, 1]), "shape"),
         (changed("item", shape=[-5]), "shape"),
         (changed("item", shape="5"), "shape"),
-        (changed("item", shape=[10**30]), "values"),
+        (changed("item", shape=[10**18]), "values"),
+        (changed("item", shape=[10**4299]), "shape"),
+        (changed("item", shape=[True]), "shape"),
+        (changed("content", shape=[10**4200, 10**4200]), "shape"),
+        (changed("content", shape=[10**12, 0], data=[]), "shape"),
+        (changed("content", shape=[5, 2], data=[0] * 10), "shape"),
         (changed("item", data=None), "none"),
         (changed("item", data=[0, 0, 0, 0, "a"]), "'item', row 4"),
         (changed("item", data=[0, 0, 0, 0, 99]), "'item'"),
@@ -174,6 +179,9 @@ def test_other_faults_of_an_infer(server):
         status, answer = infer(server, body)
         assert status == 400 and answer["error"]
     for body in (b"{", b"[]", {"inputs": [], "parameters": 3}):
+        assert infer(server, body)[0] == 400
+    for number in (3, float("nan"), ["a"]):
+        body = {"inputs": tensors(), "id": number}
         assert infer(server, body)[0] == 400
     body = {"inputs": tensors(), "parameters": {"signature_name": "x"}}
     assert "'x'" in str(infer(server, body)[1]).replace('"', "'")
@@ -320,6 +328,20 @@ def test_bad_calls_over_grpc(stubs):
         asked.inputs["item"].CopyFrom(value)
         code, said = refusal(predict, asked)
         assert code == "INVALID_ARGUMENT" and match in said
+    many = tf.make_tensor_proto(np.int64(1), shape=[1])
+    many.tensor_shape.dim[0].size = 10**12
+    none = tf.make_tensor_proto(np.zeros([1, 3], np.float32))
+    none.tensor_shape.dim[0].size, none.tensor_shape.dim[1].size = 10**12, 0
+    for name, value in (("item", many), ("content", none), ("x", many)):
+        asked = predict_request()
+        asked.inputs[name].CopyFrom(value)
+        code, said = refusal(predict, asked)
+        assert code == "INVALID_ARGUMENT" and "as many values" in said
+    for number in (0, 2, 3, 7, 14, 20, 21, 23, 99, 101):
+        asked = predict_request()
+        asked.inputs["item"].dtype = number
+        code, said = refusal(predict, asked)
+        assert code == "INVALID_ARGUMENT" and "'item': must be" in said
     asked = predict_request()
     del asked.inputs["item"]
     assert "'item' is missing" in refusal(predict, asked)[1]
@@ -336,6 +358,28 @@ def test_bad_calls_over_grpc(stubs):
         asked.input.example_list.examples.add()
         code, said = refusal(stubs[0].Regress, asked)
         assert code == ("INVALID_ARGUMENT" if name else "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "name, kind, value",
+    [
+        ("item", "float_list", 3.0),
+        ("item", "bytes_list", b"3"),
+        ("price", "int64_list", 3),
+        ("content", "int64_list", 3),
+    ],
+)
+def test_features_of_other_types_are_refused(stubs, name, kind, value):
+    asked = regression_pb2.RegressionRequest()
+    asked.model_spec.name = "model"
+    asked.input.example_list.examples.extend(examples())
+    features = asked.input.example_list.examples[1].features.feature
+    count = len(features[name].ListFields()[0][1].value)
+    features[name].Clear()
+    getattr(features[name], kind).value.extend([value] * count)
+    code, said = refusal(stubs[0].Regress, asked)
+    assert code == "INVALID_ARGUMENT"
+    assert f"{name!r}, row 1: must be" in said and kind in said
 
 
 def test_what_is_not_served_says_so(stubs):
