@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from export.version.engines import Columns, Engine
+from export.version.engines import Columns, Engine, Refused
 
 
 class Overloaded(Exception):
@@ -42,6 +42,13 @@ class _Piece:
     request: _Waiting
     columns: Columns
     rows: int
+    first: int
+
+    def named(self, error: Exception) -> Exception:
+        """Returns an error that says which rows it counts from."""
+        if self.first and isinstance(error, Refused):
+            return Refused(f"rows from {self.first} (from 0): {error}")
+        return error
 
 
 class Batcher:
@@ -153,7 +160,7 @@ class Batcher:
                 for name, value in columns.items()
             }
         request.first += count
-        return _Piece(request, columns, count)
+        return _Piece(request, columns, count, request.first - count)
 
     async def _run(self, pieces: list[_Piece]):
         loop = asyncio.get_running_loop()
@@ -166,7 +173,7 @@ class Batcher:
                 for piece in pieces:
                     await self._run([piece])
             elif not pieces[0].request.answer.done():
-                pieces[0].request.answer.set_exception(error)
+                pieces[0].request.answer.set_exception(pieces[0].named(error))
             return
         for piece, output in zip(pieces, outputs, strict=True):
             request = piece.request

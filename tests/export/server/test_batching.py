@@ -130,6 +130,20 @@ def test_a_bad_request_fails_alone(value, error):
     assert good["y"].tolist() == [8]
 
 
+def test_a_refusal_says_which_rows_it_counts_from():
+    async def test(batcher):
+        return await asyncio.gather(
+            ask(batcher, *range(14), -1),
+            ask(batcher, -1),
+            return_exceptions=True,
+        )
+
+    (cut, whole), _ = run(test)
+    assert isinstance(cut, Refused)
+    assert str(cut) == "rows from 10 (from 0): negative"
+    assert str(whole) == "negative"
+
+
 def test_a_large_request_is_cut_and_its_context_is_not():
     async def test(batcher):
         columns = {"x": np.arange(25), "c": np.array([7])}
