@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib.resources
 import json
 import math
@@ -89,7 +90,8 @@ class Server:
         app = web.Application(
             client_max_size=max_bytes, middlewares=[self._answered]
         )
-        get, post = app.router.add_get, app.router.add_post
+        get = app.router.add_get
+        post = functools.partial(app.router.add_post, expect_handler=_later)
         model = f"/models/{self._name}"
         for version in ("", "/versions/{version:[0-9]+}", "/labels/{label}"):
             path = f"/v1{model}{version}"
@@ -120,12 +122,16 @@ class Server:
         await self._versions.refresh()
 
         async def look():
+            said = ""
             while True:
                 await asyncio.sleep(self._poll_s)
                 try:
                     await self._versions.refresh()
+                    said = ""
                 except Exception as error:  # noqa: BLE001 it looks again
-                    log.error("versions cannot be looked at: %s", error)
+                    if str(error) != said:
+                        log.error("versions cannot be looked at: %s", error)
+                    said = str(error)
 
         task = asyncio.create_task(look())
         yield
@@ -213,6 +219,8 @@ class Server:
             )
         except (wire.BadRequest, Refused) as error:
             return _refusal(400, str(error))
+        except RecursionError:  # JSON that could be read, and not shown
+            return _refusal(400, "the body is nested too deeply.")
         except NotServed as error:
             return _refusal(503 if error.none else 404, str(error))
         except Overloaded as error:
@@ -365,6 +373,11 @@ class Server:
                 "'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
             },
         )
+
+
+async def _later(request):
+    """Leaves Expect to who reads the body: it may be refused before."""
+    del request
 
 
 async def _json(rows: int, content: Callable[[], Any]) -> web.Response:

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import gzip
+import io
 import ipaddress
 import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from export.server import wire
 from export.server.batching import Overloaded
@@ -103,7 +105,9 @@ class Arrivals:
         self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * taken
 
     def learn(self, size: int, rows: int):
-        """Notes the bytes and rows of a request."""
+        """Notes the bytes and rows of a request, if it said its bytes."""
+        if not size:
+            return
         self._bytes = _MEMORY * self._bytes + size
         self._rows = _MEMORY * self._rows + rows
 
@@ -159,6 +163,7 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
             f"{list(ENCODINGS)}.",
             headers={"Accept-Encoding": ", ".join(ENCODINGS)},
         )
+    await _welcome(request)
     try:
         async with asyncio.timeout(seconds):
             body = await request.read()
@@ -171,31 +176,63 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
     return body
 
 
+async def _welcome(request: web.Request):
+    """Tells a client that waits for it to send its body.
+
+    Raises:
+        web.HTTPExpectationFailed: it waits for something else.
+    """
+    expected = request.headers.get("Expect", "")
+    if not expected or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise web.HTTPExpectationFailed(
+            reason=f"Expect {expected[:100]!r} is unknown; there is "
+            "'100-continue'."
+        )
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer has not begun
+
+
 def _decompressed(body: bytes, encoding: str, most: int) -> bytes:
     """A body of gzip or deflate, of at most `most` bytes."""
-    # 32 takes both gzip's and zlib's header; some send deflate with none.
-    kinds = [32 + zlib.MAX_WBITS]
-    if encoding == "deflate":
-        kinds.append(-zlib.MAX_WBITS)
+    try:
+        if encoding == "gzip":
+            content = _from_gzip(body, most + 1)
+        else:
+            content = _from_deflate(body, most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise wire.BadRequest(
+            f"the body cannot be decompressed: {error}."
+        ) from error
+    if len(content) > most:
+        raise web.HTTPRequestEntityTooLarge(most, len(content))
+    return content
+
+
+def _from_gzip(body: bytes, most: int) -> bytes:
+    """The first `most` bytes; a file of gzip may have several parts."""
+    if not body:
+        raise EOFError("it is empty")
+    with gzip.open(io.BytesIO(body)) as file:
+        return file.read(most)
+
+
+def _from_deflate(body: bytes, most: int) -> bytes:
+    """The first `most` bytes; some send deflate without zlib's header."""
     failed: zlib.error | None = None
-    for bits in kinds:
-        parts: list[bytes] = []
-        left, rest = most + 1, body
+    # 32 takes both gzip's and zlib's header.
+    for bits in (32 + zlib.MAX_WBITS, -zlib.MAX_WBITS):
+        one = zlib.decompressobj(bits)
         try:
-            while rest and left > 0:
-                one = zlib.decompressobj(bits)
-                parts.append(one.decompress(rest, left))
-                left -= len(parts[-1])
-                rest = one.unused_data  # a file of gzip may have several parts
-                if not one.eof and left > 0:
-                    raise zlib.error("it is cut short")
+            content = one.decompress(body, most)
         except zlib.error as error:
             failed = failed or error
             continue
-        if left <= 0:
-            raise web.HTTPRequestEntityTooLarge(most, most + 1)
-        return b"".join(parts)
-    raise wire.BadRequest(f"the body cannot be decompressed: {failed}.")
+        if len(content) < most and (not one.eof or one.unused_data):
+            raise zlib.error("it is cut short, or goes on after its end")
+        return content
+    raise failed or zlib.error("it is empty")
 
 
 async def spread(size: int | None, function, *args) -> Any:

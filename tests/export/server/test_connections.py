@@ -123,6 +123,27 @@ def test_what_is_no_http_costs_one_line(server, sent, caplog):
     assert len(record.getMessage()) < 300
 
 
+@pytest.mark.parametrize(
+    "host, expect, first",
+    [
+        (b"localhost", b"100-continue", b"100"),
+        (b"localhost", b"100-Continue", b"100"),
+        (b"localhost", b"a dinner", b"417"),
+        (b"evil.example", b"100-continue", b"403"),
+    ],
+)
+def test_a_body_that_waits_is_asked_for_when_it_is_read(
+    server, host, expect, first
+):
+    head = b"Host: %s\r\nContent-Length: %d\r\nExpect: %s\r\n\r\n"
+    with connected(server) as waiting:
+        waiting.sendall(LINE + head % (host, len(BODY), expect))
+        assert waiting.recv(10_000).startswith(b"HTTP/1.1 %s " % first)
+        waiting.sendall(BODY)
+        if first == b"100":
+            assert waiting.recv(10_000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_client_that_goes_in_its_body_is_no_fault(server, caplog):
     with connected(server) as gone:
         gone.sendall(LINE + b"Host: localhost\r\nContent-Length: 100\r\n\r\n{")
@@ -174,6 +195,8 @@ def test_hosts_can_be_allowed():
 def encoded(kind):
     if kind == "gzip":
         return gzip.compress(BODY)
+    if kind == "padded":
+        return gzip.compress(BODY) + bytes(20)
     if kind == "two parts":
         return gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])
     if kind == "raw deflate":
@@ -187,6 +210,7 @@ def encoded(kind):
         ("gzip", "gzip"),
         ("gzip", "GZip"),
         ("two parts", "gzip"),
+        ("padded", "gzip"),
         ("zlib", "deflate"),
         ("raw deflate", "deflate"),
     ],
@@ -202,7 +226,9 @@ def test_broken_and_unknown_encodings(server, caplog):
     whole = gzip.compress(BODY)
     flipped = bytearray(whole)
     flipped[-6] ^= 1  # of the checksum
-    for body in (b"no gzip", whole[:-1], whole[:20], bytes(flipped), BODY):
+    more = whole + b"more"
+    broken = (b"", b"no gzip", whole[:-1], whole[:20], bytes(flipped), BODY)
+    for body in (*broken, more):
         for encoding in ("gzip", "deflate"):
             headers = {"Content-Encoding": encoding}
             status, answer = server.ask("POST", PATH, body, headers)
@@ -243,6 +269,12 @@ def test_requests_are_refused_by_their_headers():
             pass
         with pytest.raises(Overloaded), arrivals.admitted(1100, 90):
             pass
+    # Bodies that do not say their bytes teach nothing.
+    for _ in range(300):
+        with arrivals.admitted(0, 0) as coming:
+            coming.has(60)
+    with arrivals.admitted(1000, 90):
+        pass
     # One that is larger than what may wait is taken if nothing waits.
     with arrivals.admitted(10**6, 0):
         pass
