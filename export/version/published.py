@@ -18,6 +18,12 @@ CANDIDATES = "candidates"
 EXAMPLE_ROWS = os.path.join("examples", "predict_rows.json")
 EXAMPLE_COLUMNS = os.path.join("examples", "predict_columns.json")
 
+# Of the manifest, what a version cannot be read without.
+_NEEDED = (
+    *("model_name", "formats", "features", "signatures", "optional_inputs"),
+    *("context_features", "outputs", "batch_sizes", "files"),
+)
+
 # Name to (dtype's name, shape with None for the batch).
 Specs = dict[str, tuple[str, tuple]]
 
@@ -91,7 +97,7 @@ class Published:
             ExportError: a file is missing or has changed; the message names
                 it.
         """
-        for name, want in self.manifest.get("files", {}).items():
+        for name, want in self.manifest["files"].items():
             path = os.path.join(self.path, name)
             try:
                 size = os.path.getsize(path)
@@ -158,7 +164,7 @@ def read(path: str) -> Published:
         with open(file, encoding="utf-8") as opened:
             manifest = json.load(opened)
         version = int(manifest["version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ExportError(
             f"{path} is no published version: {file}: {error}."
         ) from error
@@ -167,6 +173,8 @@ def read(path: str) -> Published:
             f"{file}: the format must be {FORMAT}; received "
             f"{manifest.get('format')!r}. Export the run again."
         )
+    if lacking := [key for key in _NEEDED if key not in manifest]:
+        raise ExportError(f"{file}: lacks {lacking}. Copy the version again.")
     number = number_of(os.path.basename(os.path.abspath(path)))
     return Published(path, version if number is None else number, manifest)
 

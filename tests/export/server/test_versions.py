@@ -157,7 +157,7 @@ def test_files_need_not_be_compared(base):
         assert version_of(server) == 8
 
 
-@pytest.mark.parametrize("fault", ["manifest", "model", "format"])
+@pytest.mark.parametrize("fault", ["manifest", "model", "format", "files"])
 def test_a_version_that_cannot_be_loaded_changes_nothing(base, fault):
     show(base)
     path = base / "8" / "manifest.json"
@@ -168,6 +168,9 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(base, fault):
         (base / "8" / "onnx" / "model.onnx").write_bytes(b"no model")
     if fault == "format":
         path.write_text(json.dumps({**manifest, "format": 1}))
+    if fault == "files":
+        del manifest["files"]
+        path.write_text(json.dumps(manifest))
     with serving(base) as server:
         assert version_of(server) == 7
         states = {each["version"]: each for each in server.versions.states()}
@@ -187,6 +190,16 @@ def test_a_pinned_version_stays(base):
 def test_a_single_version_can_be_served(base):
     with serving(base / "7") as server:
         assert version_of(server) == 7
+
+
+def test_a_directory_that_went_is_reported_once(base, caplog):
+    with serving(base / "7") as server:
+        os.rename(base / "7", base / "gone")
+        until(lambda: "cannot be looked at" in caplog.text)
+        time.sleep(0.5)  # ten looks
+        with RestClient(server.address, "model") as client:
+            assert client.predict(rows_of(columns(rows=1)))
+    assert caplog.text.count("cannot be looked at") == 1
 
 
 def test_without_a_version_requests_are_told_so(tmp_path, base):
