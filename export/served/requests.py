@@ -84,6 +84,7 @@ class Ways:
         return columns
 
 
+@np.errstate(over="ignore")  # what float32 cannot hold is infinite
 def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
     """Rows, as requests hold them, as the SavedModel takes them."""
     found = {}

@@ -4,20 +4,28 @@ Expected scores are those of `predict_rows`, whose rules are the trainer's.
 """
 
 import base64
+import json
 import math
 import os
 
+import grpc
 import numpy as np
 import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tensorflow_serving.apis import (
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 import wukong_tf
 from export.client.encode import Encoder
 from export.client.grpc_client import GrpcClient
 from export.client.retry import ServerError
-from export.served import tf_examples
+from export.served import requests, tf_examples
+from export.version import engines
+from export.version.published import read as read_version
 from export.version.scorer import Scorer
 from tests.export import stand_in
 from tests.export.conftest import run_main
@@ -255,7 +263,7 @@ def published(request):
 @pytest.fixture(scope="module")
 def server(published):
     engine, version = published
-    with serving(version.output, engine=engine) as found:
+    with serving(version.output, engine=engine, with_grpc=True) as found:
         yield found
 
 
@@ -443,6 +451,71 @@ def test_tf_examples_and_tensors(of_graphs):
             _straight(of_graphs, examples, tensors)
 
 
+def test_tensors_and_examples_of_a_server(published, server):
+    """Through the server's doors for tensors, by JSON, raw bytes and gRPC."""
+    address = f"127.0.0.1:{server.grpc_port}"
+    with GrpcClient(address, "model", retries=0) as client:
+
+        def inferred(row):
+            return _infer(server, row, raw=False)
+
+        def inferred_raw(row):
+            return _infer(server, row, raw=True)
+
+        def tensors(row):
+            return client.predict(rectangles(row))
+
+        def examples(row):
+            return _regress(address, row)
+
+        _straight(published[1], inferred, inferred_raw, tensors, examples)
+
+
+def _infer(server, row, raw):
+    """The answer to one row over the Open Inference Protocol."""
+    types = {"O": "BYTES", "i": "INT64", "f": "FP32"}
+    inputs, tail = [], b""
+    for name, array in rectangles(row).items():
+        tensor = {"name": name, "shape": list(array.shape)}
+        tensor["datatype"] = types[array.dtype.kind]
+        if raw:
+            octets = array.tobytes()
+            if array.dtype == object:
+                octets = b"".join(
+                    len(each).to_bytes(4, "little") + each
+                    for each in array.ravel()
+                )
+            tensor["parameters"] = {"binary_data_size": len(octets)}
+            tail += octets
+        else:
+            tensor["data"] = wire(array.tolist())
+        inputs.append(tensor)
+    head = json.dumps({"inputs": inputs}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))} if raw else {}
+    path = "/v2/models/model/infer"
+    status, answer = server.ask("POST", path, head + tail, headers)
+    if status != 200:
+        assert status == 400, answer
+        raise ServerError(f"INVALID_ARGUMENT: {answer['error']}")
+    return {each["name"]: each["data"][0] for each in answer["outputs"]}
+
+
+def _regress(address, row):
+    """The answer to one row as a tf.Example over gRPC."""
+    asked = regression_pb2.RegressionRequest()
+    asked.model_spec.name = "model"
+    text = tf_examples.serialize(SPEC, row)
+    asked.input.example_list.examples.add().ParseFromString(text)
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            reply = stub.Regress(asked)
+        except grpc.RpcError as error:
+            said = f"{error.code().name}: {error.details()}"
+            raise ServerError(said) from error
+    return {"probability": reply.result.regressions[0].value}
+
+
 def _straight(version, *ways):
     counts = {way.__name__: [0, 0] for way in ways}
     for way in ways:
@@ -504,6 +577,48 @@ def rectangles(row):
             )  # fmt: skip
         found[name] = np.array([value], dtype)
     return found
+
+
+LIMIT = float(np.finfo(np.float32).max)
+SIZES = [
+    *(0.0, -0.0, 1e-45, 1e-39, 1e-30, 1e3, 1e8, 1e12, 1e16, 1e18, 1e19),
+    *(1e20, 1e25, 1e30, 1e35, 1e38, 3e38, LIMIT),
+]
+
+
+@pytest.mark.full
+def test_numbers_of_any_size_have_one_score(of_onnx, of_graphs):
+    """Of both engines, as long as squares of sums can be held."""
+    changes = [
+        *({name: s} for name in ("price", "age") for s in SIZES),
+        *({name: -s} for name in ("price", "age") for s in SIZES),
+        *({"fee": sign * s} for s in SIZES if s < 1e20 for sign in (1, -1)),
+        *({"image": [s, -1.0]} for s in SIZES if s < 1e20),
+        *(
+            {"image": [sign * s, s]}
+            for s in SIZES
+            if s < 1e20
+            for sign in (1, -1)
+        ),
+        *({"w": [s, t]} for s in SIZES if 1e-30 <= s < 1e19 for t in (s, 1.0)),
+        *({"w2": [s]} for s in SIZES if 1e3 <= s < 1e19),
+    ]
+    encoder = Encoder.from_file(os.path.join(of_onnx.path, runs.FEATURES))
+    columns = encoder.request([row_of(change) for change in changes])
+    one, other = (
+        engines.load(read_version(version.path), name, None).run(
+            "serving_default", columns
+        )["logit"]
+        for name, version in (("onnx", of_onnx), ("saved_model", of_graphs))
+    )
+    np.testing.assert_allclose(one, other, 0, 1e-4, err_msg=str(changes))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_huge_number_of_a_file_is_infinite():
+    rows = table([row_of({"age": 1e39}), row_of({"age": -1e39})])
+    found = requests.raw_columns(SPEC, rows)
+    assert found["age"].tolist() == [INF, -INF]
 
 
 def test_files(published, tmp_path):

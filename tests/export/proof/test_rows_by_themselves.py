@@ -2,6 +2,9 @@
 
 import dataclasses
 import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,11 +13,14 @@ from export.formats.onnx import model as onnx_model
 from export.proof import parity
 from export.served import requests
 from export.served.signatures import ServedModel
+from tests.export.client.test_clients import rows_of
 from tests.export.run_directories import (
     columns,
     random_model,
     sample_table,
 )
+from tests.export.server.running import serving
+from tests.export.server.test_versions import until
 from wukong_tf.errors import ExportError
 
 
@@ -52,6 +58,63 @@ def test_an_extreme_row_leaves_the_others_alone(int8, size):
         one = {name: value[row : row + 1] for name, value in sent.items()}
         alone = artifact.score(one)["logit"]
         np.testing.assert_allclose(alone, among[row], rtol=0, atol=1e-5)
+
+
+@pytest.fixture(params=["int8", "onnx", "saved_model"])
+def server(request, published, tmp_path):
+    """A server whose version's products are of integers, or as published."""
+    base = os.path.dirname(published)
+    if request.param == "int8":
+        base = str(tmp_path / "model")
+        shutil.copytree(published, os.path.join(base, "7"))
+        served = ServedModel(random_model())
+        rows = sample_table(columns(rows=300, seed=8))
+        options = onnx_model.Options(
+            dense="int8", calibration=[requests.Ways(served).ids(rows)]
+        )
+        onnx_model.write(served, os.path.join(base, "7"), options)
+    engine = "onnx" if request.param == "int8" else request.param
+    with serving(base, engine=engine, verify=False) as found:
+        yield found
+
+
+class Held:
+    """Holds the computations of a server until they are let go."""
+
+    def __init__(self, server):
+        self.batches = []
+        self.free = threading.Event()
+        loaded = server.versions.current
+        self.batcher = loaded.batchers["serving_default"]
+        self._run, loaded.engine.run = loaded.engine.run, self.run
+
+    def run(self, signature, sent):
+        self.batches.append(len(sent["item"]))
+        assert self.free.wait(30)
+        return self._run(signature, sent)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e30])
+def test_a_server_joins_strangers_without_a_trace(server, size):
+    def logit(row):
+        status, answer = server.post("predict", {"instances": [row]})
+        return answer["predictions"][0]["logit"] if status == 200 else None
+
+    rows = rows_of(columns(rows=8, seed=31))
+    far = {**rows[0], "content": [size] * 3, "price": size, "age": size}
+    alone = [logit(row) for row in rows]
+    held = Held(server)
+    with ThreadPoolExecutor(10) as clients:
+        first = clients.submit(logit, rows[0])
+        until(lambda: held.batches)
+        asked = [clients.submit(logit, row) for row in [far, *rows]]
+        until(lambda: held.batcher.waiting_requests == len(asked))
+        held.free.set()
+        found = [each.result() for each in (first, *asked)]
+    assert held.batches[:2] == [1, 9]
+    assert size > 1e4 or found[1] is not None
+    want = [alone[0], *alone]
+    np.testing.assert_allclose([found[0], *found[2:]], want, rtol=0, atol=1e-5)
 
 
 def test_the_gate_refuses_a_scale_of_the_whole_batch(tmp_path):
