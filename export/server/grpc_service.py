@@ -1,29 +1,19 @@
 """TensorFlow Serving's gRPC interface, by tensorflow-serving-api's messages."""
 
-import base64
 import logging
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-from export.server import calls, wire
+from export.server import calls, grpc_messages, wire
 from export.server.arrivals import spread
 from export.server.batching import Overloaded
 from export.server.measures import Measures
 from export.server.versions import NotServed, Versions, check_label
 from export.version.engines import Refused
-from export.version.published import PREDICT, Form
+from export.version.published import PREDICT
 
 log = logging.getLogger("wukong.serve")
-# Values that a request's tensors may have beyond the bytes of the request.
-_MOST_REPEATED = 1 << 16
-# Of a tf.Example, by the type of its input.
-_LISTS = {
-    "int64": "int64_list",
-    "float32": "float_list",
-    "string": "bytes_list",
-}
 
 
 class _Service:
@@ -119,8 +109,10 @@ class Predictions(_Service):
             async with self._arrives(size, self._version(spec)) as found:
                 loaded, coming = found
                 name = spec.signature_name or PREDICT
-                _check_tensors(request, loaded.engine.forms.get(name))
-                body = await spread(size, _body, request, name)
+                grpc_messages.check_tensors(
+                    request, loaded.engine.forms.get(name)
+                )
+                body = await spread(size, grpc_messages.body_of, request, name)
                 scored = await calls.predict(loaded, body, size, coming)
             wanted = list(request.output_filter) or scored.outputs
             for each in wanted:
@@ -129,7 +121,7 @@ class Predictions(_Service):
                         f"output_filter: {each!r:.100} is unknown; there are "
                         f"{list(scored.outputs)}."
                     )
-            return _predict_reply(
+            return grpc_messages.predict_reply(
                 self._named(spec, loaded, name),
                 {each: scored.outputs[each] for each in wanted},
             )
@@ -169,7 +161,9 @@ class Predictions(_Service):
         async with self._arrives(size, self._version(spec)) as found:
             loaded, coming = found
             form = loaded.engine.forms[PREDICT]
-            body = await spread(size, _examples, request.input, form)
+            body = await spread(
+                size, grpc_messages.examples_of, request.input, form
+            )
             body["signature_name"] = spec.signature_name
             values = await calls.on_examples(loaded, body, kind, size, coming)
         return self._named(spec, loaded, spec.signature_name), values
@@ -191,7 +185,7 @@ class Predictions(_Service):
                 )
             async with self._versions.using(version) as loaded:
                 spec = self._named(request.model_spec, loaded, "")
-                return _metadata_reply(spec, loaded.engine.forms)
+                return grpc_messages.metadata_reply(spec, loaded.engine.forms)
 
         return await self._answered(context, "other", work)
 
@@ -226,148 +220,6 @@ class Models(_Service):
     async def HandleReloadConfigRequest(self, request, context):
         """Is not served."""
         await self._lacking(context, "HandleReloadConfigRequest")
-
-
-def _check_tensors(request, form: Form | None):
-    """Raises if a tensor is of another type than its input, or is huge.
-
-    Before values are read: few bytes may stand for any number of equal ones.
-    """
-    import tensorflow as tf
-
-    for name, (dtype, _) in form.inputs.items() if form else ():
-        if name in request.inputs:
-            number = request.inputs[name].dtype
-            if number != tf.dtypes.as_dtype(dtype).as_datatype_enum:
-                raise wire.BadRequest(
-                    f"input {name!r}: must be a tensor of {dtype}; received "
-                    f"one of {_name_of_type(number)}."
-                )
-    values = 0
-    for tensor in request.inputs.values():
-        sizes = [each.size for each in tensor.tensor_shape.dim] or [1]
-        values += max(sizes[0], math.prod(sizes), 0)
-    if values > max(request.ByteSize(), _MOST_REPEATED):
-        raise wire.BadRequest(
-            f"the tensors must hold as many values as their shapes, {values}; "
-            f"received {request.ByteSize()} bytes."
-        )
-
-
-def _name_of_type(number: int) -> str:
-    """Returns the name of a tensor's type, or its number if it has none."""
-    import tensorflow as tf
-
-    try:
-        return tf.dtypes.as_dtype(number).name
-    except TypeError:
-        return f"type {number}"
-
-
-def _body(request, signature: str) -> dict[str, Any]:
-    """A Predict request as REST has it."""
-    import tensorflow as tf
-
-    inputs = {}
-    for name, tensor in request.inputs.items():
-        try:
-            array = tf.make_ndarray(tensor)
-        except (TypeError, ValueError) as error:
-            raise wire.BadRequest(
-                f"input {name!r}: it is no tensor: {error}."
-            ) from error
-        if not array.ndim:
-            raise wire.BadRequest(
-                f"input {name!r}: must have a value for each row; received a "
-                "scalar."
-            )
-        inputs[name] = (
-            _texts(array.tolist())
-            if array.dtype == object
-            else (array.tolist())
-        )
-    return {"inputs": inputs, "signature_name": signature}
-
-
-def _texts(value):
-    if isinstance(value, list):
-        return [_texts(each) for each in value]
-    # A tensor without any values has texts in place of bytes.
-    octets = value.encode() if isinstance(value, str) else value
-    return {"b64": base64.b64encode(octets).decode()}
-
-
-def _examples(given, form: Form) -> dict[str, Any]:
-    """tf.Examples as the rows of a REST body."""
-    context = {}
-    listed = given.example_list.examples
-    if given.WhichOneof("kind") == "example_list_with_context":
-        both = given.example_list_with_context
-        context = _row(both.context, form, "context")
-        listed = both.examples
-    rows = [_row(each, form, f"row {n}") for n, each in enumerate(listed)]
-    return {"examples": rows, "context": context}
-
-
-def _row(example, form: Form, where: str) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, feature in example.features.feature.items():
-        dtype, shape = form.inputs.get(name, ("", (None, None)))
-        kind = feature.WhichOneof("kind")
-        if kind and dtype and kind != _LISTS[dtype]:
-            raise wire.BadRequest(
-                f"input {name!r}, {where}: must be a feature with "
-                f"{_LISTS[dtype]}; received {kind}."
-            )
-        values = list(getattr(feature, kind).value) if kind else []
-        if kind == "bytes_list":
-            values = _texts(values)
-        if len(shape) > 1:
-            row[name] = values
-        elif values:  # a feature without a value is missing
-            row[name] = values[0] if len(values) == 1 else values
-    return row
-
-
-def _predict_reply(spec, outputs):
-    """Outputs as TensorFlow Serving writes them, value by value."""
-    from tensorflow_serving.apis import predict_pb2
-
-    reply = predict_pb2.PredictResponse(model_spec=spec)
-    for name, value in outputs.items():
-        tensor = reply.outputs[name]
-        for size in value.shape:
-            tensor.tensor_shape.dim.add(size=size)
-        tensor.dtype, field = {
-            "f": (1, tensor.float_val),
-            "i": (9, tensor.int64_val),
-            "O": (7, tensor.string_val),
-        }[value.dtype.kind]
-        field.extend(value.ravel().tolist())
-    return reply
-
-
-def _metadata_reply(spec, forms):
-    import tensorflow as tf
-    from tensorflow_serving.apis import get_model_metadata_pb2
-
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for name, form in forms.items():
-        kept = signatures.signature_def[name]
-        kept.method_name = form.method
-        for infos, specs in (
-            (kept.inputs, form.inputs),
-            (kept.outputs, form.outputs),
-        ):
-            for each, (dtype, shape) in specs.items():
-                info = infos[each]
-                info.name = each
-                info.dtype = tf.dtypes.as_dtype(dtype).as_datatype_enum
-                for size in shape:
-                    info.tensor_shape.dim.add(size=-1 if size is None else size)
-    reply = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
-    reply.metadata["signature_def"].Pack(signatures)
-    return reply
 
 
 async def start(
