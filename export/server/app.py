@@ -4,35 +4,25 @@ import asyncio
 import contextlib
 import functools
 import importlib.resources
-import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from export.server import calls, v2, wire
-from export.server.arrivals import (
-    Arrivals,
-    Coming,
-    Hosts,
-    read,
-    size_of,
-    spread,
-)
+from export.server import v2, wire
+from export.server.answers import refusal, version_of, well
+from export.server.arrivals import Hosts
 from export.server.batching import Overloaded
 from export.server.connections import Connection
 from export.server.grpc_service import Models, Predictions
 from export.server.measures import Measures
 from export.server.metadata import metadata_of
+from export.server.scoring import Scoring
 from export.server.versions import (
     STABLE,
-    Loaded,
     NotServed,
     Versions,
-    check_label,
     log,
 )
 from export.version import published
@@ -75,8 +65,7 @@ class Server:
         self._body_s = body_s
         self._poll_s = poll_s
         self._hosts = hosts
-        self._max_bytes = 0
-        self._arrivals = Arrivals(versions.max_waiting)
+        self._scoring = Scoring(name, versions, body_s)
         self._going = False
         self._at_work = 0
 
@@ -86,7 +75,7 @@ class Server:
         Args:
             max_bytes: largest body.
         """
-        self._max_bytes = max_bytes
+        self._scoring.max_bytes = max_bytes
         app = web.Application(
             client_max_size=max_bytes, middlewares=[self._answered]
         )
@@ -97,13 +86,13 @@ class Server:
             path = f"/v1{model}{version}"
             get(path, self._status)
             get(f"{path}/metadata", self._metadata)
-            post(f"{path}:predict", self._predict)
-            post(f"{path}:regress", self._regress)
-            post(f"{path}:classify", self._classify)
+            post(f"{path}:predict", self._scoring.predict)
+            post(f"{path}:regress", self._scoring.regress)
+            post(f"{path}:classify", self._scoring.classify)
             path = f"/v2{model}{version}"
             get(path, self._model)
             get(f"{path}/ready", self._model_ready)
-            post(f"{path}/infer", self._infer)
+            post(f"{path}/infer", self._scoring.infer)
         get(f"/v1{model}/example", self._example)
         get("/v2", self._about)
         for path in ("/healthz", "/v2/health/live"):
@@ -142,7 +131,7 @@ class Server:
     def services(self) -> tuple[Predictions, Models]:
         """What answers gRPC for the same versions."""
         shared = self._name, self._versions, self._measures
-        return Predictions(*shared, self.arrives), Models(*shared)
+        return Predictions(*shared, self._scoring.arrives), Models(*shared)
 
     async def leave(self, grace_s: float):
         """Is ready no more, and returns when all requests are answered.
@@ -188,11 +177,11 @@ class Server:
         """
         connection = request.protocol
         if isinstance(connection, Connection) and connection.requests == 1:
-            await asyncio.sleep(self._arrivals.pause / 2)
+            await asyncio.sleep(self._scoring.arrivals.pause / 2)
             return
         await response.prepare(request)
         await response.write_eof()
-        await asyncio.sleep(self._arrivals.pause)
+        await asyncio.sleep(self._scoring.arrivals.pause)
 
     async def _response(self, request, handler):
         try:
@@ -200,7 +189,7 @@ class Server:
                 self._hosts.check(request.headers.get("Host", "localhost"))
             return await handler(request)
         except web.HTTPRequestEntityTooLarge as error:
-            return _refusal(
+            return refusal(
                 413,
                 f"the body is larger than --max_request_mb allows: "
                 f"{error.text}.",
@@ -212,29 +201,29 @@ class Server:
                 if name in error.headers
             }
             path = request.path[:200]
-            return _refusal(
+            return refusal(
                 error.status,
                 f"{request.method} {path}: {error.reason}",
                 headers,
             )
         except (wire.BadRequest, Refused) as error:
-            return _refusal(400, str(error))
+            return refusal(400, str(error))
         except RecursionError:  # JSON that could be read, and not shown
-            return _refusal(400, "the body is nested too deeply.")
+            return refusal(400, "the body is nested too deeply.")
         except NotServed as error:
-            return _refusal(503 if error.none else 404, str(error))
+            return refusal(503 if error.none else 404, str(error))
         except Overloaded as error:
-            wait = math.ceil(self._arrivals.pause)
-            return _refusal(503, str(error), {"Retry-After": str(wait)})
+            wait = math.ceil(self._scoring.arrivals.pause)
+            return refusal(503, str(error), {"Retry-After": str(wait)})
         except (asyncio.CancelledError, ConnectionError):  # the client has gone
             raise
         except TimeoutError:
-            return _refusal(
+            return refusal(
                 408, f"the body did not arrive in {self._body_s:g} s."
             )
         except Exception:  # noqa: BLE001 no fault ends the server
             log.exception("%s %s", request.method, request.path)
-            return _refusal(500, "the server has a fault, which is in its log.")
+            return refusal(500, "the server has a fault, which is in its log.")
 
     @property
     def _served(self) -> int | None:
@@ -242,100 +231,26 @@ class Server:
         current = self._versions.current
         return current.published.version if current else None
 
-    @contextlib.asynccontextmanager
-    async def arrives(
-        self, size: int, version: int | None
-    ) -> AsyncIterator[tuple[Loaded, Coming]]:
-        """The version for a request that may be read.
-
-        Args:
-            size: bytes of its body.
-            version: that it asks for, or None.
-
-        Raises:
-            NotServed: the version is not served.
-            Overloaded: too many rows wait.
-        """
-        async with self._versions.using(version) as loaded:
-            with self._arrivals.admitted(size, loaded.waiting_rows) as coming:
-                yield loaded, coming
-
-    def _arrives(self, request):
-        size = size_of(request, self._max_bytes)
-        return self.arrives(size, _version(request))
-
-    async def _body(self, request) -> bytes:
-        return await read(request, self._body_s, self._max_bytes)
-
-    async def _predict(self, request):
-        async with self._arrives(request) as (loaded, coming):
-            body = await self._body(request)
-            content = await spread(len(body), wire.parse, body)
-            scored = await calls.predict(loaded, content, len(body), coming)
-        return await _json(
-            scored.rows,
-            lambda: wire.predict_answer(scored.outputs, scored.by_row),
-        )
-
-    async def _regress(self, request):
-        return await self._on_examples(
-            request, "regress", lambda values: values.tolist()
-        )
-
-    async def _classify(self, request):
-        return await self._on_examples(request, "classify", calls.classes_of)
-
-    async def _on_examples(self, request, kind: str, answer: Callable):
-        async with self._arrives(request) as (loaded, coming):
-            body = await self._body(request)
-            content = await spread(len(body), wire.parse, body)
-            values = await calls.on_examples(
-                loaded, content, kind, len(body), coming
-            )
-        return await _json(len(values), lambda: {"results": answer(values)})
-
-    async def _infer(self, request):
-        async with self._arrives(request) as (loaded, coming):
-            body = await self._body(request)
-            asked = await spread(
-                len(body),
-                v2.read,
-                body,
-                request.headers.get(v2.HEADER),
-                loaded.engine.forms,
-            )
-            scored = await calls.predict(loaded, asked.body, len(body), coming)
-        about = {
-            "model_name": self._name,
-            "model_version": str(loaded.published.version),
-        }
-        content, size = v2.answer(asked, scored.outputs, about)
-        kind = "application/json" if size is None else v2.OCTETS
-        response = web.Response(body=content, content_type=kind)
-        if size is not None:
-            response.headers[v2.HEADER] = str(size)
-        return response
-
     async def _about(self, request):
         del request
         return web.json_response(v2.ABOUT)
 
     async def _model(self, request):
-        async with self._versions.using(_version(request)) as loaded:
+        async with self._versions.using(version_of(request)) as loaded:
             return web.json_response(v2.model_of(self._name, loaded))
 
     async def _model_ready(self, request):
-        async with self._versions.using(_version(request)):
+        async with self._versions.using(version_of(request)):
             return web.json_response({"name": self._name, "ready": True})
 
     async def _status(self, request):
         label = request.match_info.get("label")
-        version = self._served if label == STABLE else _version(request)
+        version = self._served if label == STABLE else version_of(request)
         states = self._versions.states(version)
         return web.json_response({"model_version_status": states})
 
     async def _metadata(self, request):
-        async with self._versions.using(_version(request)) as loaded:
+        async with self._versions.using(version_of(request)) as loaded:
             return web.json_response(metadata_of(self._name, loaded))
 
     async def _example(self, request):
@@ -347,12 +262,12 @@ class Server:
             return web.json_response(example)
 
     async def _alive(self, request):
-        return _well(request, "live")
+        return well(request, "live")
 
     async def _ready(self, request):
         if self._versions.current is None or self._going:
-            return _refusal(503, "no version is available.")
-        return _well(request, "ready")
+            return refusal(503, "no version is available.")
+        return well(request, "ready")
 
     async def _metrics(self, request):
         del request
@@ -378,41 +293,3 @@ class Server:
 async def _later(request):
     """Leaves Expect to who reads the body: it may be refused before."""
     del request
-
-
-async def _json(rows: int, content: Callable[[], Any]) -> web.Response:
-    """An answer, made in a thread where it is large."""
-
-    def text():
-        return json.dumps(content()).encode()
-
-    body = await asyncio.to_thread(text) if rows > 256 else text()
-    return web.Response(body=body, content_type="application/json")
-
-
-def _well(request, what: str) -> web.Response:
-    """That the server is well, as clients of each kind read it."""
-    if request.path.startswith("/v2"):
-        return web.json_response({what: True})
-    return web.Response(text="ok\n")
-
-
-def _version(request) -> int | None:
-    """The number of the version that a path asks for, if it does.
-
-    Raises:
-        NotServed: the label is unknown, or the number none of a version.
-    """
-    label = request.match_info.get("label")
-    if label is not None:
-        check_label(label)
-    text = request.match_info.get("version")
-    if text is None:
-        return None
-    if len(text) > 20:
-        raise NotServed(f"version {text[:20]}... is not served.")
-    return int(text)
-
-
-def _refusal(status, message, headers=None):
-    return web.json_response({"error": message}, status=status, headers=headers)

@@ -1,0 +1,51 @@
+"""Answers as JSON, and the version that a path asks for."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from export.server.versions import NotServed, check_label
+
+
+async def json_of(rows: int, content: Callable[[], Any]) -> web.Response:
+    """Returns an answer, made in a thread where it is large."""
+
+    def text():
+        return json.dumps(content()).encode()
+
+    body = await asyncio.to_thread(text) if rows > 256 else text()
+    return web.Response(body=body, content_type="application/json")
+
+
+def refusal(
+    status: int, message: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Returns the answer that says an error."""
+    return web.json_response({"error": message}, status=status, headers=headers)
+
+
+def well(request: web.Request, what: str) -> web.Response:
+    """Returns that the server is well, as clients of each kind read it."""
+    if request.path.startswith("/v2"):
+        return web.json_response({what: True})
+    return web.Response(text="ok\n")
+
+
+def version_of(request: web.Request) -> int | None:
+    """Returns the number of the version that a path asks for, if it does.
+
+    Raises:
+        NotServed: the label is unknown, or the number none of a version.
+    """
+    label = request.match_info.get("label")
+    if label is not None:
+        check_label(label)
+    text = request.match_info.get("version")
+    if text is None:
+        return None
+    if len(text) > 20:
+        raise NotServed(f"version {text[:20]}... is not served.")
+    return int(text)

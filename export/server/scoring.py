@@ -1,0 +1,111 @@
+"""The paths that score: rows, examples, and tensors."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from export.server import answers, calls, v2, wire
+from export.server.arrivals import Arrivals, Coming, read, size_of, spread
+from export.server.versions import Loaded, Versions
+
+
+class Scoring:
+    """Reads requests, has their rows scored, and answers them.
+
+    Args:
+        name: that requests name the model by.
+        versions: the version that is served.
+        body_s: longest time that a body may take to arrive, in seconds.
+
+    Attributes:
+        arrivals: decides which requests are read.
+        max_bytes: largest body.
+    """
+
+    def __init__(self, name: str, versions: Versions, body_s: float):
+        self._name = name
+        self._versions = versions
+        self._body_s = body_s
+        self.arrivals = Arrivals(versions.max_waiting)
+        self.max_bytes = 0
+
+    @contextlib.asynccontextmanager
+    async def arrives(
+        self, size: int, version: int | None
+    ) -> AsyncIterator[tuple[Loaded, Coming]]:
+        """The version for a request that may be read.
+
+        Args:
+            size: bytes of its body.
+            version: that it asks for, or None.
+
+        Raises:
+            NotServed: the version is not served.
+            Overloaded: too many rows wait.
+        """
+        async with self._versions.using(version) as loaded:
+            with self.arrivals.admitted(size, loaded.waiting_rows) as coming:
+                yield loaded, coming
+
+    def _arrives(self, request):
+        size = size_of(request, self.max_bytes)
+        return self.arrives(size, answers.version_of(request))
+
+    async def _body(self, request) -> bytes:
+        return await read(request, self._body_s, self.max_bytes)
+
+    async def predict(self, request: web.Request) -> web.Response:
+        """Scores rows or columns."""
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            content = await spread(len(body), wire.parse, body)
+            scored = await calls.predict(loaded, content, len(body), coming)
+        return await answers.json_of(
+            scored.rows,
+            lambda: wire.predict_answer(scored.outputs, scored.by_row),
+        )
+
+    async def regress(self, request: web.Request) -> web.Response:
+        """Returns the probabilities of examples."""
+        return await self._on_examples(
+            request, "regress", lambda values: values.tolist()
+        )
+
+    async def classify(self, request: web.Request) -> web.Response:
+        """Returns both classes of examples with their scores."""
+        return await self._on_examples(request, "classify", calls.classes_of)
+
+    async def _on_examples(self, request, kind: str, answer: Callable):
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            content = await spread(len(body), wire.parse, body)
+            values = await calls.on_examples(
+                loaded, content, kind, len(body), coming
+            )
+        return await answers.json_of(
+            len(values), lambda: {"results": answer(values)}
+        )
+
+    async def infer(self, request: web.Request) -> web.Response:
+        """Scores the tensors of the Open Inference Protocol."""
+        async with self._arrives(request) as (loaded, coming):
+            body = await self._body(request)
+            asked = await spread(
+                len(body),
+                v2.read,
+                body,
+                request.headers.get(v2.HEADER),
+                loaded.engine.forms,
+            )
+            scored = await calls.predict(loaded, asked.body, len(body), coming)
+        about = {
+            "model_name": self._name,
+            "model_version": str(loaded.published.version),
+        }
+        content, size = v2.answer(asked, scored.outputs, about)
+        kind = "application/json" if size is None else v2.OCTETS
+        response = web.Response(body=content, content_type=kind)
+        if size is not None:
+            response.headers[v2.HEADER] = str(size)
+        return response
