@@ -7,6 +7,7 @@ a pipe that nobody empties cost lines, and nothing else.
 
 import atexit
 import contextlib
+import errno
 import math
 import os
 import queue
@@ -14,11 +15,12 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 import tqdm
 
-from trainer.stop_signal import STOP
+from trainer.stop_signal import STOP, open_standard_streams
 
 _WAITING_TEXTS = 10_000
 _quiet = False
@@ -33,6 +35,10 @@ class Console:
         stream: has a file descriptor.
         waits: whether to wait while nobody reads and much is due; otherwise
             more is dropped, which is said once there is room again.
+
+    Attributes:
+        error: the last one that text was dropped for, unless it is that
+            nobody reads any more; None before.
     """
 
     encoding = "utf-8"
@@ -42,6 +48,7 @@ class Console:
         stream.flush()
         self._waits = waits
         self._stream = stream
+        self.error: OSError | None = None
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
@@ -53,16 +60,17 @@ class Console:
 
     def write(self, text: str) -> int:
         """Queues text; returns its length, as streams do."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="console", daemon=True
-                )
-                self._thread.start()
         try:
+            with self._lock:
+                if self._thread is None:
+                    thread = threading.Thread(
+                        target=self._run, name="console", daemon=True
+                    )
+                    thread.start()
+                    self._thread = thread
             data = text.encode(self.encoding, self.errors)
             self._texts.put(data, block=self._waits)
-        except queue.Full:
+        except (queue.Full, RuntimeError):  # or no room for a thread
             self._dropped += 1
         return len(text)
 
@@ -77,10 +85,16 @@ class Console:
         """Returns the stream's descriptor."""
         return self._stream.fileno()
 
-    def drain(self, timeout_s: float = 2.0) -> None:
-        """Waits until all is written, or for `timeout_s` seconds."""
+    def drain(
+        self,
+        timeout_s: float = 2.0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Waits until all is written, for `timeout_s` seconds or `stop()`."""
         end = time.monotonic() + timeout_s
         while self._texts.unfinished_tasks and time.monotonic() < end:
+            if stop():
+                return
             time.sleep(0.005)
 
     def _run(self):
@@ -89,8 +103,11 @@ class Console:
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 data += f"({dropped} texts were lost here)\n".encode()
-            with contextlib.suppress(OSError):
+            try:
                 _write_all(self.fileno(), data)
+            except OSError as error:
+                if error.errno != errno.EPIPE:
+                    self.error = error
             self._texts.task_done()
 
 
@@ -108,8 +125,10 @@ def guard() -> None:
     For programs, before they print. What is due is written before the
     process ends. Standard output, which holds results and which training
     does not use, is not cut short while somebody may read it, unless a
-    signal came. A thread that ends by an error has a line written.
+    signal comes; where its disk is full, a line says so. A thread that ends
+    by an error has a line written.
     """
+    open_standard_streams()
     for name, timeout_s in (("stdout", math.inf), ("stderr", 2.0)):
         try:
             console = Console(getattr(sys, name), waits=name == "stdout")
@@ -134,7 +153,12 @@ def drain() -> None:
 
 
 def _finish(console, timeout_s):
-    console.drain(2.0 if STOP() else timeout_s)
+    came = STOP()
+    with contextlib.suppress(KeyboardInterrupt):  # see `interrupt_once`
+        console.drain(2.0 if came else timeout_s, lambda: STOP() != came)
+    if console.error is not None and console is sys.stdout:
+        log(f"standard output was not written: {console.error}", of_each=True)
+        drain()
 
 
 def only_chief_logs(is_chief: bool) -> None:

@@ -177,11 +177,13 @@ def outcome(codes: Sequence[int], stopped: bool = False) -> int:
     Args:
         codes: of the workers.
         stopped: whether the launcher was told to stop them; one that lost
-            another then is part of the stop. Defaults to False.
+            another then is part of the stop, and so is one that the signal
+            ended before it could heed it. Defaults to False.
     """
     if all(code == 0 for code in codes):
         return 0
-    if stopped and all(code in (0, EXIT_LOST, EXIT_RESUME) for code in codes):
+    ends = {0, EXIT_LOST, EXIT_RESUME, *(-number for number in SIGNALS)}
+    if stopped and ends.issuperset(codes):
         return EXIT_RESUME
     for code in (EXIT_ERROR, EXIT_FAULT):
         if code in codes:
@@ -210,6 +212,7 @@ class Launcher:
     def tell(self, number: int, frame=None):
         """Notes a signal, for all workers."""
         del frame
+        STOP.note(number)
         self.told = number
         self._signals.put(signal.Signals(number))
 
@@ -267,6 +270,8 @@ def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, launcher.tell)
+        if STOP.received is not None:  # one that came just before
+            launcher.tell(STOP.received)
         while True:
             code = launcher.run()
             again = code in (EXIT_LOST, EXIT_RESUME) and launcher.told is None

@@ -3,7 +3,9 @@
 It imports nothing that takes long: `trainer.main` installs it first.
 """
 
+import atexit
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -19,7 +21,7 @@ class StopSignal:
     however many come; called, it returns whether one did. Outside of such a
     context, an installed one ends the process with code 75 at once: what is
     being written stays invisible, as after kill -9. Once `settle` was
-    called, signals change nothing. A signal that was ignored when the
+    called, signals change no exit code. A signal that was ignored when the
     program began, as by nohup, stays so.
 
     What is said is said by a thread; a handler runs between any two
@@ -44,18 +46,30 @@ class StopSignal:
 
     def install(self) -> None:
         """Handles signals from now on, to the end of the process."""
+        open_standard_streams()
         self._pipe = os.pipe()
         for end in self._pipe:
             os.set_blocking(end, end == self._pipe[0])
         self._handle()
+        _ignored_at_the_end()
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         threading.Thread(
             target=self._watch, args=self._pipe[:1], name="signals", daemon=True
         ).start()
 
     def settle(self) -> None:
-        """Ignores signals from now on: the exit code is decided."""
+        """Keeps the exit code, which is decided, whatever signals come."""
         self._settled = True
+
+    def disarm(self) -> None:
+        """Lets signals end the process at once, until `arm`.
+
+        For a call that may wait without a bound and holds Python's lock:
+        neither a handler nor a thread could heed them.
+        """
+        if self._pipe is not None:
+            for number in self._before:
+                signal.signal(number, signal.SIG_DFL)
 
     def arm(self) -> None:
         """Takes signals back from whoever else handles them by now.
@@ -80,10 +94,11 @@ class StopSignal:
     def _handle(self):
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
+                self._before[number] = signal.signal(number, self.note)
 
-    def _note(self, number, frame):
-        if not self._settled and self.received is None:
+    def note(self, number: int, frame=None) -> None:
+        """Handles a signal: the first one is `received`."""
+        if self.received is None:
             self.received = signal.Signals(number)
 
     def _watch(self, pipe):
@@ -126,6 +141,34 @@ def interrupt_once() -> None:
 
     for each in heeded:
         signal.signal(each, interrupt)
+    _ignored_at_the_end()
+
+
+def open_standard_streams() -> None:
+    """Opens /dev/null for each of the standard streams that is closed.
+
+    A file opened later would take its number, and with it all that
+    libraries write to that stream.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
+@functools.cache
+def _ignored_at_the_end():
+    """Has signals ignored once Python would leave them to the system.
+
+    It does so before it takes itself down, which takes a while.
+    """
+    atexit.register(_ignore)
+
+
+def _ignore():
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 STOP = StopSignal()

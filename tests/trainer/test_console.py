@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -190,3 +191,110 @@ def test_signals_that_come_at_once_interrupt_once():
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("cleaned up\n", "")
+
+
+BLOCKED = """
+import sys
+from trainer import console
+from trainer.stop_signal import STOP, interrupt_once
+{begin}
+console.guard()
+print(1_000_000 * "x")  # more than a pipe takes
+print("results", file=sys.stderr)
+STOP.settle()
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("begin", ["STOP.install()", "interrupt_once()"])
+def test_results_that_nobody_reads_are_given_up_at_a_signal(begin):
+    process = python(
+        BLOCKED.format(begin=begin),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr.readline() == "results\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 3
+    assert process.stderr.read() == ""
+    process.stdout.close()
+    process.stderr.close()
+
+
+TAKES_LONG = """
+import os, signal, sys, time
+from trainer.stop_signal import STOP, interrupt_once
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+{begin}
+class Slow:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"down\\n")
+        sleep(1)
+slow = Slow()
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("begin", ["STOP.install()", "interrupt_once()"])
+def test_signals_while_python_takes_itself_down_change_no_code(begin):
+    process = python(TAKES_LONG.format(begin=begin), stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"down\n"
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 3
+    process.stdout.close()
+
+
+OPENS = """
+import os, sys
+from trainer import console
+from trainer.stop_signal import STOP
+{begin}
+with open("file", "w") as file:
+    os.write(1, b"of a library")
+    os.write(2, b"of a library")
+sys.exit(os.path.getsize("file"))
+"""
+
+
+@pytest.mark.parametrize("begin", ["STOP.install()", "console.guard()"])
+@pytest.mark.parametrize("close", ["1", "2", "1, 2", "0, 1, 2"])
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path, begin, close):
+    def closing():
+        for number in map(int, close.split(",")):
+            os.close(number)
+
+    process = python(
+        OPENS.format(begin=begin),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        preexec_fn=closing,
+    )
+    assert process.wait(60) == 0
+
+
+def test_results_that_a_full_disk_lost_are_reported():
+    with open("/dev/full", "w") as full:
+        process = python(
+            LINES, "stdout", stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        said = process.communicate(timeout=60)[1]
+    assert "standard output was not written: [Errno 28]" in said
+
+
+def test_no_room_for_a_thread_costs_lines_alone(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with open(os.devnull, "w") as stream:
+        made = console.Console(stream, waits=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            print("a line", file=made)
+        print("another", file=made)
+        made.drain(60)
+        assert not made._texts.unfinished_tasks

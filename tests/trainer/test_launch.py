@@ -31,6 +31,16 @@ def test_one_code_of_all(codes, expected):
     assert launch.outcome(codes) == expected
 
 
+@pytest.mark.parametrize(
+    "codes, expected",
+    [([75, -15], 75), ([69, -2, -1], 75), ([75, -9], 69), ([75, 1], 1)],
+)
+def test_workers_that_a_signal_ended_as_they_began_were_stopped(
+    codes, expected
+):
+    assert launch.outcome(codes, stopped=True) == expected
+
+
 def test_ports_are_free_and_differ():
     ports = launch.free_ports(5)
     assert len(set(ports)) == 5
@@ -98,6 +108,13 @@ def test_restarts_are_counted(monkeypatch, capfd):
     assert run(monkeypatch, [lost, lost, fine], restarts=2) == (0, [])
     assert run(monkeypatch, [lost, lost, fine], restarts=1) == (69, [fine])
     assert "0 restarts are left" in capfd.readouterr().err
+
+
+def test_a_signal_that_came_just_before_is_passed_on(monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        patch.setattr(launch.STOP, "received", signal.SIGTERM)
+        assert run(patch, [[HANGS, HANGS]], restarts=3) == (75, [])
+    assert "worker 1 ended: killed by SIGTERM" in capfd.readouterr().err
 
 
 def test_a_flag_without_dashes_before_it_is_refused():

@@ -264,7 +264,8 @@ def _bound_the_wait(timeout_s, cluster):
     """Ends the process by SIGALRM unless it joins the others in time.
 
     TensorFlow waits without a bound for a worker that never comes, and holds
-    Python's lock meanwhile: only the system can end it then.
+    Python's lock meanwhile: only the system can end it then, which it does
+    for the signals that mean to stop too.
     """
     console.log(
         f"worker {cluster.index}: waiting at most --cluster_timeout_s="
@@ -272,6 +273,7 @@ def _bound_the_wait(timeout_s, cluster):
         of_each=True,
     )
     console.drain()
+    STOP.disarm()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
 

@@ -1,8 +1,9 @@
 """Prints the stacks of this process when a step hangs."""
 
-import faulthandler
+import sys
 import threading
 import time
+import traceback
 
 from trainer.console import log
 from trainer.loop.step_clock import StepClock
@@ -51,7 +52,20 @@ class Watchdog:
                 continue
             log(
                 f"worker {self._worker}: no step for {self._timeout_s:g} s "
-                "(--hang_timeout_s); the stacks of its threads:",
+                f"(--hang_timeout_s); the stacks of its threads:\n{_stacks()}",
                 of_each=True,
             )
-            faulthandler.dump_traceback(all_threads=True)
+
+
+def _stacks() -> str:
+    """Returns the stacks of all threads.
+
+    faulthandler writes them while it holds Python's lock: where nobody reads,
+    it would stop the process.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"thread {names.get(number, number)}:\n"
+        + "".join(traceback.format_stack(frame))
+        for number, frame in sys._current_frames().items()
+    )

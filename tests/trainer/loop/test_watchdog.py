@@ -12,13 +12,14 @@ def stuck_here(seconds):
     time.sleep(seconds)
 
 
-def test_stacks_of_a_step_that_hangs(capfd):
+def test_stacks_of_a_step_that_hangs(capsys):
+    """By the console, which may be blocked, and not to its descriptor."""
     clock = StepClock()
     with Watchdog(clock, 0.2, worker=3):
         clock.start()
         stuck_here(1.0)
         clock.end()
-    said = capfd.readouterr().err
+    said = capsys.readouterr().err
     assert "worker 3: no step for 0.2 s (--hang_timeout_s)" in said
     assert "in stuck_here" in said
 
