@@ -1,7 +1,8 @@
 """`--mode=predict`: the scores of files by a run's checkpoint."""
 
+import contextlib
 import os
-import tempfile
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +21,8 @@ from trainer.modes.scoring import (
 )
 from trainer.preparation.requests import Preparation
 from trainer.settings import Settings
-from wukong_tf import runs
-from wukong_tf.errors import ConfigError
+from wukong_tf import files, runs
+from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.names import output_names
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.scoring import probabilities
@@ -40,8 +41,7 @@ def run_prediction(settings: Settings):
             f"--output={output}: is one of --predict_files, which the scores "
             "would replace."
         )
-    folder = make_folder(output)
-    with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as scratch:
+    with scratch_folder(output, distribution.workers.index) as scratch:
         found: list[FileSource] = []
         for number, path in enumerate(paths):
             own = os.path.join(scratch, str(number))
@@ -65,6 +65,37 @@ def run_prediction(settings: Settings):
                 f"column {name!r}: {count:,} bad values were read as missing; "
                 f"the first: {bad.first[name]}"
             )
+
+
+@contextlib.contextmanager
+def scratch_folder(output: str, worker: int) -> Iterator[str]:
+    """Yields an empty directory next to --output, and removes it at the end.
+
+    One that a killed process left is taken over by the same command.
+
+    Args:
+        output: the file that is being made.
+        worker: number of this worker.
+
+    Raises:
+        DataError: another process makes the same file.
+    """
+    name = f".{os.path.basename(output)}.rows-{worker}"
+    path = os.path.join(make_folder(output), name)
+    os.makedirs(path, exist_ok=True)
+    try:
+        with files.locked(os.path.join(path, "lock")):
+            rows = os.path.join(path, "rows")
+            files.remove(rows)
+            os.mkdir(rows)
+            try:
+                yield rows
+            finally:
+                files.remove(path)
+    except BlockingIOError as error:
+        raise DataError(
+            f"--output={output} is being written by another process."
+        ) from error
 
 
 def _write_scores(output, spec, found, evaluator):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import wukong_tf
 from tests import small_models
+from tests.errors import message
 from tests.oracles import models as oracles
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
@@ -21,7 +22,9 @@ from trainer.loop import records, session
 from trainer.loop.restore import restore
 from trainer.loop.steps import make_train_step
 from trainer.modes import train
+from trainer.modes.predict import scratch_folder
 from wukong_tf import runs
+from wukong_tf.errors import DataError
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
 SMALL = {
@@ -391,6 +394,23 @@ def test_predict_scores_rows_in_order_without_labels(finished, tmp_path):
         1 / (1 + np.exp(-logits.astype(np.float64))),
         atol=1e-6,
     )
+
+
+def test_what_a_killed_prediction_left_is_taken_over(tmp_path):
+    output = str(tmp_path / "out.parquet")
+    made = tmp_path / ".out.parquet.rows-0"
+    with scratch_folder(output, 0) as rows:
+        open(f"{rows}/0", "w").close()
+        with scratch_folder(output, 1):
+            pass  # another worker's
+        said = message(DataError, scratch_folder(output, 0).__enter__)
+        assert "is being written by another process" in said
+        shutil.copytree(made, tmp_path / "left")
+    assert os.listdir(tmp_path) == ["left"]
+    os.rename(tmp_path / "left", made)
+    with scratch_folder(output, 0) as rows:
+        assert os.listdir(rows) == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_plan_allocates_no_table(tmp_path, capsys):
