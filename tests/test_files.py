@@ -1,5 +1,7 @@
 """Files and directories that are replaced are whole at every instant."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -218,3 +220,22 @@ def test_a_file_is_held_while_anyone_has_it_open(tmp_path):
     assert not files.is_held(path)
     with pytest.raises(FileNotFoundError):
         files.shared_lock(str(tmp_path / "none"))
+
+
+def test_readers_hold_checkpoints_on_nfs_too(tmp_path, monkeypatch):
+    """It takes an exclusive lock for a write, which needs such a descriptor."""
+    flock = fcntl.flock
+
+    def of_nfs(file, how):
+        writes = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if how & fcntl.LOCK_EX and not writes:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    path = str(tmp_path / "kept")
+    (tmp_path / "kept").write_text("content")
+    with files.shared_lock(path):
+        assert files.is_held(path)
+    assert not files.is_held(path)
+    assert (tmp_path / "kept").read_text() == "content"

@@ -142,7 +142,8 @@ def shared_lock(path: str) -> BinaryIO:
 def is_held(path: str) -> bool:
     """Returns whether some process holds `shared_lock(path)`."""
     try:
-        with open(path, "rb") as file:
+        # NFS gives this lock only on what may be written.
+        with open(path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

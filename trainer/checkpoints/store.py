@@ -64,19 +64,30 @@ def save(
     except TrainingError:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise RunError(
             f"the checkpoint of step {step} could not be written to "
-            f"{folder}: {error}. Earlier checkpoints are whole."
+            f"{folder}: {str(error) or 'out of memory'}. Earlier checkpoints "
+            "are whole."
         ) from error
     return final, size
 
 
 def mark_best(run_dir: str, step: int, metric: str, value: float):
-    """Notes that the checkpoint of `step` is the best so far."""
+    """Notes that the checkpoint of `step` is the best so far.
+
+    Raises:
+        RunError: the note could not be written; the earlier one stays.
+    """
     path = os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST)
-    files.write_json(path, {"step": step, "metric": metric, "value": value})
+    try:
+        files.write_json(path, {"step": step, "metric": metric, "value": value})
+    except OSError as error:
+        raise RunError(
+            f"that step {step} is the best could not be written to {path}: "
+            f"{error}."
+        ) from error
 
 
 def restore_best(
@@ -85,13 +96,14 @@ def restore_best(
     metric: str,
     better: Callable[[float, float], bool],
     log: Callable[[str], None],
-):
-    """Makes the note of the best one that of a run that goes on.
+) -> runs.Checkpoint | None:
+    """Makes the note of the best checkpoint that of a run, and returns it.
 
     It may name a later checkpoint, which was passed over, or an earlier one,
     where the run was killed before it was written. If the best checkpoint is
     missing or corrupted, the best of those that are whole takes its place:
     the evaluations are changed so that later ones need to beat that one.
+    None is returned before the first evaluation, or if all are lost.
 
     Args:
         run_dir: the run directory.
@@ -99,6 +111,10 @@ def restore_best(
         metric: that decides.
         better: whether a first value of it is better than a second.
         log: called with a line where the best checkpoint was lost.
+
+    Raises:
+        RunError: the best one cannot be read for a reason outside of it, or
+            the note cannot be written.
     """
     there = dict(runs.checkpoint_paths(run_dir))
     while best := [e for e in evaluations if e["best"]]:
@@ -106,16 +122,20 @@ def restore_best(
         try:
             if step not in there:
                 raise RunError(f"{run_dir}: that of step {step} is missing.")
-            runs.check_owner(run_dir, runs.open_checkpoint(there[step]))
+            found = runs.open_checkpoint(there[step])
+            runs.check_owner(run_dir, found)
         except RunError as error:
+            if runs.may_be_whole(error):
+                raise
             log(f"the best checkpoint is lost: {error}")
             if step in there:
                 _set_aside(there.pop(step))
             _forget(evaluations, step, set(there), better)
             continue
         mark_best(run_dir, step, metric, best[-1]["value"])
-        return
+        return found
     files.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
+    return None
 
 
 def _forget(evaluations, lost, there, better):
@@ -133,22 +153,37 @@ def _forget(evaluations, lost, there, better):
         left["best"] = True
 
 
-def prune(run_dir: str, keep: int, every: int = 0):
+def prune(
+    run_dir: str,
+    keep: int,
+    every: int = 0,
+    log: Callable[[str], None] = lambda line: None,
+):
     """Removes all checkpoints but some, and but those that are being read.
 
     Args:
         run_dir: the run directory.
         keep: how many of the newest stay; the best stays too.
         every: those whose step is a multiple of it stay; 0 for none.
+        log: called with a line for what cannot be removed. Defaults to
+            nothing.
     """
-    best = runs.best_step(run_dir)
+    try:
+        best = runs.best_step(run_dir)
+    except RunError as error:
+        log(f"{error} Until it names the best one, no checkpoint is removed.")
+        return
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
         kept = step == best or (every and step % every == 0)
         if not kept and not files.is_held(os.path.join(path, runs.INDEX)):
             # Renamed first, so that no reader finds a part of it.
             folder, name = os.path.split(path)
             removed = os.path.join(folder, f"{_UNFINISHED}{name}-removed")
-            os.rename(path, removed)
+            files.remove(removed)
+            try:
+                os.rename(path, removed)
+            except OSError as error:
+                log(f"a checkpoint cannot be removed: {error}")
             files.remove(removed)
 
 
@@ -175,8 +210,9 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
         log: called with a line for each corrupted one that is passed over.
 
     Raises:
-        RunError: there are checkpoints, but all are corrupted, or the
-            newest whole one is of another run.
+        RunError: there are checkpoints, but all are corrupted, one cannot
+            be read for a reason outside of it, or the newest whole one is
+            of another run.
     """
     paths = runs.checkpoint_paths(run_dir)
     corrupted = []
@@ -184,6 +220,8 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
         try:
             found = runs.open_checkpoint(path)
         except RunError as error:
+            if runs.may_be_whole(error):
+                raise
             log(f"{error} Falling back to the checkpoint before it.")
             corrupted.append(path)
             continue
@@ -217,7 +255,7 @@ def set_aside(run_dir: str, step: int) -> int:
 def _set_aside(path):
     folder, name = os.path.split(path)
     aside = os.path.join(folder, f"{_CORRUPTED}{name}")
-    shutil.rmtree(aside, ignore_errors=True)
+    files.remove(aside)
     os.rename(path, aside)
 
 

@@ -130,8 +130,9 @@ class CheckpointWriter:
         self._failed = None  # a newer one makes up for it
         found = list(arrays())
         job = _Job(step, state, found, best)
-        if self._in_background and self._fits(found):
-            job.arrays = {name: np.asarray(array) for name, array in found}
+        copies = self._copies(found)
+        if copies is not None:
+            job.arrays = copies
             job.waited = time.perf_counter() - began
             with self._changed:
                 self._replace(job)
@@ -211,13 +212,20 @@ class CheckpointWriter:
             )
         self._job, self._failing = job, False
 
-    def _fits(self, arrays):
+    def _copies(self, arrays):
+        """Copies of arrays by name, or None where memory does not allow it."""
         size = sum(
             int(np.prod(a.shape, dtype=np.int64)) * a.dtype.itemsize
             for _, a in arrays
         )
         free = available_bytes()
-        return free is None or size <= COPY_SHARE * free
+        fits = free is None or size <= COPY_SHARE * free
+        if not self._in_background or not fits:
+            return None
+        try:
+            return {name: np.asarray(array) for name, array in arrays}
+        except MemoryError:  # a limit of the process's own
+            return None
 
     def _run(self):
         """The thread's work."""
@@ -255,13 +263,12 @@ class CheckpointWriter:
     def _write(self, job, stalled_since=None):
         began = time.perf_counter()
         path, size = store.save(self._run_dir, job.step, job.state, job.pairs())
-        if job.best is not None:
-            store.mark_best(
-                self._run_dir, job.step, self._retention.metric, job.best
-            )
-        store.prune(
-            self._run_dir, self._retention.newest, self._retention.every
-        )
+        keep = self._retention
+        try:
+            if job.best is not None:
+                store.mark_best(self._run_dir, job.step, keep.metric, job.best)
+        finally:  # which may make the room that lacked
+            store.prune(self._run_dir, keep.newest, keep.every, self._log)
         seconds = time.perf_counter() - began
         waited = job.waited
         if stalled_since is not None:

@@ -90,6 +90,9 @@ class SameFiles:
         contents: this worker's files.
         keep: called with what is known of the files whenever it grew, and
             again where it raised OSError.
+
+    Attributes:
+        agreed: whether all files are known to be those of the run.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class SameFiles:
         self._contents = contents
         self._keep = keep
         self._kept: dict[str, Any] | None = None
-        self._agreed = False
+        self.agreed = False
 
     def __call__(self, *progress):
         """Compares what was read by now.
@@ -112,7 +115,7 @@ class SameFiles:
             DataError: one was changed since, or cannot be read.
         """
         record = self._contents.record()
-        if not self._agreed:
+        if not self.agreed:
             self._compare(record)
         if record != self._kept:
             with contextlib.suppress(OSError):  # a full disk ends no run
@@ -134,8 +137,8 @@ class SameFiles:
                 kind = ContentError if each["from_start"] else DataError
                 raise kind(each["error"])
         digests = [each["digest"] for each in of_all]
-        self._agreed = all(digests)
-        if self._agreed and len(set(digests)) > 1:
+        self.agreed = all(digests)
+        if self.agreed and len(set(digests)) > 1:
             check_same(
                 self._workers, _by_name(contents, "sha256"), ContentError
             )

@@ -48,15 +48,19 @@ class MetricsLog:
         self._keep_until(step)
         self._pending: list[str] = []  # lines that could not be written yet
         self._failed: set[str] = set()
-        self._writer = tf.summary.create_file_writer(
-            os.path.join(run_dir, "tensorboard")
-        )
+        self._events = os.path.join(run_dir, "tensorboard")
+        self._writer: tf.summary.SummaryWriter | None = None
 
     def _keep_until(self, step):
         if not os.path.exists(self._path):
             return
         with open(self._path, "rb") as file:
-            lines = [line for line in file if _step_of(line) <= step]
+            # The last may lack its end.
+            lines = [
+                line.rstrip(b"\n") + b"\n"
+                for line in file
+                if _step_of(line) <= step
+            ]
         with files.atomic_path(self._path) as temporary:
             with open(temporary, "wb") as file:
                 file.writelines(lines)
@@ -82,6 +86,8 @@ class MetricsLog:
         self._pending.clear()
 
     def _summarize(self, kind, step, values):
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self._events)
         with self._writer.as_default():
             for tag, value in _flat(values, kind):
                 tf.summary.write(

@@ -25,6 +25,8 @@ class Progress:
         input_seconds: part of it spent waiting for input.
         bad_values: bad values by column that were read as missing.
         progressive: what `records.Progressive` keeps.
+        checked_step: the last step at which all files were known to be those
+            of the run. What was trained later may have to be given up.
     """
 
     step: int = 0
@@ -35,6 +37,7 @@ class Progress:
     input_seconds: float = 0.0
     bad_values: dict[str, int] = dataclasses.field(default_factory=dict)
     progressive: dict[str, Any] = dataclasses.field(default_factory=dict)
+    checked_step: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The progress as JSON values."""

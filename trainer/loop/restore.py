@@ -32,11 +32,36 @@ def restore(session: Session):
             _start_from(session, session.settings.run.init_from)
         return
     assign_slots(session.slots, found)
-    session.progress = Progress(**found.state)
+    # Older runs do not say how far their files were checked.
+    session.progress = Progress(**{"checked_step": found.step, **found.state})
+    _restore_best(session)
+    # --patience may be another one now.
+    session.progress.stopped_early = actions.patience_is_out(
+        session.progress.evaluations, session.training.patience
+    )
+    log(f"going on from step {found.step} ({found.path})")
+
+
+def best_checkpoint(session: Session) -> runs.Checkpoint:
+    """Returns the best whole checkpoint, the latest without evaluations.
+
+    Raises:
+        RunError: there is none that this worker can read.
+    """
+    found = _restore_best(session)
+    if found is not None:
+        return found
+    best = [e["step"] for e in session.progress.evaluations if e["best"]]
+    return runs.find_checkpoint(session.run_dir, best[-1] if best else "latest")
+
+
+def _restore_best(session) -> runs.Checkpoint | None:
+    """Has the chief find the best whole checkpoint, and returns its own."""
     metric = session.training.early_stopping_metric
     evaluations = session.progress.evaluations
+    found = None
     if session.workers.is_chief:
-        store.restore_best(
+        found = store.restore_best(
             session.run_dir,
             evaluations,
             metric,
@@ -44,11 +69,7 @@ def restore(session: Session):
             log,
         )
     evaluations[:] = session.workers.from_chief(evaluations)
-    # --patience may be another one now.
-    session.progress.stopped_early = actions.patience_is_out(
-        session.progress.evaluations, session.training.patience
-    )
-    log(f"going on from step {found.step} ({found.path})")
+    return found
 
 
 def _newest_whole(session) -> runs.Checkpoint | None:

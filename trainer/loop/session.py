@@ -136,7 +136,7 @@ class Session:
             clock, self.settings.machine.hang_timeout_s, self.workers.index
         )
         with (
-            self._sets_aside(progress.step),
+            self._sets_aside(progress.checked_step),
             self.signal,
             between.entered(),
             watchdog,
@@ -231,13 +231,22 @@ class Session:
         )
 
     def _same_files(self):
+        """Returns what holds the files to those of the run, an action."""
         keep = functools.partial(write_data, self.run_dir)
         if self.contents.expects or self.workers.count > 1:
             # Files of usual sizes are known before the first step.
             self.contents.wait(LONGEST_WAIT_S, self.signal)
         if self.workers.is_chief:
-            return SameFiles(self.workers, self.contents, keep)
-        return SameFiles(self.workers, self.contents)
+            same = SameFiles(self.workers, self.contents, keep)
+        else:
+            same = SameFiles(self.workers, self.contents)
+
+        def check(*window):
+            same()
+            if same.agreed:
+                self.progress.checked_step = self.progress.step
+
+        return check
 
     @contextlib.contextmanager
     def _sets_aside(self, step):

@@ -220,7 +220,13 @@ def read_log(path: str) -> dict[str, list[dict]]:
                     record = json.loads(line)
                     step = float(record["step"])
                     kind = str(record["kind"])
-                except (ValueError, KeyError, TypeError, RecursionError):
+                except (
+                    ValueError,
+                    KeyError,
+                    TypeError,
+                    OverflowError,
+                    RecursionError,
+                ):
                     continue
                 by_kind.setdefault(kind, {})[step] = record
     except FileNotFoundError:
@@ -243,7 +249,7 @@ def series(records: list[dict], *keys: str) -> tuple[np.ndarray, np.ndarray]:
             for key in keys:
                 value = value[key]
             number = float(value)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
         steps.append(float(record["step"]))
         values.append(number)

@@ -11,6 +11,7 @@ from trainer.console import log
 from trainer.data import preflight
 from trainer.data.samples import literals
 from trainer.loop.optimizers import model_cost
+from trainer.loop.restore import best_checkpoint
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
 from trainer.report.figures import compared_metrics, evaluate_splits
@@ -25,7 +26,7 @@ def report(session: Session) -> dict[str, Any]:
     Raises:
         Interrupted: the run was told to stop.
     """
-    found = runs.find_checkpoint(session.run_dir, "best")
+    found = best_checkpoint(session)
     model, splits = session.model, session.splits
     assign_slots(model_slots(model), found)
     session.evaluator.weights = contextlib.nullcontext  # they are in place

@@ -10,6 +10,7 @@ from wukong_tf.runs.checkpoint import (
     checkpoint_paths,
     digest,
     find_checkpoint,
+    may_be_whole,
     open_checkpoint,
 )
 from wukong_tf.runs.loading import load_run, parse_keep_units
@@ -46,6 +47,7 @@ __all__ = [
     "find_checkpoint",
     "identity",
     "load_run",
+    "may_be_whole",
     "open_checkpoint",
     "parse_keep_units",
     "read_config",

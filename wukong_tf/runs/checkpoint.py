@@ -8,6 +8,7 @@ nothing is unpickled.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ CHECKPOINTS = "checkpoints"
 INDEX = "checkpoint.json"
 BEST = "best.json"
 _MAPPED_BYTES = 2**20  # files above this size are not read at once
+_OUTSIDE = (
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ESTALE, errno.ETIMEDOUT),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +88,7 @@ def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
     found = []
     for name in os.listdir(folder):
         prefix, _, step = name.partition("-")
-        if prefix == "step" and step.isdigit():
+        if prefix == "step" and step.isascii() and step.isdigit():
             found.append((int(step), os.path.join(folder, name)))
     return sorted(found)
 
@@ -132,6 +137,15 @@ def open_checkpoint(path: str) -> Checkpoint:
     for name, (file, sha256) in entries.items():
         _verify_array(path, name, file, sha256)
     return found
+
+
+def may_be_whole(error: RunError) -> bool:
+    """Returns whether a checkpoint failed to open for a reason outside of it.
+
+    Such are permissions, and limits of the process on memory and files.
+    """
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _OUTSIDE
 
 
 def check_owner(run_dir: str, found: Checkpoint) -> None:

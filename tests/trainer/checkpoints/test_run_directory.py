@@ -1,14 +1,17 @@
 """What is wrong in a run directory is found before the first step."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests import small_runs
 from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from trainer.loop.restore import best_checkpoint
 from trainer.modes import train as train_mode
 from wukong_tf import runs
 
@@ -125,3 +128,58 @@ def test_a_whole_checkpoint_of_another_run_is_refused(
     assert f"error: {here}: is a checkpoint of another run" in said
     shutil.rmtree(here)
     assert train(log_dir, run_dir, max_steps=STEPS + 4) == 0
+
+
+@pytest.mark.parametrize("lose", ["remove", "corrupt", "note"])
+def test_a_best_checkpoint_that_is_lost_under_a_run_costs_no_report(
+    log_dir, run_dir, capsys, monkeypatch, lose
+):
+    """The best of the others is reported, and not simply the latest."""
+    paths = dict(runs.checkpoint_paths(str(run_dir)))
+
+    def order(content):
+        values = (0.1, 0.2, 0.3)
+        for each, value in zip(
+            content["state"]["evaluations"], values, strict=True
+        ):
+            each |= {"value": value, "best": value == 0.1}
+
+    small_runs.edit(Path(paths[STEPS]), order)
+    reported = []
+
+    def report(session):
+        if lose == "remove":
+            shutil.rmtree(paths[2])
+        elif lose == "corrupt":
+            (Path(paths[2]) / runs.INDEX).write_text("{")
+        else:
+            (run_dir / runs.CHECKPOINTS / runs.BEST).unlink()
+        reported.append(best_checkpoint(session).step)
+
+    monkeypatch.setattr(train_mode, "report", report)
+    assert train(log_dir, run_dir) == 0
+    assert reported == [2 if lose == "note" else 4]
+    assert runs.best_step(str(run_dir)) == reported[0]
+    lost = "the best checkpoint is lost" in capsys.readouterr().err
+    assert lost == (lose != "note")
+
+
+def test_a_last_record_without_its_line_end_is_kept(log_dir, run_dir):
+    path = run_dir / "metrics.jsonl"
+    before = path.read_text()
+    path.write_text(before.removesuffix("\n"))
+    assert train(log_dir, run_dir, max_steps=STEPS + 2) == 0
+    after = path.read_text()
+    assert after.startswith(before)
+    assert all(json.loads(line)["step"] for line in after.splitlines())
+
+
+def test_events_that_cannot_be_written_end_no_run(
+    log_dir, tmp_path, capsys, monkeypatch
+):
+    def refuse(folder):
+        raise tf.errors.PermissionDeniedError(None, None, f"{folder}: refused")
+
+    monkeypatch.setattr(tf.summary, "create_file_writer", refuse)
+    assert train(log_dir, tmp_path / "run") == 0
+    assert "TensorBoard's events cannot be written" in capsys.readouterr().err

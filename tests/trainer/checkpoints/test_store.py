@@ -1,5 +1,6 @@
 """Checkpoints are written whole, kept, and passed over where spoilt."""
 
+import errno
 import hashlib
 import json
 import operator
@@ -287,3 +288,29 @@ def test_a_checkpoint_of_another_run_is_refused(run_dir, pristine, tmp_path):
         assert f"{folder(run_dir, 12)}: is a checkpoint of another run" in said
         assert "a" * 32 in said and "b" * 32 in said
     assert runs.find_checkpoint(str(run_dir), 11).step == 11
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE])
+def test_one_that_may_be_whole_is_not_passed_over(run_dir, monkeypatch, code):
+    """Its permissions or the limits of the process are no fault of its."""
+
+    def refuse(path):
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(store.files, "sha256", refuse)
+    evaluations = evaluations_of([0.9, 0.7, 0.8], best=1)
+    for call in (
+        lambda: store.newest_whole(str(run_dir), list().append),
+        lambda: store.restore_best(
+            str(run_dir), evaluations, "auc", operator.gt, list().append
+        ),
+    ):
+        assert os.strerror(code) in message(RunError, call)
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)
+    assert evaluations[0]["best"]
+
+
+def test_only_numbers_are_steps(run_dir):
+    for name in ("step-\u00b2", "step-", "step-1a", "step-\u0663"):
+        (run_dir / runs.CHECKPOINTS / name).mkdir()
+    assert [step for step, _ in runs.checkpoint_paths(run_dir)] == list(STEPS)

@@ -1,7 +1,10 @@
 """Checkpoints written beside training: what waits, what is tried again."""
 
+import errno
+import os
 import threading
 import time
+import types
 
 import keras
 import numpy as np
@@ -204,3 +207,80 @@ def test_the_newest_the_best_and_every_nth_are_kept(tmp_path, said, weights):
         made.save(step, {}, weights, best=0.1 if step == 7 else None)
     made.close()
     assert steps(tmp_path) == [7, 10, 20, 26, 27]
+
+
+def full_disk(*arguments, **options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def no_memory(*arguments, **options):
+    raise MemoryError
+
+
+def test_a_disk_that_is_full_for_the_best_one_s_note_ends_no_run(
+    tmp_path, said, weights, monkeypatch
+):
+    """And what can be removed to make room is removed."""
+    made = make(tmp_path, said)
+    for step in (1, 2, 3):
+        made.save(step, {}, weights, best=0.5 if step == 1 else None)
+    made._wait_for_writing()
+    # The index of the checkpoint fits, and the note does not.
+    write = store.files.write_json
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            store.files,
+            "write_json",
+            lambda path, content: (
+                full_disk()
+                if path.endswith(runs.BEST)
+                else write(path, content)
+            ),
+        )
+        made.save(4, {}, weights, best=0.7)
+        while not any("It is tried again" in line for line in said):
+            time.sleep(0.01)
+        assert steps(tmp_path) == [1, 3, 4]
+    made.close()
+    assert runs.best_step(str(tmp_path)) == 4 and steps(tmp_path) == [3, 4]
+
+
+def test_what_cannot_be_removed_ends_no_run(
+    tmp_path, said, weights, monkeypatch
+):
+    made = make(tmp_path, said)
+    for step in (1, 2):
+        made.save(step, {}, weights)
+    made._wait_for_writing()
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "rename", full_disk)
+        patch.setattr(store.files, "replace_folder", os.replace)
+        made.save(3, {}, weights)
+        made._wait_for_writing()
+    assert any("cannot be removed" in line for line in said)
+    (tmp_path / runs.CHECKPOINTS / runs.BEST).write_text("{")
+    made.save(4, {}, weights)
+    made._wait_for_writing()
+    assert any("no checkpoint is removed" in line for line in said)
+    made.save(5, {}, weights, best=1.0)
+    made.close()
+    assert steps(tmp_path) == [4, 5]
+
+
+@pytest.mark.parametrize("place", ["copy", "write"])
+def test_a_limit_on_memory_ends_no_run(
+    tmp_path, said, weights, monkeypatch, place
+):
+    made = make(tmp_path, said)
+    with monkeypatch.context() as patch:
+        if place == "copy":
+            names = {"prod": np.prod, "int64": np.int64, "asarray": no_memory}
+            patch.setattr(writer, "np", types.SimpleNamespace(**names))
+        else:
+            patch.setattr(store, "_finite", no_memory)
+        made.save(1, {}, weights)
+        while place == "write" and not said:
+            time.sleep(0.01)
+    made.close()
+    assert steps(tmp_path) == [1]
+    assert (place == "write") == any("out of memory" in line for line in said)

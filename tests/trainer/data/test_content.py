@@ -204,6 +204,35 @@ def test_checkpoints_that_saw_other_data_are_set_aside(
     assert train(copy, tmp_path, max_steps=6) == 0
 
 
+@pytest.mark.full
+def test_a_stop_does_not_make_steps_on_other_data_part_of_the_run(
+    copy, tmp_path, capsys, monkeypatch
+):
+    """Where a process ended before it had read its files whole."""
+    assert train(copy, tmp_path) == 0
+    path = f"{copy}/train.parquet"
+    keeping_times(path, flip_the_middle)
+    sha256, read = files.sha256, threading.Event()
+
+    def slow(path):
+        return sha256(path) if path[-8:] != ".parquet" or read.wait(60) else ""
+
+    monkeypatch.setattr(session, "LONGEST_WAIT_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sha256", slow)
+        assert train(copy, tmp_path, max_steps=6) == 0
+        read.set()
+    assert steps(tmp_path) == [3, 6]
+    monkeypatch.undo()
+    monkeypatch.setattr(train_mode, "report", lambda session: None)
+    assert train(copy, tmp_path, max_steps=9) == 2
+    assert "1 checkpoints of steps" in capsys.readouterr().err
+    assert steps(tmp_path) == [3]
+    flip_the_middle(path)
+    assert train(copy, tmp_path, max_steps=6) == 0
+    assert steps(tmp_path) == [3, 6]
+
+
 def test_neither_the_end_nor_a_stop_waits_for_files(
     copy, tmp_path, monkeypatch
 ):
