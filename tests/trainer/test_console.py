@@ -298,3 +298,23 @@ def test_no_room_for_a_thread_costs_lines_alone(monkeypatch):
         print("another", file=made)
         made.drain(60)
         assert not made._texts.unfinished_tasks
+
+
+HOLDS = """
+import ctypes, signal
+from trainer.stop_signal import STOP
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+STOP.install()
+STOP.disarm()
+print("waits", flush=True)
+ctypes.PyDLL(None).sleep(60)  # and holds Python's lock
+"""
+
+
+def test_a_call_that_holds_python_s_lock_is_ended_by_the_system():
+    process = python(HOLDS, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"waits\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM
+    process.stdout.close()
