@@ -156,8 +156,9 @@ def _finish(console, timeout_s):
     came = STOP()
     with contextlib.suppress(KeyboardInterrupt):  # see `interrupt_once`
         console.drain(2.0 if came else timeout_s, lambda: STOP() != came)
-    if console.error is not None and console is sys.stdout:
-        log(f"standard output was not written: {console.error}", of_each=True)
+    error = console.error
+    if error is not None and console is sys.stdout:
+        log(f"standard output was not written: {error}", of_each=True)
         drain()
 
 
