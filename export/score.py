@@ -168,11 +168,8 @@ def score(
             continue
         taken = time.perf_counter() - began
         rows, seconds = rows + count, seconds + taken
-        print(
-            f"{_target(path, output)}: {count:,} rows, "
-            f"{count / taken:,.0f} rows/s",
-            flush=True,
-        )
+        target, speed = _target(path, output), count / taken
+        print(f"{target}: {count:,} rows, {speed:,.0f} rows/s", flush=True)
     if left:
         print(f"{left} files were scored before")
     rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
@@ -181,12 +178,15 @@ def score(
         f"{done} files, {rows:,} rows in {seconds:.1f} s"
         f"{rate} ({scorer.engine.name})"
     )
-    if len(paths) == 1 and errors:
+    _raise_errors(errors, len(paths))
+
+
+def _raise_errors(errors, files):
+    """Raises the error of the only file, or says how many have one."""
+    if files == 1 and errors:
         raise errors[0]
     if errors:
-        raise DataError(
-            f"{len(errors)} of {len(paths)} files could not be scored."
-        )
+        raise DataError(f"{len(errors)} of {files} files could not be scored.")
 
 
 def _check_targets(paths, output):

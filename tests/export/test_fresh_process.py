@@ -117,4 +117,4 @@ def test_help_needs_no_tensorflow(tmp_path):
         check=False,
     )
     for flag in ("run_dir", "output", "format", "checkpoint", "version"):
-        assert f"--{flag}:" in ended.stdout, ended.stderr
+        assert f"  --{flag}=" in ended.stdout, ended.stderr
