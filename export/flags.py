@@ -30,11 +30,14 @@ _CHANGE = (
 class Export(Settings):
     """Export of a run."""
 
-    run_dir: str = setting(None, "Run directory of a trained model. Needed.")
+    run_dir: str = setting(
+        None, "Run directory of a trained model. Needed.", needed=True
+    )
     output: str = setting(
         None,
         "Directory that holds the versions, such as TensorFlow Serving's "
         "model_base_path. Made if it is missing. Needed.",
+        needed=True,
     )
     format: tuple[str, ...] = setting(
         DEFAULT_FORMATS,
@@ -109,9 +112,6 @@ class Export(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("run_dir", "output"):
-            if not getattr(self, name):
-                raise ConfigError(f"--{name} is needed.")
         if self.model_name is None:
             name = os.path.basename(os.path.abspath(self.output))
             object.__setattr__(self, "model_name", name)

@@ -69,14 +69,3 @@ def exit_code(
         print(interrupted, file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
-
-
-def check_given(values, *names: str):
-    """Refuses flags without a value.
-
-    Raises:
-        ConfigError: naming the first of them.
-    """
-    for name in names:
-        if not getattr(values, name):
-            raise ConfigError(f"--{name} is needed.")

@@ -8,93 +8,80 @@ Exit codes: 0 all files are scored; 1 a fault in the program; 2 the flags, the
 version or the data break a rule; 130 interrupted.
 """
 
+import dataclasses
+import functools
 import json
 import os
 import sys
 import time
+from collections.abc import Sequence
+from typing import Literal
 
 from absl import flags
 
 from export import program
 from export.version import publish
+from trainer.settings import fields
+from trainer.settings.fields import Settings, setting
 from wukong_tf.errors import DataError, ExportError, WukongError
 
 TEXTS = (".csv", ".tsv", ".txt")
 
 
-def define(values: flags.FlagValues):
-    """Defines the flags; call it once, before they are parsed."""
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Directory of a published version. Needed.",
-        flag_values=values,
+@dataclasses.dataclass(frozen=True)
+class Score(Settings):
+    """Scoring."""
+
+    model: str = setting(
+        None, "Directory of a published version. Needed.", needed=True
     )
-    flags.DEFINE_list(
-        "input",
-        [],
+    input: tuple[str, ...] = setting(
+        (),
         "Files or globs, comma-separated: Parquet, or a raw log as CSV or "
         "Parquet if the version carries the recipe of its data. Needed.",
-        flag_values=values,
+        needed=True,
     )
-    flags.DEFINE_string(
-        "output",
+    output: str = setting(
         None,
         "Directory of the scores; made if it is missing. Needed.",
-        flag_values=values,
+        needed=True,
     )
-    flags.DEFINE_enum(
-        "engine",
-        "auto",
-        ["auto", "onnx", "saved_model"],
-        "What computes; the scores are the same.",
-        flag_values=values,
+    engine: Literal["auto", "onnx", "saved_model"] = setting(
+        "auto", "What computes; the scores are the same."
     )
-    flags.DEFINE_boolean(
-        "verify",
+    verify: bool = setting(
         True,
         "Compare the version's files with the SHA-256 in its manifest before "
         "it is loaded. --verify=false if something else has checked them.",
-        flag_values=values,
     )
-    flags.DEFINE_list(
-        "keep_columns",
-        [],
-        "Columns of the input that stand beside the scores, such as keys.",
-        flag_values=values,
+    keep_columns: tuple[str, ...] = setting(
+        (), "Columns of the input that stand beside the scores, such as keys."
     )
-    flags.DEFINE_integer(
-        "batch_size",
-        4096,
-        "Rows of one computation.",
-        1,
-        flag_values=values,
+    batch_size: int = setting(4096, "Rows of one computation.", minimum=1)
+    threads: int | None = setting(
+        None, "Threads of one computation. Default: all processors.", minimum=1
     )
-    flags.DEFINE_integer(
-        "threads",
-        None,
-        "Threads of one computation. Default: all processors.",
-        1,
-        flag_values=values,
-    )
+
+
+define = functools.partial(fields.define, Score)
 
 
 def run(argv, values: flags.FlagValues) -> int:
     """Scores what the flags name; returns the exit code."""
 
     def work():
-        program.check_given(values, "model", "input", "output")
-        _make(values.output)
-        with publish.locked(values.output, "another run of this"):
+        settings = fields.from_flags(Score, values)
+        _make(settings.output)
+        with publish.locked(settings.output, "another run of this"):
             score(
-                values.model,
-                values.input,
-                values.output,
-                engine=values.engine,
-                keep=values.keep_columns,
-                batch_size=values.batch_size,
-                threads=values.threads,
-                verify=values.verify,
+                settings.model,
+                settings.input,
+                settings.output,
+                engine=settings.engine,
+                keep=settings.keep_columns,
+                batch_size=settings.batch_size,
+                threads=settings.threads,
+                verify=settings.verify,
             )
 
     return program.exit_code(
@@ -116,11 +103,11 @@ def _make(output):
 
 def score(
     model: str,
-    files: list[str],
+    files: Sequence[str],
     output: str,
     *,
     engine: str = "auto",
-    keep: list[str] | None = None,
+    keep: Sequence[str] = (),
     batch_size: int = 4096,
     threads: int | None = None,
     verify: bool = True,
@@ -132,7 +119,7 @@ def score(
         files: paths or globs.
         output: directory of the scores; made if it is missing.
         engine: "auto", "onnx" or "saved_model". Defaults to "auto".
-        keep: columns that stand beside the scores. Defaults to None, none.
+        keep: columns to write next to the scores. Defaults to none.
         batch_size: rows of one computation. Defaults to 4,096.
         threads: of one computation. Defaults to None, all processors.
         verify: whether the version's files are compared with the digests in
@@ -150,14 +137,14 @@ def score(
     paths = expand(files)
     _check_targets(paths, output)
     scorer = Scorer(model, engine, batch_size, threads, verify)
-    _check_kept(scorer.outputs, keep or [])
+    _check_kept(scorer.outputs, keep)
     _make(output)
     rows, seconds, left = 0, 0.0, 0
     errors: list[WukongError] = []
     for path in paths:
         began = time.perf_counter()
         try:
-            count = _score_one(scorer, path, output, keep or [])
+            count = _score_one(scorer, path, output, list(keep))
         except (DataError, ExportError) as error:
             errors.append(error)
             if len(paths) > 1:

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from absl import flags
 
 from export import program
-from export.serve_flags import define
+from export.serve_flags import Serve, define
+from trainer.settings import fields
 from wukong_tf import extras
 from wukong_tf.errors import ConfigError, ExportError
 
@@ -32,20 +33,20 @@ def run(argv, values: flags.FlagValues) -> int:
     )
 
     def work():
-        program.check_given(values, "model")
+        settings = fields.from_flags(Serve, values)
         extras.require("the server", "aiohttp", "prometheus_client")
-        if values.grpc_port is not None:
+        if settings.grpc_port is not None:
             extras.require("--grpc_port", "grpc", "tensorflow_serving.apis")
-        asyncio.run(_serve(values, _checked_name(values)))
+        asyncio.run(_serve(settings, _checked_name(settings)))
 
     return program.exit_code(argv, work, "interrupted")
 
 
-def _checked_name(values) -> str:
+def _checked_name(settings: Serve) -> str:
     """Returns the model's name; raises if flags are wrong."""
     from export.version import published
 
-    path, wanted = values.model, values.version
+    path, wanted = settings.model, settings.version
     if os.path.isfile(os.path.join(path, published.MANIFEST)):
         found = {published.read(path).version: path}
     else:
@@ -63,7 +64,7 @@ def _checked_name(values) -> str:
     version = _readable(
         [found[wanted]] if wanted in found else [*found.values()]
     )
-    name = values.name or version.manifest["model_name"]
+    name = settings.name or version.manifest["model_name"]
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(
             "--name must be letters, digits, '_', '.' and '-', as it is part "
@@ -85,7 +86,7 @@ def _readable(paths: list[str]):
     raise errors[0]
 
 
-async def _serve(values, name: str):
+async def _serve(settings: Serve, name: str):
     from aiohttp import web
 
     from export.server import connections
@@ -94,98 +95,102 @@ async def _serve(values, name: str):
     from export.server.measures import Measures
 
     measures = Measures(name)
-    connections.allow_open_files(values.max_connections)
-    local = _is_loopback(values.host)
+    connections.allow_open_files(settings.max_connections)
+    local = _is_loopback(settings.host)
     with ThreadPoolExecutor(2, "compute") as executor:
-        versions = _versions(values, executor, measures)
+        versions = _versions(settings, executor, measures)
         server = Server(
             name,
             versions,
             measures,
-            body_s=values.body_timeout_s,
-            poll_s=values.poll_s,
-            hosts=Hosts((values.host, *values.allow_hosts)) if local else None,
+            body_s=settings.body_timeout_s,
+            poll_s=settings.poll_s,
+            hosts=Hosts((settings.host, *settings.allow_hosts))
+            if local
+            else None,
         )
         runner = web.AppRunner(
-            server.application(int(values.max_request_mb * 1e6)),
+            server.application(int(settings.max_request_mb * 1e6)),
             shutdown_timeout=1.0,  # by then all requests are answered
         )
         await runner.setup()
         try:
             if versions.current is None:
                 raise ExportError(
-                    f"--model={values.model}: no version can be served; "
+                    f"--model={settings.model}: no version can be served; "
                     f"{versions.states()}."
                 )
             # First, as TensorFlow takes seconds to import.
-            calls = await _listening_to_calls(values, server)
-            site = await _listening(values, runner)
-            _say(name, values.host, runner.addresses[0])
+            calls = await _listening_to_calls(settings, server)
+            site = await _listening(settings, runner)
+            _say(name, settings.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")
             await site.stop()  # it takes no more connections
             await asyncio.gather(
-                server.leave(values.grace_s),
-                *([calls.stop(values.grace_s)] if calls else []),
+                server.leave(settings.grace_s),
+                *([calls.stop(settings.grace_s)] if calls else []),
             )
         finally:
             await runner.cleanup()
 
 
-def _versions(values, executor, measures):
-    from export.server.versions import Settings, Versions
+def _versions(settings, executor, measures):
+    from export.server import versions
 
-    settings = Settings(
-        values.engine,
-        values.threads,
-        values.max_batch_rows,
-        values.max_waiting_rows,
-        values.version,
-        values.verify,
+    loading = versions.Settings(
+        settings.engine,
+        settings.threads,
+        settings.max_batch_rows,
+        settings.max_waiting_rows,
+        settings.version,
+        settings.verify,
     )
-    return Versions(values.model, settings, executor, measures.note_rows)
+    return versions.Versions(
+        settings.model, loading, executor, measures.note_rows
+    )
 
 
-async def _listening(values, runner):
+async def _listening(settings, runner):
     """Opens the port."""
     from export.server.connections import Site
 
     site = Site(
         runner,
-        values.host,
-        values.port,
-        most=values.max_connections,
-        header_s=values.header_timeout_s,
+        settings.host,
+        settings.port,
+        most=settings.max_connections,
+        header_s=settings.header_timeout_s,
     )
     try:
         await site.start()
     except OSError as error:
         raise ConfigError(
-            f"--host={values.host} --port={values.port} cannot be listened "
+            f"--host={settings.host} --port={settings.port} cannot be listened "
             f"on: {error}."
         ) from error
     return site
 
 
-async def _listening_to_calls(values, server):
+async def _listening_to_calls(settings, server):
     """Opens the port of gRPC; returns its server, or None without one."""
-    if values.grpc_port is None:
+    if settings.grpc_port is None:
         return None
     from export.server import grpc_service
 
-    host = f"[{values.host}]" if ":" in values.host else values.host
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         predictions, models = server.services()
         calls, port = await grpc_service.start(
             predictions,
             models,
-            f"{host}:{values.grpc_port}",
-            int(values.max_request_mb * 1e6),
+            f"{host}:{settings.grpc_port}",
+            int(settings.max_request_mb * 1e6),
         )
     except OSError as error:
         raise ConfigError(
-            f"--host={values.host} --grpc_port={values.grpc_port} cannot be "
-            f"listened on: {error}."
+            f"--host={settings.host} --grpc_port={settings.grpc_port} cannot "
+            f"be listened on: {error}."
         ) from error
     logging.info("gRPC on %s:%d", host, port)
     return calls

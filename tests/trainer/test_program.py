@@ -1,13 +1,19 @@
 """How programs start: --help, --version, and flags that break a rule."""
 
+import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from absl import flags
 
+from tests.errors import assert_refused
 from trainer import program, settings
+from trainer.settings import fields
+from trainer.settings.fields import Settings, setting
 from wukong_tf import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,3 +97,41 @@ def test_help_gives_groups_kinds_choices_and_defaults():
         assert part in text, part
     titles = [line for line in text.splitlines() if line and line[0] != " "]
     assert titles[1:] == [f"{t}:" for t in settings.GROUPS] + ["Every program:"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example(Settings):
+    """An example."""
+
+    path: str = setting(None, "A path.", needed=True)
+    seconds: float = setting(1.0, "Seconds.", minimum=0.5)
+    kind: Literal["a", "b"] = setting("a", "A kind.")
+    names: tuple[str, ...] = setting(("x",), "Names.")
+    options: tuple[str, ...] = setting((), "Options.", repeated=True)
+    given: frozenset[str] = frozenset()
+
+
+def test_settings_are_read_from_flags():
+    values = flags.FlagValues()
+    fields.define(Example, values)
+    values(["x", "--path=p", "--names=a,b", "--options=1,2", "--options=3"])
+    assert fields.from_flags(Example, values) == Example(
+        path="p",
+        names=("a", "b"),
+        options=("1,2", "3"),
+        given=frozenset({"path", "names", "options"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"path": ""}, "--path is needed."),
+        ({"seconds": 0.25}, "--seconds must be at least 0.5; received 0.25."),
+        ({"seconds": math.nan}, "--seconds must be finite; received nan."),
+        ({"seconds": math.inf}, "--seconds must be finite; received inf."),
+        ({"kind": "c"}, "--kind must be one of ['a', 'b']; received 'c'."),
+    ],
+)
+def test_settings_that_break_a_rule(changes, message):
+    assert_refused(lambda: Example(**{"path": "p", **changes}), message)

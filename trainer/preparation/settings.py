@@ -8,7 +8,6 @@ from absl import flags
 from trainer.preparation import datasets
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
-from wukong_tf.errors import ConfigError
 
 DATASETS = (*sorted(datasets.KNOWN), *datasets.GENERIC)
 
@@ -25,17 +24,20 @@ class Prepare(Settings):
         None,
         "The data set that --input holds, or csv or parquet for any other. "
         "Needed.",
+        needed=True,
     )
     input: str = setting(
         None,
         "Directory of the data set's own files. For csv and parquet: "
         "train*, valid* and test* files; with --vocabularies a file, or a "
         "directory of files of any names. Needed.",
+        needed=True,
     )
     output: str = setting(
         None,
         "Directory to make: features.json, manifest.json, and Parquet shards "
         "of each split. Must not exist. Needed.",
+        needed=True,
     )
     recipe: str | None = setting(
         None,
@@ -106,12 +108,6 @@ class Prepare(Settings):
         repeated=True,
     )
     given: frozenset[str] = frozenset()
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("dataset", "input", "output"):
-            if not getattr(self, name):
-                raise ConfigError(f"--{name} is needed.")
 
 
 def define(values: flags.FlagValues):

@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses whose fields are flags of a program."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ def setting(
     maximum: float | None = None,
     may_change: bool = False,
     repeated: bool = False,
+    needed: bool = False,
 ) -> Any:
     """Returns a field of a dataclass that is also a flag of its name.
 
@@ -37,6 +39,7 @@ def setting(
             to False.
         repeated: whether the flag of a list is given once for each value,
             which may hold commas. Defaults to False.
+        needed: whether it must be given. Defaults to False.
     """
     return dataclasses.field(
         default=default,
@@ -46,6 +49,7 @@ def setting(
             "maximum": maximum,
             "may_change": may_change,
             "repeated": repeated,
+            "needed": needed,
         },
     )
 
@@ -54,13 +58,15 @@ class Settings:
     """Base of the dataclasses of settings: checks bounds and choices.
 
     Raises:
-        ConfigError: a field is out of its bounds or none of its choices,
-            named as its flag is.
+        ConfigError: a field is needed and not given, out of its bounds, none
+            of its choices or not finite, named as its flag is.
     """
 
     def __post_init__(self):
         for field, kind in settings_of(type(self)):
             value = getattr(self, field.name)
+            if field.metadata["needed"] and not value:
+                raise ConfigError(f"--{field.name} is needed.")
             if value is None:
                 continue
             low, high = field.metadata["minimum"], field.metadata["maximum"]
@@ -71,6 +77,10 @@ class Settings:
                         f"--{field.name} must be one of {list(choices)}; "
                         f"received {value!r}."
                     )
+            elif kind is float and not math.isfinite(value):
+                raise ConfigError(
+                    f"--{field.name} must be finite; received {value}."
+                )
             elif low is not None and not value >= low:
                 raise ConfigError(
                     f"--{field.name} must be at least {low}; received {value}."
