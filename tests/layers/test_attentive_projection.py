@@ -34,27 +34,6 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("check", harness.CHECKS, ids=harness.name_of)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_holds_what_every_layer_must(case, check, tmp_path):
-    check(case, tmp_path)
-
-
-@pytest.mark.parametrize("dtype", harness.POLICIES)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_value_and_gradient_are_the_oracles(case, dtype):
-    harness.check_value(case, dtype)
-    harness.check_gradient(case, dtype)
-
-
-def test_every_argument_is_tried():
-    harness.assert_all_tried(AttentiveProjection, CASES)
-
-
-def test_the_docstring_gives_every_default():
-    harness.assert_defaults_documented(AttentiveProjection)
-
-
 @pytest.mark.parametrize("units", [(512, 512), (2048, 2048, 2048)])
 @pytest.mark.parametrize("num_embeddings", [8, 32])
 def test_adds_at_most_a_tenth_to_the_blocks_mlp(units, num_embeddings):

@@ -30,27 +30,6 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("check", harness.CHECKS, ids=harness.name_of)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_holds_what_every_layer_must(case, check, tmp_path):
-    check(case, tmp_path)
-
-
-@pytest.mark.parametrize("dtype", harness.POLICIES)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_value_and_gradient_are_the_oracles(case, dtype):
-    harness.check_value(case, dtype)
-    harness.check_gradient(case, dtype)
-
-
-def test_every_argument_is_tried():
-    harness.assert_all_tried(LinearCompressBlock, CASES)
-
-
-def test_the_docstring_gives_every_default():
-    harness.assert_defaults_documented(LinearCompressBlock)
-
-
 def test_has_a_kernel_and_no_bias():
     layer = CASES[0].make()
     assert harness.shapes(layer) == {"kernel": (7, 3)}

@@ -97,27 +97,6 @@ def standardized(x):
     return (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("check", harness.CHECKS, ids=harness.name_of)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_holds_what_every_layer_must(case, check, tmp_path):
-    check(case, tmp_path)
-
-
-@pytest.mark.parametrize("dtype", harness.POLICIES)
-@pytest.mark.parametrize("case", CASES, ids=harness.name_of)
-def test_value_and_gradient_are_the_oracles(case, dtype):
-    harness.check_value(case, dtype)
-    harness.check_gradient(case, dtype)
-
-
-def test_every_argument_is_tried():
-    harness.assert_all_tried(WukongLayer, CASES)
-
-
-def test_the_docstring_gives_every_default():
-    harness.assert_defaults_documented(WukongLayer)
-
-
 def silence_blocks(layer):
     """Makes both blocks give zeros, so that the residual stands alone."""
     dense = layer.fmb.mlp.dense_layers[-1]
