@@ -22,7 +22,9 @@ from wukong_tf.config import (
     WukongConfig,
 )
 from wukong_tf.errors import DataError
+from wukong_tf.features import Lookups
 from wukong_tf.models import build_model
+from wukong_tf.rows import raw_values
 
 SPEC = FeatureSpec(
     (
@@ -343,3 +345,21 @@ def test_bags_that_are_all_empty_are_scored(bag, weights):
     ][:1]
     (weight,) = keras.ops.convert_to_numpy(model.tables[0].table)[5 + 3]
     assert found == pytest.approx(1 / (1 + math.exp(-weight)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "vocabulary", [("true", "false"), ("False", "True"), ("x", "TRUE")]
+)
+def test_bools_are_the_texts_that_a_vocabulary_has(vocabulary, tmp_path):
+    """As of a CSV file, which pandas reads them from as bools."""
+    feature = CategoricalFeature(
+        "member", 6, raw="string", vocabulary=vocabulary
+    )
+    lookups = Lookups(FeatureSpec((feature,)), str(tmp_path))
+    found = raw_values.ids(pa.array([True, None, False]), feature, lookups)
+    lower = [word.lower() for word in vocabulary]
+    expected = [
+        feature.first_id + lower.index(text) if text in lower else 2
+        for text in ("true", "false")
+    ]
+    assert found.to_pylist() == [expected[0], None, expected[1]]

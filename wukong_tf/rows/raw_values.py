@@ -59,6 +59,8 @@ def ids(
         values, fits, gaps = _integers(words)
     else:
         found, fits = _texts(words)
+        if pa.types.is_boolean(words.type):
+            found = _as_spelled(found, feature, lookups)
         gaps = np.array([not text for text in found], bool)
         values = np.array(found, object)
         if feature.raw == "int64":
@@ -82,6 +84,25 @@ def _texts(words) -> tuple[list[bytes], np.ndarray]:
         found = [_text(words[row : row + 1]) for row in range(len(words))]
     good = np.array([text is not None for text in found], bool)
     return [b"?" if text is None else text.encode() for text in found], good
+
+
+def _as_spelled(
+    found: list[bytes], feature: CategoricalFeature, lookups: Lookups
+) -> list[bytes]:
+    """The texts of bools as the vocabulary spells them.
+
+    Parquet's bools are "true" and "false" in a vocabulary; those of a CSV file
+    are what stood there, such as "True", which a data frame reads as a bool.
+    """
+    spellings = [
+        {b"true": spell(b"true"), b"false": spell(b"false"), b"": b""}
+        for spell in (bytes, bytes.title, bytes.upper)
+    ]
+    for spelling in spellings:
+        words = np.array([spelling[b"true"], spelling[b"false"]], object)
+        if (_looked_up(feature, lookups, words) >= feature.first_id).any():
+            return [spelling[text] for text in found]
+    return found
 
 
 def _text(word):
