@@ -234,8 +234,8 @@ def _flags(values, distinct):
         "False",
     }:
         return (
-            "the texts 'True' and 'False', which are other values than true "
-            "and false in requests and Parquet; write these, or send texts",
+            "the texts 'True' and 'False'; requests hold these texts, not "
+            "JSON's true and false",
             [],
         )
     return None

@@ -260,7 +260,7 @@ def test_spaces_and_booleans_in_texts_are_warned_of(tmp_path):
     assert columns["mixed"][0]["separator"] == ","
     assert "spaces around values, such as 'a '" in found["some"]
     assert "such as ' x'" in found["all"]
-    assert "'True' and 'False', which are other values" in found["flag"]
+    assert "'True' and 'False'; requests hold" in found["flag"]
 
 
 def test_texts_among_times_stand_for_none(tmp_path):
