@@ -207,13 +207,13 @@ class Launcher:
         self._arguments = list(arguments)
         self._grace_s = grace_s
         self._signals: queue.SimpleQueue = queue.SimpleQueue()
-        self.told: int | None = None
+        self.stop_signal: int | None = None
 
     def tell(self, number: int, frame=None):
         """Notes a signal, for all workers."""
         del frame
         STOP.note(number)
-        self.told = number
+        self.stop_signal = number
         self._signals.put(signal.Signals(number))
 
     def run(self) -> int:
@@ -246,7 +246,7 @@ class Launcher:
                 if code < 0:
                     said = f"killed by {signal.Signals(-code).name}"
                 _say(f"worker {worker.number} ended: {said}")
-        return outcome(codes, self.told is not None)
+        return outcome(codes, self.stop_signal is not None)
 
     def _kill(self, workers):
         for worker in workers:
@@ -274,7 +274,10 @@ def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
             launcher.tell(STOP.received)
         while True:
             code = launcher.run()
-            again = code in (EXIT_LOST, EXIT_RESUME) and launcher.told is None
+            again = (
+                code in (EXIT_LOST, EXIT_RESUME)
+                and launcher.stop_signal is None
+            )
             if not again or not restarts:
                 return code
             restarts -= 1

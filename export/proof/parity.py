@@ -34,7 +34,7 @@ class Report:
     Args:
         rows: held-out rows that were compared, all in one batch.
         single_rows: of them, rows that were also compared alone.
-        raw: features whose raw values went all ways.
+        raw: features whose raw values were tried in every encoding.
         replaced: features whose out-of-range ids were compared with their
             `oov_id`.
         refused: features whose out-of-range ids must be an error.
@@ -159,13 +159,17 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """
     spec = served.spec
     every = list(cases.cases(spec, samples))
-    ways = requests.Ways(served)
-    expected = [_reference(served, ways.trainer(case.read)) for case in every]
+    encodings = requests.RequestEncodings(served)
+    expected = [
+        _reference(served, encodings.trainer(case.read)) for case in every
+    ]
     shared: list[tuple[cases.Case, Columns]] = []
     if served.context:
         for case in every:
             case = cases.with_one_context(case, served.context)
-            shared.append((case, _reference(served, ways.trainer(case.read))))
+            shared.append(
+                (case, _reference(served, encodings.trainer(case.read)))
+            )
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
@@ -173,7 +177,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         pairs = list(zip(every, expected, strict=True))
         if artifact.takes == "candidates":
             pairs = shared
-        way = ways.by_name(artifact.takes)
+        way = encodings.by_name(artifact.takes)
         worst, refusal = _worst(artifact, way, pairs, logits)
         if refusal is None:
             batches[artifact.name] = _between_batches(

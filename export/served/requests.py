@@ -23,8 +23,8 @@ WAYS = ("raw", "ids", "rows", "tf_example", "candidates")
 Columns = dict[str, np.ndarray]
 
 
-class Ways:
-    """The ways of rows to a model.
+class RequestEncodings:
+    """Encodes rows in each form that a model takes.
 
     Args:
         served: the ServedModel.

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from export.server import wire
-from export.version.published import Form
+from export.version.published import SignatureSpec
 
 # Values that a request's tensors may have beyond the bytes of the request.
 _MOST_REPEATED = 1 << 16
@@ -17,7 +17,7 @@ _LISTS = {
 }
 
 
-def check_tensors(request, form: Form | None):
+def check_tensors(request, form: SignatureSpec | None):
     """Raises if a tensor is of another type than its input, or is huge.
 
     Before values are read: few bytes may stand for any number of equal ones.
@@ -86,7 +86,7 @@ def _texts(value):
     return {"b64": base64.b64encode(octets).decode()}
 
 
-def examples_of(given, form: Form) -> dict[str, Any]:
+def examples_of(given, form: SignatureSpec) -> dict[str, Any]:
     """Returns tf.Examples as the rows of a REST body."""
     context = {}
     listed = given.example_list.examples
@@ -98,7 +98,7 @@ def examples_of(given, form: Form) -> dict[str, Any]:
     return {"examples": rows, "context": context}
 
 
-def _row(example, form: Form, where: str) -> dict[str, Any]:
+def _row(example, form: SignatureSpec, where: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, feature in example.features.feature.items():
         dtype, shape = form.inputs.get(name, ("", (None, None)))

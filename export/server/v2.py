@@ -13,7 +13,7 @@ import numpy as np
 from export.server import wire
 from export.server.versions import Loaded
 from export.version.engines import Columns
-from export.version.published import PREDICT, Form
+from export.version.published import PREDICT, SignatureSpec
 
 DATATYPES = {"int64": "INT64", "float32": "FP32", "string": "BYTES"}
 _BINARY: dict[str, np.dtype] = {
@@ -48,7 +48,7 @@ class Inference:
 
 
 def read(
-    body: bytes, header: str | None, forms: Mapping[str, Form]
+    body: bytes, header: str | None, forms: Mapping[str, SignatureSpec]
 ) -> Inference:
     """Reads the body of an infer request.
 
@@ -147,7 +147,7 @@ class _Tail:
             )
 
 
-def _values(name: str, tensor, form: Form, tail: _Tail) -> list:
+def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
     """The values of an input, a list a row if it has two dimensions."""
     dtype, dims = form.inputs[name]
     datatype, shape = tensor.get("datatype"), tensor.get("shape")

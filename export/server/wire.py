@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.client import encode
-from export.version.published import PREDICT, Form
+from export.version.published import PREDICT, SignatureSpec
 
 Columns = dict[str, np.ndarray]
 
@@ -35,7 +35,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def predict_request(
-    body: Mapping[str, Any], forms: Mapping[str, Form]
+    body: Mapping[str, Any], forms: Mapping[str, SignatureSpec]
 ) -> tuple[str, Columns, bool]:
     """What a Predict body asks for.
 
@@ -85,7 +85,7 @@ def signature_name(body: Mapping[str, Any], default: str, known) -> str:
     return name
 
 
-def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
+def examples_request(body: Mapping[str, Any], form: SignatureSpec) -> Columns:
     """The columns of a Regress or Classify body.
 
     Args:
@@ -112,7 +112,7 @@ def examples_request(body: Mapping[str, Any], form: Form) -> Columns:
     return _arrays(given, form)
 
 
-def _arrays(given: Mapping[str, Any], form: Form) -> Columns:
+def _arrays(given: Mapping[str, Any], form: SignatureSpec) -> Columns:
     """Arrays of values by input, those of what was left out too.
 
     Raises:
@@ -180,7 +180,7 @@ def _bytes(value):
     return value
 
 
-def _columns_of_rows(rows, form: Form) -> dict[str, list]:
+def _columns_of_rows(rows, form: SignatureSpec) -> dict[str, list]:
     """Values by input, of the inputs that any row has."""
     if not isinstance(rows, list):
         raise BadRequest('"instances" must be a list of rows.')
@@ -216,7 +216,7 @@ def _column(name, rows, optional):
         raise BadRequest(f"row {number}: input {name!r} is missing.") from None
 
 
-def _columns(inputs, form: Form) -> dict[str, Any]:
+def _columns(inputs, form: SignatureSpec) -> dict[str, Any]:
     if not isinstance(inputs, dict):
         if len(form.inputs) > 1:
             raise BadRequest(
@@ -228,7 +228,7 @@ def _columns(inputs, form: Form) -> dict[str, Any]:
     return _named(inputs, form)
 
 
-def _named(inputs, form: Form) -> dict[str, Any]:
+def _named(inputs, form: SignatureSpec) -> dict[str, Any]:
     """Inputs, all of which the signature has, and all that it needs."""
     unknown = sorted(inputs.keys() - form.inputs.keys())
     if unknown:

@@ -13,8 +13,8 @@ from export.version.published import (
     CANDIDATES,
     FEATURES,
     PREDICT,
-    Form,
     Published,
+    SignatureSpec,
 )
 from wukong_tf import extras
 from wukong_tf.errors import ExportError
@@ -37,7 +37,7 @@ class Engine(Protocol):
     """Runs the signatures of one version; from several threads at once."""
 
     name: str
-    forms: dict[str, Form]
+    forms: dict[str, SignatureSpec]
 
     def run(self, signature: str, columns: Columns) -> Columns:
         """All outputs.

@@ -90,7 +90,9 @@ def write(
     )
     _write(place, "curl.sh", _CURL.format(lines=lines))
     log = warmup.predict_log(
-        model_name, signatures.SIGNATURE, requests.Ways(served).raw(rows)
+        model_name,
+        signatures.SIGNATURE,
+        requests.RequestEncodings(served).raw(rows),
     )
     text = text_format.MessageToString(log.predict_log.request)
     _write(place, "predict.pbtxt", text)
@@ -99,8 +101,8 @@ def write(
 
 def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
     """Name of a request to its verb and its JSON body."""
-    ways = requests.Ways(served)
-    raw = ways.raw(rows)
+    encodings = requests.RequestEncodings(served)
+    raw = encodings.raw(rows)
     found: dict[str, tuple[str, dict]] = {
         "predict_rows": ("predict", {"instances": instances(raw)}),
         "predict_columns": ("predict", {"inputs": inputs(raw)}),
@@ -110,7 +112,7 @@ def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
             "predict",
             {
                 "signature_name": signatures.CANDIDATES,
-                "inputs": inputs(ways.candidates(rows)),
+                "inputs": inputs(encodings.candidates(rows)),
             },
         )
     examples = [

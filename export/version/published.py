@@ -29,7 +29,7 @@ Specs = dict[str, tuple[str, tuple]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class SignatureSpec:
     """What a signature takes and gives.
 
     Args:
@@ -113,7 +113,7 @@ class Published:
                 f"from that in {MANIFEST}. Copy the version again."
             )
 
-    def forms(self) -> dict[str, Form]:
+    def forms(self) -> dict[str, SignatureSpec]:
         """The signatures of Predict by name."""
         optional = {
             name: math.nan if value is None else value
@@ -127,7 +127,7 @@ class Published:
             known = kind in ("regress", "classify")
             inputs = _specs(content["inputs"])
             raw = name in (PREDICT, CANDIDATES)
-            found[name] = Form(
+            found[name] = SignatureSpec(
                 inputs,
                 _specs(content["outputs"]),
                 optional if raw else {},

@@ -60,7 +60,7 @@ def write(
 
 
 def _records(served, samples, model_name, batch_sizes) -> Iterator:
-    ways = requests.Ways(served)
+    encodings = requests.RequestEncodings(served)
     kinds = {
         signatures.task_signature(served.spec, task.name, kind): kind
         for task in served.spec.tasks
@@ -73,13 +73,13 @@ def _records(served, samples, model_name, batch_sizes) -> Iterator:
             rows = samples.take(places)
             first += size
             if name in kinds:
-                texts = ways.tf_example(rows)["inputs"]
+                texts = encodings.tf_example(rows)["inputs"]
                 yield _examples(kinds[name], model_name, name, texts)
                 continue
             way = {
-                signatures.SIGNATURE: ways.raw,
-                signatures.CANDIDATES: ways.candidates,
-            }.get(name, ways.tf_example)
+                signatures.SIGNATURE: encodings.raw,
+                signatures.CANDIDATES: encodings.candidates,
+            }.get(name, encodings.tf_example)
             yield predict_log(model_name, name, way(rows))
 
 

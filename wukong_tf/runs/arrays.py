@@ -23,7 +23,7 @@ TABLES = ("tables/", "optimizer/tables/accumulator/")
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
+class NamedArray:
     """One canonical array: a variable, or a run of its rows.
 
     Args:
@@ -45,20 +45,22 @@ class Slot:
         return (self.rows[1] - self.rows[0], *shape[1:])
 
 
-def model_slots(model) -> list[Slot]:
+def model_slots(model) -> list[NamedArray]:
     """The arrays of a ClickModel: tables/NAME and dense/PATH."""
     fused = {id(layer.table): layer.plan for layer in model.tables}
     slots = []
     for variable in model.variables:
         plan = fused.get(id(variable))
         if plan is None:
-            slots.append(Slot(f"dense/{_stable_path(variable)}", variable))
+            slots.append(
+                NamedArray(f"dense/{_stable_path(variable)}", variable)
+            )
         else:
             slots += _table_slots("tables", variable, plan)
     return _numbered(slots)
 
 
-def optimizer_slots(model, groups) -> list[Slot]:
+def optimizer_slots(model, groups) -> list[NamedArray]:
     """The arrays of OptimizerGroups: optimizer/GROUP/...."""
     from wukong_tf.optimizers import RowwiseAdagrad
 
@@ -77,7 +79,7 @@ def optimizer_slots(model, groups) -> list[Slot]:
             plan = plans.get(id(variable))
             if plan is None:
                 slots.append(
-                    Slot(f"{prefix}/{_stable_path(variable)}", variable)
+                    NamedArray(f"{prefix}/{_stable_path(variable)}", variable)
                 )
             else:
                 slots += _table_slots(f"{prefix}/accumulator", variable, plan)
@@ -92,7 +94,7 @@ def table_of(name: str) -> str | None:
     return None
 
 
-def training_slots(model, groups) -> list[Slot]:
+def training_slots(model, groups) -> list[NamedArray]:
     """All arrays of a run: those of its model and of its optimizers.
 
     Where weights are averaged, dense/PATH is the average, which is what is
@@ -110,7 +112,7 @@ def training_slots(model, groups) -> list[Slot]:
             continue
         path = slot.name.removeprefix("dense/")
         found.append(dataclasses.replace(slot, variable=average))
-        found.append(Slot(f"{AVERAGED}{path}", slot.variable))
+        found.append(NamedArray(f"{AVERAGED}{path}", slot.variable))
     return found
 
 
@@ -161,7 +163,7 @@ class Renamed(Mapping[str, np.ndarray]):
 
 
 def under_current_names(
-    arrays: Mapping[str, np.ndarray], slots: Iterable[Slot]
+    arrays: Mapping[str, np.ndarray], slots: Iterable[NamedArray]
 ) -> Mapping[str, np.ndarray]:
     """Returns a checkpoint's arrays under the names that slots have now.
 
@@ -192,7 +194,7 @@ class StoredRows:
         slot: the array's place.
     """
 
-    def __init__(self, slot: Slot):
+    def __init__(self, slot: NamedArray):
         self._slot = slot
         self.shape = slot.shape
         self.dtype = np.dtype(str(slot.variable.dtype))
@@ -221,18 +223,18 @@ class StoredRows:
         return whole if dtype is None else whole.astype(dtype)
 
 
-def read_slots(slots: Iterable[Slot]) -> Iterable[tuple[str, StoredRows]]:
+def read_slots(slots: Iterable[NamedArray]) -> Iterable[tuple[str, StoredRows]]:
     """Each slot's name, and its array to be read as it is needed."""
     for slot in slots:
         yield slot.name, StoredRows(slot)
 
 
-def read_arrays(slots: Iterable[Slot]) -> dict[str, np.ndarray]:
+def read_arrays(slots: Iterable[NamedArray]) -> dict[str, np.ndarray]:
     """Each slot's name and its whole array."""
     return {name: np.asarray(rows) for name, rows in read_slots(slots)}
 
 
-def assign_slots(slots: Iterable[Slot], arrays: Mapping[str, np.ndarray]):
+def assign_slots(slots: Iterable[NamedArray], arrays: Mapping[str, np.ndarray]):
     """Gives every slot's variable the array of its name.
 
     Raises:
@@ -273,7 +275,7 @@ def _kind(dtype):
 
 def _table_slots(prefix, variable, plan):
     return [
-        Slot(
+        NamedArray(
             f"{prefix}/{table.name}",
             variable,
             (table.offset, table.offset + table.rows),

@@ -22,13 +22,13 @@ from wukong_tf.names import identifier
 from wukong_tf.runs.arrays import (
     AVERAGED,
     TABLES,
-    Slot,
+    NamedArray,
     StoredRows,
     table_of,
     under_current_names,
 )
 
-MakeSlots = Callable[[ModelConfig], Sequence[Slot]]
+MakeSlots = Callable[[ModelConfig], Sequence[NamedArray]]
 Axes = dict[tuple[str, int], int | str]
 # Of an axis that has one entry for each task, or for each pair of rows of X_0.
 _TASKS, _SQUARE = "tasks", "square"
@@ -79,7 +79,7 @@ def carry_over(
     old: ModelConfig,
     arrays: Mapping[str, np.ndarray],
     new: ModelConfig,
-    slots: Sequence[Slot],
+    slots: Sequence[NamedArray],
     make_slots: MakeSlots,
 ) -> Report:
     """Gives `slots` what `arrays` have for them.

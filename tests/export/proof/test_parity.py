@@ -287,7 +287,7 @@ def test_samples_come_back_as_requests(served, tmp_path):
     write_samples(tmp_path, raw)
     table = parity.read_samples(str(tmp_path), SPEC)
     assert table.column_names == list(SPEC.feature_names)
-    got = requests.Ways(served).raw(table)
+    got = requests.RequestEncodings(served).raw(table)
     want = request(raw)
     assert list(got) == list(want)
     for name, value in want.items():

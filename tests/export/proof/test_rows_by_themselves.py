@@ -31,7 +31,7 @@ def int8(request, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("int8"))
     rows = sample_table(columns(rows=300, seed=8))
     options = onnx_model.Options(
-        dense="int8", calibration=[requests.Ways(served).ids(rows)]
+        dense="int8", calibration=[requests.RequestEncodings(served).ids(rows)]
     )
     onnx_model.write(served, folder, options, request.param)
     (artifact,) = onnx_model.load(served, folder, request.param, 0.5)
@@ -39,7 +39,7 @@ def int8(request, tmp_path_factory):
 
 
 def columns_of(served, artifact, rows):
-    way = requests.Ways(served).by_name(artifact.takes)
+    way = requests.RequestEncodings(served).by_name(artifact.takes)
     return way(sample_table(rows))
 
 
@@ -70,7 +70,8 @@ def server(request, published, tmp_path):
         served = ServedModel(random_model())
         rows = sample_table(columns(rows=300, seed=8))
         options = onnx_model.Options(
-            dense="int8", calibration=[requests.Ways(served).ids(rows)]
+            dense="int8",
+            calibration=[requests.RequestEncodings(served).ids(rows)],
         )
         onnx_model.write(served, os.path.join(base, "7"), options)
     engine = "onnx" if request.param == "int8" else request.param

@@ -9,7 +9,7 @@ import pytest
 
 from export.server.batching import Batcher, Overloaded
 from export.version.engines import Refused
-from export.version.published import Form
+from export.version.published import SignatureSpec
 
 
 class Doubling:
@@ -17,7 +17,7 @@ class Doubling:
 
     def __init__(self, context=()):
         spec = {"x": ("int64", (None,)), "c": ("int64", (None,))}
-        self.forms = {"s": Form(spec, {}, {}, context)}
+        self.forms = {"s": SignatureSpec(spec, {}, {}, context)}
         self.batches = []
         self.free = threading.Event()
         self.free.set()

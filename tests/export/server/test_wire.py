@@ -10,7 +10,7 @@ import pytest
 from export.client.encode import Column, columns_of
 from export.server import wire
 from export.server.wire import BadRequest
-from export.version.published import Form
+from export.version.published import SignatureSpec
 
 NAN = math.nan
 INPUTS = {
@@ -36,12 +36,14 @@ COLUMNS = columns_of(
 
 def form_of(*context):
     named = {name: COLUMNS[name] for name in INPUTS}
-    return Form(INPUTS, {}, OPTIONAL, context, columns=named)
+    return SignatureSpec(INPUTS, {}, OPTIONAL, context, columns=named)
 
 
 FORM, SHARED = form_of(), form_of("word")
-ONE = Form({"x": ("int64", (None,))}, {}, {}, columns={"x": Column("x", "id")})
-TEXT = Form(
+ONE = SignatureSpec(
+    {"x": ("int64", (None,))}, {}, {}, columns={"x": Column("x", "id")}
+)
+TEXT = SignatureSpec(
     {"inputs": ("string", (None,))},
     {},
     {},

@@ -14,7 +14,7 @@ from trainer.checkpoints import store, writer
 from trainer.checkpoints.writer import CheckpointWriter, Retention
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
-from wukong_tf.runs.arrays import Slot, read_slots
+from wukong_tf.runs.arrays import NamedArray, read_slots
 
 KEEP = Retention(newest=2, every=0, metric="logloss")
 
@@ -26,7 +26,7 @@ class Weights:
         self.variable = keras.Variable(np.zeros(1000, np.float32))
 
     def __call__(self):
-        return read_slots([Slot("dense/x", self.variable)])
+        return read_slots([NamedArray("dense/x", self.variable)])
 
     def set(self, value):
         self.variable.assign(np.full(1000, value, np.float32))
