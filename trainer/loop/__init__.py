@@ -1,1 +1,1 @@
-"""Trains: the loop over steps, and what happens between them."""
+"""The training loop and the actions that run between its steps."""

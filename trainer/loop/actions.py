@@ -1,4 +1,4 @@
-"""What happens between the windows of steps, each a plain callable."""
+"""Actions that run between windows of steps, each a plain callable."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ HIGHER_IS_BETTER = ("auc", "group_auc")
 
 
 class ShowProgress:
-    """A progress bar on a terminal; elsewhere a line every few seconds."""
+    """Shows a progress bar on a terminal, else logs a line every 10 s."""
 
     LINE_SECONDS = 10.0
 
@@ -65,17 +65,17 @@ class ShowProgress:
 
 
 class Evaluate:
-    """Evaluates on the valid split when it is due, and notes the best.
+    """Evaluates on the valid split when due, and records the best result.
 
     Args:
         evaluator: scores the split.
         source: the valid split.
-        schedule: when it is due.
-        metrics: where results are recorded.
-        metric: name of the metric that decides.
+        schedule: decides when an evaluation is due.
+        metrics: receives the results.
+        metric: name of the metric that results are compared by.
         task: name of the task whose metric it is.
-        patience: evaluations in a row without a better one that end the
-            run; 0 never ends it.
+        patience: number of consecutive evaluations without improvement
+            after which training stops; 0 disables early stopping.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Evaluate:
         self._patience = patience
 
     def __call__(self, progress: Progress, window: Window):
-        """Evaluates, if it is due."""
+        """Evaluates if an evaluation is due."""
         if not self._schedule.evaluates_at(progress.step):
             return
         results, _ = self._evaluator.evaluate(self._source)
@@ -130,7 +130,7 @@ class Evaluate:
 
 
 def _undefined(values) -> str:
-    """In words, why the metrics of a split have no AUC."""
+    """Returns the reason, for the log, why a split has no AUC."""
     if not math.isnan(values["auc"]):
         return ""
     if not values["rows"]:
@@ -141,7 +141,7 @@ def _undefined(values) -> str:
 def is_best(
     evaluations: list[dict[str, Any]], metric: str, value: float
 ) -> bool:
-    """Whether `value` beats all earlier evaluations; NaN beats none."""
+    """Returns whether `value` beats all earlier evaluations; NaN never does."""
     if not math.isfinite(value):
         return False
     earlier = [e["value"] for e in evaluations if e["value"] is not None]
@@ -149,29 +149,29 @@ def is_best(
 
 
 def is_better(metric: str, value: float, other: float) -> bool:
-    """Returns whether `value` is the better one of a metric."""
+    """Returns whether `value` of the metric is better than `other`."""
     return value > other if metric in HIGHER_IS_BETTER else value < other
 
 
 def evaluations_since_best(evaluations: list[dict[str, Any]]) -> int:
-    """Number of evaluations after the best one."""
+    """Returns the number of evaluations after the best one."""
     flags = [evaluation["best"] for evaluation in evaluations]
     return flags[::-1].index(True) if True in flags else len(flags)
 
 
 def patience_is_out(evaluations: list[dict[str, Any]], patience: int) -> bool:
-    """Whether so many evaluations since the best end the run."""
+    """Returns whether patience has run out; a patience of 0 never does."""
     return 0 < patience <= evaluations_since_best(evaluations)
 
 
 class SaveCheckpoint:
-    """Saves after every evaluation and whenever the schedule says.
+    """Saves after every evaluation and whenever the schedule requires it.
 
     Args:
-        writer: writes them.
-        schedule: when one is due.
-        arrays: gives canonical names and arrays of the moment.
-        metrics: where those that were written are recorded.
+        writer: writes the checkpoints.
+        schedule: decides when a checkpoint is due.
+        arrays: returns the canonical names and current arrays.
+        metrics: receives a record of each checkpoint written.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class SaveCheckpoint:
         self._begun: int | None = None
 
     def __call__(self, progress: Progress, window: Window):
-        """Saves, if it is due."""
+        """Saves if a checkpoint is due."""
         del window
         evaluated = bool(progress.evaluations) and (
             progress.evaluations[-1]["step"] == progress.step
@@ -199,7 +199,7 @@ class SaveCheckpoint:
         self._record()
 
     def save(self, progress: Progress):
-        """Begins to save, unless this step is saved already."""
+        """Starts saving, unless this step is saved already."""
         if self._begun == progress.step:
             return
         self._begun = progress.step
@@ -214,7 +214,7 @@ class SaveCheckpoint:
         return self
 
     def __exit__(self, kind, *exception):
-        # After an error, what is being written is finished, not more.
+        # After an error, a write in progress is finished but not retried.
         with (
             contextlib.suppress(WukongError)
             if kind
@@ -238,17 +238,17 @@ class SaveCheckpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
-    """What happens between windows of steps, in this order.
+    """Actions that run between windows of steps, in this order.
 
     Args:
         check: raises if the run directory is no longer the same.
-        same_files: raises if a file of the splits has another content.
-        profile: begins and ends the profile of some steps.
+        same_files: raises if the content of a split's file has changed.
+        profile: starts and stops the profiler.
         record: records every window.
-        show: shows the progress. None on all workers but the chief.
-        progressive: records metrics of rows before they are trained on.
+        show: shows the progress. None except on the chief.
+        progressive: records metrics of rows scored before being trained on.
         evaluate: evaluates on the valid split. None without one.
-        save: saves checkpoints. None on all workers but the chief.
+        save: saves checkpoints. None except on the chief.
     """
 
     check: Action
@@ -266,7 +266,7 @@ class Actions:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """A context at whose end all is shown, saved and profiled."""
+        """Enters the actions; on exit, finishes output, saves and profile."""
         with contextlib.ExitStack() as stack:
             for action in (self.show, self.save, self.profile):
                 if action is not None:
@@ -274,7 +274,7 @@ class Actions:
             yield
 
     def catch_up(self, progress: Progress, schedule: Schedule):
-        """Makes the evaluation that a stop may have cut short."""
+        """Runs the evaluation that an earlier stop may have interrupted."""
         if self.evaluate is None:
             return
         done = [evaluation["step"] for evaluation in progress.evaluations]

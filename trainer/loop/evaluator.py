@@ -1,4 +1,4 @@
-"""Scores a whole split and takes its metrics."""
+"""Scores a whole split and computes its metrics."""
 
 import contextlib
 import dataclasses
@@ -15,22 +15,22 @@ from trainer.loop.steps import make_eval_step, make_score_step
 from wukong_tf.metrics import exact_auc, grouped_auc, of_sums, zero_sums
 from wukong_tf.models import ClickModel
 
-_LOGIT = "\0logit:"  # no column's name holds NUL
+_LOGIT = "\0logit:"  # column names cannot contain NUL
 
 
 class Interrupted(Exception):
-    """An evaluation was given up because the run was told to stop."""
+    """An evaluation was aborted because the run was asked to stop."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What an evaluation keeps of each row of one task.
+    """Per-row values that an evaluation keeps for one task.
 
     Args:
         labels: 0 or 1, float32 [N].
         logits: float32 [N].
-        weights: float32 [N], or None where all are 1.
-        groups: int64 [N], or None where there is no group column.
+        weights: float32 [N], or None if all are 1.
+        groups: int64 [N], or None if there is no group column.
     """
 
     labels: np.ndarray
@@ -40,22 +40,22 @@ class Scores:
 
 
 class Evaluator:
-    """Evaluates a model on sources, with one traced function for all.
+    """Evaluates a model on sources, tracing each function only once.
 
     Args:
-        distribution: where to compute.
+        distribution: the devices to compute on.
         model: the model.
-        batch_size: rows of an evaluation step.
-        should_stop: asked before every step, by all workers alike; True
-            gives the evaluation up.
-        negative_rate: share of negative rows that the rows to evaluate
-            kept, for all tasks. Defaults to None, each task's own.
+        batch_size: rows per evaluation step.
+        should_stop: called before every step, by all workers alike; True
+            aborts the evaluation.
+        negative_rate: sampling rate of the negatives in the rows to
+            evaluate, for all tasks. Defaults to None, each task's own.
 
     Attributes:
-        workers: those of the distribution.
-        negative_rates: that share by task.
-        weights: a context in which the model has the weights to evaluate;
-            those that it has anyway, unless another is set.
+        workers: the workers of the distribution.
+        negative_rates: sampling rate of the negatives by task.
+        weights: returns a context in which the model has the weights to
+            evaluate; by default, its current ones.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Evaluator:
         eval_step = make_eval_step(model, self.negative_rates)
 
         def gathered(value):
-            """The rows of all replicas, in order."""
+            """Returns the rows of all replicas, in order."""
             if distribution.replicas == 1:
                 return value
             return strategy.gather(value, axis=0)
 
         def packed_step(batch):
-            """All sums as one vector, which replicas sum at once."""
+            """Returns the logits, and all sums as one vector to reduce."""
             sums, logits = eval_step(batch)
             flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(sums)]
             return tf.concat(flat, 0), logits
@@ -120,7 +120,7 @@ class Evaluator:
         self._score = score
 
     def _unpacked(self, vector):
-        """The sums {task: {name: ...}} in a vector of all."""
+        """Returns the sums {task: {name: ...}} unpacked from one vector."""
         like = {task.name: zero_sums() for task in self._spec.tasks}
         parts, at = [], 0
         for part in tf.nest.flatten(like):
@@ -137,21 +137,21 @@ class Evaluator:
     def evaluate(
         self, source: Source, *, exact: bool = False
     ) -> tuple[dict[str, dict[str, float]], dict[str, Scores]]:
-        """Metrics of each task, and the rows' scores where they are kept.
+        """Returns the metrics of each task, and the rows' scores if kept.
 
         Args:
             source: the split.
-            exact: whether AUC is taken by sorting all rows instead of from
-                65,536 bins. Rows' scores are kept in the chief's memory for
-                it, and wherever the spec has a group column: 8 to 24 bytes a
-                row.
+            exact: whether to compute AUC by sorting all rows instead of from
+                65,536 bins. Scores are then kept in the chief's memory, as
+                they are if the spec has a group column: 8 to 24 bytes per
+                row. Defaults to False.
 
         Returns:
-            The metrics, the same for every worker, and the scores, which
-            the chief alone has.
+            The metrics, the same on every worker, and the scores, which
+            only the chief has.
 
         Raises:
-            Interrupted: the run was told to stop.
+            Interrupted: the run was asked to stop.
         """
         keep = exact or self._spec.group is not None
         sums: np.ndarray | float = 0.0
@@ -170,7 +170,7 @@ class Evaluator:
         return metrics, scores
 
     def score(self, source: Source) -> Iterator[dict[str, np.ndarray]]:
-        """{task: logits [B]} of each batch, in order; no label is read."""
+        """Yields {task: logits [B]} per batch, in order; reads no labels."""
         for batch in self._batches(source, labels=False):
             yield {
                 task: part.numpy() for task, part in self._score(batch).items()
@@ -200,7 +200,7 @@ class Evaluator:
         }
 
     def _scores_of_task(self, task, columns):
-        """The rows with a label, as they count in the metrics."""
+        """Returns the scores of labelled rows, as weighted in the metrics."""
         found = [
             columns[task.label],
             columns[f"{_LOGIT}{task.name}"],

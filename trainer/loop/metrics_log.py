@@ -12,7 +12,7 @@ from trainer.console import log
 from wukong_tf import files
 
 METRICS = "metrics.jsonl"
-# tf.summary.scalar would need TensorBoard; its events are these.
+# tf.summary.scalar needs the TensorBoard package; this writes equal events.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
     data_class="DATA_CLASS_SCALAR",
@@ -20,7 +20,7 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 
 
 class Metrics(Protocol):
-    """Takes records."""
+    """Interface of an object that receives records."""
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Adds one record."""
@@ -28,19 +28,19 @@ class Metrics(Protocol):
 
 
 class NoMetrics:
-    """Takes the records of a worker that is not the chief."""
+    """Discards the records of a worker that is not the chief."""
 
     def write(self, kind: str, step: int, values: dict[str, Any]):
-        """Does nothing: the chief has the same."""
+        """Does nothing, since the chief writes the same record."""
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events: one record, both places.
+    """Writes each record to metrics.jsonl and as TensorBoard events.
 
     Args:
         run_dir: the run directory.
-        step: step that the run goes on from; later records are dropped,
-            since the steps will be run again.
+        step: step that the run resumes from; later records are dropped,
+            since those steps will be run again.
     """
 
     def __init__(self, run_dir: str, step: int):
@@ -55,7 +55,7 @@ class MetricsLog:
         if not os.path.exists(self._path):
             return
         with open(self._path, "rb") as file:
-            # The last may lack its end.
+            # The last line may lack its newline.
             lines = [
                 line.rstrip(b"\n") + b"\n"
                 for line in file
@@ -66,14 +66,14 @@ class MetricsLog:
                 file.writelines(lines)
 
     def write(self, kind: str, step: int, values: dict[str, Any]):
-        """Adds one record; nested values become TensorBoard tags."""
+        """Adds one record; keys of nested values are joined into tags."""
         record = {"step": step, "kind": kind, **_json_ready(values)}
         self._pending.append(json.dumps(record) + "\n")
         self._try(self._path, self._append)
         self._try("TensorBoard's events", self._summarize, kind, step, values)
 
     def _append(self):
-        """Writes the lines that are due, all of them or none."""
+        """Writes the pending lines, all of them or none."""
         with open(self._path, "ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             data = "".join(self._pending).encode()
@@ -99,7 +99,7 @@ class MetricsLog:
         self._writer.flush()
 
     def _try(self, what, write, *arguments):
-        """Training goes on where a disk is full; what is due waits."""
+        """Calls `write`, and logs errors, so that a full disk stops no run."""
         try:
             write(*arguments)
         except (OSError, tf.errors.OpError) as error:
@@ -114,7 +114,7 @@ class MetricsLog:
 
 
 def _step_of(line):
-    """Returns the step of a record; a broken one is later than any."""
+    """Returns the step of a record; infinity for a malformed one."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -123,7 +123,7 @@ def _step_of(line):
 
 
 def _json_ready(value):
-    """NaN and infinities as null, which JSON has."""
+    """Returns `value` with NaN and infinities as None, JSON's null."""
     if isinstance(value, dict):
         return {key: _json_ready(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

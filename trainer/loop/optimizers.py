@@ -1,4 +1,4 @@
-"""The optimizers of a run, and what its model takes."""
+"""The optimizers of a run, and the cost of its model."""
 
 import functools
 
@@ -31,12 +31,12 @@ def make_optimizers(
     training: Training,
     ways: dict[str, str] | None = None,
 ) -> OptimizerGroups:
-    """Rowwise Adagrad for the tables, Adam for everything else.
+    """Returns rowwise Adagrad for the tables and Adam for everything else.
 
     Args:
         model: the model.
-        training: the rates and decays.
-        ways: as `table_ways` gives them. Defaults to None, one replica.
+        training: learning rates, L2 and the like.
+        ways: the result of `table_ways`. Defaults to None, one replica.
     """
     warmup = training.warmup_steps
     return OptimizerGroups(
@@ -67,10 +67,10 @@ def make_optimizers(
 
 
 def dense_rate(config: ModelConfig, training: Training) -> float:
-    """Returns Adam's rate: that of first-order weights if there are no others.
+    """Returns Adam's learning rate.
 
-    A factorization machine has others if numbers pass hidden layers, or ids
-    share an MLP.
+    It is that of first-order weights if Adam trains no others. In a
+    factorization machine it does if there is a bottom or a shared MLP.
     """
     first_order = isinstance(config, LogisticRegressionConfig) or (
         isinstance(config, FactorizationMachineConfig)
@@ -83,17 +83,17 @@ def dense_rate(config: ModelConfig, training: Training) -> float:
 
 
 def table_rate(config: ModelConfig, training: Training) -> float:
-    """Returns rowwise Adagrad's rate; that of tables of width 1 is another."""
+    """Returns rowwise Adagrad's rate; first-order tables have their own."""
     if isinstance(config, LogisticRegressionConfig):
         return training.first_order_table_learning_rate
     return training.table_learning_rate
 
 
 def vary_dropout(model: ClickModel):
-    """Has every replica draw other dropout masks.
+    """Makes every replica draw its own dropout masks.
 
-    Replicas draw the same numbers, and rows at the same place of two
-    replicas' shares would be dropped alike.
+    Otherwise replicas draw the same random numbers, and rows at the same
+    position in two replicas' batches get the same mask.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
@@ -116,13 +116,14 @@ def table_ways(
     replicas: int,
     way: str = "auto",
 ) -> dict[str, str]:
-    """How replicas sum the gradient of each table, by its path.
+    """Returns how replicas sum the gradient of each table, by its path.
 
     Args:
         model: the model.
-        training: its batch size counts.
-        replicas: of all workers.
-        way: "gather", "reduce", or "auto": for each what sends less.
+        training: gives the global batch size.
+        replicas: number of replicas of all workers together.
+        way: "gather", "reduce", or "auto": for each table the one that
+            sends less. Defaults to "auto".
     """
     found = {}
     rows = -(-training.batch_size // replicas)
@@ -137,7 +138,7 @@ def table_ways(
 
 
 def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
-    """How the gradients of tables are summed, for the log."""
+    """Returns log lines on how the gradients of tables are summed."""
     lines = []
     for layer in model.tables:
         plan = layer.plan
@@ -156,7 +157,7 @@ def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
 
 
 def _row_runs(model, training):
-    """How the rows of each table learn, where they do not learn alike."""
+    """Returns rate and L2 of row ranges for tables whose features differ."""
     spec = model.config.features
     runs = {}
     for layer in model.tables:
@@ -185,7 +186,7 @@ def _row_run(settings, rows, training, base):
 
 
 def model_cost(config: ModelConfig, training: Training) -> Cost:
-    """What the model takes, trained so."""
+    """Returns the cost of the model under these training settings."""
     return cost(
         config,
         batch_size=training.batch_size,

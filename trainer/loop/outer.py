@@ -1,4 +1,4 @@
-"""The outer loop: runs many steps at a time, and wakes for what is due."""
+"""The outer loop: runs many steps at a time, and actions between them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,17 +23,17 @@ def make_run_steps(
     """Returns a tf.function that runs many training steps.
 
     It takes an iterator and a number of steps, and returns the loss summed
-    over rows, the rows, those of this worker, the index of the first step
-    whose loss is not finite, after which it ends, or -1, and the sums
-    [tasks, sums] that the steps gave.
+    over rows, the number of rows, the number on this worker, the index of
+    the first step whose loss is not finite, at which it stops, or -1, and
+    the sums [tasks, sums] of the steps.
 
     Args:
-        strategy: where to compute.
-        train_step: to a replica's part of the loss, and, where there are
-            `tasks`, of the sums.
-        tasks: number of tasks whose sums the step gives. Defaults to 0.
-        clock: notes when each step asked for its batch and got it. Defaults
-            to None, a clock that nobody reads.
+        strategy: the distribution strategy.
+        train_step: returns a replica's part of the loss and, if `tasks` is
+            not 0, of the sums.
+        tasks: number of tasks whose sums the step returns. Defaults to 0.
+        clock: records when each step asked for its batch and got it.
+            Defaults to None, not recorded.
     """
     clock = clock or StepClock()
 
@@ -69,7 +69,7 @@ def make_run_steps(
                 tf.constant(-1),
                 tf.zeros([tasks, len(SCALARS)], tf.float64),
             ),
-            # One after the other, or the wait for input is not measured.
+            # Parallel iterations would hide the wait for input.
             parallel_iterations=1,
         )
         return results
@@ -78,7 +78,7 @@ def make_run_steps(
 
 
 def _local_rows(strategy, batch):
-    """Rows of a batch that this worker's replicas have."""
+    """Returns the number of a batch's rows on this worker's replicas."""
     name = next(name for name in batch if name != GLOBAL_ROWS)
     parts = strategy.experimental_local_results(batch[name])
     return tf.add_n([tf.shape(part)[0] for part in parts])
@@ -95,28 +95,28 @@ def train(
     actions: Sequence[Action],
     should_stop: Callable[[], bool],
 ):
-    """Trains from `progress.step` until the schedule or a stop ends it.
+    """Trains from `progress.step` to the schedule's end or a stop.
 
     Args:
-        distribution: where to compute.
-        run_steps: as `make_run_steps` gives it.
-        clock: that of `run_steps`.
+        distribution: the devices to compute on.
+        run_steps: the result of `make_run_steps`.
+        clock: the clock of `run_steps`.
         pipeline: the training rows, from the batch of `progress.step` on.
-        progress: moved on in place.
-        schedule: when to look up.
-        actions: called in order at every wake-up.
-        should_stop: asked after every wake-up, by all workers alike; True
+        progress: updated in place.
+        schedule: steps at which control returns to the host.
+        actions: called in order after every window of steps.
+        should_stop: called after every window, by all workers alike; True
             ends the loop.
 
     Raises:
         TrainingError: a loss was not finite; the message names the step.
-        Exception: whatever reading the rows raised.
+        Exception: any error raised while reading the rows.
     """
     iterator = None
     while progress.step < schedule.total_steps:
         if progress.stopped_early or should_stop():
             return
-        if iterator is None:  # not before it is known that a step is due
+        if iterator is None:  # created only once a step is due
             iterator = distribution.iterate(pipeline)
         stop = schedule.next_stop(progress.step)
         window = _run_window(

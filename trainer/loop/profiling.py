@@ -1,4 +1,4 @@
-"""A profile of some steps, for TensorBoard."""
+"""Profiles a range of steps for TensorBoard."""
 
 import os
 
@@ -12,8 +12,8 @@ class Profile:
     """Profiles the windows of steps between two steps.
 
     Args:
-        run_dir: the run directory; profiles lie in its tensorboard/.
-        steps: (first, past the last) step, or None for no profile.
+        run_dir: the run directory; profiles are written to its tensorboard/.
+        steps: (first step, last step + 1), or None for no profile.
         worker: number of this worker.
     """
 
@@ -26,13 +26,13 @@ class Profile:
         self._running = False
 
     def begin(self, step: int):
-        """Begins, if a profile does at `step`."""
+        """Starts the profiler if `step` is in the range."""
         if not self._running and self._first <= step < self._past:
             tf.profiler.experimental.start(self._folder)
             self._running = True
 
     def __call__(self, progress: Progress, window: Window):
-        """Ends the profile, or begins it, where it is due."""
+        """Stops or starts the profiler if due."""
         del window
         if self._running and progress.step >= self._past:
             self._end()

@@ -1,4 +1,4 @@
-"""How far a run is, what its last steps did, and when the host acts."""
+"""The progress of a run, a window of its steps, and its schedule."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from trainer.settings import Training
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is; a checkpoint keeps it.
+    """Progress of a run, saved in its checkpoints.
 
     Args:
         step: training steps done.
@@ -24,9 +24,9 @@ class Progress:
         seconds: wall time of the steps, without evaluations.
         input_seconds: part of it spent waiting for input.
         bad_values: bad values by column that were read as missing.
-        progressive: what `records.Progressive` keeps.
-        checked_step: the last step at which all files were known to be those
-            of the run. What was trained later may have to be given up.
+        progressive: state of `records.Progressive`.
+        checked_step: the last step at which all files were verified to be
+            those of the run; later steps may have to be discarded.
     """
 
     step: int = 0
@@ -40,25 +40,25 @@ class Progress:
     checked_step: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The progress as JSON values."""
+        """Returns the progress as JSON values."""
         return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What the steps since the last wake-up did.
+    """Results of the steps since control last returned to the host.
 
     Args:
-        first_step: step that it began at.
+        first_step: step at which the window began.
         steps: number of steps.
         rows: rows trained on.
         loss: mean loss of its rows.
         seconds: wall time.
         input_wait: share of that time spent waiting for input.
-        times: of the steps; None of a window without any.
-        local_rows: rows that this worker trained on.
         sums: scalar sums of each task over its rows, each scored before it
-            was trained on, [tasks, sums]; None where they are not scored.
+            was trained on, [tasks, sums]. Defaults to None, not scored.
+        times: times of the steps. Defaults to None, a window without any.
+        local_rows: rows that this worker trained on. Defaults to 0.
     """
 
     first_step: int
@@ -74,16 +74,17 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When the host must look up.
+    """Steps at which control returns to the host.
 
     Args:
         total_steps: the run's last step.
-        steps_per_epoch: batches in an epoch.
-        steps_per_loop: most steps between two wake-ups.
-        eval_every: steps between evaluations; 0 for once an epoch.
-        checkpoint_every: steps between checkpoints; 0 for none of its own.
-        window: steps of a window of progressive evaluation; 0 for none.
-        also: other steps to look up at.
+        steps_per_epoch: batches per epoch.
+        steps_per_loop: maximum steps before control returns to the host.
+        eval_every: steps between evaluations; 0 for once per epoch.
+        checkpoint_every: steps between checkpoints; 0 for only those after
+            evaluations.
+        window: steps per window of progressive evaluation; 0 for none.
+        also: further steps at which control returns.
     """
 
     total_steps: int
@@ -95,7 +96,7 @@ class Schedule:
     also: tuple[int, ...] = ()
 
     def next_stop(self, step: int) -> int:
-        """The step after `step` at which the host looks up next."""
+        """Returns the next step at which control returns to the host."""
         periods = (
             self.steps_per_loop,
             self.eval_every or self.steps_per_epoch,
@@ -108,12 +109,12 @@ class Schedule:
         return min(stops)
 
     def evaluates_at(self, step: int) -> bool:
-        """Whether an evaluation is due once `step` steps are done."""
+        """Returns whether an evaluation is due once `step` steps are done."""
         every = self.eval_every or self.steps_per_epoch
         return step == self.total_steps or step % every == 0
 
     def checkpoints_at(self, step: int) -> bool:
-        """Whether a checkpoint is due once `step` steps are done."""
+        """Returns whether a checkpoint is due once `step` steps are done."""
         every = self.checkpoint_every
         return bool(every) and step % every == 0
 
@@ -123,7 +124,7 @@ def make_schedule(
     training: Training,
     profile: tuple[int, int] | None = None,
 ) -> Schedule:
-    """When the host looks up, in steps."""
+    """Returns the schedule of a run; control also returns at `profile`."""
     window = 0
     if training.eval == "progressive":
         window = -(-training.progressive_window_rows // training.batch_size)

@@ -1,4 +1,4 @@
-"""Records each window of steps, and rows scored before they are trained on."""
+"""Records of each window of steps, and progressive evaluation."""
 
 import collections
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class WriteTraining:
     """Records every window.
 
     Args:
-        metrics: where.
-        schedule: says the epoch.
-        rate: from a step to the learning rate.
-        bad: counts bad values, where they are counted.
-        workers: tell each other how they fare.
+        metrics: receives the records.
+        schedule: gives the epoch.
+        rate: learning-rate schedule, called with a step.
+        bad: counts of bad values, if they are counted.
+        workers: gather each other's figures.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class WriteTraining:
                 for number, each in enumerate(of_all)
             }
         if self._bad is not None:
-            if self._before is None:  # those of the run before a stop
+            if self._before is None:  # counts from before the run resumed
                 self._before = collections.Counter(progress.bad_values)
             counts = self._before.copy()
             for each in of_all:
@@ -81,7 +81,7 @@ class WriteTraining:
 
 
 def worker_figures(window: Window) -> dict[str, Any]:
-    """How one worker fared: step times in ms, shares of time, memory."""
+    """Returns a worker's step times in ms, all-reduce share and memory."""
     found: dict[str, Any] = {}
     if window.times is not None and len(window.times.steps):
         found["step_ms"] = {
@@ -95,13 +95,13 @@ def worker_figures(window: Window) -> dict[str, Any]:
 
 
 class Progressive:
-    """Metrics of rows that were each scored before they were trained on.
+    """Progressive evaluation: metrics of rows scored before training on them.
 
-    Written for each window of steps, and for all rows so far.
+    Metrics are written for each window of steps, and for all rows so far.
 
     Args:
-        metrics: where.
-        schedule: says where windows end.
+        metrics: receives the records.
+        schedule: gives the steps of a window.
         tasks: names of the tasks.
     """
 
@@ -113,7 +113,7 @@ class Progressive:
         self._tasks = tasks
 
     def __call__(self, progress: Progress, window: Window):
-        """Adds the steps' sums, and writes where a window ends."""
+        """Adds the steps' sums, and writes metrics if a window ends."""
         if window.sums is None:
             return
         state = progress.progressive or {
@@ -134,7 +134,7 @@ class Progressive:
             }
             self._metrics.write("progressive", progress.step, found)
             if progress.step % self._schedule.window and state["windows"]:
-                # A short last window says less than the whole one before.
+                # A short last window is noisier than the full one before.
                 for task, before in state["metrics"].items():
                     found[task]["window"] = before["window"]
             state["metrics"] = found

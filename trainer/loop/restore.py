@@ -1,4 +1,4 @@
-"""The state that a run goes on from, or starts with."""
+"""Restores the state that a run resumes from or starts with."""
 
 import functools
 
@@ -22,9 +22,9 @@ from wukong_tf.runs.warm_start import carry_over
 
 
 def restore(session: Session):
-    """Goes on from the newest whole checkpoint, if there is one.
+    """Resumes from the newest intact checkpoint, if there is one.
 
-    Otherwise from another run's, if --init_from names one.
+    Otherwise warm-starts from the run that --init_from names, if set.
     """
     found = _newest_whole(session)
     if found is None:
@@ -32,10 +32,10 @@ def restore(session: Session):
             _start_from(session, session.settings.run.init_from)
         return
     assign_slots(session.slots, found)
-    # Older runs do not say how far their files were checked.
+    # Checkpoints of older versions lack `checked_step`.
     session.progress = Progress(**{"checked_step": found.step, **found.state})
     _restore_best(session)
-    # --patience may be another one now.
+    # --patience may have changed.
     session.progress.stopped_early = actions.patience_is_out(
         session.progress.evaluations, session.training.patience
     )
@@ -43,10 +43,10 @@ def restore(session: Session):
 
 
 def best_checkpoint(session: Session) -> runs.Checkpoint:
-    """Returns the best whole checkpoint, the latest without evaluations.
+    """Returns the best intact checkpoint, or the latest if none is evaluated.
 
     Raises:
-        RunError: there is none that this worker can read.
+        RunError: this worker can read no such checkpoint.
     """
     found = _restore_best(session)
     if found is not None:
@@ -56,7 +56,7 @@ def best_checkpoint(session: Session) -> runs.Checkpoint:
 
 
 def _restore_best(session) -> runs.Checkpoint | None:
-    """Has the chief find the best whole checkpoint, and returns its own."""
+    """Restores the best checkpoint on the chief; None on other workers."""
     metric = session.training.early_stopping_metric
     evaluations = session.progress.evaluations
     found = None
@@ -73,7 +73,7 @@ def _restore_best(session) -> runs.Checkpoint | None:
 
 
 def _newest_whole(session) -> runs.Checkpoint | None:
-    """The checkpoint that the chief goes on from."""
+    """Returns the checkpoint that the chief resumes from, or None."""
     found = None
     if session.workers.is_chief:
         found = store.newest_whole(session.run_dir, log)
@@ -91,7 +91,7 @@ def _newest_whole(session) -> runs.Checkpoint | None:
 
 
 def _start_from(session, run_dir):
-    """Takes what fits of another run's best checkpoint."""
+    """Warm-starts from another run: copies the arrays that fit the model."""
     found = runs.find_checkpoint(run_dir, session.settings.run.init_checkpoint)
 
     def make_slots(config):

@@ -1,4 +1,4 @@
-"""Puts a run together: model, optimizers, data, and what happens between."""
+"""Assembles a run: model, optimizers, data and the actions between steps."""
 
 import contextlib
 import functools
@@ -41,15 +41,15 @@ LONGEST_WAIT_S = 5.0  # for the content of files, before the first step
 
 
 class Session:
-    """One run, or a worker's part in it.
+    """One training run, or a worker's part in it.
 
     Args:
-        settings: of the run.
-        distribution: where to compute.
-        config: the model.
+        settings: the settings of the run.
+        distribution: the devices to compute on.
+        config: the model's configuration.
         splits: the sources by split.
-        placement: where the tables lie.
-        contents: the files of the splits, which are being read.
+        placement: the devices that hold the tables.
+        contents: checksums of the splits' files, still being computed.
         held: the run directory, on the chief. Defaults to None.
     """
 
@@ -109,7 +109,7 @@ class Session:
             self.evaluator.weights = self.groups.average.applied
 
     def describe_exchange(self) -> list[str]:
-        """How replicas and workers share the run, for the log."""
+        """Returns log lines on how replicas and workers share the run."""
         lines = []
         if self.distribution.replicas > 1:
             lines += describe_ways(self.model, self.ways)
@@ -122,12 +122,12 @@ class Session:
         return lines
 
     def should_stop(self) -> bool:
-        """Whether any worker was told to stop; asked by all at once."""
+        """Returns whether any worker was asked to stop; all must call it."""
         self.stopped = self.stopped or self.workers.any(self.signal())
         return self.stopped
 
     def run(self) -> bool:
-        """Trains to the end or to a signal; True if it came to the end."""
+        """Trains to the end or a signal; returns whether it reached the end."""
         progress = self.progress
         clock = StepClock(self.distribution.local_replicas)
         pipeline = self._make_pipeline()
@@ -160,11 +160,11 @@ class Session:
             if self.stopped and between.save is not None:
                 self._check_directory()
                 between.save.save(progress)
-        self.workers.gather(None)  # The chief has written what it had to.
+        self.workers.gather(None)  # a barrier: the chief has saved
         return not self.stopped
 
     def _make_pipeline(self):
-        """The batches that are left to train on."""
+        """Returns the batches left to train on."""
         progress, schedule = self.progress, self.schedule
         epoch, step = divmod(progress.step, schedule.steps_per_epoch)
         return Pipeline(
@@ -178,7 +178,7 @@ class Session:
         )
 
     def _make_run_steps(self, clock):
-        """The function that trains many steps, as `train` calls it."""
+        """Returns the function that runs many training steps, for `train`."""
         progressive = self.training.eval == "progressive"
         train_step = make_train_step(
             self.model,
@@ -195,7 +195,7 @@ class Session:
         )
 
     def _make_actions(self):
-        """What happens between windows; the chief alone shows and saves."""
+        """Returns the actions; only the chief shows progress and saves."""
         training, schedule = self.training, self.schedule
         metrics: metrics_log.Metrics = metrics_log.NoMetrics()
         show = save = evaluate = None
@@ -231,10 +231,10 @@ class Session:
         )
 
     def _same_files(self):
-        """Returns what holds the files to those of the run, an action."""
+        """Returns the action that checks the files against those of the run."""
         keep = functools.partial(write_data, self.run_dir)
         if self.contents.expects or self.workers.count > 1:
-            # Files of usual sizes are known before the first step.
+            # Files of usual sizes are hashed before the first step.
             self.contents.wait(LONGEST_WAIT_S, self.signal)
         if self.workers.is_chief:
             same = SameFiles(self.workers, self.contents, keep)
@@ -250,7 +250,7 @@ class Session:
 
     @contextlib.contextmanager
     def _sets_aside(self, step):
-        """Leaves no checkpoint of steps that saw files of another content."""
+        """Sets aside checkpoints trained on files whose content changed."""
         try:
             yield
         except ContentError as error:
@@ -265,7 +265,7 @@ class Session:
             ) from error
 
     def _check_directory(self, *progress):
-        """Stops a run whose directory is no longer the one it began in."""
+        """Raises RunError if the run directory is no longer the same."""
         if self.held is not None:
             self.held.check()
 

@@ -1,4 +1,4 @@
-"""When the steps of a window began, and what they waited for."""
+"""Times the steps of a window, their input and their all-reduce."""
 
 import dataclasses
 import time
@@ -11,13 +11,13 @@ ASKED, GOT, SUMMING, SUMMED = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Seconds of the steps of a window.
+    """Times of the steps of a window, in seconds.
 
     Args:
-        steps: of each step, float64 [steps].
-        input_wait: spent waiting for input, of all steps together.
-        exchange: spent summing gradients over replicas, and waiting for
-            the others to do so; None where it was not measured.
+        steps: time of each step, float64 [steps].
+        input_wait: time that all steps together waited for input.
+        exchange: time spent summing gradients over replicas, and waiting
+            for the others to do so; None if not measured.
     """
 
     steps: np.ndarray
@@ -25,23 +25,23 @@ class Times:
     exchange: float | None
 
     def milliseconds(self, percent: float) -> float:
-        """A percentile of the steps' times."""
+        """Returns a percentile of the step times in milliseconds."""
         return 1000 * float(np.percentile(self.steps, percent))
 
 
 class StepClock:
-    """Notes the host's time whenever a step's graph comes by.
+    """Records the host's time at marked points of a step's graph.
 
-    The host's clock, since `tf.timestamp` refuses to run where operations
+    The host's clock is used since `tf.timestamp` cannot run if operations
     must be deterministic.
 
     Args:
-        replicas: of this worker, which each note when they sum. Defaults
-            to 1.
+        replicas: replicas of this worker, each of which marks its sums.
+            Defaults to 1.
 
     Attributes:
-        last: when a step last began or ended something.
-        running: whether a window of steps runs.
+        last: time of the last mark, in seconds of `time.perf_counter`.
+        running: whether a window is running.
     """
 
     def __init__(self, replicas: int = 1):
@@ -59,13 +59,13 @@ class StepClock:
         self.running = True
 
     def mark(self, what: int, *after) -> tf.Operation:
-        """An operation that notes the time once `after` are computed.
+        """Returns an operation that records the time once `after` is computed.
 
         Args:
             what: ASKED or GOT a batch, SUMMING or SUMMED gradients.
             *after: tensors.
         """
-        # Values of a device are awaited, not only what computes them.
+        # Reading a value waits for the device, not only for the kernel launch.
         ready = [tf.reshape(each, [-1])[:1] for each in after]
         return tf.numpy_function(
             lambda *_: self._note(what), ready, tf.float64
@@ -84,7 +84,7 @@ class StepClock:
         return np.float64(now)
 
     def end(self) -> Times:
-        """Ends the window."""
+        """Ends the window and returns its times."""
         self.running = False
         ends = np.array([*self._began, time.perf_counter()])
         return Times(np.diff(ends), self._input, self._exchange)

@@ -1,4 +1,4 @@
-"""What one replica does with its share of a batch."""
+"""The training, scoring and evaluation step of one replica."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +18,11 @@ Batch = dict[str, tf.Tensor]
 def global_loss(
     spec: FeatureSpec, logits: dict[str, tf.Tensor], batch: Batch
 ) -> tf.Tensor:
-    """This replica's part of the mean loss over the global batch.
+    """Returns this replica's part of the mean loss over the global batch.
 
-    The one place where the loss is scaled: the weighted cross-entropies of
-    the tasks, each times its `loss_weight`, summed over this replica's rows
-    and divided by the rows of the global batch. A row without a label adds
+    The loss is scaled only here: the weighted cross-entropies of the tasks,
+    each times its `loss_weight`, are summed over this replica's rows and
+    divided by the rows of the global batch. A row without a label adds
     nothing to its task. The parts of all replicas add up to the loss.
     """
     parts = []
@@ -30,7 +30,7 @@ def global_loss(
         labels = tf.cast(batch[task.label], logits[task.name].dtype)
         known = tf.math.is_finite(labels)
         loss = tf.nn.sigmoid_cross_entropy_with_logits(
-            # Chosen before the loss: a NaN there would reach the gradients.
+            # Masked before the loss, or NaN labels would reach the gradients.
             labels=tf.where(known, labels, 0.0),
             logits=tf.reshape(logits[task.name], [-1]),
         )  # [B]
@@ -50,22 +50,22 @@ def make_train_step(
     negative_rates: dict[str, float] | None = None,
     clock: StepClock | None = None,
 ) -> Callable[[Batch], Any]:
-    """A function that takes one training step on a replica's batch.
+    """Returns a function that takes one training step on a replica's batch.
 
     Args:
         model: the model.
         groups: its optimizers.
         jit_compile: whether XLA compiles the dense part, from the embeddings
             to the logits, and its gradient. Defaults to False.
-        negative_rates: where the batch is to be scored before the step, by
-            task the share of negative rows that it kept. Defaults to None,
-            it is not scored.
-        clock: notes the time that the sum over replicas takes. Defaults to
-            None, nothing does.
+        negative_rates: if the batch is to be scored before the step, its
+            sampling rate of negatives by task. Defaults to None, it is not
+            scored.
+        clock: records the time of the sum over replicas. Defaults to None,
+            not recorded.
 
     Returns:
-        A function to the replica's part of the loss before the step; with
-        `negative_rates` to that and to the sums of
+        A function that returns the replica's part of the loss before the
+        step and, with `negative_rates`, the sums of
         `wukong_tf.metrics.scalar_sums`, float64 [tasks, sums].
     """
     spec = model.config.features
@@ -96,12 +96,12 @@ def make_train_step(
 
 
 def _summed(groups, gradients, clock):
-    """The gradients of the global batch."""
+    """Returns the gradients of the global batch."""
     context = tf.distribute.get_replica_context()
     if clock is None or context.num_replicas_in_sync == 1:
         return groups.sum_over_replicas(gradients)
-    # Nothing is sent before all is there, or the clock would count the
-    # backward pass.
+    # Waits for all gradients before sending any, or the clock would include
+    # the backward pass.
     with tf.control_dependencies([clock.mark(SUMMING, *_flat(gradients))]):
         gradients = tf.nest.map_structure(
             tf.identity, gradients, expand_composites=True
@@ -118,7 +118,7 @@ def _flat(gradients):
 
 
 def _drops_out(config) -> bool:
-    """Whether the model in training is another than the one that serves."""
+    """Returns whether the model behaves differently in training (dropout)."""
     rates = [getattr(config, "dropout", 0.0)]
     rates.append(getattr(config, "embedding_dropout", 0.0))
     rates += [feature.unit_dropout for feature in config.features.categorical]
@@ -126,7 +126,7 @@ def _drops_out(config) -> bool:
 
 
 def _batch_sums(spec, logits, batch, negative_rates):
-    """The scalar sums of each task, float64 [tasks, sums]."""
+    """Returns the scalar sums of each task, float64 [tasks, sums]."""
     found = []
     for task in spec.tasks:
         columns = _counted(
@@ -138,7 +138,7 @@ def _batch_sums(spec, logits, batch, negative_rates):
 
 
 def _counted(spec, task, logits, batch, rate):
-    """Labels, logits and weights [B] of the rows that have a label."""
+    """Returns labels, logits and weights of the rows that have a label."""
     columns = {
         "labels": batch[task.label],
         "logits": tf.reshape(logits, [-1]),
@@ -161,7 +161,7 @@ def _counted(spec, task, logits, batch, rate):
 def make_score_step(
     model: ClickModel,
 ) -> Callable[[Batch], dict[str, tf.Tensor]]:
-    """A function from a replica's batch to {task: logits [B]}, as served."""
+    """Returns a function from a batch to its served {task: logits [B]}."""
     names = model.config.features.feature_names
 
     def score_step(batch: Batch) -> dict[str, tf.Tensor]:
@@ -175,15 +175,15 @@ def make_score_step(
 def make_eval_step(
     model: ClickModel, negative_rates: dict[str, float]
 ) -> Callable[[Batch], tuple[dict, dict]]:
-    """A function that scores a replica's batch and sums its metrics.
+    """Returns a function that scores a replica's batch and sums its metrics.
 
     Args:
         model: the model.
-        negative_rates: by task, the share of negative rows that the rows to
-            evaluate kept; each that is left stands for so many more.
+        negative_rates: sampling rate of the negatives in the rows to
+            evaluate, by task; each negative counts 1 / rate times.
 
     Returns:
-        A function to, for each task, the sums of
+        A function that returns, for each task, the sums of
         `wukong_tf.metrics.binary_sums` over the rows with a label, and the
         logits [B] of all rows.
     """

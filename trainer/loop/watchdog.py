@@ -12,13 +12,13 @@ from trainer.loop.step_clock import StepClock
 class Watchdog:
     """A context in which a step that takes too long is reported.
 
-    Every worker has its own, so that where all of them wait for each other,
-    each prints where. It goes on waiting, and prints again.
+    Every worker has its own, so that each prints its stacks if all of them
+    wait for each other. It keeps watching, and may report again.
 
     Args:
-        clock: of the steps.
-        timeout_s: seconds without a step; 0 watches nothing.
-        worker: number of this worker.
+        clock: the clock of the steps.
+        timeout_s: seconds without a step; 0 disables the watchdog.
+        worker: index of this worker.
     """
 
     def __init__(self, clock: StepClock, timeout_s: float, worker: int):
@@ -48,7 +48,7 @@ class Watchdog:
             if time.perf_counter() - since < self._timeout_s:
                 continue
             reported = time.perf_counter()
-            if not self._clock.running:  # an evaluation or a checkpoint
+            if not self._clock.running:  # evaluating or saving
                 continue
             log(
                 f"worker {self._worker}: no step for {self._timeout_s:g} s "
@@ -60,8 +60,8 @@ class Watchdog:
 def _stacks() -> str:
     """Returns the stacks of all threads.
 
-    faulthandler writes them while it holds Python's lock: where nobody reads,
-    it would stop the process.
+    faulthandler would write them while holding the GIL, and so block the
+    process if nobody reads the other end of the pipe.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return "\n".join(
