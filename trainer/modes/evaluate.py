@@ -15,10 +15,10 @@ from wukong_tf.errors import ConfigError
 
 
 def run_evaluation(settings: Settings):
-    """Prints exact metrics as JSON, and writes them to --output.
+    """Prints exact metrics as JSON, and writes them to --output if set.
 
-    The model is the run's own, whatever sizes are set; the data are
-    those that the settings name, and must have the run's features.
+    The model is the run's own, whatever model settings are given; the data
+    are those that the settings name, and must have the run's features.
     """
     run_dir, output = settings.run.directory, settings.run.output
     features = open_features(settings)
@@ -48,7 +48,7 @@ def run_evaluation(settings: Settings):
 
 
 def _columns(features: FeatureSpec) -> FeatureSpec:
-    """The spec without how its columns are learned from."""
+    """Returns the spec without the fields that affect only training."""
     return dataclasses.replace(
         features,
         categorical=tuple(

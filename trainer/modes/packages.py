@@ -1,25 +1,25 @@
-"""Packages that a mode needs and not every installation has."""
+"""Checks for optional packages that a mode needs."""
 
 from trainer.report.files import DRAWS
 from wukong_tf.extras import lack, require
 
-LIBRARY_MODELS = ("dlrm", "dcn_v2")  # of keras-rs's layers
+LIBRARY_MODELS = ("dlrm", "dcn_v2")  # built from keras-rs layers
 
 
 def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
-    """Looks for the packages that not every installation has.
+    """Checks that the optional packages needed are installed.
 
     Args:
-        model: kind of the model, such as "dlrm".
+        model: name of the model, such as "dlrm".
         lookup: "take" or "tfrs".
         reports: whether a report will be written.
 
     Returns:
-        A line for each optional package that is missing.
+        A line for each missing package that is not required.
 
     Raises:
-        ConfigError: the model or the lookup cannot do without a package
-            that is missing.
+        ConfigError: a package that the model or the lookup requires is
+            missing.
     """
     if model in LIBRARY_MODELS:
         require(f"--model={model}", "keras_rs")

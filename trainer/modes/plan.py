@@ -1,4 +1,4 @@
-"""`--mode=plan`: what a model takes, before anything is allocated."""
+"""`--mode=plan`: the cost of a model, before anything is allocated."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -54,18 +54,18 @@ def describe_plan(
     examples: int | None = None,
     placement: Placement,
 ) -> str:
-    """Tables, parts and totals, as text tables.
+    """Returns the cost of tables, parts and the whole model as text tables.
 
     Args:
-        config: the model.
-        batch_size: rows of a training batch.
-        dtype: dtype policy of the dense part.
-        remat: whether interaction layers are computed again on the way back.
-        examples: training rows, all epochs together, where they are known.
-        placement: where the tables lie.
+        config: the model's configuration.
+        batch_size: rows per training batch. Defaults to 1.
+        dtype: dtype policy of the dense part. Defaults to "float32".
+        remat: whether to recompute interaction layers in the backward pass.
+        examples: training rows of all epochs together, if known.
+        placement: the devices that hold the tables.
     """
     found = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
-    # Refuses tables that no lookup could index.
+    # Raises if a table is too large for a lookup to index.
     if isinstance(config, EmbeddingModelConfig):
         plan_tables(config.features, config.row_width)
     else:
@@ -85,7 +85,7 @@ def describe_plan(
 
 
 def describe_model(model: ClickModel) -> str:
-    """One line on a built model's size."""
+    """Returns one line on a built model's size."""
     tables = sum(_size(layer.table.shape) for layer in model.tables)
     total = sum(_size(v.shape) for v in model.trainable_variables)
     return _parameters(model.config.model, total, tables)
@@ -106,7 +106,7 @@ def _size(shape):
 
 
 def _tables(found: Cost, placement: Placement) -> list[str]:
-    """Bytes and place of each table and of the dense part."""
+    """Returns the bytes and device of each table and the dense part."""
     rows: list[tuple[object, ...]] = [
         ("table", "rows", "width", "bytes", "optimizer state bytes", "device")
     ]
@@ -131,7 +131,7 @@ def _tables(found: Cost, placement: Placement) -> list[str]:
 
 
 def _devices(placement: Placement) -> list[str]:
-    """What the run takes of each device against what it has."""
+    """Returns the bytes needed and available on each device."""
     rows: list[tuple[object, ...]] = [("device", "needed bytes", "of bytes")]
     for device in placement.devices:
         has = "unknown" if device.bytes is None else device.bytes
@@ -140,7 +140,7 @@ def _devices(placement: Placement) -> list[str]:
 
 
 def _parts(found: Cost) -> list[str]:
-    """Parameters and operations of each part, forward, an example."""
+    """Returns parameters and forward operations per example of each part."""
     rows: list[tuple[object, ...]] = [
         ("part", "parameters", "multiply-adds", "elementwise", "training FLOP")
     ]
@@ -185,7 +185,7 @@ def _totals(name, found: Cost, examples) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Rows of cells as lines, numbers to the right."""
+    """Returns rows of cells as aligned lines, first column to the left."""
     cells = [
         [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
         for row in rows

@@ -1,4 +1,4 @@
-"""`--mode=predict`: the scores of files by a run's checkpoint."""
+"""`--mode=predict`: scores files with a run's checkpoint."""
 
 import contextlib
 import os
@@ -58,7 +58,7 @@ def run_prediction(settings: Settings):
             else:
                 for source in found:
                     for _ in evaluator.score(source):
-                        pass  # The chief writes what all of them score.
+                        pass  # The chief writes the scores of all workers.
     if isinstance(bad, Count):
         for name, count in bad.counts.items():
             log(
@@ -71,14 +71,14 @@ def run_prediction(settings: Settings):
 def scratch_folder(output: str, worker: int) -> Iterator[str]:
     """Yields an empty directory next to --output, and removes it at the end.
 
-    One that a killed process left is taken over by the same command.
+    A directory left by a killed process is reused by the same command.
 
     Args:
-        output: the file that is being made.
-        worker: number of this worker.
+        output: the file that is being written.
+        worker: index of this worker.
 
     Raises:
-        DataError: another process makes the same file.
+        DataError: another process is writing the same file.
     """
     name = f".{os.path.basename(output)}.rows-{worker}"
     path = os.path.join(make_folder(output), name)
@@ -99,7 +99,7 @@ def scratch_folder(output: str, worker: int) -> Iterator[str]:
 
 
 def _write_scores(output, spec, found, evaluator):
-    """Scores sources into --output."""
+    """Writes the scores of the sources to --output."""
     tasks = [task.name for task in spec.tasks]
     names = output_names(tasks, spec.feature_names)
     schema = pa.schema(

@@ -1,4 +1,4 @@
-"""The checkpoint that is evaluated or scores, and the file of what it gives."""
+"""Loads the checkpoint to evaluate or predict with, and writes --output."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from wukong_tf.scaling import cost
 
 
 def open_distribution(settings: Settings) -> Distribution:
-    """Sets up the devices, before TensorFlow computes anything."""
+    """Sets up the devices; must be called before TensorFlow uses them."""
     run_dir = settings.run.directory
     if not os.path.isdir(run_dir):
         raise ConfigError(f"--run_dir={run_dir}: there is no such run.")
@@ -36,7 +36,7 @@ def make_evaluator(settings: Settings, distribution: Distribution) -> Evaluator:
     trained = runs.read_config(run_dir)["training"]
     config = runs.read_model_config(run_dir)
     check_packages(config.model, lookup, reports=False)
-    # As it was trained: what scoring takes is less.
+    # Placed as for training, since scoring needs less memory.
     placed = place(
         cost(
             config,
@@ -66,7 +66,7 @@ def make_evaluator(settings: Settings, distribution: Distribution) -> Evaluator:
 
 
 def make_folder(output: str) -> str:
-    """The directory of --output, made if it is missing."""
+    """Returns the directory of --output, creating it if missing."""
     folder = os.path.dirname(os.path.abspath(output))
     try:
         os.makedirs(folder, exist_ok=True)
@@ -79,7 +79,7 @@ def make_folder(output: str) -> str:
 
 @contextlib.contextmanager
 def written(output: str) -> Iterator[str]:
-    """A path beside --output, which becomes it once the block has ended."""
+    """Yields a temporary path that is renamed to --output at the end."""
     make_folder(output)
     try:
         with files.atomic_path(output) as temporary:

@@ -1,4 +1,4 @@
-"""`--mode=train`: from flags to a run that has come to its end."""
+"""`--mode=train`: trains a run to its end."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ from wukong_tf.errors import ConfigError
 
 
 def run_training(settings: Settings) -> bool:
-    """Trains a run; returns whether it came to its end."""
+    """Trains a run; returns whether it reached its end."""
     began = time.perf_counter()
     distribution = set_up(
         settings.devices,
@@ -61,7 +61,7 @@ def _train(settings, distribution):
     placed.check()
     content = _config_content(settings, config, splits)
     contents = Contents(splits)
-    if workers.count > 1:  # it reads some of every file
+    if workers.count > 1:  # this reads parts of every file
         content_of_all = {**content, "features": features.to_dict()}
         agreement.check_same(
             workers, agreement.identity(content_of_all, contents)
@@ -69,7 +69,7 @@ def _train(settings, distribution):
     seen = preflight.check_splits(
         splits, allow_overlap=settings.data.allow_file_overlap
     )
-    # The chief alone writes; the others begin once it may.
+    # Only the chief writes; the others start once it holds the directory.
     with contextlib.ExitStack() as held:
         directory, data = None, None
         if workers.is_chief:
@@ -91,7 +91,7 @@ def _train(settings, distribution):
 
 
 def _config_content(settings, config, splits):
-    """What config.json says of the run."""
+    """Returns the content of config.json."""
     data = settings.data
     model = config.to_dict()
     del model["features"]
@@ -105,7 +105,7 @@ def _config_content(settings, config, splits):
 
 
 def _note_data(settings, features, splits):
-    """Writes how the data were prepared, and which rows are held out."""
+    """Writes how the data were prepared, and which split is held out."""
     run_dir, folder = settings.run.directory, settings.data.features_folder
     if folder is not None:
         run_directory.write_preparation(
@@ -118,7 +118,7 @@ def _note_data(settings, features, splits):
 
 
 def _describe(session):
-    """The model, the machines and the data of a run, for the log."""
+    """Returns log lines on the model, the workers and the data of a run."""
     distribution = session.distribution
     return [
         describe_model(session.model),
@@ -134,7 +134,7 @@ def _describe(session):
 
 
 def _report(session):
-    """Writes the report; False if a signal came first."""
+    """Writes the report; returns False if a signal came first."""
     try:
         if session.held is not None:
             session.held.check()
@@ -145,7 +145,7 @@ def _report(session):
 
 
 def _check(settings: Settings, features: FeatureSpec):
-    """Refuses what would fail only at the end."""
+    """Raises ConfigError on settings that would only fail later."""
     run, training = settings.run, settings.training
     if training.early_stopping_metric == "group_auc" and not features.group:
         raise ConfigError(
@@ -159,7 +159,7 @@ def _check(settings: Settings, features: FeatureSpec):
             f"{training.early_stopping_task!r}."
         )
     for path in run.compare_runs:
-        compared_metrics(path)  # a wrong path must not wait for the end
+        compared_metrics(path)  # raises early if the path is wrong
     if run.init_from:
         if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
             raise ConfigError(
