@@ -1,1 +1,1 @@
-"""A run directory and the checkpoints that are written to it."""
+"""The run directory and its checkpoints."""

@@ -1,4 +1,4 @@
-"""Opens a run directory for one writer, new or to go on with."""
+"""Opens a new or existing run directory for one writer."""
 
 import contextlib
 import os
@@ -32,11 +32,11 @@ _FILES = (
 
 
 class HeldDirectory:
-    """A run directory that this process holds against other writers.
+    """A run directory that this process has locked.
 
     Args:
         run_dir: its path.
-        lock: descriptor of its open lock file.
+        lock: file descriptor of its open lock file.
     """
 
     def __init__(self, run_dir: str, lock: int):
@@ -44,10 +44,10 @@ class HeldDirectory:
         self._lock = lock
 
     def check(self) -> None:
-        """Raises RunError unless the path still leads to what is held.
+        """Raises RunError unless the path still is the locked directory.
 
-        A directory that was deleted, moved, replaced or made read-only must
-        not be made anew by the next file that is written.
+        The next write must not recreate a directory that was deleted, moved,
+        replaced or made read-only.
         """
         try:
             now = os.stat(os.path.join(self._run_dir, _LOCK))
@@ -69,10 +69,10 @@ class HeldDirectory:
 
 @contextlib.contextmanager
 def locked(run_dir: str) -> Iterator[HeldDirectory]:
-    """Makes the directory if need be, and holds it against other writers.
+    """Locks the directory against other writers, creating it if missing.
 
     Raises:
-        RunError: it cannot be written, or another process holds it.
+        RunError: it cannot be written, or another process has locked it.
     """
     path = os.path.join(run_dir, _LOCK)
     with contextlib.ExitStack() as stack:
@@ -91,14 +91,14 @@ def locked(run_dir: str) -> Iterator[HeldDirectory]:
             ) from error
         store.remove_unfinished(run_dir)
         held = HeldDirectory(run_dir, lock)
-        held.check()  # the one who had it may have moved what was opened
+        held.check()  # the former holder may have moved the directory
         yield held
 
 
 def _check_kinds(run_dir):
     """Raises RunError if a file is where a directory must be, or the reverse.
 
-    What stands there would be found when it is written, which may be late.
+    Otherwise the error would only appear once the path is written.
     """
     for name in (runs.CHECKPOINTS, "tensorboard", "report"):
         path = os.path.join(run_dir, name)
@@ -141,7 +141,7 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
         run = old.pop("run", run)
         excused: set[str] = set()
         if old.get("model", {}).get("model") not in FIRST_ORDER_MODELS:
-            # Settings that other models do not use, and older runs lack.
+            # Other models ignore these settings, and older runs lack them.
             excused = {k for k in content["training"] if "first_order" in k}
         different = list(_differences(old, content, "", excused))
         before = runs.read_features(run_dir)
@@ -161,10 +161,10 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
 
 
 def read_data(run_dir: str) -> dict[str, Any]:
-    """Returns what an earlier process knew of the run's files, by split.
+    """Returns the records of the run's files in data.json, by split.
 
     Raises:
-        RunError: data.json is no such record.
+        RunError: data.json is invalid or cannot be read.
     """
     path = os.path.join(run_dir, runs.DATA)
     if not os.path.exists(path):  # a new run, or one of an older version
@@ -194,7 +194,7 @@ def read_data(run_dir: str) -> dict[str, Any]:
 
 
 def write_data(run_dir: str, record: dict[str, Any]):
-    """Notes what is known of the run's files."""
+    """Writes the records of the run's files to data.json."""
     path = os.path.join(run_dir, runs.DATA)
     files.write_json(path, {"format": runs.FORMAT, "files": record})
 
@@ -213,14 +213,14 @@ def _differences(old, new, prefix, excused=()):
 def write_preparation(
     run_dir: str, folder: str, features: FeatureSpec, source: Source
 ):
-    """Notes what the data were prepared with, to read raw files alike.
+    """Copies how the data were prepared, so that raw files are read alike.
 
     Args:
         run_dir: the run directory.
-        folder: that of the data's features.json.
+        folder: the folder of the data's features.json.
         features: the features.
-        source: the train rows. Of files that do not note how their ids were
-            made, raw files could not be told apart, so nothing is copied.
+        source: the train rows. Nothing is copied if their files do not
+            record their preparation, since raw files then look the same.
     """
     if not isinstance(source, ParquetSource) or not source.prepared:
         return
@@ -235,9 +235,9 @@ def write_preparation(
 
 
 def write_held_out(run_dir: str, split: str, source: Source):
-    """Notes which split was held out, and its first rows as samples.parquet.
+    """Writes the name of the held-out split, and its first rows as samples.
 
-    The rows hold what a request holds, raw values where requests do.
+    Rows of samples.parquet have the columns of a request, raw if it has.
     """
     path = os.path.join(run_dir, runs.HELD_OUT)
     files.write_json(path, held_out.describe(split, source))

@@ -1,4 +1,4 @@
-"""Writes checkpoints: beside, then renamed, so none is ever half there."""
+"""Writes checkpoints to a temporary folder, which is then renamed."""
 
 import contextlib
 import hashlib
@@ -24,25 +24,25 @@ def save(
     state: dict[str, Any],
     arrays: Iterable[tuple[str, StoredRows | np.ndarray]],
 ) -> tuple[str, int]:
-    """Publishes a checkpoint and returns its directory and bytes.
+    """Writes a checkpoint and returns its directory and size in bytes.
 
     Args:
         run_dir: the run directory.
         step: training steps done.
-        state: JSON values of the trainer's own.
-        arrays: canonical names and arrays, read a piece at a time.
+        state: the trainer's state, JSON values.
+        arrays: canonical names and arrays, read in chunks.
 
     Raises:
         RunError: it could not be written, such as on a full disk; earlier
-            checkpoints are as they were.
-        TrainingError: an array is not finite; nothing was published.
+            checkpoints are unchanged.
+        TrainingError: an array is not finite; nothing was written.
     """
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     final = os.path.join(folder, f"step-{step:010d}")
     beside = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
     try:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)  # not the run directory, which may be gone
+            os.mkdir(folder)  # must not recreate a deleted run directory
         shutil.rmtree(beside, ignore_errors=True)
         os.mkdir(beside)
         entries = {
@@ -75,10 +75,10 @@ def save(
 
 
 def mark_best(run_dir: str, step: int, metric: str, value: float):
-    """Notes that the checkpoint of `step` is the best so far.
+    """Records in a file that the checkpoint of `step` is the best so far.
 
     Raises:
-        RunError: the note could not be written; the earlier one stays.
+        RunError: the file could not be written; the earlier one stays.
     """
     path = os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST)
     try:
@@ -97,24 +97,24 @@ def restore_best(
     better: Callable[[float, float], bool],
     log: Callable[[str], None],
 ) -> runs.Checkpoint | None:
-    """Makes the note of the best checkpoint that of a run, and returns it.
+    """Updates the record of the best checkpoint, and returns that checkpoint.
 
-    It may name a later checkpoint, which was passed over, or an earlier one,
-    where the run was killed before it was written. If the best checkpoint is
-    missing or corrupted, the best of those that are whole takes its place:
-    the evaluations are changed so that later ones need to beat that one.
-    None is returned before the first evaluation, or if all are lost.
+    The record may name a later checkpoint, which was skipped as corrupted, or
+    an earlier one, if the run was killed before writing it. If the best
+    checkpoint is missing or corrupted, the best intact one replaces it, and
+    `evaluations` is changed so that later ones are compared with that one.
+    Returns None before the first evaluation, or if all are lost.
 
     Args:
         run_dir: the run directory.
-        evaluations: as the checkpoint has them that the run goes on from.
-        metric: that decides.
-        better: whether a first value of it is better than a second.
-        log: called with a line where the best checkpoint was lost.
+        evaluations: those of the checkpoint that the run resumes from.
+        metric: name of the metric that evaluations are compared by.
+        better: returns whether its first value is better than its second.
+        log: called with a line if the best checkpoint is lost.
 
     Raises:
-        RunError: the best one cannot be read for a reason outside of it, or
-            the note cannot be written.
+        RunError: the best one cannot be read although it may be intact, or
+            the record cannot be written.
     """
     there = dict(runs.checkpoint_paths(run_dir))
     while best := [e for e in evaluations if e["best"]]:
@@ -139,7 +139,7 @@ def restore_best(
 
 
 def _forget(evaluations, lost, there, better):
-    """Makes the best of the evaluations whose checkpoints are there."""
+    """Marks the best of the evaluations whose checkpoints exist."""
     left = None
     for each in evaluations:
         each["best"] = False
@@ -159,14 +159,15 @@ def prune(
     every: int = 0,
     log: Callable[[str], None] = lambda line: None,
 ):
-    """Removes all checkpoints but some, and but those that are being read.
+    """Removes old checkpoints, except those that are being read.
 
     Args:
         run_dir: the run directory.
-        keep: how many of the newest stay; the best stays too.
-        every: those whose step is a multiple of it stay; 0 for none.
-        log: called with a line for what cannot be removed. Defaults to
-            nothing.
+        keep: number of newest checkpoints to keep; the best is kept too.
+        every: also keeps steps that are a multiple of it. Defaults to 0,
+            none.
+        log: called with a line for each that cannot be removed. Defaults to
+            doing nothing.
     """
     try:
         best = runs.best_step(run_dir)
@@ -176,7 +177,7 @@ def prune(
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
         kept = step == best or (every and step % every == 0)
         if not kept and not files.is_held(os.path.join(path, runs.INDEX)):
-            # Renamed first, so that no reader finds a part of it.
+            # Renamed first, so that no reader sees it partly removed.
             folder, name = os.path.split(path)
             removed = os.path.join(folder, f"{_UNFINISHED}{name}-removed")
             files.remove(removed)
@@ -188,7 +189,7 @@ def prune(
 
 
 def remove_unfinished(run_dir: str):
-    """Removes what a killed writer left behind, but no whole checkpoint."""
+    """Removes unfinished checkpoints of a killed writer, but no intact one."""
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     if os.path.isdir(folder):
         for name in os.listdir(folder):
@@ -200,19 +201,19 @@ def remove_unfinished(run_dir: str):
 
 
 def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
-    """The newest checkpoint whose checksums hold, or None.
+    """Returns the newest checkpoint whose checksums match, or None.
 
-    Those passed over are renamed, so that none of them is taken for the
-    newest from then on.
+    Corrupted newer ones are renamed, so that none is taken for the newest
+    from then on.
 
     Args:
         run_dir: the run directory.
-        log: called with a line for each corrupted one that is passed over.
+        log: called with a line for each corrupted one that is skipped.
 
     Raises:
         RunError: there are checkpoints, but all are corrupted, one cannot
-            be read for a reason outside of it, or the newest whole one is
-            of another run.
+            be read although it may be intact, or the newest intact one
+            belongs to another run.
     """
     paths = runs.checkpoint_paths(run_dir)
     corrupted = []
@@ -240,7 +241,7 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
 def set_aside(run_dir: str, step: int) -> int:
     """Renames the checkpoints after a step, and returns their number.
 
-    None is renamed where the one of `step`, from which the run could go on,
+    None is renamed if the one of `step`, which the run could resume from,
     is gone.
     """
     paths = runs.checkpoint_paths(run_dir)
@@ -260,7 +261,7 @@ def _set_aside(path):
 
 
 class _Hashing:
-    """A file that takes the SHA-256 of what is written to it."""
+    """A file wrapper that computes the SHA-256 of the data written."""
 
     def __init__(self, file):
         self._file = file
@@ -275,7 +276,7 @@ class _Hashing:
 
 
 def _finite(name, array):
-    """`array`, unless it holds what no run can go on from."""
+    """Returns `array`; raises TrainingError if a value is not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise TrainingError(
             f"the weights {name!r} are no longer finite. The checkpoint was "
@@ -307,7 +308,7 @@ def _write_array(folder, file_name, name, array):
 
 
 def _pieces(array):
-    """Runs of rows, so that little is in memory twice."""
+    """Yields chunks of rows, so that little is in memory twice."""
     if isinstance(array, StoredRows):
         yield from array.chunks()
     elif not array.ndim:

@@ -1,4 +1,4 @@
-"""When checkpoints are written: beside training, and again where it failed."""
+"""Writes checkpoints in the background, and retries if writing fails."""
 
 import dataclasses
 import functools
@@ -14,19 +14,19 @@ from trainer.placement.host_memory import available_bytes
 from wukong_tf.errors import RunError
 from wukong_tf.runs.arrays import StoredRows
 
-# Of the memory that is left, what a copy of the weights may take.
+# Largest share of the available memory that a copy of the weights may take.
 COPY_SHARE = 0.7
-LAST_TRIES = 3  # once training has ended
+LAST_TRIES = 3  # tries once training has ended
 
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """Which checkpoints are kept.
+    """Rules that decide which checkpoints are kept; the best always is.
 
     Args:
-        newest: how many of the newest.
-        every: those whose step is a multiple of it too; 0 for none.
-        metric: name of the metric that the best, kept too, is best in.
+        newest: number of newest checkpoints to keep.
+        every: also keeps steps that are a multiple of it; 0 for none.
+        metric: name of the metric that decides the best.
     """
 
     newest: int
@@ -42,8 +42,8 @@ class Saved:
         path: its directory.
         step: its step.
         bytes: its size.
-        seconds: that writing it took.
-        waited: seconds that training stood still for it.
+        seconds: time that writing it took.
+        waited: seconds that training waited for it.
     """
 
     path: str
@@ -69,17 +69,17 @@ class _Job:
 class CheckpointWriter:
     """Writes checkpoints in a thread, from a copy of the weights.
 
-    Training stands still while the weights are copied, not while they are
-    written. Where memory does not allow a copy, it waits for the writing. A
-    checkpoint that could not be written, as on a full disk, is tried again
-    every `retry_s` seconds, until a newer one takes its place.
+    Training waits while the weights are copied, not while they are written.
+    If a copy does not fit into memory, training waits for the writing. A
+    checkpoint that could not be written, as on a full disk, is retried every
+    `retry_s` seconds until a newer one replaces it.
 
     Args:
         run_dir: the run directory.
-        retention: which checkpoints are kept.
-        log: is told a line of every checkpoint, from any thread.
-        in_background: whether to copy and write beside training.
-        retry_s: seconds between tries.
+        retention: rules that decide which checkpoints are kept.
+        log: called with a line on every checkpoint, from any thread.
+        in_background: whether to write during training. Defaults to True.
+        retry_s: seconds between retries. Defaults to 30.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class CheckpointWriter:
         self._in_background = in_background
         self._retry_s = retry_s
         self._changed = threading.Condition()
-        self._job: _Job | None = None  # to be written, or tried again
+        self._job: _Job | None = None  # to be written or retried
         self._writing = False
-        self._failing = False  # the job waits to be tried again
+        self._failing = False  # the job waits for a retry
         self._closing = False
         self._error: Exception | None = None
         self._failed: RunError | None = None
@@ -113,21 +113,22 @@ class CheckpointWriter:
         arrays: Callable[[], Iterable[tuple[str, StoredRows]]],
         best: float | None = None,
     ):
-        """Begins to save a step.
+        """Starts saving a step.
 
         Args:
             step: training steps done.
-            state: JSON values of the trainer's own.
-            arrays: gives canonical names and arrays of the moment.
-            best: value of the metric where this is the best step so far.
+            state: the trainer's state, JSON values.
+            arrays: returns the canonical names and current arrays.
+            best: the metric's value if this is the best step so far.
+                Defaults to None, it is not.
 
         Raises:
-            TrainingError: the weights of this or the checkpoint before are
-                not finite.
+            TrainingError: the weights of this or the previous checkpoint
+                are not finite.
         """
         began = time.perf_counter()
         self._wait_for_writing()
-        self._failed = None  # a newer one makes up for it
+        self._failed = None  # superseded by this checkpoint
         found = list(arrays())
         job = _Job(step, state, found, best)
         copies = self._copies(found)
@@ -145,13 +146,13 @@ class CheckpointWriter:
             return
         with self._changed:
             self._replace(None)
-        # Weights that moved on would not be those of this step.
+        # Not retried later, when the weights are those of another step.
         self._failed = self._persist(job, LAST_TRIES, began)
         if self._failed is not None:
             self._log(f"{self._failed} It is given up.")
 
     def _persist(self, job, tries, stalled_since=None) -> RunError | None:
-        """Writes now; the error of the last try, if all of them failed."""
+        """Writes now; returns the last error if all tries failed."""
         failed = None
         for left in range(tries - 1, -1, -1):
             try:
@@ -167,16 +168,16 @@ class CheckpointWriter:
         return failed
 
     def take_saved(self) -> list[Saved]:
-        """What was written since the last call."""
+        """Returns the checkpoints written since the last call."""
         with self._changed:
             found, self._saved = self._saved, []
         return found
 
     def close(self, *, tries: int = LAST_TRIES):
-        """Waits until all is written.
+        """Waits until all checkpoints are written.
 
         Raises:
-            RunError: the last one could not be, after `tries` of them.
+            RunError: the last one could not be written in `tries` tries.
             TrainingError: its weights are not finite.
         """
         self._wait_for_writing()
@@ -213,7 +214,7 @@ class CheckpointWriter:
         self._job, self._failing = job, False
 
     def _copies(self, arrays):
-        """Copies of arrays by name, or None where memory does not allow it."""
+        """Returns copies of arrays by name, or None if memory is too small."""
         size = sum(
             int(np.prod(a.shape, dtype=np.int64)) * a.dtype.itemsize
             for _, a in arrays
@@ -224,11 +225,11 @@ class CheckpointWriter:
             return None
         try:
             return {name: np.asarray(array) for name, array in arrays}
-        except MemoryError:  # a limit of the process's own
+        except MemoryError:  # such as from a limit on the process
             return None
 
     def _run(self):
-        """The thread's work."""
+        """Writes jobs until closed; the target of the thread."""
         while True:
             with self._changed:
                 if self._failing:
@@ -248,7 +249,7 @@ class CheckpointWriter:
             except RunError as error:
                 failed = True
                 self._log(f"{error} It is tried again in {self._retry_s:g} s.")
-            except Exception as error:  # raised again by the main thread
+            except Exception as error:  # re-raised in the main thread
                 self._error = error
             with self._changed:
                 if failed and self._job is None:
@@ -257,7 +258,7 @@ class CheckpointWriter:
                 self._changed.notify_all()
 
     def _is_not(self, failed):
-        """Whether there is something else to do than to wait."""
+        """Returns whether to stop waiting for a retry of the failed job."""
         return self._closing or self._job is not failed
 
     def _write(self, job, stalled_since=None):
@@ -267,7 +268,7 @@ class CheckpointWriter:
         try:
             if job.best is not None:
                 store.mark_best(self._run_dir, job.step, keep.metric, job.best)
-        finally:  # which may make the room that lacked
+        finally:  # may free the disk space that was missing
             store.prune(self._run_dir, keep.newest, keep.every, self._log)
         seconds = time.perf_counter() - began
         waited = job.waited
