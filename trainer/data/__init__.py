@@ -1,1 +1,1 @@
-"""Where rows come from: one reader a format, one FeatureSpec for all."""
+"""Sources of rows: one reader per format, all for the same FeatureSpec."""

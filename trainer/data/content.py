@@ -1,4 +1,4 @@
-"""The files of a run, known by their content and not by name or time."""
+"""Identifies the files of a run by their content, not by name or time."""
 
 import contextlib
 import hashlib
@@ -15,17 +15,17 @@ from trainer.data.source import Source
 from wukong_tf import files
 from wukong_tf.errors import ContentError, DataError
 
-_ENDS = 2**16  # bytes at each end of a file that are looked at at once
+_ENDS = 2**16  # bytes at each end of a file that `outline` reads
 _MAGIC = b"PAR1"
 _MANIFEST = "manifest.json"
 _LOWEST_PRIORITY = 19
 
 
 def outline(path: str) -> str:
-    """Returns a file's size and a digest of its ends, read at once.
+    """Returns a file's size and a digest of its two ends, without the rest.
 
-    The footer of a Parquet file is part of them as a whole: it holds the
-    place and the statistics of all columns.
+    The whole footer of a Parquet file is included: it holds the offsets and
+    the statistics of all columns.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -40,17 +40,17 @@ def outline(path: str) -> str:
 
 
 class Contents:
-    """The SHA-256 of every file of a run.
+    """Computes the SHA-256 of every file of a run.
 
-    A thread of the lowest priority reads them, beside training. What it
-    finds is in the sources' `digests`.
+    A thread of the lowest priority reads the files during training and
+    stores the digests in the sources' `digests`.
 
     Args:
-        splits: the sources by split; those that have no files are left out.
+        splits: the sources by split; those without files are skipped.
 
     Attributes:
-        outlines: of the files, by split and in their order.
-        error: what the thread ended with, or None.
+        outlines: outlines of the files, by split and in their order.
+        error: the error that ended the thread, or None.
     """
 
     def __init__(self, splits: Mapping[str, Source]):
@@ -77,10 +77,10 @@ class Contents:
                 yield path, source
 
     def record(self) -> dict[str, list[dict[str, Any]]]:
-        """Returns what is known of each file by now, as JSON, by split.
+        """Returns a record of each file as JSON values, by split.
 
-        The SHA-256 of a file that was not read yet is that of an earlier
-        process, or None.
+        The SHA-256 of a file that is not read yet is the one recorded by an
+        earlier process, or None.
         """
         return {
             split: [
@@ -99,10 +99,10 @@ class Contents:
         }
 
     def expect(self, record: Mapping[str, Any]) -> None:
-        """Holds the files to those of an earlier process of the run.
+        """Checks the files against those of an earlier process of the run.
 
         Args:
-            record: as `record` returned it there.
+            record: the result of `record` in that process.
 
         Raises:
             ContentError: the number, the sizes or the ends of files differ.
@@ -125,27 +125,27 @@ class Contents:
 
     @property
     def complete(self) -> bool:
-        """Whether all files were read, and are what they should be."""
+        """Whether all files were read and match what is expected."""
         return self._ended.is_set() and self.error is None
 
     @property
     def expects(self) -> bool:
-        """Whether it is known what any of the files must be."""
+        """Whether the expected SHA-256 of any file is known."""
         return bool(self._recorded) or any(self._manifests.values())
 
     def start(self) -> None:
-        """Begins to read the files."""
+        """Starts reading the files."""
         threading.Thread(target=self._run, name="digests", daemon=True).start()
 
     def wait(self, seconds: float, stop: Callable[[], bool]) -> None:
-        """Waits until all is read, or `stop()`, or for some seconds."""
+        """Waits until all files are read, `stop()` is true or time is up."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not stop():
             if self._ended.wait(0.05):
                 return
 
     def _run(self):
-        if sys.platform == "linux":  # where a thread has its own priority
+        if sys.platform == "linux":  # threads have a priority of their own
             with contextlib.suppress(OSError):
                 os.setpriority(
                     os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY
@@ -155,7 +155,7 @@ class Contents:
                 self._read(path, source)
         except DataError as error:
             self.error = error
-        except OSError as error:  # which names the file
+        except OSError as error:  # its text names the file
             self.error = DataError(f"a file cannot be read whole: {error}")
         self._ended.set()
 
@@ -190,10 +190,10 @@ def _another(path, before, now):
 
 
 def _manifest(folder) -> dict[str, str]:
-    """Returns the SHA-256 of files by name, as their preparation noted."""
+    """Returns the SHA-256 of files by name from the preparation's manifest."""
     try:
         with open(os.path.join(folder, _MANIFEST), encoding="utf-8") as file:
             listed = json.load(file)["files"]
         return {str(each["file"]): str(each["sha256"]) for each in listed}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}  # none of a preparation
+        return {}  # not prepared, or the manifest is unreadable

@@ -24,13 +24,13 @@ from wukong_tf.rows.checks import checks_of
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A run of rows of one file that is read at once.
+    """Consecutive rows of one file that are read together.
 
     Args:
         path: the file.
-        index: of the block in its file.
-        first_row: number, in the file, of its first row.
-        num_rows: its rows.
+        index: index of the block in its file.
+        first_row: index, in the file, of its first row.
+        num_rows: number of rows.
     """
 
     path: str
@@ -45,8 +45,8 @@ class Piece:
 
     Args:
         block: the block.
-        start: its first row in the block.
-        stop: the row after its last.
+        start: first row within the block.
+        stop: row after the last.
     """
 
     block: Block
@@ -55,51 +55,52 @@ class Piece:
 
     @property
     def num_rows(self) -> int:
-        """Its rows."""
+        """Number of rows."""
         return self.stop - self.start
 
 
 class FileSource:
-    """The rows of some files, in a fixed or a shuffled order.
+    """Reads the rows of files, in file order or shuffled.
 
-    Rows are read by windows of whole blocks, the next one while this one is
-    used, so about two windows are in memory, however large the files are.
-    Where rows are shuffled, the blocks of all files are put in random order,
-    and then the rows of each window: a pure function of seed and epoch, so
-    that any step can be read without those before it.
+    A shuffle buffer (window) holds whole blocks, and the next one is read
+    while this one is used, so about two are in memory, however large the
+    files are. Shuffling permutes the blocks of all files, and then the rows
+    within each buffer. The order is a pure function of seed and epoch, so
+    any step can be read without those before it.
 
-    The rows of an epoch, in the order of the blocks, are cut into `lanes` of
-    equal length (but one row), each with windows of its own, of
-    shuffle_rows / lanes rows. A batch takes an equal share from every lane,
-    lane by lane. A worker reads the lanes alone that its part of the batches
-    lies in, and the batches of all workers together are the same however many
-    workers there are.
+    The rows of an epoch, in the order of the blocks, are cut into `lanes`
+    contiguous shards of equal length (up to one row), each with a shuffle
+    buffer of shuffle_rows / lanes rows. A batch takes an equal share from
+    every lane, lane by lane. A worker reads only the lanes that its part of
+    the batches needs, and the global batches do not depend on the number of
+    workers.
 
     Args:
         patterns: paths or globs.
-        spec: what the columns must be.
-        labels: whether label, weight and group columns are read.
-        shuffle_rows: a window takes blocks until it has so many rows; 0
-            reads in file order, a block at a time. Defaults to 0.
-        seed: of the shuffled order, 0 or more. Defaults to 0.
-        in_order: whether blocks stay in the order of the files, and rows
-            are shuffled within windows alone. Defaults to False.
+        spec: specification of the columns.
+        labels: whether to read label, weight and group columns. Defaults to
+            True.
+        shuffle_rows: a shuffle buffer takes blocks until it has this many
+            rows; 0 reads in file order, a block at a time. Defaults to 0.
+        seed: seed of the shuffled order, 0 or more. Defaults to 0.
+        in_order: whether blocks keep the order of the files, and rows are
+            shuffled only within buffers. Defaults to False.
         lanes: number of lanes, a divisor of batch sizes. Defaults to 1.
-        bad: says what to do with values that break a rule: a `Count`
-            counts those of the windows that were used. Defaults to an error.
+        bad: handles values that break a rule: a `Count` counts those of
+            the buffers that were used. Defaults to raising an error.
 
     Attributes:
         paths: the files.
-        num_rows: rows of all of them.
-        stamps: size and times of each file, by which a change is noticed.
-        digests: SHA-256 of the files, as far as they are known.
+        num_rows: number of rows in all files.
+        stamps: size and times of each file, to detect changes.
+        digests: SHA-256 of the files that were hashed so far.
 
     Raises:
-        DataError: a file is missing, empty, no whole file of its format or
-            one that has to be prepared, a column is missing, repeated or of
-            a wrong type, or there are no rows. While rows are read: a file
-            was changed, or a value breaks its column's rule; the message
-            names file, row, column, rule and value.
+        DataError: a file is missing, empty, damaged, of another format or
+            not prepared, a column is missing, repeated or of a wrong type,
+            or there are no rows. While rows are read: a file was changed, or
+            a value breaks its column's rule; the message names file, row,
+            column, rule and value.
     """
 
     part = "block"
@@ -119,7 +120,7 @@ class FileSource:
         if lanes < 1:
             raise ValueError(f"`lanes` must be at least 1; received {lanes}.")
         self.spec = spec
-        # Rows without labels are a request's, any number of which may miss.
+        # Rows without labels are read like requests: numbers may be missing.
         self.checks = checks_of(spec, labels=labels, served=not labels)
         self.names = list(dict.fromkeys(check.name for check in self.checks))
         self.bad = bad
@@ -141,19 +142,19 @@ class FileSource:
             raise DataError(f"{', '.join(patterns)}: there are no rows.")
 
     def open(self, path: str) -> Iterator[Block]:
-        """The blocks of a file, whose columns are checked.
+        """Yields the blocks of a file after checking its columns.
 
         Raises:
-            DataError: naming the file and what is wrong with it.
+            DataError: the file is invalid; the message names file and cause.
         """
         raise NotImplementedError
 
     def table(self, block: Block) -> pa.Table:
-        """The rows of a block, with the columns in `names`."""
+        """Returns the rows of a block, with the columns in `names`."""
         raise NotImplementedError
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest number of each column, where files say."""
+        """Returns (min, max) of the columns whose files hold statistics."""
         return {}
 
     def batches(
@@ -164,7 +165,7 @@ class FileSource:
         first_step: int = 0,
         part: Part = ALL,
     ) -> Iterator[Batch]:
-        """The batches of one epoch; see `Source.batches`."""
+        """Yields the batches of one epoch; see `Source.batches`."""
         if batch_size % self.lanes:
             raise DataError(
                 f"a batch of {batch_size} rows cannot be cut into "
@@ -175,7 +176,7 @@ class FileSource:
         with contextlib.ExitStack() as stack:
             streams = []
             for lane, start, stop in self._shares(share, part):
-                # Each bad value is counted by one worker alone.
+                # Each bad value is counted by only one worker.
                 stream = self._lane(
                     epoch, lane, first_step * share, share, counts=start == 0
                 )
@@ -187,11 +188,11 @@ class FileSource:
                     for stream, start, stop in streams
                     if (rows := next(stream, None))
                 ]
-                # The lanes of others may be a row longer.
+                # Other workers' lanes may be a row longer.
                 yield _concatenated(found or [self._no_rows()])
 
     def _shares(self, share, part) -> Iterator[tuple[int, int, int]]:
-        """What of which lanes is a part of a batch: lane, start and stop."""
+        """Yields (lane, start, stop) of the rows in a part of a batch."""
         first, past = part_of(share * self.lanes, part)
         for lane in range(self.lanes):
             start, stop = first - lane * share, past - lane * share
@@ -199,8 +200,8 @@ class FileSource:
                 yield lane, max(start, 0), min(stop, share)
 
     def sample(self, rows: int) -> pa.Table:
-        """The first rows of the files, as requests hold them."""
-        # Rows that training reads again are not counted twice.
+        """Returns the first rows of the files in the form of requests."""
+        # Counted apart, since training reads these rows again.
         bad = self._part()
         tables, batches, found = [], [], 0
         for block in self._blocks:
@@ -215,7 +216,7 @@ class FileSource:
         )
 
     def _lane(self, epoch, lane, skip, share, counts) -> Generator[Batch]:
-        """The shares of a lane in each batch, its first `skip` rows left."""
+        """Yields a lane's share of each batch, after its first `skip` rows."""
         windows = list(enumerate(self._windows(epoch, lane)))
         while windows and skip >= _rows(windows[0][1]):
             skip -= _rows(windows.pop(0)[1])
@@ -236,7 +237,7 @@ class FileSource:
             yield left
 
     def _windows(self, epoch, lane) -> list[list[Piece]]:
-        """The pieces of blocks in each window of a lane, in order."""
+        """Returns the pieces of blocks in each window of a lane, in order."""
         blocks = self._blocks
         if self._shuffle_rows and not self._in_order:
             order = self._generator(epoch).permutation(len(blocks))
@@ -260,7 +261,7 @@ class FileSource:
         return windows
 
     def _read_ahead(self, epoch, lane, windows):
-        """Each window's rows, and what was bad; the next is read meanwhile."""
+        """Yields each window's rows and bad values; prefetches the next."""
         with ThreadPoolExecutor(1, "read-ahead") as executor:
             ahead = None
             for number, pieces in windows:
@@ -276,7 +277,7 @@ class FileSource:
                 yield ahead.result()
 
     def _read_window(self, epoch, lane, number, pieces):
-        """A window's rows, and what was bad in them."""
+        """Returns a window's rows and its bad values."""
         bad = self._part()
         parts = [self._read_piece(piece, bad) for piece in pieces]
         window = _concatenated(parts)
@@ -287,7 +288,7 @@ class FileSource:
         return {name: rows[order] for name, rows in window.items()}, bad
 
     def _part(self) -> BadValues:
-        """Counts for itself what is bad in some rows, or refuses it."""
+        """Returns a handler of bad values for some rows only."""
         return Count() if isinstance(self.bad, Count) else self.bad
 
     def _count(self, window, bad):
@@ -295,7 +296,7 @@ class FileSource:
             self.bad.add(bad, len(next(iter(window.values()))))
 
     def _read_piece(self, piece, bad) -> Batch:
-        # Rows of other lanes are theirs to check and to count.
+        # Rows of other lanes are checked and counted there.
         table = self._read_table(piece.block)
         table = table.slice(piece.start, piece.num_rows)
         return self._checked(piece.block, table, bad, piece.start)
@@ -317,7 +318,7 @@ class FileSource:
         found = stamp(path)
         if found == self.stamps[path]:
             return
-        # A link, new permissions or a copy of it change only its times.
+        # Linking, copying or new permissions change only the times.
         if files.sha256(path) != self.digests.get(path):
             raise DataError(
                 f"{path}: was changed while it was being read; a "
@@ -343,14 +344,14 @@ class FileSource:
 
 
 def one_line(error: Exception) -> str:
-    """An error's text without its line breaks."""
+    """Returns an error's text on one line."""
     return " ".join(str(error).split())
 
 
 def stamp(path: str) -> tuple[int, ...]:
-    """Returns what changes with a file: its size, and its two times.
+    """Returns a file's size, mtime and ctime, to detect changes.
 
-    The second is the system's, which no program sets back.
+    The ctime is set by the system and cannot be reset by programs.
     """
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,4 +1,4 @@
-"""Which rows a run held out, so that they can be read again."""
+"""Describes the rows that a run held out, so that they can be reopened."""
 
 import json
 import os
@@ -21,15 +21,15 @@ RECORD_NAMES = (".tfrecord", ".tfrecords")
 def open_files(
     files: Sequence[str], features: FeatureSpec, **options
 ) -> FileSource:
-    """The source of Parquet or of TFRecord files.
+    """Returns a source of Parquet or TFRecord files.
 
     Args:
-        files: paths or globs, all of one format, told by how they end.
+        files: paths or globs, all of one format, determined by extension.
         features: the spec.
-        **options: as `FileSource` takes them.
+        **options: further arguments of `FileSource`.
 
     Raises:
-        DataError: as `FileSource` does, or the files are of both formats.
+        DataError: as in `FileSource`, or the files are of both formats.
     """
     paths = expand(files)
     records = [p for p in paths if p.lower().endswith(RECORD_NAMES)]
@@ -44,10 +44,10 @@ def open_files(
 
 
 def describe(split: str, source: Source) -> dict[str, Any]:
-    """A split, as JSON, for `reopen`.
+    """Returns a description of a split as JSON values, for `reopen`.
 
-    Files are kept by their absolute paths: they are on the machine, or the
-    shared disk, where the run was made.
+    Files are named by absolute paths: they can be reopened only on the same
+    machine or shared disk.
     """
     if isinstance(source, SyntheticSource):
         return {
@@ -69,14 +69,14 @@ def describe(split: str, source: Source) -> dict[str, Any]:
 
 
 def reopen(path: str, spec: FeatureSpec) -> Source:
-    """The split that the file at `path` describes.
+    """Opens the split that the file at `path` describes.
 
     Args:
-        path: a JSON file with what `describe` gave.
+        path: a JSON file with the result of `describe`.
         spec: the features.
 
     Raises:
-        DataError: it cannot be read, or the rows that it names cannot.
+        DataError: the file or the rows that it names cannot be read.
     """
     try:
         with open(path, encoding="utf-8") as file:

@@ -13,19 +13,19 @@ from wukong_tf.rows.checks import check_type
 
 
 class ParquetSource(FileSource):
-    """The rows of Parquet files; a block is a row group.
+    """Reads the rows of Parquet files; a block is a row group.
 
     Args and errors are those of `FileSource`.
 
     Attributes:
-        prepared: whether every file notes how its ids were made.
+        prepared: whether every file's metadata records its id encodings.
     """
 
     prepared = True
     part = "row group"
 
     def open(self, path) -> Iterator[Block]:
-        """The row groups of a file, its columns checked."""
+        """Yields the row groups of a file after checking its columns."""
         try:
             with pq.ParquetFile(path) as file:
                 metadata, schema = file.metadata, file.schema_arrow
@@ -53,14 +53,14 @@ class ParquetSource(FileSource):
             )
 
     def table(self, block) -> pa.Table:
-        """The rows of a row group."""
+        """Returns the rows of a row group."""
         with pq.ParquetFile(
             block.path, metadata=self._metadata[block.path]
         ) as file:
             return file.read_row_group(block.index, columns=self.names)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest number of each column, where files say."""
+        """Returns (min, max) of each column with statistics in all files."""
         found: dict[str, tuple[float, float]] = {}
         unknown = set()
         for metadata in self._metadata.values():

@@ -1,4 +1,4 @@
-"""Which files paths and globs stand for, and which cannot be trained on."""
+"""Expands paths and globs, and rejects files that need preparation."""
 
 import glob
 import os
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 from wukong_tf.errors import DataError
 
-# Files that are no rows yet, by how their names end.
+# Extensions of files that must be prepared first.
 _TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".libsvm", ".libfm")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 
 
 def expand(files: Sequence[str]) -> list[str]:
-    """The files that paths and globs stand for, those of a glob sorted.
+    """Returns the files that paths and globs match; a glob's are sorted.
 
     Raises:
-        DataError: nothing matches, or a file is named twice.
+        DataError: a pattern matches no file, or a file is missing, a
+            directory or named twice.
     """
     paths: list[str] = []
     for pattern in files:
@@ -41,10 +42,9 @@ def expand(files: Sequence[str]) -> list[str]:
 
 
 def refuse_text(path: str):
-    """Refuses text and compressed files, and says how to prepare them.
+    """Raises DataError if a file is text or compressed.
 
-    Raises:
-        DataError: with the command.
+    The message gives the command that prepares it.
     """
     lower = path.lower()
     kind = None
@@ -60,7 +60,7 @@ def refuse_text(path: str):
 
 
 def prepare_hint(path: str) -> str:
-    """Advice for a file that does not begin as a Parquet file does."""
+    """Returns advice if a file does not start as a Parquet file does."""
     try:
         with open(path, "rb") as file:
             begins = file.read(4)

@@ -1,4 +1,4 @@
-"""From a source's batches to the dataset that the step functions read."""
+"""Turns a source's batches into the dataset that step functions read."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from trainer.data.source import (
 from wukong_tf.config import FeatureSpec
 from wukong_tf.config.columns import columns
 
-# Rows of the whole global batch, which a replica's share does not show. No
-# column's name holds NUL.
+# Number of rows in the global batch, which a replica cannot tell from its
+# share. Column names cannot contain NUL.
 GLOBAL_ROWS = "\0global_rows"
 PREFETCH_BATCHES = 4
 
@@ -28,20 +28,20 @@ class Pipeline:
 
     Args:
         source: the rows.
-        batch_size: rows of a global batch.
-        epoch: epoch of the first batch.
-        step: step within that epoch of the first batch.
-        epochs: number of epochs to give, counted from epoch 0; None never
-            ends.
-        steps: most batches to give. Defaults to None.
-        labels: whether the source gives labels, weights and groups.
+        batch_size: rows per global batch.
+        epoch: epoch of the first batch. Defaults to 0.
+        step: step of the first batch within that epoch. Defaults to 0.
+        epochs: number of epochs, counted from epoch 0; None is endless.
+            Defaults to 1.
+        steps: maximum number of batches. Defaults to None, no limit.
+        labels: whether the source yields labels, weights and groups.
         part: this worker's part of every batch. Defaults to all of it.
-        replicas: replicas of this worker: each batch comes as so many
-            datasets' elements, one after the other. Defaults to 1.
+        replicas: number of replicas of this worker: each batch is split
+            into this many consecutive elements. Defaults to 1.
 
     Attributes:
-        error: the exception that reading raised, or None. TensorFlow hides
-            it behind one of its own.
+        error: the exception raised while reading, or None. TensorFlow
+            replaces it by one of its own.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pipeline:
         self.error: Exception | None = None
 
     def dataset(self) -> tf.data.Dataset:
-        """Dicts of column name to tensor, as `batch_signature` says."""
+        """Returns a dataset of {column: tensor}, typed by `batch_signature`."""
         spec = self._source.spec
         data = tf.data.Dataset.from_generator(
             self._batches, output_signature=batch_signature(spec, self._labels)
@@ -77,7 +77,7 @@ class Pipeline:
 
     def _batches(self) -> Iterator[dict[str, np.ndarray]]:
         try:
-            # Nothing is read that is not used.
+            # Stops before reading batches that are not used.
             for batch in itertools.islice(self._all_batches(), self._steps):
                 yield from self._shares(batch)
         except Exception as error:
@@ -96,7 +96,7 @@ class Pipeline:
             epoch, step = epoch + 1, 0
 
     def _shares(self, batch) -> Iterator[dict[str, np.ndarray]]:
-        """The rows of each of this worker's replicas."""
+        """Yields the rows of each of this worker's replicas."""
         if self._replicas == 1:
             yield batch
             return
@@ -118,7 +118,7 @@ class Pipeline:
 def batch_signature(
     spec: FeatureSpec, labels: bool = True
 ) -> dict[str, tf.TensorSpec]:
-    """Specs of the columns of a batch, as sources give them."""
+    """Returns the TensorSpecs of the columns of a batch."""
     specs = {
         column.name: tf.TensorSpec(
             [None, *column.shape], tf.float32 if column.floats else tf.int32

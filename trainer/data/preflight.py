@@ -1,4 +1,4 @@
-"""What a run looks at before its first step, and says."""
+"""Checks of the data before the first step."""
 
 import os
 
@@ -9,13 +9,13 @@ from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows.bad_values import Count
 
 SAMPLE_ROWS = 8192
-SHOWN = 8  # columns whose range is said
+SHOWN = 8  # columns whose range is reported
 
 
 def check_splits(
     splits: dict[str, Source], *, allow_overlap: bool = False
 ) -> list[str]:
-    """Looks at files, labels and ids of the splits.
+    """Checks files, labels and ids of the splits.
 
     Args:
         splits: the sources by split.
@@ -23,12 +23,12 @@ def check_splits(
             Defaults to False.
 
     Returns:
-        What was seen, a line each.
+        Lines that describe the files, label rates and id ranges.
 
     Raises:
-        ConfigError: a file of train is one of another split too.
+        ConfigError: a file of the train split is in another split too.
         DataError: the labels of a whole split are all the same, or ids are
-            outside their tables, by the statistics that files hold.
+            outside their tables, according to the files' statistics.
     """
     lines = []
     if not allow_overlap:
@@ -65,7 +65,7 @@ def _check_overlap(splits):
 
 
 def _labels(source: FileSource) -> str:
-    """The rate of each task's labels in the first rows."""
+    """Returns the label rate of each task in the first rows."""
     ranges = source.ranges()
     for task in source.spec.tasks:
         low, high = ranges.get(task.label, (0, 1))
@@ -88,7 +88,7 @@ def _labels(source: FileSource) -> str:
 
 
 def _ids(source: FileSource) -> str:
-    """The range of each column of ids beside its table's rows."""
+    """Returns the range of each id column, with its table's rows."""
     ranges = source.ranges()
     found = []
     for feature in source.spec.categorical:
@@ -113,7 +113,7 @@ def _ids(source: FileSource) -> str:
 
 
 def bad_values(splits: dict[str, Source]) -> dict[str, dict]:
-    """What was bad in each split, for the report."""
+    """Returns the counted bad values of each split, for the report."""
     found = {}
     for split, source in splits.items():
         bad = getattr(source, "bad", None)

@@ -1,4 +1,4 @@
-"""Rows as requests hold them, made of rows as the model reads them."""
+"""Converts rows that the model reads into rows in the form of requests."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,16 @@ from wukong_tf.rows import Batch
 def request_table(
     spec: FeatureSpec, batch: Batch, logged: pa.Table | None = None
 ) -> pa.Table:
-    """The rows of a batch with raw values where requests hold them.
+    """Returns the rows of a batch, with raw values if requests hold them.
 
-    A bag is a list without padding, and a number that is missing a null. The
-    table's metadata notes that no column was encoded.
+    A multi-hot column is a list without padding, a missing number is null,
+    and the table's metadata records that no column is encoded.
 
     Args:
         spec: the columns.
-        batch: the rows, as a source gives them.
-        logged: the same rows as the files hold them; raw values are those
-            of the files where they hold any, and otherwise made from ids.
+        batch: the rows, from a source.
+        logged: the same rows as stored in the files, whose raw values are
+            used if they hold any; otherwise these are derived from the ids.
             Defaults to None.
     """
     columns = {}
@@ -57,7 +57,7 @@ def request_table(
 
 
 def literals(column: pa.ChunkedArray) -> list:
-    """Returns values as Python writes them, None for a NaN, dates as texts."""
+    """Returns a column as Python values: NaN as None, times as strings."""
     if is_time(column.type) or pa.types.is_decimal(column.type):
         return [text or None for text in texts(column).to_pylist()]
     values = column.to_pylist()
@@ -65,21 +65,21 @@ def literals(column: pa.ChunkedArray) -> list:
 
 
 def _there(batch, feature):
-    """Where a bag holds something, bool [B, max_ids]."""
+    """Returns the mask of a bag's ids that are not padding, [B, max_ids]."""
     if not feature.pooling:
         return None
     return batch[feature.name] != PADDING_ID
 
 
 def _lists(values, there):
-    """The values of each row where something is, as lists."""
+    """Returns the masked values of each row as lists."""
     return pa.array(
         [list(row[mask]) for row, mask in zip(values, there, strict=True)]
     )
 
 
 def _cut(column, feature):
-    """Logged values; a bag that is too long is cut as it was read."""
+    """Returns logged values; bags are cut to `max_ids` as in reading."""
     if not feature.pooling:
         return column
     if pa.types.is_null(column.type):  # no row has a list
@@ -96,10 +96,10 @@ def _cut(column, feature):
 
 
 def _raw(spec: FeatureSpec, feature: CategoricalFeature, ids: np.ndarray):
-    """Raw values that have these ids, where there are such.
+    """Returns raw values that encode to these ids, if possible.
 
-    For a hashed id and one out of vocabulary it is a value that is in no
-    vocabulary, whatever id it is hashed to.
+    Hashed and out-of-vocabulary ids get a value that is not in the
+    vocabulary, which may hash to another id.
     """
     if feature.raw == "float":
         return _numbers(feature, ids)
@@ -134,7 +134,7 @@ def _unknown(feature, number, known):
 
 
 def _numbers(feature, ids):
-    """A number of each bucket: its lower boundary, or one below the first."""
+    """Returns a number per bucket: its lower bound, or 1 below the first."""
     lower = np.array([feature.boundaries[0] - 1, *feature.boundaries])
     place = np.clip(ids - feature.first_id, 0, len(lower) - 1)
     values = lower[place].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Opens files to be scored, in whatever form their rows are."""
+"""Opens files to be scored: ids, requests or raw logs."""
 
 import dataclasses
 import os
@@ -25,9 +25,10 @@ class ScoredFile:
     Args:
         path: the file.
         source: its rows; None if it has none.
-        parquet: the file itself, or the Parquet file that was made of it.
-        prefix: begins the names of its own columns in `parquet`.
-        notes: lines on what is odd in it. Defaults to ().
+        parquet: the file itself, or the Parquet file converted from it.
+        prefix: prefix of the names of its own columns in `parquet`.
+            Defaults to "".
+        notes: warnings about the file. Defaults to ().
     """
 
     path: str
@@ -38,7 +39,7 @@ class ScoredFile:
 
     @property
     def holds_requests(self) -> bool:
-        """Whether its rows are what requests hold, raw values for ids."""
+        """Whether its rows have the form of requests, with raw values."""
         return self.source is not None and not any(
             feature.encoded for feature in self.source.spec.categorical
         )
@@ -54,22 +55,22 @@ def open_to_score(
     requests: bool = False,
     bad: BadValues = REFUSE,
 ) -> ScoredFile:
-    """Opens a file: of ids, of rows as requests hold them, or of a raw log.
+    """Opens a file of ids, of rows in the form of requests, or of a raw log.
 
     A raw log is text, or a Parquet file with the columns that the model's
-    preparation read and without its note of how ids were made.
+    preparation read and without metadata on how ids were encoded.
 
     Args:
         path: the file.
         spec: the model's features.
-        preparation: what its data were made with; None if that is not known.
-        folder: an empty directory, for Parquet that is made of a raw log.
+        preparation: the preparation of the model's data; None if unknown.
+        folder: an empty directory, for Parquet converted from a raw log.
         keep: columns of the file that are passed on. Defaults to (), none.
-        requests: whether Parquet that is no raw log, and does not note what
-            it holds, holds what requests do. Defaults to False: only if a
-            column of ids holds texts.
-        bad: says what to do with values that break rules. Defaults to an
-            error. In a raw log it always is one.
+        requests: whether Parquet that is not a raw log, and whose metadata
+            does not say, has the form of requests. Defaults to False: only
+            if an id column holds strings.
+        bad: handles values that break rules. Defaults to raising an error,
+            as raw logs always do.
 
     Raises:
         DataError: the file cannot be read, does not fit the features, or
@@ -92,7 +93,7 @@ def open_to_score(
 
 
 def _parquet(path) -> tuple[pa.Schema | None, int | None]:
-    """Schema and rows of a Parquet file; (None, None) of other files."""
+    """Returns a Parquet file's schema and rows; (None, None) if it is none."""
     with open(path, "rb") as file:
         begins = file.read(4)
     if not begins:
@@ -109,7 +110,7 @@ def _parquet(path) -> tuple[pa.Schema | None, int | None]:
 
 
 def _is_log(schema, spec, preparation):
-    """Whether a Parquet file is what the preparation read, not what it made."""
+    """Returns whether a Parquet file is input, not output, of preparation."""
     if preparation is None or encodings.read(schema.metadata) is not None:
         return False
     columns = preparation.recipe.columns
@@ -121,7 +122,7 @@ def _is_log(schema, spec, preparation):
 
 
 def _holds_requests(schema, spec, default):
-    """Whether rows are as in requests: noted so, or by their types."""
+    """Returns whether rows are requests, by the metadata or column types."""
     note = encodings.read(schema.metadata)
     if note is not None:
         return not note

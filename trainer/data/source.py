@@ -1,4 +1,4 @@
-"""What every reader gives the trainer: rows addressed by epoch and step."""
+"""The interface of all readers: rows addressed by epoch and step."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -8,7 +8,7 @@ import pyarrow as pa
 from wukong_tf.config import FeatureSpec
 from wukong_tf.rows import Batch
 
-# (number of a part, from 0, and how many there are): worker 1 of 4.
+# (index of a part, number of parts), such as (1, 4).
 Part = tuple[int, int]
 ALL: Part = (0, 1)
 
@@ -18,7 +18,7 @@ class Source(Protocol):
 
     `batches` is a pure function of its arguments: the same epoch, step and
     batch size give the same rows in every process, so a run resumes by
-    number instead of by replay.
+    step number instead of by replay.
     """
 
     spec: FeatureSpec
@@ -33,37 +33,37 @@ class Source(Protocol):
         first_step: int = 0,
         part: Part = ALL,
     ) -> Iterator[Batch]:
-        """The batches of one epoch, from `first_step` to its last.
+        """Yields a part of each batch of one epoch, from `first_step` on.
 
         Every batch has `batch_size` rows but the last, which has the rest.
-        Of each it gives one part; the parts of all workers, one after the
-        other, are the batch. A part of the last one may have no rows.
+        The parts of all workers, concatenated, are the batch. A part of the
+        last batch may have no rows.
         """
         ...
 
     def sample(self, rows: int) -> pa.Table:
-        """The first rows, as requests hold them."""
+        """Returns the first rows in the form of requests."""
         ...
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:
-    """Number of batches in one epoch of `source`, a short last one too."""
+    """Returns the batches in an epoch of `source`, with a short last one."""
     return -(-source.num_rows // batch_size)
 
 
 def part_of(count: int, part: Part) -> tuple[int, int]:
-    """The first of `count` things in a part, and the one after its last."""
+    """Returns the range (start, stop) of `count` items in a part."""
     number, parts = part
     return number * count // parts, (number + 1) * count // parts
 
 
 def lane_rows(num_rows: int, lanes: int, lane: int) -> tuple[int, int]:
-    """The first of a lane's rows and the one after its last."""
+    """Returns the range (start, stop) of a lane's rows."""
     return part_of(num_rows, (lane, lanes))
 
 
 def rows_of_step(source: Source, batch_size: int, step: int) -> int:
-    """Rows of a batch of all workers together."""
+    """Returns the rows in the global batch of a step."""
     share = batch_size // source.lanes
     total = 0
     for lane in range(source.lanes):

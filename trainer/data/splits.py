@@ -10,14 +10,14 @@ from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
 
 
 def open_features(settings: Settings) -> FeatureSpec:
-    """Returns the feature spec of the data, under the settings' overrides."""
+    """Returns the feature spec of the data with the settings' overrides."""
     data = settings.data
     spec = _synthetic(data).spec if data.synthetic else data.read_features()
     return settings.features.applied_to(spec)
 
 
 def num_train_rows(data: Data, features: FeatureSpec) -> int | None:
-    """Returns the rows of the train split; None if no files are named."""
+    """Returns the number of train rows, or None if no files are named."""
     if data.synthetic:
         return data.synthetic_train_rows
     files = data.files("train")
@@ -25,7 +25,7 @@ def num_train_rows(data: Data, features: FeatureSpec) -> int | None:
 
 
 def bad_values(data: Data) -> BadValues:
-    """Returns the handler of --on_bad_value, with counters of its own."""
+    """Returns a new handler of bad values, as set by --on_bad_value."""
     if data.on_bad_value == "count":
         return Count(data.max_bad_fraction)
     return REFUSE
@@ -38,10 +38,10 @@ def _synthetic(data):
 def open_sources(
     settings: Settings, features: FeatureSpec
 ) -> dict[str, Source]:
-    """Opens the splits that there are, by name: "train", "valid", "test".
+    """Opens the given splits, by name: "train", "valid", "test".
 
     Raises:
-        ConfigError: training was asked for without a split it needs.
+        ConfigError: a split that training needs is not given.
         DataError: a file is missing, empty or does not fit the spec.
     """
     data, training = settings.data, settings.training

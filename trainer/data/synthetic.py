@@ -1,7 +1,7 @@
-"""A click log made from a seed, whose true probabilities are known.
+"""A synthetic click log whose true probabilities are known.
 
-The logit of a row is a sum of products of latents, each the value that a
-row's column stands for:
+The logit of a row is a sum of products of latents, one per column, each a
+function of the column's value:
 
     logit = bias + sum over TERMS of weight * product of latents
 
@@ -9,10 +9,10 @@ Products of one, two, three and four columns are planted. A column's latent
 has mean 0 and variance 1 under the column's own distribution, and the
 columns of a product are independent, so a product is uncorrelated with every
 function of fewer of its columns: models of a lower order cannot explain it.
-One latent serves all products of its column: low orders help to learn high.
+All products of a column share its latent: low orders help to learn high ones.
 
-Conversions, where they are asked for, follow from products of the same
-latents. Only a clicked row has a label for them, as in a log of purchases.
+Conversions, if requested, follow from products of the same latents. Only a
+clicked row has a conversion label, as in a log of purchases.
 """
 
 import dataclasses
@@ -30,15 +30,15 @@ from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows import Batch
 
 SPLITS = ("train", "valid", "test")
-# Beside the columns of a kept block, the true probability of each task.
+# Prefix of a block's columns with the true probability of each task.
 PROBABILITY = "probability:"
 LABELS = {"click": "label", "conversion": "conversion"}
 
-# Rows of one random generator: part of the log's definition.
+# Rows per random generator; changing it changes the log.
 BLOCK_ROWS = 8192
 
 # Number of ids and exponent s of the Zipf law p(id) ~ (id + 1)^-s. The
-# exponents leave little mass on ids that are too rare to be learned.
+# exponents leave little mass on ids that are too rare to learn.
 IDS = {
     "user": (60_000, 1.15),
     "item": (40_000, 1.15),
@@ -50,8 +50,8 @@ IDS = {
     "device": (8, 0.7),
 }
 
-# Transform, and the mean and stddev of what it gives. `price` is exp(g) - 1
-# with g from a gamma distribution, so its own tail is that of a power law.
+# Transform, and the mean and stddev of its result. `price` is exp(g) - 1 with
+# g from a gamma distribution, so `price` has a power-law tail.
 NUMBERS = {"price": ("log1p", 3.0, 1.5), "recency": ("none", 10.0, 3.0)}
 PRICE_SHAPE = 4.0  # (mean / stddev)^2
 # An item's mean content has variance 1 in every entry; rows add noise.
@@ -98,10 +98,9 @@ class SyntheticLog:
     """Rows of a click log, addressed by split and row number.
 
     Args:
-        seed: makes the latents and every row. Defaults to 0.
-        tasks: ("click",), or ("click", "conversion"). The columns of a log
-            with both are those of one with clicks alone, and one more.
-            Defaults to ("click",).
+        seed: seed of the latents and all rows. Defaults to 0.
+        tasks: ("click",), or ("click", "conversion"), which adds a column
+            and leaves the others unchanged. Defaults to ("click",).
     """
 
     seed: int = 0
@@ -117,7 +116,7 @@ class SyntheticLog:
 
     @property
     def spec(self) -> config.FeatureSpec:
-        """The log's columns."""
+        """Feature spec of the log's columns."""
         return config.FeatureSpec(
             categorical=tuple(
                 config.CategoricalFeature(name, num_ids)
@@ -140,11 +139,11 @@ class SyntheticLog:
     def rows(
         self, split: str, start: int, count: int
     ) -> tuple[Batch, np.ndarray]:
-        """Rows [start, start + count) of a split's endless stream.
+        """Returns rows [start, start + count) of a split's endless stream.
 
         Args:
             split: "train", "valid" or "test"; independent of each other.
-            start: number of the first row, 0 or more.
+            start: index of the first row, 0 or more.
             count: number of rows, 0 or more.
 
         Returns:
@@ -160,9 +159,9 @@ class SyntheticLog:
     def probabilities(
         self, split: str, start: int, count: int
     ) -> dict[str, np.ndarray]:
-        """True probabilities of the rows that `rows` gives, by task.
+        """Returns the true probabilities of the rows of `rows`, by task.
 
-        That of a conversion is the probability after a click.
+        That of a conversion is the probability given a click.
         """
         batch = self._read(split, start, count)
         names = zip(self.tasks, self._probabilities, strict=True)
@@ -173,7 +172,7 @@ class SyntheticLog:
         return [PROBABILITY + task for task in self.tasks]
 
     def _read(self, split, start, count) -> Batch:
-        """Columns and probabilities, none of them a view of a kept block."""
+        """Returns columns and probabilities, as copies of cached blocks."""
         schema.check_choice("synthetic log", "split", split, SPLITS)
         schema.check_int("synthetic log", "start", start, 0)
         schema.check_int("synthetic log", "count", count, 0)
@@ -190,11 +189,11 @@ class SyntheticLog:
         }
 
     def logits(self, batch: Batch) -> np.ndarray:
-        """True logits, float64 [B], of any rows, drawn by `rows` or not."""
+        """Returns true logits, float64 [B], of rows of `rows` or any others."""
         return self._logits(batch, BIAS, TERMS)
 
     def conversion_logits(self, batch: Batch) -> np.ndarray:
-        """True logits of a conversion after a click, float64 [B]."""
+        """Returns true logits of a conversion given a click, float64 [B]."""
         return self._logits(batch, CONVERSION_BIAS, CONVERSION_TERMS)
 
     def _logits(self, batch, bias, terms):
@@ -217,12 +216,12 @@ class SyntheticLog:
 
     @functools.cached_property
     def _columns(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each id column, the cumulated law and every id's latent."""
+        """Cumulative distribution and latents of the ids of each column."""
         columns = {}
         for number, (name, (num_ids, exponent)) in enumerate(IDS.items()):
             law = zipf(num_ids, exponent)
             generator = _generator(self.seed, len(SPLITS), number)
-            # Bounded, so that products of several keep light tails.
+            # Bounded, so that products of several have light tails.
             angle = generator.uniform(0, 2 * np.pi, num_ids)
             total = np.cumsum(law)
             latent = _standardized(np.cos(angle), law)
@@ -231,7 +230,7 @@ class SyntheticLog:
 
     @functools.cached_property
     def _content(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each item's mean content, and the direction that matters."""
+        """Each item's mean content, and the direction that gives its latent."""
         law = zipf(*IDS["item"])
         generator = _generator(self.seed, len(SPLITS), len(IDS))
         size = (len(law), CONTENT_SIZE)
@@ -243,14 +242,14 @@ class SyntheticLog:
 
 
 class SyntheticSource:
-    """A split of a synthetic log as the trainer reads it.
+    """A split of a synthetic log as a source of the trainer.
 
     Args:
         log: the log.
-        split: "train", "valid" or "test". Every epoch of "train" has rows
-            of its own, so nothing is ever repeated; the others have the
-            same rows in every epoch.
-        num_rows: rows in an epoch, 1 or more.
+        split: "train", "valid" or "test". Every epoch of "train" has new
+            rows, so none is repeated; the others have the same rows in every
+            epoch.
+        num_rows: rows per epoch, 1 or more.
     """
 
     def __init__(self, log: SyntheticLog, split: str, num_rows: int):
@@ -263,7 +262,7 @@ class SyntheticSource:
         self.lanes = 1
 
     def sample(self, rows: int) -> pa.Table:
-        """The first rows, as requests hold them."""
+        """Returns the first rows in the form of requests."""
         return request_table(self.spec, next(self.batches(rows)))
 
     def batches(
@@ -274,7 +273,7 @@ class SyntheticSource:
         first_step: int = 0,
         part: Part = ALL,
     ) -> Iterator[Batch]:
-        """The batches of one epoch; see `Source.batches`."""
+        """Returns the batches of one epoch; see `Source.batches`."""
         schema.check_int("synthetic source", "batch_size", batch_size, 1)
         schema.check_int("synthetic source", "epoch", epoch, 0)
         schema.check_int("synthetic source", "first_step", first_step, 0)
@@ -292,11 +291,11 @@ class SyntheticSource:
         )
 
     def attainable(self) -> dict[str, dict[str, float]]:
-        """Scores of the true probabilities themselves on epoch 0, by task.
+        """Returns the metrics of the true probabilities on epoch 0, by task.
 
-        Expectations over draws of the labels, in closed form over the rows:
-        "auc" and "logloss". Better scores on new rows are luck. A row counts
-        for conversions by its probability of a click.
+        "auc" and "logloss" are expectations over the labels, in closed form
+        over the rows. Models score better on new rows only by chance. For
+        conversions, rows are weighted by their probability of a click.
 
         Raises:
             DataError: the source has one row, on which no AUC is defined.
@@ -322,25 +321,25 @@ class SyntheticSource:
 def expected_auc(
     probability: np.ndarray, there: np.ndarray | None = None
 ) -> float:
-    """AUC of `probability` [B] as a score for labels drawn from it.
+    """Returns the AUC of `probability` [B] for labels drawn from it.
 
-    The expected number of pairs in the right order over that of all pairs:
+    It is the expected number of pairs in the right order over that of all:
 
         sum p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2) / sum p_i (1 - p_j)
 
-    over i != j, which is the mean AUC but for terms of order 1 / B.
+    over i != j, which is the mean AUC up to terms of order 1 / B.
 
     Args:
-        probability: of a positive label.
-        there: probability [B] that a row has a label at all, by which its
-            pairs count. Defaults to None, 1 for all.
+        probability: probability of a positive label.
+        there: probability [B] that a row has a label, which weights its
+            pairs. Defaults to None, 1 for all.
     """
     there = np.ones_like(probability) if there is None else there
     values, which = np.unique(probability, return_inverse=True)
     clicks = np.bincount(which, there * probability, len(values))
     others = np.bincount(which, there * (1 - probability), len(values))
     below = np.cumsum(others) - others
-    # A row is no pair with itself.
+    # Excludes pairs of a row with itself.
     own = (there * probability) @ (there * (1 - probability))
     right = clicks @ (below + others / 2) - own / 2
     return float(right / (clicks.sum() * others.sum() - own))
@@ -349,12 +348,12 @@ def expected_auc(
 def expected_logloss(
     probability: np.ndarray, there: np.ndarray | None = None
 ) -> float:
-    """LogLoss, in nats, of `probability` for labels drawn from it.
+    """Returns the log loss, in nats, of `probability` for labels drawn from it.
 
     Args:
-        probability: of a positive label.
-        there: probability [B] that a row has a label at all, by which it
-            counts. Defaults to None, 1 for all.
+        probability: probability [B] of a positive label.
+        there: probability [B] that a row has a label, which weights it.
+            Defaults to None, 1 for all.
     """
     odds = probability / (1 - probability)
     losses = np.log1p(-probability) + probability * np.log(odds)
@@ -362,13 +361,13 @@ def expected_logloss(
 
 
 def zipf(num_ids: int, exponent: float) -> np.ndarray:
-    """Zipf's law: probabilities ~ (id + 1)^-exponent, float64 [num_ids]."""
+    """Returns Zipf's law, p(id) ~ (id + 1)^-exponent, float64 [num_ids]."""
     mass = np.arange(1, num_ids + 1, dtype=np.float64) ** -exponent
     return mass / mass.sum()
 
 
 def _standardized(values, law):
-    """Values [n, ...] with mean 0 and variance 1 under `law` [n]."""
+    """Returns values [n, ...] scaled to mean 0, variance 1 under `law` [n]."""
     values = values - law @ values
     return values / (law @ np.square(values)) ** 0.5
 
@@ -379,7 +378,7 @@ def _generator(*words):
 
 @functools.lru_cache(maxsize=8)
 def _block(log, split, index):
-    """One block of rows; the last few are kept for the next batch."""
+    """Returns one block of rows; the last few blocks are cached."""
     generator = _generator(log.seed, SPLITS.index(split), index)
     batch: Batch = {}
     for name, (law, _) in log._columns.items():
@@ -405,7 +404,7 @@ def _block(log, split, index):
 
 
 def _add_conversions(log, batch, split, index):
-    """Adds their labels, drawn beside the stream of everything else."""
+    """Adds conversion labels, drawn from a random stream of their own."""
     generator = _generator(log.seed, SPLITS.index(split), index, 1)
     probability = 1 / (1 + np.exp(-log.conversion_logits(batch)))
     label = generator.random(BLOCK_ROWS) < probability

@@ -1,7 +1,7 @@
 """Uncompressed TFRecord files of tf.Example as a source.
 
-A file is read by blocks of records, wherever they lie in it: an index file
-beside it, made once, says where.
+A file is read in blocks of records. Their offsets are in an index file next
+to it, which is created once.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from tensorflow.python.lib.io import tf_record  # its seeking reader
+from tensorflow.python.lib.io import tf_record  # has the only seeking reader
 
 from trainer.data.file_source import Block, FileSource, one_line
 from wukong_tf import files
@@ -25,9 +25,9 @@ from wukong_tf.rows.checks import Check, check_type
 INDEX = ".index.json"
 BLOCK_RECORDS = 8192
 _FORMAT = 1
-# A record is its length, a checksum of that, the bytes, a checksum of those.
+# A record is its length and a checksum, then its bytes and a checksum.
 _HEADER, _FOOTER = 12, 4
-# Kinds of a tf.Example's lists, and what each is in Arrow.
+# Kinds of lists in a tf.Example: their TensorFlow and Arrow types.
 _KINDS: dict[str, tuple[Any, pa.DataType]] = {
     "int64_list": (tf.int64, pa.int64()),
     "float_list": (tf.float32, pa.float32()),
@@ -36,19 +36,18 @@ _KINDS: dict[str, tuple[Any, pa.DataType]] = {
 
 
 class TFRecordSource(FileSource):
-    """The rows of TFRecord files of tf.Example; a block is 8,192 records.
+    """Reads rows of TFRecord files of tf.Example; a block is 8,192 records.
 
     Args and errors are those of `FileSource`. A feature of the Example is a
     column: an int64_list of ids, labels or groups, a float_list of numbers, a
-    bytes_list of strings; a bag and a vector have all their values in one
-    list, and any other column one. A feature that is not in a row's Example
-    is a null.
+    bytes_list of strings. A multi-hot or vector column has all its values in
+    the list, any other column one. A feature missing from an Example is null.
     """
 
     part = "block"
 
     def open(self, path) -> Iterator[Block]:
-        """The blocks of a file, by its index, which is made if need be."""
+        """Yields the blocks of a file, creating its index if missing."""
         index = read_index(path)
         if index is None:
             index = make_index(path)
@@ -63,11 +62,11 @@ class TFRecordSource(FileSource):
             )
 
     def _kinds(self, path):
-        """How each column's list is kept, by the file's first record."""
+        """Returns each column's kind of list, from the file's first record."""
         (record,) = _records(path, 0, 1)
         try:
             example = tf.train.Example.FromString(record)
-        except Exception as error:  # protobuf's own kinds differ by build
+        except Exception as error:  # protobuf's error types differ by build
             raise DataError(
                 f"{path}: row 0 (from 0) is no tf.Example: {one_line(error)}"
             ) from error
@@ -81,7 +80,7 @@ class TFRecordSource(FileSource):
                 fields.append((name, _KINDS[kind][1]))
         for check in self.checks:
             if check.name not in kinds:
-                # The first row may have no value for it.
+                # The first row may lack a value for it.
                 kinds[check.name] = _expected(check)
                 fields.append((check.name, _KINDS[kinds[check.name]][1]))
         found = pa.schema(fields)
@@ -93,7 +92,7 @@ class TFRecordSource(FileSource):
         return {name: kinds[name] for name in self.names}
 
     def table(self, block) -> pa.Table:
-        """The rows of a block."""
+        """Returns the rows of a block."""
         offsets, kinds = self._metadata[block.path]
         found = _records(block.path, offsets[block.index], block.num_rows)
         if len(found) != block.num_rows:
@@ -126,7 +125,7 @@ def _expected(check: Check) -> str:
 
 
 def _column(block, check, ragged):
-    """A parsed feature as an Arrow array: lists, or single values."""
+    """Returns a parsed feature as an Arrow array of lists or single values."""
     values = ragged.values.numpy()
     starts = ragged.row_splits.numpy()
     flat = pa.array(values, pa.binary() if values.dtype == object else None)
@@ -146,27 +145,27 @@ def _column(block, check, ragged):
 
 
 def _records(path, offset, count) -> list[bytes]:
-    """Some records from an offset on, their checksums verified."""
+    """Returns up to `count` records from an offset on, verifying checksums."""
     reader = tf_record.tf_record_random_reader(path)
     found: list[bytes] = []
     while len(found) < count:
         try:
             record, offset = reader.read(offset)
-        except IndexError:  # the end of the file
+        except IndexError:  # end of file
             break
         found.append(record)
     return found
 
 
 def make_index(path: str) -> dict[str, Any]:
-    """Where each block of a file begins.
+    """Returns an index of the offsets of a file's blocks.
 
     Returns:
-        "size" of the file, its "records", and "offsets" of the first record
-        of each block of 8,192.
+        "size" of the file in bytes, its number of "records", and "offsets" of
+        the first record of each block of 8,192.
 
     Raises:
-        DataError: the file is no whole uncompressed TFRecord file.
+        DataError: the file is compressed, truncated or not a TFRecord file.
     """
     size = os.path.getsize(path)
     offsets, records, place = [], 0, 0
@@ -198,10 +197,10 @@ def make_index(path: str) -> dict[str, Any]:
 
 
 def read_index(path: str) -> dict[str, Any] | None:
-    """The index beside a file, or None where there is none.
+    """Returns the index next to a file, or None if there is none.
 
     Raises:
-        DataError: it is not one, or the file was changed since it was made.
+        DataError: the index is invalid, or the file was changed since then.
     """
     try:
         with open(f"{path}{INDEX}", encoding="utf-8") as file:
@@ -235,7 +234,7 @@ def read_index(path: str) -> dict[str, Any] | None:
 
 
 def _write_index(path, index):
-    """Keeps the index beside its file, if it can be written there."""
+    """Writes the index next to its file, if the directory is writable."""
     content = {"format": _FORMAT, "block_records": BLOCK_RECORDS, **index}
     mine = f"{files.UNFINISHED}-{os.getpid()}"
     try:
@@ -245,4 +244,4 @@ def _write_index(path, index):
         ):
             json.dump(content, file)
     except OSError:
-        return  # a directory of others; the next run makes it again
+        return  # a read-only directory; the next run computes it again
