@@ -1,1 +1,1 @@
-"""Several devices and several workers as one run."""
+"""Distributes a run over devices and workers."""

@@ -1,4 +1,4 @@
-"""Workers of one run must have the same flags, data and code."""
+"""Checks that the workers of a run have the same flags, data and code."""
 
 import contextlib
 import hashlib
@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def identity(content: dict[str, Any], contents: Contents) -> dict:
-    """What must be the same for every worker, by name.
+    """Returns the values that must be equal on all workers, by name.
 
     Args:
-        content: the run's configuration, as config.json has it, with the
+        content: the run's configuration in the form of config.json, and the
             features.
-        contents: the files.
+        contents: the files of the run.
     """
     found = {
         f"{group}.{key}": plain_text(value)
@@ -44,15 +44,15 @@ def check_same(
     mine: dict[str, str],
     kind: type[WukongError] = ConfigError,
 ):
-    """Refuses to go on where workers differ.
+    """Raises an error if workers differ.
 
     Args:
-        workers: of the run.
-        mine: what must be the same, by name.
-        kind: of the error. Defaults to ConfigError.
+        workers: the workers of the run.
+        mine: this worker's values, by name.
+        kind: class of the error. Defaults to ConfigError.
 
     Raises:
-        WukongError: naming the workers and what differs.
+        WukongError: the message names the workers and the differences.
     """
     of_all = workers.gather(mine)
     lines = []
@@ -72,7 +72,7 @@ def check_same(
 
 
 def plain_text(value: Any) -> str:
-    """A value in words, and those too long for a line as a digest."""
+    """Returns a value as JSON, or its digest if over 60 characters."""
     text = json.dumps(value, sort_keys=True)
     if len(text) <= 60:
         return text
@@ -80,19 +80,19 @@ def plain_text(value: Any) -> str:
 
 
 class SameFiles:
-    """Holds the files of all workers to one content, once they were read.
+    """Checks that all workers read files of the same content.
 
-    It is called by all workers alike; until all have read their files, each
-    call asks them how far they are.
+    All workers must call it together; until all have hashed their files,
+    each call gathers their progress.
 
     Args:
-        workers: of the run.
+        workers: the workers of the run.
         contents: this worker's files.
-        keep: called with what is known of the files whenever it grew, and
-            again where it raised OSError.
+        keep: called with the record of the files whenever it changed, and
+            again after an OSError. Defaults to doing nothing.
 
     Attributes:
-        agreed: whether all files are known to be those of the run.
+        agreed: whether all files were verified to be those of the run.
     """
 
     def __init__(
@@ -108,17 +108,18 @@ class SameFiles:
         self.agreed = False
 
     def __call__(self, *progress):
-        """Compares what was read by now.
+        """Compares the files hashed so far.
 
         Raises:
-            ContentError: a file of any worker is not what it must be.
-            DataError: one was changed since, or cannot be read.
+            ContentError: the content of a file of any worker is not the
+                expected one.
+            DataError: a file was changed meanwhile, or cannot be read.
         """
         record = self._contents.record()
         if not self.agreed:
             self._compare(record)
         if record != self._kept:
-            with contextlib.suppress(OSError):  # a full disk ends no run
+            with contextlib.suppress(OSError):  # a full disk must not end it
                 self._keep(record)
                 self._kept = record
 
@@ -145,7 +146,7 @@ class SameFiles:
 
 
 def _by_name(contents, key) -> dict[str, str]:
-    """What is known of each file; those of one name are numbered."""
+    """Returns a field of each file's record; equal names are numbered."""
     found: dict[str, str] = {}
     for split, entries in contents.record().items():
         for number, each in enumerate(entries):
@@ -157,7 +158,7 @@ def _by_name(contents, key) -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """A digest of the sources of wukong_tf and trainer."""
+    """Returns a digest of the source code of wukong_tf and trainer."""
     total = hashlib.sha256()
     for package in ("wukong_tf", "trainer"):
         for path in sorted((ROOT / package).rglob("*.py")):

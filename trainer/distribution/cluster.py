@@ -1,4 +1,4 @@
-"""Who the workers of a run are, by TF_CONFIG or by SLURM's variables."""
+"""Finds the workers of a run from TF_CONFIG or SLURM's variables."""
 
 import dataclasses
 import ipaddress
@@ -13,18 +13,18 @@ WORKER = "worker"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _ANSWER_S = 2.0
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty frame of this type
-PORT = 12345  # of the first worker of a SLURM node
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty SETTINGS frame
+PORT = 12345  # port of the first worker of a SLURM node
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The workers of a run, this process among them.
+    """The workers of a run, including this process.
 
     Args:
         addresses: HOST:PORT of each, the chief first.
-        index: number of this one.
-        source: what says so, for the log.
+        index: index of this worker.
+        source: source of this information, for the log.
     """
 
     addresses: tuple[str, ...]
@@ -32,7 +32,7 @@ class Cluster:
     source: str
 
     def tf_config(self) -> str:
-        """TF_CONFIG's text."""
+        """Returns the text of TF_CONFIG."""
         return json.dumps(
             {
                 "cluster": {WORKER: list(self.addresses)},
@@ -42,23 +42,22 @@ class Cluster:
 
     @property
     def on_this_host(self) -> int:
-        """Workers whose host is this one's, this one too."""
+        """Number of workers on this worker's host, including this one."""
         mine = _host(self.addresses[self.index])
         return sum(_host(address) == mine for address in self.addresses)
 
     def exposed(self) -> list[str]:
-        """The addresses that hosts of other networks may reach."""
+        """Returns the addresses that may be reachable from other networks."""
         return [a for a in self.addresses if not _is_private(_host(a))]
 
 
 def refuse_a_second(cluster: Cluster) -> None:
-    """Refuses to be a worker that another process is already.
+    """Raises ConfigError if another process already is this worker.
 
-    It would take the other one's place with the chief, which ends the run of
-    all.
+    It would take that one's place at the chief, and end the run of all.
 
     Raises:
-        ConfigError: a worker answers at the address of this one.
+        ConfigError: a worker already answers at this worker's address.
     """
     address = cluster.addresses[cluster.index]
     if _answers(_host(address), int(address.rpartition(":")[2])):
@@ -70,7 +69,7 @@ def refuse_a_second(cluster: Cluster) -> None:
 
 
 def _answers(host, port) -> bool:
-    """Whether a gRPC server is there: it speaks HTTP/2, as no proxy does."""
+    """Returns whether a gRPC server answers: HTTP/2, unlike proxies."""
     try:
         with socket.create_connection((host, port), _ANSWER_S) as connection:
             connection.sendall(_HTTP2 + _SETTINGS)
@@ -80,7 +79,7 @@ def _answers(host, port) -> bool:
 
 
 def warnings_of(cluster: Cluster | None) -> list[str]:
-    """What whoever runs the cluster must know, a line each."""
+    """Returns log lines that warn of ports open to other hosts."""
     if cluster is None or len(cluster.addresses) == 1:
         return []
     port = cluster.addresses[cluster.index].rpartition(":")[2]
@@ -100,13 +99,13 @@ def warnings_of(cluster: Cluster | None) -> list[str]:
 
 
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that the environment describes, or None.
+    """Returns the cluster that the environment describes, or None.
 
-    TF_CONFIG counts, or, where there is none, the variables of a SLURM step
-    of several tasks.
+    TF_CONFIG takes precedence over the variables of a SLURM step of several
+    tasks.
 
     Raises:
-        ConfigError: the variables are not what they should be.
+        ConfigError: the variables are invalid.
     """
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
@@ -183,11 +182,11 @@ def _host(address):
 
 
 def _is_private(host) -> bool:
-    """Whether all of a host's addresses are loopback or private ones."""
+    """Returns whether all of a host's addresses are loopback or private."""
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
-        return True  # not known here: nothing can be said
+        return True  # cannot be resolved here: do not warn
     return all(
         ipaddress.ip_address(str(each).partition("%")[0]).is_private
         for each in found

@@ -1,4 +1,4 @@
-"""Which worker is gone, by what the others' operations fail with."""
+"""Identifies a lost worker from the errors of the others' operations."""
 
 import contextlib
 import re
@@ -11,8 +11,8 @@ from trainer.distribution.cluster import WORKER
 from trainer.distribution.workers import Workers
 from wukong_tf.errors import LostWorkerError
 
-# What collectives fail with once the service that hears all heartbeats has
-# missed one, or a connection broke.
+# Errors of collectives after the coordination service missed a heartbeat or
+# a connection broke.
 _ENDED = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -27,10 +27,10 @@ _PROBE_MS = 2000
 
 @contextlib.contextmanager
 def named(workers: Workers) -> Iterator[None]:
-    """Turns what operations fail with into an error that names the worker.
+    """Turns errors of operations into one that names the lost worker.
 
     Raises:
-        LostWorkerError: another worker is gone, or no longer answers.
+        LostWorkerError: another worker ended or no longer answers.
     """
     try:
         yield
@@ -51,18 +51,18 @@ def named(workers: Workers) -> Iterator[None]:
 
 
 def find_lost(text: str, workers: Workers) -> list[int]:
-    """The workers that an error names, but this one."""
+    """Returns the workers that an error names, except this one."""
     found = {int(number) for number in _TASK.findall(text)}
     for number, address in enumerate(workers.addresses):
         if re.search(rf":{address.rpartition(':')[2]}\b", text):
             found.add(number)
     if not found and "CoordinationService/Heartbeat" in text:
-        found = {0}  # where that service is
+        found = {0}  # that service runs on the chief
     return sorted((found & set(range(workers.count))) - {workers.index})
 
 
 def _silent(workers):
-    """The workers that do not answer now."""
+    """Returns the workers that do not answer a probe."""
     found = []
     for number in range(workers.count):
         if number == workers.index:

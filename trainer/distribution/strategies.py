@@ -1,4 +1,4 @@
-"""Where a run computes: its strategy, its threads and its cluster."""
+"""Sets up the strategy, threads and cluster of a run."""
 
 import dataclasses
 import logging
@@ -28,14 +28,14 @@ LEADER = f"/job:{WORKER}/replica:0/task:0"
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """Where a run computes.
+    """The devices and processes that a run computes on.
 
     Args:
-        strategy: of tf.distribute.
+        strategy: the strategy of tf.distribute.
         workers: the processes of the run.
-        name: of the kind of strategy, "one", "mirrored" or "multi_worker".
-        collectives: how replicas sum, in words.
-        cluster: of several workers, or None.
+        name: kind of strategy, "one", "mirrored" or "multi_worker".
+        collectives: how replicas all-reduce, for the log.
+        cluster: the cluster, or None for one process. Defaults to None.
     """
 
     strategy: tf.distribute.Strategy
@@ -46,17 +46,17 @@ class Distribution:
 
     @property
     def replicas(self) -> int:
-        """Replicas of all workers."""
+        """Number of replicas of all workers together."""
         return int(self.strategy.num_replicas_in_sync)
 
     @property
     def local_replicas(self) -> int:
-        """Replicas of this worker."""
+        """Number of replicas of this worker."""
         return self.replicas // self.workers.count
 
     @property
     def replicas_on_this_host(self) -> int:
-        """Replicas that share this host's memory."""
+        """Number of replicas that share this host's memory."""
         here = self.cluster.on_this_host if self.cluster else 1
         return self.local_replicas * here
 
@@ -64,16 +64,16 @@ class Distribution:
     def times_exchange(self) -> bool:
         """Whether the sum over replicas can be timed at no cost.
 
-        On a GPU each step would wait for the device.
+        It cannot on GPUs, since each step would wait for the device.
         """
         return not tf.config.list_logical_devices("GPU")
 
     def iterate(self, pipeline: Pipeline):
-        """An iterator over a pipeline, made for `part` and `replicas`."""
+        """Returns an iterator over a pipeline made with `share`."""
         if self.replicas == 1:
             return iter(pipeline.dataset())
-        # Without an end, or workers would ask each other before each batch
-        # whether anyone has one left. Callers know how many there are.
+        # Declared infinite, or workers would ask each other before each batch
+        # whether one is left. Callers know the number of batches.
         data = pipeline.dataset().apply(
             tf.data.experimental.assert_cardinality(
                 tf.data.INFINITE_CARDINALITY
@@ -84,11 +84,11 @@ class Distribution:
         )
 
     def share(self) -> dict:
-        """The arguments of a `Pipeline` that say what this worker reads."""
+        """Returns the arguments of a `Pipeline` for this worker's share."""
         return {"part": self.workers.part, "replicas": self.local_replicas}
 
     def describe(self, batch_size: int) -> list[str]:
-        """Devices, threads and how replicas sum, for the log."""
+        """Returns log lines on devices, threads and the all-reduce."""
         devices = tf.config.list_logical_devices("GPU") or (
             tf.config.list_logical_devices("CPU")
         )
@@ -123,19 +123,19 @@ class Distribution:
 def set_up(
     devices: Devices, machine: Machine, *, seed: int, deterministic: bool
 ) -> Distribution:
-    """Fixes seeds and threads, and joins the cluster if there is one.
+    """Sets seeds and threads, and joins the cluster if there is one.
 
     Args:
-        devices: strategy, collectives and time-outs.
-        machine: threads.
-        seed: of weights and dropout.
+        devices: strategy, collectives and timeouts.
+        machine: number of threads.
+        seed: seed of weights and dropout.
         deterministic: whether TensorFlow must avoid operations whose result
             can differ from run to run.
 
     Raises:
-        ConfigError: the flags and the machine contradict each other, or
-            Keras runs on another backend than TensorFlow.
-        LostWorkerError: a worker did not come in --cluster_timeout_s.
+        ConfigError: the flags contradict the machine, or Keras runs on
+            another backend than TensorFlow.
+        LostWorkerError: a worker did not join in --cluster_timeout_s.
     """
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
@@ -146,7 +146,7 @@ def set_up(
         ("intra", machine.intra_op_threads),
         ("inter", machine.inter_op_threads),
     ):
-        # Where TensorFlow is at work already, it refuses even the same value.
+        # Once TensorFlow is initialized, it rejects even the same value.
         if threads(kind) != count:
             getattr(tf.config.threading, f"set_{kind}_op_parallelism_threads")(
                 count
@@ -154,7 +154,7 @@ def set_up(
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    # TensorFlow says a line of every collective.
+    # TensorFlow logs a line for every collective.
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     cluster = find_cluster()
     name = _choose(devices, cluster)
@@ -246,7 +246,7 @@ def _multi_worker(devices, cluster: Cluster) -> Distribution:
             )
         )
         workers = Workers(strategy, cluster.index, cluster.addresses)
-        workers.gather(None)  # All are here, and the collectives work.
+        workers.gather(None)  # checks that all joined and collectives work
     except tf.errors.OpError as error:
         raise LostWorkerError(
             f"worker {cluster.index}: not all workers of "
@@ -263,9 +263,9 @@ def _multi_worker(devices, cluster: Cluster) -> Distribution:
 def _bound_the_wait(timeout_s, cluster):
     """Ends the process by SIGALRM unless it joins the others in time.
 
-    TensorFlow waits without a bound for a worker that never comes, and holds
-    Python's lock meanwhile: only the system can end it then, which it does
-    for the signals that mean to stop too.
+    TensorFlow waits forever for a worker that never joins, and holds the GIL
+    meanwhile: only a signal's default action can end it then, which is also
+    restored for the signals that ask to stop.
     """
     console.log(
         f"worker {cluster.index}: waiting at most --cluster_timeout_s="
@@ -279,7 +279,7 @@ def _bound_the_wait(timeout_s, cluster):
 
 
 def _configure_heartbeats(devices, cluster):
-    """Bounds how long a worker can be silent before the others know."""
+    """Sets the timeouts of heartbeats and of joining the cluster."""
     from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 
     context.context().configure_coordination_service(
@@ -287,7 +287,7 @@ def _configure_heartbeats(devices, cluster):
         service_leader=LEADER,
         cluster_register_timeout_in_ms=devices.cluster_timeout_s * 1000,
         heartbeat_timeout_in_ms=devices.worker_timeout_s * 1000,
-        # A worker may end long before the chief has written the report.
+        # Workers may end long before the chief has written the report.
         shutdown_barrier_timeout_in_ms=1000,
         coordinated_jobs=[
             coordination_config_pb2.CoordinatedJob(
@@ -298,5 +298,5 @@ def _configure_heartbeats(devices, cluster):
 
 
 def threads(kind: str) -> int:
-    """Threads within an operation ("intra") or operations at once ("inter")."""
+    """Returns the threads per operation ("intra") or across them ("inter")."""
     return getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")()

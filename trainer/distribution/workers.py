@@ -1,4 +1,4 @@
-"""What the workers of a run tell each other between steps."""
+"""Exchanges values between the workers of a run."""
 
 import json
 from typing import Any
@@ -8,15 +8,15 @@ import tensorflow as tf
 
 
 class Workers:
-    """The processes of a run; every method is called by all of them at once.
+    """The processes of a run; all of them must call each method together.
 
-    Values travel as JSON through the strategy's own collectives, so that
-    there is no other connection, and nothing that is unpickled.
+    Values are sent as JSON through the strategy's collectives, so no other
+    connection is needed and nothing is unpickled.
 
     Args:
-        strategy: of the run.
-        index: number of this worker.
-        addresses: HOST:PORT of each worker; empty where there is one.
+        strategy: the strategy of the run.
+        index: index of this worker. Defaults to 0.
+        addresses: HOST:PORT of each worker. Defaults to (), one process.
     """
 
     def __init__(
@@ -37,39 +37,39 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this worker is the one that writes."""
+        """Whether this worker is the chief, which writes the run."""
         return self.index == 0
 
     @property
     def part(self) -> tuple[int, int]:
-        """This worker's part of every batch."""
+        """This worker's part of every batch, (index, count)."""
         return self.index, self.count
 
     def gather(self, value: Any) -> list[Any]:
-        """What every worker gave, in their order.
+        """Returns the values of all workers, in their order.
 
         Args:
-            value: this worker's, of JSON.
+            value: this worker's value, of JSON's types.
         """
         if self.count == 1:
             return [value]
         data = json.dumps(value).encode()
-        # As floats, which every collective takes. Text has no byte 0.
+        # As floats, which all collectives accept; byte 0 separates texts.
         sent = np.frombuffer(data + b"\0", np.uint8).astype(np.float32)
         got = self._gather(tf.constant(sent)).numpy()
         texts = got.astype(np.uint8).tobytes().split(b"\0")[:-1]
         return [json.loads(text) for text in texts]
 
     def from_chief(self, value: Any) -> Any:
-        """What the chief gave."""
+        """Returns the chief's value."""
         return self.gather(value if self.is_chief else None)[0]
 
     def any(self, value: bool) -> bool:
-        """Whether any worker says so."""
+        """Returns whether the value of any worker is true."""
         return any(self.gather(bool(value)))
 
     def _gather_bytes(self, sent):
-        # One part from each worker, whatever its replicas.
+        # Only the first replica of each worker sends its value.
         def mine():
             context = tf.distribute.get_replica_context()
             replicas = context.num_replicas_in_sync // self.count
