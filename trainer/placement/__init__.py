@@ -1,1 +1,1 @@
-"""Which device holds each table, and how much memory the host has."""
+"""Placement of tables on devices, and the host's memory."""

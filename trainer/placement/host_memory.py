@@ -1,4 +1,4 @@
-"""What this process takes of the host's memory, and what is left of it."""
+"""Memory of the host that this process uses and has left."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ _GROUPS = (
 
 
 def total_bytes() -> int | None:
-    """Bytes that this process may use of the host, or None."""
+    """Returns the host memory this process may use in bytes, or None."""
     limits = [limit for limit, _ in _groups()]
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -24,7 +24,7 @@ def total_bytes() -> int | None:
 
 
 def available_bytes() -> int | None:
-    """Bytes that are left to this process, or None where nothing says."""
+    """Returns the bytes available to this process, or None if unknown."""
     left = [limit - used for limit, used in _groups()]
     available = _field("/proc/meminfo", "MemAvailable")
     if available is not None:
@@ -33,12 +33,12 @@ def available_bytes() -> int | None:
 
 
 def resident_bytes() -> int | None:
-    """Bytes of this process now, or None where nothing says."""
+    """Returns this process's resident bytes, or None if unknown."""
     return _field("/proc/self/status", "VmRSS")
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
+    """Returns the peak resident memory of this process in bytes."""
     peak = _field("/proc/self/status", "VmHWM")
     if peak is not None:
         return peak
@@ -47,7 +47,7 @@ def peak_bytes() -> int:
 
 
 def _groups():
-    """Limit and use of each control group that has a limit."""
+    """Yields limit and usage in bytes of each cgroup that has a limit."""
     for paths in _GROUPS:
         try:
             found = []
@@ -60,7 +60,7 @@ def _groups():
 
 
 def _field(path, name):
-    """A field in KiB of a file of the kernel's, in bytes."""
+    """Returns a field of a /proc file, given in KiB, in bytes."""
     try:
         with open(path, encoding="ascii") as file:
             for line in file:

@@ -1,4 +1,4 @@
-"""Where tables lie, decided before any of them is allocated."""
+"""Places tables on devices before any of them is allocated."""
 
 import dataclasses
 import subprocess
@@ -12,18 +12,18 @@ from wukong_tf.scaling import Cost
 FLOAT_BYTES = 4
 ACCELERATOR, HOST = "accelerator", "cpu"
 GIB = 2**30
-# Of an accelerator's memory, what is left to its libraries and to the gaps
-# between what is allocated.
+# Share of an accelerator's memory left for its libraries and for
+# fragmentation.
 RESERVED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A place for tables.
+    """A device that can hold tables.
 
     Args:
-        name: "cpu", or "accelerator".
-        bytes: its memory, or None where it is not known.
+        name: "cpu" or "accelerator".
+        bytes: its memory, or None if unknown.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class PlacedTable:
-    """A table, and where it lies.
+    """A table and its device.
 
     Args:
-        name: of the table.
-        rows: its rows.
-        width: floats in a row.
-        device: name of its device.
+        name: name of the table.
+        rows: number of rows.
+        width: floats per row.
+        device: name of the device.
     """
 
     name: str
@@ -53,17 +53,17 @@ class PlacedTable:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of its optimizer's state, a float a row."""
+        """Bytes of its optimizer state, one float per row."""
         return FLOAT_BYTES * self.rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where everything of a training run lies.
+    """Devices of the tables and the dense part of a training run.
 
     Args:
         tables: the tables, in the order of the features.
-        devices: the devices that there are; the dense part is on the first.
+        devices: the available devices; the dense part is on the first.
         dense_bytes: weights, optimizer state and activations of the dense
             part.
     """
@@ -74,13 +74,13 @@ class Placement:
 
     @property
     def host_tables(self) -> tuple[str, ...]:
-        """Tables in the host's memory, where the dense part is not there."""
+        """Names of the tables on the host, if the dense part is elsewhere."""
         if len(self.devices) == 1:
             return ()
         return tuple(t.name for t in self.tables if t.device == HOST)
 
     def used(self, device: Device) -> int:
-        """Bytes that the run takes of a device."""
+        """Returns the bytes that the run needs on a device."""
         used = sum(
             table.bytes + table.state_bytes
             for table in self.tables
@@ -90,10 +90,10 @@ class Placement:
         return used + (self.dense_bytes if first else 0)
 
     def check(self):
-        """Refuses what the devices cannot hold.
+        """Raises ConfigError if the run does not fit the devices.
 
         Raises:
-            ConfigError: naming the largest table there and the bytes.
+            ConfigError: the message names the largest table and the bytes.
         """
         for device in self.devices:
             used = self.used(device)
@@ -128,20 +128,20 @@ def place(
     *,
     replicas: int = 1,
 ) -> Placement:
-    """Puts the tables of a model on devices.
+    """Places the tables of a model on devices.
 
     Args:
-        found: the model's tables and bytes.
-        devices: those that there are, the one of the dense part first.
-        table_device: "accelerator", "cpu", or "auto": on the accelerator
-            as many tables as it holds beside the dense part, the smallest
-            first, and the others in the host's memory.
-        replicas: how many of the model the host holds. An accelerator holds
-            one. Defaults to 1.
+        found: the cost of the model: its tables and bytes.
+        devices: the available devices, that of the dense part first.
+        table_device: "accelerator", "cpu", or "auto": the accelerator holds
+            the dense part and as many tables as fit, the smallest first, and
+            the host the others. Defaults to "auto".
+        replicas: number of replicas on the host. An accelerator holds one.
+            Defaults to 1.
 
     Raises:
-        ConfigError: "accelerator" where there is none, or there are several
-            replicas and tables would lie beside an accelerator.
+        ConfigError: "accelerator" is chosen but there is none, or there are
+            several replicas with accelerators and tables on the host.
     """
     devices = [
         dataclasses.replace(device, bytes=device.bytes // replicas)
@@ -182,10 +182,10 @@ def place(
 
 
 def available_devices(machine: Machine) -> list[Device]:
-    """The devices that TensorFlow sees, and the memory of each.
+    """Returns the devices that TensorFlow sees, and the memory of each.
 
-    --accelerator_memory_gib and --host_memory_gib take precedence, also if
-    TensorFlow sees no accelerator: to plan for another machine.
+    --accelerator_memory_gib and --host_memory_gib take precedence, even if
+    TensorFlow sees no accelerator, so one can plan for another machine.
     """
     import tensorflow as tf
 
@@ -202,7 +202,7 @@ def available_devices(machine: Machine) -> list[Device]:
 
 
 def _accelerator_memory() -> int | None:
-    """Bytes for the run on the smallest accelerator, or None."""
+    """Returns the bytes usable on the smallest accelerator, or None."""
     command = ["nvidia-smi", "--query-gpu=memory.total"]
     command += ["--format=csv,noheader,nounits"]
     try:
