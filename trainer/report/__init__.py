@@ -1,1 +1,1 @@
-"""The report of a run: figures, pictures, and a page that shows them."""
+"""The report of a run: metrics, plots and an HTML page."""

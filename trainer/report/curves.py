@@ -1,4 +1,4 @@
-"""What the report's pictures show, computed by pure NumPy functions."""
+"""Computes the data of the report's plots in pure NumPy."""
 
 import dataclasses
 import json
@@ -15,11 +15,12 @@ class Predictions:
     Args:
         labels: zeros and ones, float32 [N].
         logits: float32 [N]; rows whose logit is not finite are not drawn.
-        weights: finite and at least 0, float32 [N]. Defaults to None, every
-            row counts once.
+        weights: finite and at least 0, float32 [N]. Defaults to None, 1 for
+            all.
 
     Raises:
-        DataError: naming the array, the rule and what came.
+        DataError: an array is invalid; the message names the array, the rule
+            and the value received.
     """
 
     labels: np.ndarray
@@ -61,7 +62,7 @@ class Predictions:
 def drawable(
     predictions: Predictions,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Float64 labels, logits and weights of the rows that can be drawn."""
+    """Returns float64 labels, logits and weights of the rows to draw."""
     logits = np.asarray(predictions.logits, np.float64)
     labels = np.asarray(predictions.labels, np.float64)
     if predictions.weights is None:
@@ -73,7 +74,7 @@ def drawable(
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) in float64, exact in both tails."""
+    """Returns 1 / (1 + exp(-x)) in float64, accurate in both tails."""
     logits = np.asarray(logits, np.float64)
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
@@ -82,7 +83,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 def roc_curve(
     labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates at every threshold, from (0, 0) on.
+    """Returns false and true positive rates at every threshold from (0, 0).
 
     Rows of equal score pass a threshold together, so a tie is one straight
     segment and the area under the curve counts it half.
@@ -108,9 +109,9 @@ def roc_curve(
 def thin_curve(
     x: np.ndarray, y: np.ndarray, max_points: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most `max_points` of a ROC curve's points, both ends among them.
+    """Returns at most `max_points` of a ROC curve's points, with both ends.
 
-    The points are chosen evenly along x + y, which never falls on such a
+    The points are chosen evenly along x + y, which never decreases on such a
     curve, so steep and flat parts keep the same detail.
     """
     if len(x) <= max_points:
@@ -139,16 +140,16 @@ def calibration_bins(
     weights: np.ndarray,
     num_bins: int = 20,
 ) -> CalibrationBins:
-    """Bins of nearly equal weight, from the lowest prediction to the highest.
+    """Returns bins of nearly equal weight, in the order of the predictions.
 
     Rows of equal prediction share a bin, so the order of the rows does not
-    matter; bins that no row fell into are left out.
+    matter; empty bins are omitted.
 
     Args:
         labels: zeros and ones [N].
         probabilities: floats [N].
         weights: floats above 0 [N].
-        num_bins: the most bins. Defaults to 20.
+        num_bins: maximum number of bins. Defaults to 20.
 
     Returns:
         The bins, with a 95% interval of each observed rate.
@@ -165,7 +166,7 @@ def calibration_bins(
     filled = total(weights) > 0
     weight = total(weights)[filled]
     observed = total(weights * labels)[filled] / weight
-    # Kish's effective number of rows: unequal weights say less than N rows.
+    # Kish's effective sample size: unequal weights carry less than N rows.
     effective = weight**2 / total(weights**2)[filled]
     low, high = wilson_interval(observed, effective)
     predicted = total(weights * probabilities)[filled] / weight
@@ -175,7 +176,7 @@ def calibration_bins(
 def wilson_interval(
     rate: np.ndarray, rows: np.ndarray, z: float = 1.959964
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a binomial rate observed on `rows` rows.
+    """Returns Wilson's score interval of a binomial rate seen on `rows` rows.
 
     Its ends are the true rates p for which |rate - p| is z standard errors,
     sqrt(p (1 - p) / rows); the default z gives 95% coverage.
@@ -189,10 +190,9 @@ def wilson_interval(
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred mean over `window` neighbours, fewer at the ends.
+    """Returns the centred mean over `window` neighbours, fewer at the ends.
 
-    Values that are not finite are left out of the means; a mean of none is
-    NaN.
+    Values that are not finite are ignored; the mean of none is NaN.
     """
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
@@ -207,10 +207,10 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def read_log(path: str) -> dict[str, list[dict]]:
-    """The records of a metrics.jsonl by kind, one a step, in step order.
+    """Reads the records of metrics.jsonl by kind, one per step, in step order.
 
-    A run that resumed has logged some steps twice; the later record counts.
-    A line that a crash left torn is ignored, and so is a missing file.
+    A resumed run may have logged some steps twice; the later record counts.
+    A line truncated by a crash is ignored, and so is a missing file.
     """
     by_kind: dict[str, dict[float, dict]] = {}
     try:
@@ -238,9 +238,9 @@ def read_log(path: str) -> dict[str, list[dict]]:
 
 
 def series(records: list[dict], *keys: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values found under `keys`, one inside the other.
+    """Returns the steps and the values under the nested `keys`.
 
-    Records that lack the value, or have null for it, are left out.
+    Records without the value, or with null, are skipped.
     """
     steps, values = [], []
     for record in records:

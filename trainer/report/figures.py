@@ -1,4 +1,4 @@
-"""The figures that a run ends with."""
+"""Computes the final metrics of a run."""
 
 import os
 from typing import Any
@@ -13,11 +13,11 @@ from wukong_tf.errors import RunError
 def evaluate_splits(
     evaluator: Evaluator, splits: dict[str, Source], *, attainable: bool = True
 ) -> tuple[dict[str, Any], dict[str, dict[str, Predictions]]]:
-    """Exact metrics and predictions of the held-out splits.
+    """Returns exact metrics and predictions of the held-out splits.
 
-    Where a split's true probabilities are known, the metrics hold what is
-    attainable, if that is asked for, and the share of the attainable gain in
-    AUC over a coin.
+    If a split's true probabilities are known, and `attainable` is True (the
+    default), the metrics include their AUC and log loss, and the share of
+    their gain in AUC over 0.5 that the model attained.
     """
     results: dict[str, Any] = {}
     predictions: dict[str, dict[str, Predictions]] = {}
@@ -47,7 +47,7 @@ def _predictions(rows: Scores) -> Predictions:
 
 
 def compared_metrics(run_dir: str) -> dict[str, Any]:
-    """The metrics of another run's report."""
+    """Returns the metrics of another run's report."""
     path = os.path.join(run_dir, "report", "metrics.json")
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The report of a run: metrics.json, pictures, and a page that shows them."""
+"""Writes the report of a run: metrics.json, plots and an HTML page."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from wukong_tf.errors import RunError
 from wukong_tf.extras import lack
 from wukong_tf.names import file_name
 
-LONGEST = 100  # of a task's name in a file's
+LONGEST = 100  # characters of a task's name in a file name
 
 __all__ = ["DRAWS", "Predictions", "write_report"]
 
-DRAWS = "matplotlib.figure"  # the module that pictures need
+DRAWS = "matplotlib.figure"  # the module that plots need
 
 
 def write_report(
@@ -28,19 +28,19 @@ def write_report(
     title: str,
     example: str = "",
 ) -> list[str]:
-    """Writes RUN_DIR/report/ anew, visible only once it is whole.
+    """Replaces RUN_DIR/report/ atomically.
 
-    metrics.json is always written; the pictures and index.html only if
+    metrics.json is always written; the plots and index.html only if
     matplotlib can be imported, which a run reports when it starts.
 
     Args:
         run_dir: the run directory; its metrics.jsonl gives the learning
             curves.
-        metrics: by split and task, beside the keys "run", "model",
+        metrics: metrics by split and task, and the keys "run", "model",
             "training" and "compared". Floats that are not finite are
             written as null.
-        predictions: what the pictures show, by split and task. "test" is
-            drawn, or the first split where there is none.
+        predictions: predictions by split and task. The plots show "test",
+            or the first split if there is no "test".
         title: heading of the page.
         example: a Python program that scores rows. Defaults to "", none.
 
@@ -48,7 +48,7 @@ def write_report(
         The paths of the files written.
 
     Raises:
-        RunError: if the report cannot be written in `run_dir`.
+        RunError: the report cannot be written in `run_dir`.
     """
     metrics = _plain(metrics)
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
@@ -57,13 +57,13 @@ def write_report(
         if lack(DRAWS) is None:
             contents |= _drawn(run_dir, metrics, predictions, title, example)
     finally:
-        # A picture that fails to draw must not cost the run its metrics.
+        # Metrics are written even if a plot fails.
         paths = _publish(run_dir, contents)
     return paths
 
 
 def _plain(value):
-    """`value` with JSON's own types alone, not finite floats as None."""
+    """Returns `value` in JSON's types; floats that are not finite are None."""
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -76,7 +76,7 @@ def _plain(value):
 
 
 def _drawn(run_dir, metrics, predictions, title, example):
-    """The page and its pictures, as bytes by file name."""
+    """Returns the page and its plots as bytes by file name."""
     records = curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
     splits = sorted(predictions, key=lambda split: split != "test")
     drawn = predictions[splits[0]] if splits else {}
@@ -114,14 +114,14 @@ def _drawn(run_dir, metrics, predictions, title, example):
 
 
 def _file_of(task):
-    """A task's name in files' names, which differ by more than case."""
+    """Returns a file name for a task, unique on case-insensitive disks."""
     quoted = urllib.parse.quote(task, safe="")
     fits = len(quoted) <= LONGEST and task == task.lower() and "~" not in task
     return quoted if fits else file_name(task)
 
 
 def _publish(run_dir, contents):
-    """Makes `contents` the whole content of RUN_DIR/report/ at once."""
+    """Replaces RUN_DIR/report/ by `contents` atomically."""
     report = os.path.join(run_dir, "report")
     temporary = f"{report}{files.UNFINISHED}"
     try:

@@ -10,7 +10,7 @@ import string
 from trainer.report.template import PAGE
 
 # Metrics with their heading, whether higher is better (None: nearest to 1
-# is best), and what they say. Others are shown under their own names.
+# is best), and meaning. Others are shown under their own names.
 METRICS = {
     "auc": ("AUC", True, "a positive outranks a negative this often"),
     "logloss": ("LogLoss", False, "mean cross-entropy, in nats"),
@@ -41,7 +41,7 @@ FACTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A rendered plot: its task, its words, and PNG bytes for each theme."""
+    """A rendered plot: task, title, caption and PNG bytes for each theme."""
 
     task: str
     title: str
@@ -51,7 +51,7 @@ class Picture:
 
 
 def splits_of(metrics: dict) -> list[str]:
-    """The splits in `metrics`, "test" first, then in their own order."""
+    """Returns the splits in `metrics`, "test" first, others in order."""
     splits = [
         key
         for key, value in metrics.items()
@@ -63,12 +63,12 @@ def splits_of(metrics: dict) -> list[str]:
 def build(
     title: str, metrics: dict, pictures: list[Picture], example: str = ""
 ) -> str:
-    """The page as text.
+    """Returns the page as text.
 
     Args:
         title: heading of the page.
         metrics: content of metrics.json.
-        pictures: what to show, task by task.
+        pictures: the rendered plots, task by task.
         example: a Python program that scores rows. Defaults to "", none.
 
     Returns:
@@ -105,7 +105,7 @@ def build(
 
 
 def text_of(key: str, value) -> str:
-    """`value` for people, in the unit that the name `key` implies."""
+    """Returns `value` as readable text, in the unit implied by `key`."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "n/a"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -192,7 +192,7 @@ def _note(key, values):
 
 
 def _table(headings, rows):
-    """A table of escaped cells; a cell is text or (text, CSS class)."""
+    """Returns an HTML table; a cell is text or (text, CSS class)."""
     head = "".join(f"<th>{html.escape(each)}</th>" for each in headings)
     lines = []
     for row in rows:
@@ -252,7 +252,7 @@ def _compared_tables(metrics, compared, split):
 
 
 def _best(key, runs):
-    """Names of the runs with the best value of a metric."""
+    """Returns the names of the runs with the best value of a metric."""
     values = {run: each.get(key) for run, each in runs.items()}
     values = {
         run: value

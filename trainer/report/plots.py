@@ -1,7 +1,6 @@
-"""The report's pictures, drawn by matplotlib's object interface.
+"""Draws the report's plots with matplotlib's object interface.
 
-Nothing here touches pyplot, so drawing needs no display and leaves no state
-behind in the process.
+pyplot is not used, so drawing needs no display and leaves no global state.
 """
 
 import dataclasses
@@ -13,17 +12,17 @@ import numpy as np
 from trainer.report import curves, style
 from trainer.report.curves import Predictions
 
-LOW_BASE_RATE = 0.1  # below it, rates are drawn on log axes
+LOW_BASE_RATE = 0.1  # below it, axes of rates are logarithmic
 
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """One picture: its file's name, a sentence about it, and how to draw.
+    """A plot: file name, title, caption and drawing function.
 
     Args:
-        name: first part of the file's name, such as "roc".
-        title: what it shows, in a few words.
-        caption: how to read it, in a sentence.
+        name: first part of the file name, such as "roc".
+        title: short title.
+        caption: one sentence on how to read it.
         draw: draws on an empty matplotlib figure in the theme's colors.
     """
 
@@ -34,7 +33,7 @@ class Plot:
 
 
 def render(plot: Plot, theme: style.Theme) -> bytes:
-    """The picture as PNG bytes."""
+    """Returns the plot as PNG bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,7 +42,7 @@ def render(plot: Plot, theme: style.Theme) -> bytes:
     )
     canvas = FigureCanvasAgg(figure)
     plot.draw(figure, theme)
-    # Names come from users: a "$" in one must not start a formula.
+    # A "$" in a user's name must not start a formula.
     figure.suptitle(
         plot.title, color=theme.ink, fontsize=12.5, parse_math=False
     )
@@ -55,7 +54,7 @@ def render(plot: Plot, theme: style.Theme) -> bytes:
 def learning_curves(
     log: dict[str, list[dict]], task: str, best_step: float | None
 ) -> Plot:
-    """Loss on training and validation rows, and validation AUC, by step."""
+    """Returns a plot of train and valid loss, and valid AUC, by step."""
     train, valid = log.get("train", []), log.get("valid", [])
     train_steps, loss = curves.series(train, "loss")
     valid_steps, logloss = curves.series(valid, task, "logloss")
@@ -75,7 +74,7 @@ def learning_curves(
         for name, value in each.items()
         if isinstance(value, dict)
     }
-    # The one loss that is trained on is the sum over tasks.
+    # The training loss is the sum over tasks.
     train_label = "train loss" + (", all tasks" if len(tasks) > 1 else "")
 
     def draw(figure, theme):
@@ -111,7 +110,7 @@ def learning_curves(
 
 
 def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
-    """The ROC curve, with the AUC that the metrics give in its legend."""
+    """Returns a plot of the ROC curve, with the metrics' AUC as legend."""
     labels, logits, weights = curves.drawable(predictions)
     both = 0 < labels.sum() < len(labels)
     if both:
@@ -144,7 +143,7 @@ def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
 
 
 def calibration(predictions: Predictions, task: str, split: str) -> Plot:
-    """Observed rates against mean predictions, in bins of equal weight."""
+    """Returns a plot of observed rates against mean predictions, in bins."""
     labels, logits, weights = curves.drawable(predictions)
     if len(labels):
         bins = curves.calibration_bins(labels, curves.sigmoid(logits), weights)
@@ -188,14 +187,14 @@ def calibration(predictions: Predictions, task: str, split: str) -> Plot:
 
 
 def histogram(predictions: Predictions, task: str, split: str) -> Plot:
-    """The density of the logits of positives and of negatives."""
+    """Returns a plot of the logit density of positives and of negatives."""
     labels, logits, weights = curves.drawable(predictions)
     if len(logits):
         low, high = np.quantile(logits, (0.0005, 0.9995))
         apart = 1e-6 * (1 + abs(low))
         if high - low < apart:
             low, high = low - 1e5 * apart, high + 1e5 * apart
-        # Rice's rule for the rarer label, so that few rows are not a comb.
+        # Rice's rule for the rarer label, so that few rows do not look spiky.
         rarer = min(n for n in (labels.sum(), (1 - labels).sum()) if n > 0)
         num_bins = int(np.clip(2 * rarer ** (1 / 3), 12, 60))
         edges = np.linspace(low, high, num_bins + 1)
@@ -247,7 +246,7 @@ def _mark_step(axes, theme, step):
 
 
 def _left_out(predictions):
-    """A sentence about rows that cannot be drawn, empty if there are none."""
+    """Returns a sentence on rows that cannot be drawn, "" if none."""
     rows = int((~np.isfinite(predictions.logits)).sum())
     return f" Left out: {rows} rows with a logit that is not finite." * (
         rows > 0

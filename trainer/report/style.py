@@ -1,4 +1,4 @@
-"""The look of the report's pictures: colors, axes, ticks and legends."""
+"""Style of the report's plots: colors, axes, ticks and legends."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ PROBABILITY_TICKS = (0.5, 0.1, 0.9, 0.01, 0.99, 1e-4, 0.9999, 1e-6)
 
 @dataclasses.dataclass(frozen=True)
 class Theme:
-    """Colors of a picture."""
+    """Colors of a plot."""
 
     paper: str
     ink: str
@@ -24,7 +24,7 @@ DARK = Theme("#171c26", "#e5e7eb", "#9ca3af", "#333b4a", "#6ea8fe", "#fb9a4b")
 
 
 def log_axes(axes, span):
-    """Log axes with plain numbers; `span` is the ratio of their ends."""
+    """Sets log axes with plain numbers; `span` is the ratio of their ends."""
     from matplotlib import ticker
 
     axes.set(xscale="log", yscale="log")
@@ -36,7 +36,7 @@ def log_axes(axes, span):
 
 
 def probability_axis(axes, theme, low, high):
-    """An upper axis that gives the probabilities of logits."""
+    """Adds an upper axis with the probabilities of the logits."""
     ticks: dict[float, str] = {}
     for probability in PROBABILITY_TICKS:
         at = np.log(probability / (1 - probability))
@@ -52,7 +52,7 @@ def probability_axis(axes, theme, low, high):
 
 
 def style_axes(axes, theme, x_label, y_label):
-    """Labels, ticks, grid and spines in the theme's colors."""
+    """Sets labels, ticks, grid and spines in the theme's colors."""
     axes.set_facecolor(theme.paper)
     axes.set_xlabel(x_label, color=theme.ink, fontsize=11)
     axes.set_ylabel(y_label, color=theme.ink, fontsize=11)
@@ -65,7 +65,7 @@ def style_axes(axes, theme, x_label, y_label):
 
 
 def add_legend(axes, theme, **options):
-    """A legend that neither the grid nor a line runs through."""
+    """Adds a legend with an opaque background."""
     legend = axes.legend(
         facecolor=theme.paper, edgecolor="none", fontsize=10, **options
     )
@@ -76,7 +76,7 @@ def add_legend(axes, theme, **options):
 
 
 def say(figure, theme, text):
-    """A sentence in place of a picture that has nothing to show."""
+    """Draws a sentence if a plot has nothing to show."""
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(

@@ -1,4 +1,4 @@
-"""The report that a run ends with."""
+"""Evaluates a finished run and writes its report."""
 
 import contextlib
 import dataclasses
@@ -24,12 +24,12 @@ def report(session: Session) -> dict[str, Any]:
     """Evaluates the best checkpoint exactly; the chief writes report/.
 
     Raises:
-        Interrupted: the run was told to stop.
+        Interrupted: the run was asked to stop.
     """
     found = best_checkpoint(session)
     model, splits = session.model, session.splits
     assign_slots(model_slots(model), found)
-    session.evaluator.weights = contextlib.nullcontext  # they are in place
+    session.evaluator.weights = contextlib.nullcontext  # already assigned
     with session.signal:
         results, predictions = evaluate_splits(
             session.evaluator, splits, attainable=session.workers.is_chief
@@ -60,7 +60,7 @@ def report(session: Session) -> dict[str, Any]:
     ).to_dict()
     _report_progressive(session, results)
     if found_bad := preflight.bad_values(splits):
-        # What was read before a stop too.
+        # Includes counts from before the run resumed.
         found_bad["train"]["columns"] = progress.bad_values
         results["bad_values"] = found_bad
     results["compared"] = {
@@ -99,7 +99,7 @@ def example_of(run_dir: str) -> str:
 
 
 def _report_progressive(session, results):
-    """Metrics of rows scored before they were trained on."""
+    """Adds the metrics of progressive evaluation to `results`."""
     mine = session.progress.progressive.get("metrics")
     if mine is None:
         return
@@ -118,5 +118,5 @@ def _report_progressive(session, results):
             if (other := theirs.get(task))
         }
     if any(relative.values()):
-        # In the paper's terms: below 0 is better than the other run.
+        # As in the paper, below 0 is better than the other run.
         results["progressive"]["last_window_logloss_percent"] = relative

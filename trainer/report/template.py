@@ -1,6 +1,6 @@
-"""The HTML and the style of the report's page."""
+"""HTML and CSS of the report's page."""
 
-# Filled in by string.Template: $title, $subtitle and $body.
+# A string.Template with $title, $subtitle and $body.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
