@@ -1,1 +1,1 @@
-"""From a data set's own files to Parquet shards, ids and statistics."""
+"""Prepares data sets: Parquet shards, ids and statistics from raw files."""

@@ -1,4 +1,4 @@
-"""What a data set's columns hold, and which features they become."""
+"""The recipe of a data set: its columns and the features made of them."""
 
 import dataclasses
 import json
@@ -16,11 +16,11 @@ NEGATIVES = ("0", "false", "f", "no", "n")
 POSITIVES = ("1", "true", "t", "yes", "y")
 LABEL = "label"
 RAWS = ("string", "int64")
-RAW_RULES = ("text", "digits")  # a value stays what was logged
-# What a request sends for a missing integer, as any other may be a value.
+RAW_RULES = ("text", "digits")  # rules that keep the logged value
+# Sent by requests for a missing integer, as any other may be a value.
 MISSING_INTEGER = -(2**63)
 TIME_RULES = ("hour", "weekday", "weekend", "age_in_days")
-# By kind, what a raw value may become.
+# Rules that apply to each kind of feature.
 RULES = {
     "categorical": (
         "text", "digits", "log2", "squared_log", "hour", "weekday", "weekend",
@@ -35,45 +35,44 @@ class Column:
     """A feature to make of a column.
 
     Args:
-        name: of the feature.
+        name: name of the feature.
         kind: "categorical", "numeric" or "vector". Defaults to
             "categorical".
         source: column of the file. Defaults to None, the feature's name.
-        rule: what a raw value becomes before it is counted: "text", itself;
-            "digits", itself, which must be digits; "log2", of an integer x
-            above 2 the floor of log2 x, and others themselves;
-            "squared_log", the floor of ln(x)^2 instead; "hour" (00 to 23),
-            "weekday" (0 is Sunday) and "weekend" (0 or 1), of a time;
-            "age_in_days", a number, of a time. Defaults to "text".
+        rule: transformation of raw values before counting: "text", none;
+            "digits", none, but they must be digits; "log2", the floor of
+            log2 x for integers x above 2, others are unchanged;
+            "squared_log", the floor of ln(x)^2 instead; of a time, "hour"
+            (00 to 23), "weekday" (0 is Sunday), "weekend" (0 or 1) or
+            "age_in_days", a number. Defaults to "text".
         table: name of the table, to share it. Defaults to None.
-        raw: what a category holds, and requests send: "string", or "int64",
-            as which texts are decimal and without leading zeros. Defaults to
-            None: "int64" if all files are Parquet and hold numbers there,
+        raw: type of a category in requests: "string", or "int64", for which
+            texts must be decimal and without leading zeros. Defaults to
+            None: "int64" if all files are Parquet and have numbers there,
             else "string".
-        min_count: values seen in fewer train rows are out of vocabulary.
-            Defaults to None, what the command says.
-        buckets: ids to hash to, without a vocabulary. Defaults to 0, a
-            vocabulary.
-        separator: between the values of a bag, or the numbers of a vector.
-            Defaults to None: one value a row, or for a vector a list.
-        longest: most values in a bag, the first ones if there are more; a
-            bag needs it. Defaults to None.
-        pooling: of a bag. Defaults to "mean".
-        transform: of a number. Defaults to "log1p".
-        missing: raw value that a row without a number is read as. Defaults
-            to 0.
+        min_count: values in fewer train rows are out of vocabulary.
+            Defaults to None, that of the command.
+        buckets: number of ids to hash to. Defaults to 0, a vocabulary
+            instead of hashing.
+        separator: separator of a bag's values or a vector's numbers.
+            Defaults to None: one value per row, or for a vector a list.
+        longest: maximum values in a bag (multi-hot column), which needs it;
+            the first ones are kept. Defaults to None, not a bag.
+        pooling: pooling of a bag. Defaults to "mean".
+        transform: transform of a number. Defaults to "log1p".
+        missing: raw value that replaces a missing number. Defaults to 0.
         size: numbers in a vector. Defaults to 0.
-        key: for a vector that lies in a file of its own, the column whose
+        key: for a vector stored in a file of its own, the column whose
             values are its keys there. Defaults to None.
-        missing_values: texts that stand for a missing value, such as "n/a".
+        missing_values: texts that denote a missing value, such as "n/a".
             Defaults to (): an empty text, and "nan" as a number.
         format: "list" for bags and vectors that are texts such as
             "['a', 'b']"; for times, "iso", "unix" (seconds since 1970),
             "unix_ms", "unix_us" or a pattern such as "%d/%m/%Y %H:%M".
             Defaults to None: for times that are texts, YYMMDDHH, and "iso"
             for ages.
-        time_zone: in which a time has its hour and weekday, and of times
-            that have no offset of their own. Defaults to "UTC".
+        time_zone: time zone of the hour and weekday, and of times without
+            an offset. Defaults to "UTC".
         reference: for ages, the date or time from which days are counted
             back, in ISO 8601. Defaults to None.
     """
@@ -153,7 +152,7 @@ class Column:
         self._check_times(where)
 
     def _check_times(self, where):
-        """Raises ConfigError unless `format` and those of times fit."""
+        """Raises ConfigError if `format` or fields of times are invalid."""
         timed = self.rule in TIME_RULES
         if not timed:
             listed = self.is_bag or self.kind == "vector"
@@ -201,17 +200,17 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that is made of a data set's rows.
+    """The features, label and group to make of a data set's rows.
 
     Args:
         columns: the features.
         label: column of the label. Defaults to "label".
-        negatives: raw labels that stand for 0. Defaults to 0, false, f, no
-            and n.
-        positives: raw labels that stand for 1. Defaults to 1, true, t, yes
-            and y.
+        negatives: raw labels that mean 0. Defaults to 0, false, f, no and
+            n.
+        positives: raw labels that mean 1. Defaults to 1, true, t, yes and
+            y.
         group: feature whose values are the groups of AUC, one categorical
-            value a row. Defaults to None.
+            value per row. Defaults to None.
     """
 
     columns: tuple[Column, ...]
@@ -270,29 +269,29 @@ class Recipe:
 
     @property
     def label_name(self) -> str:
-        """The column of the label in what is written.
+        """Name of the label's column in the output.
 
-        It is "label", unless a feature is called so.
+        It is "label", unless a feature has that name.
         """
         taken = any(column.name == LABEL for column in self.columns)
         return self.label if taken else LABEL
 
     def of_kind(self, kind: str) -> list[Column]:
-        """The columns of one kind."""
+        """Returns the columns of one kind."""
         return [column for column in self.columns if column.kind == kind]
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The columns of the files that are read, each once."""
+        """The file columns to read, each once."""
         names = [self.label]
         names += [column.key or column.column for column in self.columns]
         return tuple(dict.fromkeys(names))
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "Recipe":
-        """The recipe in JSON `text`; `where` names its origin in errors."""
+        """Reads a recipe from JSON; `where` names its origin in errors."""
         return schema.from_dict(cls, schema.parse_json(text, where), where)
 
     def to_json(self) -> str:
-        """The recipe as JSON text."""
+        """Returns the recipe as JSON text."""
         return json.dumps(schema.to_dict(self), indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What is learned from rows before they are encoded: counts and moments."""
+"""Statistics of rows before they are encoded: counts and moments."""
 
 import dataclasses
 import json
@@ -23,14 +23,14 @@ _SCHEMA = pa.schema(
 
 @dataclasses.dataclass
 class Counts:
-    """Counts of some rows; those of two parts can be merged.
+    """Counts over a set of rows; two of them can be merged.
 
     Args:
         rows: number of rows.
-        labels: rows with label 0, and with label 1.
-        moments: by numeric column, of its transformed values.
-        missing: by categorical column, rows without a value.
-        values: by table, distinct values with their counts.
+        labels: number of rows with label 0 and with label 1.
+        moments: moments of the transformed values by numeric column.
+        missing: number of rows without a value by categorical column.
+        values: distinct values with their counts by table.
     """
 
     rows: int = 0
@@ -48,9 +48,9 @@ def count(
     Args:
         shard: names the file in errors.
         tables: its rows.
-        recipe: what is made of them.
-        learn: whether values and moments are counted, as in train rows, or
-            rows and labels alone.
+        recipe: the recipe.
+        learn: whether to count values and moments too, as for train rows,
+            or only rows and labels.
     """
     found = Counts()
     for table in tables:
@@ -96,7 +96,7 @@ def _moments(numbers, transform):
 
 
 def merge(one: Counts, other: Counts) -> Counts:
-    """The counts of two parts together."""
+    """Returns the merged counts of two parts."""
     return Counts(
         one.rows + other.rows,
         (one.labels[0] + other.labels[0], one.labels[1] + other.labels[1]),
@@ -116,14 +116,14 @@ def _merged(one: Mapping, other: Mapping, add):
 
 
 def add_values(one: pa.Table, other: pa.Table) -> pa.Table:
-    """Two tables of distinct values and their counts as one."""
+    """Merges two tables of distinct values, adding their counts."""
     both = pa.concat_tables([one, other])
     summed = both.group_by("value").aggregate([("count", "sum")])
     return summed.rename_columns(["value", "count"])
 
 
 def write(counts: Counts, path: str):
-    """Keeps the counts of a shard as a Parquet file."""
+    """Writes the counts of a shard to a Parquet file."""
     rest = {
         "rows": counts.rows,
         "labels": counts.labels,
@@ -139,7 +139,7 @@ def write(counts: Counts, path: str):
         for name, table in counts.values.items():
             names = pa.array([name] * table.num_rows, pa.string())
             columns = [names, table["value"], table["count"]]
-            # A row group a table: a reduction reads one at a time.
+            # One row group per table, since a reduction reads one at a time.
             writer.write_table(
                 pa.table(columns, schema=schema),
                 row_group_size=max(1, table.num_rows),
@@ -147,7 +147,7 @@ def write(counts: Counts, path: str):
 
 
 def read(path: str, table: str | None = None) -> Counts:
-    """The counts in a file.
+    """Reads the counts in a file.
 
     Args:
         path: the file.
@@ -179,15 +179,15 @@ def read(path: str, table: str | None = None) -> Counts:
 def vocabulary(
     counts: pa.Table, min_count: int, most: int | None = None
 ) -> pa.Array:
-    """The values that get ids, the most frequent first.
+    """Returns the values that get ids, the most frequent first.
 
     Args:
         counts: columns "value" and "count".
-        min_count: values counted less often get none.
-        most: how many at most. Defaults to None, no limit.
+        min_count: values counted less often are left out.
+        most: maximum number of values. Defaults to None, no limit.
 
     Returns:
-        Strings; among equals the shorter first, and then the smaller.
+        Strings; ties are broken by length, and then by string order.
     """
     kept = counts.filter(pc.greater_equal(counts["count"], min_count))
     kept = kept.append_column("length", pc.utf8_length(kept["value"]))

@@ -1,8 +1,8 @@
-"""The public data sets that are known, and the rules of each.
+"""Known public data sets and their rules.
 
-Where BARS (Zhu et al., "BARS: Towards Open Benchmarking for Recommender
-Systems", SIGIR 2022) publishes a rule or a checksum it is that of its data
-sets at github.com/reczoo/Datasets.
+Rules and checksums are those of BARS (Zhu et al., "BARS: Towards Open
+Benchmarking for Recommender Systems", SIGIR 2022) if it publishes any, for
+the data sets at github.com/reczoo/Datasets.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ class Form:
     """One form in which a data set is published.
 
     Args:
-        files: by split, the names that its file goes by; a name may be a
-            pattern with {} for a number from 0.
-        recipe: what is made of its rows.
-        layout: how its files are read. Defaults to comma-separated text
-            with a header.
-        rule: how rows are divided, as `Splitter` says. Defaults to "files".
-        md5: of published files, by name. Defaults to None, none is known.
+        files: possible names of its file by split; a name may be a pattern
+            with {} for a number from 0.
+        recipe: its recipe.
+        layout: layout of its files. Defaults to comma-separated text with a
+            header.
+        rule: rule of `Splitter` that divides rows. Defaults to "files".
+        md5: MD5 of published files by name. Defaults to None, unknown.
     """
 
     files: Mapping[str, Sequence[str]]
@@ -80,12 +80,12 @@ def _paths(folder, names):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set that is known.
+    """A known data set.
 
     Args:
-        name: as --dataset names it.
-        forms: in which it is published, as looked for in this order.
-        min_count: of values with an id of their own. Defaults to 1.
+        name: its name in --dataset.
+        forms: forms in which it is published, looked for in this order.
+        min_count: least count of values with their own id. Defaults to 1.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Dataset:
     def find(
         self, folder: str, some: bool = False
     ) -> tuple[Form, list[InputFile]]:
-        """Returns the form that lies in `folder`, and its files.
+        """Returns the form present in `folder`, and its files.
 
         Args:
             folder: the directory.
@@ -103,7 +103,7 @@ class Dataset:
                 False.
 
         Raises:
-            DataError: there is none; the message gives the names that were
+            DataError: no form is present; the message lists the names
                 looked for.
         """
         if not os.path.isdir(folder):
@@ -150,7 +150,7 @@ def _categorical(names, **options) -> tuple[Column, ...]:
 
 
 def _bag(name, table, longest) -> Column:
-    """A list joined by "^" that shares a table."""
+    """Returns a bag joined by "^" that shares a table."""
     return Column(name, table=table, separator="^", longest=longest)
 
 
@@ -159,7 +159,7 @@ _TOKENS = tuple(f"C{number}" for number in range(1, 27))
 
 
 def _criteo_kaggle(integer_rule: str) -> Dataset:
-    """Criteo's Kaggle log, 45,840,617 rows of seven days."""
+    """Returns Criteo's Kaggle log, 45,840,617 rows of seven days."""
     columns = _categorical(_INTEGERS, rule=integer_rule)
     columns += _categorical(_TOKENS)
     whole = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
@@ -196,7 +196,7 @@ CRITEO_1TB_BUCKETS = (
 
 
 def _criteo_1tb() -> Dataset:
-    """Criteo's log of 24 days, 4,373,472,329 rows, the last day held out."""
+    """Returns Criteo's 24-day log, 4,373,472,329 rows, last day held out."""
     columns = tuple(Column(name, "numeric") for name in _INTEGERS)
     columns += tuple(
         Column(name, buckets=buckets)
@@ -225,7 +225,7 @@ _AVAZU = (
 
 
 def _avazu() -> Dataset:
-    """Avazu's Kaggle log, 40,428,967 rows of ten days."""
+    """Returns Avazu's Kaggle log, 40,428,967 rows of ten days."""
     columns = tuple(
         Column(name, source="hour", rule=name)
         for name in ("hour", "weekday", "weekend")
@@ -259,7 +259,7 @@ _FRAPPE = (
 
 
 def _frappe() -> Dataset:
-    """Frappe's log of which apps users opened (arXiv 1505.03014).
+    """Returns Frappe's log of which apps users opened (arXiv 1505.03014).
 
     Two published forms hold the same split 7:2:1: comma-separated files
     (BARS' Frappe_x1) and libFM files (He and Chua, "Neural Factorization
@@ -282,7 +282,7 @@ def _frappe() -> Dataset:
 
 
 def _libfm(recipe, names, prefix) -> Form:
-    """Files of lines `LABEL INDEX:1 INDEX:1 ...`, one index a column."""
+    """Returns the form with lines `LABEL INDEX:1 ...`, an index per column."""
     words = {
         "train": ("train",),
         "valid": ("valid", "validation"),
@@ -304,7 +304,7 @@ def _libfm(recipe, names, prefix) -> Form:
 
 
 def _movielens() -> Dataset:
-    """Tags of MovieLens-Latest: does a user give an item a tag?"""
+    """Returns MovieLens-Latest's tags: does a user give an item a tag?"""
     names = ("user_id", "item_id", "tag_id")
     md5 = (
         "efc8bceeaa0e895d566470fc99f3f271",
@@ -321,7 +321,7 @@ def _movielens() -> Dataset:
 
 
 def _kuaivideo() -> Dataset:
-    """Clicks on Kuaishou's micro-videos."""
+    """Returns clicks on Kuaishou's micro-videos."""
     columns = (
         Column("user_id"),
         Column("item_id"),
@@ -338,7 +338,7 @@ def _kuaivideo() -> Dataset:
 
 
 def _microvideo() -> Dataset:
-    """Clicks on 1.7 million micro-videos."""
+    """Returns clicks on 1.7 million micro-videos."""
     columns = (
         Column("user_id"),
         Column("item_id"),
@@ -363,7 +363,7 @@ _TAOBAO = (
 
 
 def _taobao() -> Dataset:
-    """Clicks on Taobao's display ads."""
+    """Returns clicks on Taobao's display ads."""
     columns = (
         *_categorical(_TAOBAO),
         _bag("btag_his", "btag", 50),
@@ -379,7 +379,7 @@ def _taobao() -> Dataset:
     return Dataset("taobaoad", (_csv_pair(recipe, md5),), min_count=10)
 
 
-# Files of vectors beside the rows, by data set.
+# Files of vectors next to the rows, by data set.
 SIDE_FILES = {
     "kuaivideo": {"item_visual": _SIDE},
     "microvideo1.7m": {"item_image": _IMAGES},
@@ -398,12 +398,12 @@ GENERIC = ("csv", "parquet")
 
 
 def dataset(name: str, integer_rule: str = "log2") -> Dataset:
-    """The data set called `name`.
+    """Returns the data set named `name`.
 
     Args:
         name: one of `KNOWN`.
-        integer_rule: of Criteo's integers in "criteo_kaggle": "log2", as
-            BARS describes Criteo_x4, or "squared_log", as its code has it.
+        integer_rule: rule of Criteo's integers in "criteo_kaggle": "log2",
+            as BARS describes Criteo_x4, or "squared_log", as in its code.
             Defaults to "log2".
     """
     if name == "criteo_kaggle":

@@ -1,4 +1,4 @@
-"""An earlier preparation, whose ids go on or are taken as they are."""
+"""An earlier preparation, whose ids are extended or reused."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError, DataError
 
-# They shape what --vocabularies takes as it is.
+# Flags that contradict --vocabularies, which reuses their results.
 _SHAPING = (
     "recipe", "label", "separator", "integer_rule", "extend", "min_count",
     "max_vocabulary", "oov_buckets",
@@ -19,13 +19,13 @@ _SHAPING = (
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """What an earlier preparation made, or a run was trained on.
+    """Results of an earlier preparation, or copies of them in a run.
 
     Args:
         where: the flag that names its directory, for errors.
-        text: its features.json, as it stands there.
-        spec: the same, read.
-        recipe: its recipe.json; None where there is none.
+        text: the text of its features.json.
+        spec: its feature spec, read from `text`.
+        recipe: its recipe.json, or None if there is none.
     """
 
     where: str
@@ -35,23 +35,23 @@ class Earlier:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all that is taken of it."""
+        """SHA-256 of its features.json and recipe."""
         recipe = self.recipe.to_json() if self.recipe else ""
         return hashlib.sha256((self.text + recipe).encode()).hexdigest()
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        """The vocabularies, by table; a hashed table has none."""
+        """The vocabularies by table; hashed tables are omitted."""
         names = dict.fromkeys(f.table_name for f in self.spec.categorical)
         found = {name: self.spec.vocabulary(name) for name in names}
         return {n: words for n, words in found.items() if words is not None}
 
     @property
     def oov_buckets(self) -> int:
-        """Ids for values out of vocabulary, the same in each such table.
+        """Number of ids for values out of vocabulary, equal in all tables.
 
         Raises:
-            ConfigError: they are not, so that no preparation made them.
+            ConfigError: they differ, so they are not from a preparation.
         """
         words = self.vocabularies
         found = {
@@ -71,7 +71,7 @@ def named(settings: Prepare) -> Earlier | None:
     """Returns the preparation that --vocabularies names, if it is given.
 
     Raises:
-        ConfigError: another flag shapes what is taken as it is.
+        ConfigError: another flag contradicts --vocabularies.
         DataError: there is no such preparation.
     """
     if not settings.vocabularies:
@@ -89,7 +89,7 @@ def named(settings: Prepare) -> Earlier | None:
             "ids were made of the rows."
         )
     _check_whole(earlier.where, earlier.spec, earlier.recipe)
-    # Recipes of before say nothing of integers, features.json does.
+    # Recipes of older versions lack `raw`, but features.json has it.
     integers = [f.name for f in earlier.spec.categorical if f.raw == "int64"]
     columns = tuple(
         dataclasses.replace(column, raw="int64")
@@ -106,7 +106,7 @@ def read(flag: str, folder: str) -> Earlier:
 
     Raises:
         DataError: there is no features.json.
-        ConfigError: a file of it breaks a rule.
+        ConfigError: one of its files is invalid.
     """
     where = f"--{flag}={folder}"
     text = _text(where, folder, "features.json")
@@ -119,7 +119,7 @@ def read(flag: str, folder: str) -> Earlier:
 
 
 def check_missing(where: str, feature: CategoricalFeature):
-    """Raises ConfigError if a missing integer is another than prepare's."""
+    """Raises ConfigError unless the missing integer is trainer.prepare's."""
     if feature.raw == "int64" and feature.missing_value != MISSING_INTEGER:
         raise ConfigError(
             f"{where}: feature {feature.name!r}: `missing_value` of a "
@@ -138,7 +138,7 @@ def _text(where, folder, name):
 
 
 def _check_whole(where, spec, recipe):
-    """Raises ConfigError unless features.json is what the recipe makes."""
+    """Raises ConfigError unless features.json matches the recipe."""
     theirs: dict[str, tuple] = {}
     for feature in spec.categorical:
         check_missing(where, feature)

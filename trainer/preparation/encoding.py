@@ -1,4 +1,4 @@
-"""Rows as the trainer reads them: ids, numbers and labels."""
+"""Encodes rows into the ids, numbers and labels that the trainer reads."""
 
 import collections
 from collections.abc import Iterator, Mapping
@@ -41,13 +41,14 @@ def spec_of(
     vocabularies: Vocabularies,
     oov_buckets: int = 1,
 ) -> FeatureSpec:
-    """The features that the encoded rows have.
+    """Returns the feature spec of the encoded rows.
 
     Args:
-        recipe: what is made.
-        counts: of the train rows.
-        vocabularies: by table; a hashed one has none.
-        oov_buckets: ids for values out of vocabulary. Defaults to 1.
+        recipe: the recipe.
+        counts: counts of the train rows.
+        vocabularies: vocabularies by table, without hashed ones.
+        oov_buckets: number of ids for values out of vocabulary. Defaults
+            to 1.
     """
     stated: set[str] = set()
     categorical = []
@@ -95,7 +96,7 @@ def spec_of(
 def group_column(recipe: Recipe) -> str | None:
     """Returns the name of the column that holds the groups of AUC, or None.
 
-    Ids cannot be groups: all values out of vocabulary have one.
+    Ids cannot be groups, as all values out of vocabulary share one.
     """
     if recipe.group is None:
         return None
@@ -106,17 +107,17 @@ def group_column(recipe: Recipe) -> str | None:
 
 
 def raw_of(column: Column) -> str | None:
-    """Returns what a request holds for a column; None for its ids.
+    """Returns the raw type of a column in requests; None if they send ids.
 
-    A value that a rule changes is not what a client has logged; that of a
-    time with a `format` is sent as it was derived.
+    Requests send ids if a rule changes the logged value, except of times
+    with a `format`, whose derived values are sent.
     """
     as_it_is = column.rule in RAW_RULES or column.format is not None
     return (column.raw or "string") if as_it_is else None
 
 
 def derived_of(column: Column) -> str | None:
-    """Returns what a rule makes of which column, in words; None for none."""
+    """Returns a description of a column's rule; None if it keeps values."""
     if column.rule in RAW_RULES:
         return None
     text = f"{column.rule} of {column.column!r}"
@@ -153,8 +154,8 @@ def schema_of(recipe: Recipe, label: bool = True) -> pa.Schema:
     """Returns the types of the encoded columns.
 
     Args:
-        recipe: what is made.
-        label: whether the label is among them. Defaults to True.
+        recipe: the recipe.
+        label: whether to include the label. Defaults to True.
     """
     fields = [(recipe.label_name, pa.int8())] if label else []
     kinds = {"numeric": pa.float32(), "categorical": pa.int32()}
@@ -182,22 +183,22 @@ def encode(
     optional_labels: bool = False,
     tallies: Tallies | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of a shard, encoded, with the split that they belong to.
+    """Yields (split, table) of the encoded rows of a shard.
 
     Args:
         shard: the shard.
         tables: its rows.
-        recipe: what is made of them.
-        vocabularies: by table.
+        recipe: the recipe.
+        vocabularies: vocabularies by table.
         splitter: divides the rows.
-        oov_buckets: ids for values out of vocabulary. Defaults to 1.
-        vectors: by vector column with a `key`, its keys and vectors [K,
-            size]. Defaults to None, none.
-        optional_labels: whether a row may have no label, a null, and a file
-            no column of labels, which then is not written. Defaults to
-            False.
-        tallies: what was cut and not known is added to them. Defaults to
-            None.
+        oov_buckets: number of ids for values out of vocabulary. Defaults
+            to 1.
+        vectors: keys and vectors [K, size] by vector column with a `key`.
+            Defaults to None, none.
+        optional_labels: whether labels may be missing: null in a row, or no
+            column in a file and the output. Defaults to False.
+        tallies: cut bags and values out of vocabulary are added to it.
+            Defaults to None.
     """
     tallies = {} if tallies is None else tallies
     seen = (0, 0)
@@ -240,14 +241,14 @@ def _numbers(shard, table, column):
 
 
 def _ids(shard, table, column, words, oov_buckets):
-    """The texts of a column, their ids, and what was cut or not known."""
+    """Returns the texts of a column, their ids and their tally."""
     texts, cut = values.cut(values.texts(shard, table, column), column)
     encoded = ids(column, texts, words, oov_buckets)
     return texts, encoded, _tally(encoded, words, oov_buckets, cut)
 
 
 def _tally(ids, words, oov_buckets, cut):
-    """Bags that were cut, values, and those out of vocabulary."""
+    """Returns the numbers of cut bags, values and values out of vocabulary."""
     flat = ids.flatten() if pa.types.is_list(ids.type) else ids
     flat = flat.to_numpy()
     unknown = (flat >= OOV_ID) & (flat < OOV_ID + oov_buckets)
@@ -259,7 +260,7 @@ def _tally(ids, words, oov_buckets, cut):
 
 
 def with_labels(seen: tuple[int, int], labels: np.ndarray) -> tuple[int, int]:
-    """Rows of label 0 and of label 1, `labels` added to them."""
+    """Returns `seen`, rows of label 0 and of label 1, plus `labels`."""
     ones = int(labels.sum())
     return seen[0] + len(labels) - ones, seen[1] + ones
 
@@ -273,10 +274,10 @@ def ids(
     """Returns the ids of a categorical column, int32 [N] or lists of them.
 
     Args:
-        column: says whether it is a bag, and its buckets if it is hashed.
-        texts: as `values.texts` gives them.
-        words: the vocabulary; None for a column that is hashed.
-        oov_buckets: ids for values out of vocabulary.
+        column: the column.
+        texts: the result of `values.texts`.
+        words: the vocabulary; None for a hashed column.
+        oov_buckets: number of ids for values out of vocabulary.
     """
     if column.is_bag:
         flat = _ids_of(texts.flatten(), words, column.buckets, oov_buckets)
@@ -288,7 +289,7 @@ def ids(
 
 
 def _ids_of(texts, words, buckets, oov_buckets):
-    """Ids, int32, of values that are there."""
+    """Returns the ids, int32, of values that are not missing."""
     if words is None:
         return _hashed(texts, buckets)
     place = pc.index_in(texts, value_set=words)
@@ -299,7 +300,7 @@ def _ids_of(texts, words, buckets, oov_buckets):
 
 
 def _hashed(texts, buckets):
-    """As the trainer and the served graph hash, each distinct value once."""
+    """Hashes values as the trainer and the exported graph do."""
     import tensorflow as tf
 
     encoded = texts.dictionary_encode()
@@ -317,7 +318,7 @@ def _vectors(shard, table, column, vectors):
         keys, known = (vectors or {})[column.name]
         asked = arrow_texts.texts(table[column.key])
         place = pc.index_in(asked, value_set=keys)
-        # A key without a vector has zeros.
+        # Keys without a vector get zeros.
         place = pc.fill_null(place, len(known)).to_numpy()
         rows = np.concatenate([known, np.zeros((1, column.size), np.float32)])
         rows = rows[place]

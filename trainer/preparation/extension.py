@@ -1,4 +1,4 @@
-"""Holds a preparation to --extend: every earlier id is kept, or none."""
+"""Checks that a preparation with --extend keeps all earlier ids."""
 
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.earlier import Earlier, check_missing
@@ -11,11 +11,11 @@ Words = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def words_of(earlier: Earlier, recipe: Recipe) -> Words:
-    """Returns the vocabularies that come first, by table.
+    """Returns the earlier vocabularies to extend, by table.
 
     Raises:
-        ConfigError: an id of the earlier preparation would be lost, or mean
-            another value, with this recipe.
+        ConfigError: with this recipe, an id of the earlier preparation would
+            be lost or mean another value.
     """
     columns = {c.name: c for c in recipe.of_kind("categorical")}
     by_table = {c.table_name: c for c in columns.values()}
@@ -35,11 +35,11 @@ def words_of(earlier: Earlier, recipe: Recipe) -> Words:
 
 
 def oov_buckets_of(earlier: Earlier, settings: Prepare) -> int:
-    """Returns the ids for values out of vocabulary, as many as there were.
+    """Returns the earlier number of ids for values out of vocabulary.
 
     Raises:
-        ConfigError: --oov_buckets says another number, so that every id
-            behind them would move.
+        ConfigError: --oov_buckets is another number, which would shift all
+            ids after them.
     """
     if not earlier.vocabularies:
         return settings.oov_buckets
@@ -53,11 +53,11 @@ def oov_buckets_of(earlier: Earlier, settings: Prepare) -> int:
 
 
 def print_full(extended: Words, most: int | None):
-    """Prints the tables that take no new value, as no id is taken back.
+    """Prints the tables that cannot grow, as earlier ids are always kept.
 
     Args:
-        extended: what `words_of` gave.
-        most: values of a table; None for no limit.
+        extended: the result of `words_of`.
+        most: maximum number of values in a table; None for no limit.
     """
     for table, words in extended:
         if most is not None and len(words) >= most:
@@ -68,7 +68,7 @@ def print_full(extended: Words, most: int | None):
 
 
 def _problem(earlier, feature: CategoricalFeature, column: Column | None):
-    """What would become of a feature's ids, or None if they are kept."""
+    """Returns how a feature's ids would change, or None if they are kept."""
     if column is None:
         return "the recipe makes no categorical feature of that name or table"
     if column.table_name != feature.table_name:

@@ -1,4 +1,4 @@
-"""Guesses if a column holds dates and times, by type or as they are written."""
+"""Guesses whether a column holds dates and times, by its type or format."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +10,12 @@ from wukong_tf.arrow.numbers import numbers
 from wukong_tf.arrow.plain import is_time
 
 EXAMPLES = 3
-LOOKED_AT = 2000  # distinct values at which formats are tried
-FEW_TEXTS = 10  # among values of a form, for these to be values with gaps
+LOOKED_AT = 2000  # number of distinct values on which formats are tried
+FEW_TEXTS = 10  # most other texts that count as missing values
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
 _FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
-# Seconds from 2001 to 2033, and how many ticks one has.
+# Unix times accepted, in seconds: 2001 to 2033.
 _SINCE, _UNTIL = 10**9, 2 * 10**9
 
 
@@ -23,14 +23,14 @@ def mended(name, values, distinct, own):
     """Returns a reason and columns of a recipe for dates and times, or None.
 
     Args:
-        name: of the column.
-        values: of the column.
-        distinct: the texts of these, each once.
-        own: whether nearly each row has a value of its own.
+        name: name of the column.
+        values: values of the column.
+        distinct: their distinct texts.
+        own: whether nearly every row has a distinct value.
     """
     form, others = None, []
     if not is_time(values.type):
-        # A text such as n/a or 0000-00-00 stands for none.
+        # A text such as n/a or 0000-00-00 means a missing value.
         dated = pc.match_substring_regex(distinct, "[1-9]")
         others = distinct.filter(pc.invert(dated)).to_pylist()
         distinct = values = distinct.filter(dated)
@@ -57,22 +57,22 @@ def mended(name, values, distinct, own):
 
 
 def few(others, distinct):
-    """Returns whether other texts are few among values that have a form."""
+    """Returns whether texts of another form are few among `distinct`."""
     return len(others) <= FEW_TEXTS and len(distinct) > max(
         len(others), FEW_TEXTS
     )
 
 
 def among(others):
-    """Returns words on the texts that stand among values, "" for none."""
+    """Returns a phrase that names these other texts, "" for none."""
     shown = ", ".join(map(repr, others[:EXAMPLES]))
     return f", with the texts {shown} among them" if others else ""
 
 
 def _format(distinct, own):
-    """The format that all of some values have, if they are times."""
+    """Returns the time format that all values share, or None."""
     if _all_match(distinct, "^[0-9]+$"):
-        # Without a mark, numbers are times only if they are many.
+        # Plain numbers are times only if nearly every row has its own.
         if not own or not _all_match(distinct, "^[0-9]{1,20}$"):
             return None
         found = numbers(distinct)
@@ -85,7 +85,7 @@ def _format(distinct, own):
             or not 1970 <= int(str(least)[:4]) < 2100
         ):
             return None
-    # Most formats fail at the first few values.
+    # Most formats fail on the first few values.
     return next(
         (
             form

@@ -1,4 +1,4 @@
-"""Reports what was guessed of a log's columns, and what mends a wrong guess."""
+"""Reports the guessed recipe of a log, and how to correct wrong guesses."""
 
 import json
 import re
@@ -16,20 +16,20 @@ from wukong_tf.arrow.numbers import NUMBER, numbers
 from wukong_tf.arrow.plain import is_list, is_text, plain_array
 from wukong_tf.arrow.texts import texts
 
-_MOST = 0.95  # of the values there, which make a rule of what they look like
-_BY_ROW = 0.9  # distinct values for each row, from which they are its own
-_FEW_ROWS = 100  # too few to say what grows with them
+_MOST = 0.95  # share of values whose form decides what a column holds
+_BY_ROW = 0.9  # distinct values per row from which rows have their own
+_FEW_ROWS = 100  # least rows for rules that depend on their number
 _CONSTANT = 0.999
-_ROWS_SPLIT = 20_000  # rows at which separators are tried
-_SEVERAL = 0.3  # of the rows, which hold several values where texts are lists
+_ROWS_SPLIT = 20_000  # rows on which separators are tried
+_SEVERAL = 0.3  # least share of rows with several values if texts are lists
 _SEPARATORS = ("|", ";", "^", ",", " ")
 
 
 def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
-    """Returns lines that say what each column was taken for, and why not.
+    """Returns lines that describe each column's guess, and warnings.
 
     Args:
-        rows: the first rows, of which the recipe was guessed.
+        rows: the first rows, from which the recipe was guessed.
         recipe: the guess.
         where: names the file.
     """
@@ -67,7 +67,7 @@ def _why_left_out(values):
 
 
 def _described(values, column):
-    """Kind, distinct values, missing share, examples, and what may change."""
+    """Returns a text on kind, distinct values, missing share and examples."""
     there = values.filter(_there(values))
     missing = 1 - len(there) / max(1, len(values))
     if is_list(there.type):
@@ -91,7 +91,7 @@ def _described(values, column):
 
 
 def _other(values, column):
-    """The other kind that numbers may be."""
+    """Returns the recipe's entry if numbers are of the other kind, or ""."""
     name = json.dumps(column.name, ensure_ascii=False)
     if column.kind == "numeric":
         return f' (if these are codes: {{"name": {name}}})'
@@ -109,7 +109,7 @@ def _other(values, column):
 
 
 def _there(values):
-    """Whether each value is none of those that are missing."""
+    """Returns a mask of the values that are not missing."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         filled = pc.fill_null(values, "")
         return pc.not_equal(pc.ascii_trim_whitespace(filled), "")
@@ -119,7 +119,7 @@ def _there(values):
 
 
 def _suspicion(values, column):
-    """A reason to doubt a guess, and the columns of a recipe that mend it."""
+    """Returns a reason to doubt a guess and corrected columns, or None."""
     if column.kind != "categorical" or column.is_bag:
         return None
     name = column.name
@@ -157,7 +157,7 @@ def _own(name, distinct, words):
 
 
 def _gapped_numbers(name, distinct):
-    """Numbers with few texts among them."""
+    """Detects numbers with a few texts among them."""
     trimmed = pc.ascii_trim_whitespace(distinct)
     good = pc.match_substring_regex(trimmed, NUMBER)
     others = trimmed.filter(pc.invert(good)).unique().to_pylist()
@@ -175,7 +175,7 @@ def _gapped_numbers(name, distinct):
 
 
 def _listed(name, words, distinct):
-    """Texts that hold several values each."""
+    """Detects texts that hold several values each."""
     if _share(distinct, r"(?s)^\s*[\[(].*[\])]\s*$") >= _MOST:
         items = [lists.items_of(each) for each in distinct.to_pylist()]
         sizes = {len(each) for each in items if each is not None}
@@ -191,7 +191,7 @@ def _listed(name, words, distinct):
         share = pc.mean(several.cast(pa.int8())).as_py()
         if share < _SEVERAL:
             continue
-        # A list's values come again in other lists.
+        # Values of lists recur in other lists.
         flat = pc.utf8_trim_whitespace(parts.flatten())
         if 2 * len(pc.unique(flat)) < len(pc.unique(some)):
             separator = _with_spaces(some, separator)
@@ -203,7 +203,7 @@ def _listed(name, words, distinct):
 
 
 def _with_spaces(words, separator):
-    """The separator with the spaces that stand at all of its places."""
+    """Returns the separator with the spaces that always surround it."""
     for spaced in (f" {separator} ", f"{separator} "):
         rest = pc.replace_substring(words, spaced, "")
         if not pc.any(pc.match_substring(rest, separator)).as_py():
@@ -212,7 +212,7 @@ def _with_spaces(words, separator):
 
 
 def _spaced(distinct):
-    """Values that differ in spaces alone, or all have them."""
+    """Detects values that differ only in spaces, or nearly all have them."""
     bare = pc.utf8_trim_whitespace(distinct)
     odd = distinct.filter(pc.not_equal(bare, distinct))
     if len(odd) and (
@@ -228,7 +228,7 @@ def _spaced(distinct):
 
 
 def _flags(values, distinct):
-    """Booleans as Python writes them, which requests hold as JSON does."""
+    """Detects Python's texts of booleans, which requests send as texts."""
     if is_text(values.type) and set(distinct.slice(0, 3).to_pylist()) <= {
         "True",
         "False",
@@ -249,7 +249,7 @@ def _vector(name, distinct):
         found = lists.vectors(distinct, size, format=lists.LIST)
     except InvalidValue:
         return None
-    if (found == np.floor(found)).all():  # of ids
+    if (found == np.floor(found)).all():  # these are ids
         return None
     made = {"name": name, "kind": "vector", "size": size}
     return "vectors in text", [made | {"format": lists.LIST}]

@@ -1,4 +1,4 @@
-"""Guesses what the columns of a log are, from its first rows."""
+"""Guesses a recipe from the first rows of a log."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,9 @@ from wukong_tf.errors import DataError
 
 LABELS = ("label", "click", "clicked", "is_click", "clk", "target", "y")
 LEFT_OUT = ("id", "row_id", "index")
-# Of a column without a name in text, and of an index in pandas' Parquet.
+# Prefixes of unnamed columns of text, and of the index in pandas' Parquet.
 _INDEXES = ("Unnamed: ", "__index_level_")
-# Of distinct values among the rows; a number with fewer is a category.
+# Numbers with fewer distinct values (share of rows, count) are categories.
 _NUMERIC_SHARE, _NUMERIC_VALUES = 0.02, 50
 
 
@@ -27,25 +27,25 @@ def infer(
     longest: int = 100,
     where: str = "the input",
 ) -> Recipe:
-    """A recipe for a log.
+    """Returns a recipe for a log.
 
-    A column is a number where all its values are, some with a fraction or
-    more than 50 and 2 % of the rows distinct; a bag where it holds lists or
-    a `separator`; otherwise a category. A column of distinct integers named
-    id, row_id or index or without a name is left out, as is one without any
-    value.
+    A column is numeric if all its values are numbers, and some have a
+    fraction or more than 50 and 2 % of the rows are distinct; a bag if it
+    holds lists or a `separator`; otherwise a category. A column of distinct
+    integers named id, row_id or index or without a name is left out, as is
+    one without any value.
 
     Args:
         rows: its first rows.
         label: column of the label. Defaults to None, the first of label,
             click, clicked, is_click, clk, target and y.
-        separator: between the values of bags. Defaults to None, no text is
+        separator: separator of a bag's values. Defaults to None, no text is
             a bag.
-        longest: most values in a bag. Defaults to 100.
-        where: names the input in errors.
+        longest: maximum values in a bag. Defaults to 100.
+        where: names the input in errors. Defaults to "the input".
 
     Raises:
-        DataError: there is no label, or nothing else.
+        DataError: there is no label, or no other column.
     """
     names = rows.column_names
     if label is None:
@@ -94,7 +94,7 @@ def _column(name, values, separator, longest):
                 values = values.cast(pa.float64())
             distinct = len(pc.unique(values))
             return _number_column(name, numbers(values), distinct)
-        except InvalidValue:  # an infinite one, which is reported by its row
+        except InvalidValue:  # infinite; the error is reported when read
             return Column(name, "numeric")
     return Column(name) if values.null_count < len(values) else None
 
@@ -102,14 +102,14 @@ def _column(name, values, separator, longest):
 def _text_column(name, values, separator, longest):
     try:
         words = utf8(values)
-    except InvalidValue:  # which is reported by its row
+    except InvalidValue:  # the error is reported when read
         return Column(name)
     there = words.filter(pc.not_equal(pc.ascii_trim_whitespace(words), ""))
     if not len(there):
         return None
     if separator and pc.any(pc.match_substring(there, separator)).as_py():
         return Column(name, separator=separator, longest=longest)
-    # Codes with leading zeros are no numbers.
+    # Codes with leading zeros are not numbers.
     if pc.any(pc.match_substring_regex(there, "^[+-]?0[0-9]")).as_py():
         return Column(name)
     try:
@@ -120,7 +120,7 @@ def _text_column(name, values, separator, longest):
 
 
 def _number_column(name, floats, distinct):
-    """A number or the category of a code; None if it holds or means nothing."""
+    """Returns a number or the category of a code; None if it is left out."""
     there = floats[~np.isnan(floats)]
     if not len(there):
         return None
@@ -131,7 +131,7 @@ def _number_column(name, floats, distinct):
     if not whole:
         return Column(name, "numeric")
     many = distinct > max(_NUMERIC_VALUES, _NUMERIC_SHARE * len(floats))
-    # Large whole numbers are ids, whatever they are called.
+    # Large whole numbers are ids, whatever the name.
     small = np.abs(there).max() < len(floats)
     if many and small and not name.lower().endswith("id"):
         return Column(name, "numeric")

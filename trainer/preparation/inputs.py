@@ -1,4 +1,4 @@
-"""The data set that the flags name: its files, recipe and split rule."""
+"""Finds the data set that the flags name: files, recipe and split rule."""
 
 import dataclasses
 import glob
@@ -28,15 +28,15 @@ ENDINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set that was found.
+    """The files of a data set and how to prepare them.
 
     Args:
-        name: as --dataset names it.
-        recipe: what is made of its rows.
+        name: its name in --dataset.
+        recipe: its recipe.
         files: its files.
-        rule: how rows are divided.
-        min_count: the published one.
-        vectors: by vector column, the file of its vectors.
+        rule: rule of `Splitter` that divides rows.
+        min_count: the published minimum count of values with an id.
+        vectors: file of the vectors by vector column.
     """
 
     name: str
@@ -51,12 +51,12 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
     """Returns the data set that the flags name.
 
     Args:
-        settings: of the preparation.
-        earlier: the preparation whose recipe is taken as it is. Defaults to
-            None, the flags say what is made.
+        settings: settings of the preparation.
+        earlier: the preparation whose recipe is reused. Defaults to None,
+            the flags give the recipe.
 
     Raises:
-        DataError: its files are not there.
+        DataError: its files are missing.
         ConfigError: a flag contradicts another.
     """
     folder = settings.input
@@ -90,7 +90,7 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
 
 
 def _again(settings, earlier):
-    """Files of any names, to be encoded as those of `earlier` were."""
+    """Returns files of any names, to be encoded with `earlier`'s recipe."""
     recipe = earlier.recipe
     if settings.dataset in datasets.GENERIC:
         files = _any_names(settings.dataset, settings.input)
@@ -108,7 +108,7 @@ def _again(settings, earlier):
 
 
 def _side_files(settings, recipe):
-    """By vector column with a `key`, the file of its vectors."""
+    """Returns the file of the vectors by vector column with a `key`."""
     found = {}
     for column in recipe.columns:
         if column.key is None:
@@ -131,7 +131,7 @@ def _side_files(settings, recipe):
 
 
 def _any_names(dataset, path):
-    """A file, or those of a directory; a name may begin with its split."""
+    """Returns a file or a directory's; names may begin with their split."""
     if os.path.isdir(path):
         paths = sorted(glob.glob(os.path.join(glob.escape(path), "*")))
         paths = [each for each in paths if each.endswith(ENDINGS[dataset])]
@@ -153,7 +153,7 @@ def _any_names(dataset, path):
 
 
 def is_parquet(path: str) -> bool:
-    """Returns whether a file begins as Parquet files do."""
+    """Returns whether a file starts with Parquet's magic bytes."""
     with open(path, "rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -175,7 +175,7 @@ def _generic(settings, folder):
     files = _with_rows(_delimited(settings, files))
     if not any(file.split == "train" for file in files):
         raise DataError(f"--input={folder}: there are no train rows.")
-    # Without valid rows, each 20th train row is one.
+    # Without valid files, every 20th train row is a valid row.
     rule = "files" if any(f.split == "valid" for f in files) else "every"
     if settings.recipe:
         try:
@@ -192,7 +192,7 @@ def _generic(settings, folder):
 
 
 def _listed(dataset, folder):
-    """The files of a log, those of each split by name."""
+    """Returns the files of a log, whose names begin with their split."""
     if not os.path.isdir(folder):
         raise DataError(f"--input={folder}: there is no such directory.")
     files: list[InputFile] = []
@@ -216,7 +216,7 @@ def _check_once(files):
 
 
 def _delimited(settings, files):
-    """The files with the delimiter of --delimiter, or the one they show."""
+    """Sets the files' delimiters: --delimiter, or the detected ones."""
     if settings.dataset != "csv":
         return files
     mark = {"tab": "\t", "\\t": "\t"}.get(
@@ -242,7 +242,7 @@ def _delimited(settings, files):
 
 
 def _with_rows(files):
-    """The files that hold rows; the others, as empty parts, are printed."""
+    """Returns the files that hold rows, and prints the names of others."""
     found = []
     for file in files:
         if shards.has_rows(file):

@@ -1,8 +1,8 @@
 """The tasks of a preparation: each a function of one shard, table or file.
 
-A task leaves its result as a file of the job's directory, written beside and
-renamed, and does nothing where that is there already. So tasks may run in any
-order and in any processes that see the directory, and again after a stop.
+A task writes its result to a temporary file of the job's directory, renames
+it, and does nothing if the result exists. So tasks may run in any order, in
+any processes that share the directory, and again after an interruption.
 """
 
 import collections
@@ -36,25 +36,25 @@ ROW_GROUP_ROWS = 65_536
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is prepared, and how.
+    """A preparation: its inputs and parameters.
 
     Args:
         folder: directory of results.
-        recipe: what is made.
-        rule: how rows are divided.
-        files: the data set's.
-        shards: of all files.
-        min_count: of values with an id of their own, where a column says
-            nothing else.
-        max_vocabulary: values with an id of their own in a table, at most;
-            None for no limit.
-        oov_buckets: ids for values out of vocabulary.
-        vectors: by vector column, the file that its vectors lie in.
-        extended: by table, values that keep the ids that they have, in the
-            order of these; new values follow. Defaults to (), none.
-        fixed: names the earlier preparation whose vocabularies and numbers
-            are taken as they are: nothing is learned, no row is set apart,
-            and none needs a label. Defaults to None.
+        recipe: the recipe.
+        rule: rule of `Splitter` that divides rows.
+        files: files of the data set.
+        shards: shards of all files.
+        min_count: least count of values with their own id, unless a column
+            has another.
+        max_vocabulary: maximum number of values with their own id in a
+            table; None for no limit.
+        oov_buckets: number of ids for values out of vocabulary.
+        vectors: file of the vectors by vector column.
+        extended: values that keep their earlier ids by table, in the order
+            of the ids; new values follow. Defaults to (), none.
+        fixed: digest of the earlier preparation whose vocabularies and
+            statistics are reused: nothing is counted, no row is held out,
+            and labels may be missing. Defaults to None.
     """
 
     folder: str
@@ -70,14 +70,14 @@ class Job:
     fixed: str | None = None
 
     def path(self, kind: str, name: str | int, ending: str) -> str:
-        """Where a result lies."""
+        """Returns the path of a result."""
         if isinstance(name, int):
             name = f"{name:05d}"
         return os.path.join(self.folder, kind, f"{file_name(name)}.{ending}")
 
     @property
     def divides(self) -> bool:
-        """Whether the rows of a shard belong to several splits."""
+        """Whether the rows of a shard may belong to several splits."""
         return self.rule in ("folds", "every")
 
     @property
@@ -92,7 +92,7 @@ class Job:
         )
 
     def read(self, shard: Shard) -> Iterator[pa.Table]:
-        """The rows of a shard, perhaps without a label if it is `fixed`."""
+        """Reads the rows of a shard; labels may be missing if `fixed`."""
         columns = list(self.recipe.sources)
         if self.fixed and self.recipe.label not in shards.names_of(shard):
             columns.remove(self.recipe.label)
@@ -101,7 +101,7 @@ class Job:
 
 @contextlib.contextmanager
 def _beside(path: str) -> Iterator[str]:
-    """A path to write to, which becomes `path` once all is written."""
+    """Yields a temporary path that is renamed to `path` at the end."""
     beside = f"{path}.unfinished-{os.getpid()}"
     try:
         yield beside
@@ -112,7 +112,7 @@ def _beside(path: str) -> Iterator[str]:
 
 
 def checksum(job: Job, number: int):
-    """MD5 and bytes of an input file."""
+    """Computes MD5 and size in bytes of an input file."""
     path = job.path("files", number, "json")
     if os.path.exists(path):
         return
@@ -124,12 +124,12 @@ def checksum(job: Job, number: int):
 
 
 def count(job: Job, number: int):
-    """What is learned from a shard."""
+    """Counts the rows of a shard."""
     path = job.path("counts", number, "parquet")
     if os.path.exists(path):
         return
     shard = job.shards[number]
-    # Where rows are divided, not before it is known which are train rows.
+    # If rows are divided, values are counted later, once splits are known.
     learn = _is_train(job, shard) and not job.divides
     found = counting.count(shard, job.read(shard), job.recipe, learn=learn)
     with _beside(path) as beside:
@@ -137,7 +137,7 @@ def count(job: Job, number: int):
 
 
 def learn(job: Job, number: int):
-    """The same of the train rows alone, where rows are divided."""
+    """Counts only the train rows of a shard, if rows are divided."""
     path = job.path("learned", number, "parquet")
     if os.path.exists(path):
         return
@@ -159,18 +159,18 @@ def learn(job: Job, number: int):
 
 
 def _plain(table):
-    """The table in types that Arrow can filter; it cannot those of views."""
+    """Casts a table to types that Arrow can filter, unlike views."""
     columns = {}
     for name in table.column_names:
         columns[name] = table[name]
-        # No rule reads another type; the one that should names the file.
+        # Other types raise an error that names the file when they are read.
         with contextlib.suppress(UnsupportedType):
             columns[name] = plain_array(table[name])
     return pa.table(columns)
 
 
 def _is_train(job, shard):
-    """Whether there may be train rows in a shard."""
+    """Returns whether a shard may hold train rows."""
     if job.rule == "last" and shard.file == len(job.files) - 1:
         return False
     return shard.split in ("train", "all")
@@ -181,7 +181,7 @@ def _learned(job):
 
 
 def make_vocabulary(job: Job, table: str):
-    """The values of a table that get ids, from the counts of all shards."""
+    """Writes the values of a table that get ids, from all shards' counts."""
     path = job.path("vocabulary", table, "parquet")
     if os.path.exists(path):
         return
@@ -206,7 +206,7 @@ def make_vocabulary(job: Job, table: str):
         before = pa.array(known, pa.string())
         added = words.filter(pc.invert(pc.is_in(words, value_set=before)))
         if job.max_vocabulary is not None:
-            # No id is taken back.
+            # Earlier ids are always kept.
             added = added.slice(0, max(0, job.max_vocabulary - len(before)))
         words = pa.concat_arrays([before, added])
     with _beside(path) as beside:
@@ -214,7 +214,7 @@ def make_vocabulary(job: Job, table: str):
 
 
 def keep_vocabulary(job: Job, table: str, words: Sequence[str]):
-    """Writes an earlier vocabulary of a table, as it is."""
+    """Writes an earlier vocabulary of a table unchanged."""
     path = job.path("vocabulary", table, "parquet")
     if os.path.exists(path):
         return
@@ -225,7 +225,7 @@ def keep_vocabulary(job: Job, table: str, words: Sequence[str]):
 
 
 def read_vectors(job: Job, name: str):
-    """The vectors of a side file, as files that workers can map."""
+    """Converts the vectors of a side file to files that workers can mmap."""
     path = job.path("vectors", name, "npy")
     if os.path.exists(path):
         return
@@ -257,7 +257,7 @@ def read_vectors(job: Job, name: str):
 
 
 def encode(job: Job, number: int):
-    """A shard's rows as Parquet files, one for each split among them."""
+    """Writes a shard's encoded rows as Parquet, one file per split."""
     path = job.path("done", number, "json")
     if os.path.exists(path):
         return
@@ -305,7 +305,7 @@ def _vocabularies_in(folder, tables):
 
 
 def _vocabularies(job):
-    """The vocabularies, read once by each process."""
+    """Returns the vocabularies, which each process reads once."""
     return _vocabularies_in(job.folder, _paths(job))
 
 
@@ -314,7 +314,7 @@ def _paths(job):
 
 
 def encodings_of(job: Job) -> encodings.Encodings:
-    """How the ids of each column are made, as their files note it."""
+    """Returns the id encodings by column, as in the files' metadata."""
     of_tables = _encodings_in(job.folder, _paths(job), job.oov_buckets)
     return {
         column.name: of_tables.get(column.table_name)
@@ -344,7 +344,7 @@ def _vectors(job):
 
 
 def splitter_of(job: Job) -> Splitter:
-    """Divides rows, by what was counted in all shards."""
+    """Returns the splitter of the rows, from the counts of all shards."""
     if job.fixed:
         parts = [Part(s.file, s.split, (0, 0)) for s in job.shards]
         return Splitter(job.rule, parts)
@@ -362,7 +362,7 @@ def _splitter(folder, rule, all_shards):
 
 
 def learned_counts(job: Job) -> counting.Counts:
-    """Rows, labels, moments and gaps of all train rows, without values."""
+    """Returns counts of all train rows, without values."""
     found = counting.Counts()
     for shard in job.shards:
         if _is_train(job, shard):
@@ -372,14 +372,14 @@ def learned_counts(job: Job) -> counting.Counts:
 
 
 def make_spec(job: Job) -> FeatureSpec:
-    """The features of what was encoded."""
+    """Returns the feature spec of the encoded rows."""
     return encoding.spec_of(
         job.recipe, learned_counts(job), _vocabularies(job), job.oov_buckets
     )
 
 
 def tallies_of(job: Job) -> encoding.Tallies:
-    """Returns, by category, its values, those out of vocabulary, bags cut."""
+    """Returns the tallies of all shards by categorical column."""
     found: encoding.Tallies = {}
     for shard in job.shards:
         for name, tally in _done(job, shard)["tallies"].items():
@@ -393,7 +393,7 @@ def _done(job, shard):
 
 
 def results(job: Job) -> list[dict[str, Any]]:
-    """The files that were made, with split, rows, bytes and SHA-256."""
+    """Returns the output files with split, rows, bytes and SHA-256."""
     found = []
     for split in SPLITS:
         for shard in job.shards:

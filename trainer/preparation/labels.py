@@ -1,4 +1,4 @@
-"""Labels as 0 and 1, by the texts that a recipe names."""
+"""Reads labels as 0 and 1, by the texts that a recipe names."""
 
 import re
 
@@ -20,21 +20,21 @@ _TRUTH = {"true": "1", "false": "0"}
 def read_labels(
     shard: Shard, table: pa.Table, recipe: Recipe, *, optional: bool = False
 ) -> np.ndarray:
-    """Returns labels, int8 [N], `MISSING` where a row has none.
+    """Returns labels, int8 [N], `MISSING` if a row has none.
 
-    A value stands for 0 or 1 if the recipe names its text, that text without
-    spaces around it or in lower case, or a whole number equal to it: of "1",
-    also 1, 1.0, " 1" and True.
+    A value means 0 or 1 if the recipe names its text, that text stripped or
+    in lower case, or a whole number equal to it: if it names "1", also 1,
+    1.0, " 1" and True.
 
     Args:
         shard: names the file in errors.
         table: rows of the shard.
-        recipe: names the label's column, and what stands for 0 and for 1.
+        recipe: names the label's column, and the texts of 0 and of 1.
         optional: whether rows without a label, and files without its column,
-            are taken. Defaults to False.
+            are accepted. Defaults to False.
 
     Raises:
-        DataError: a label stands for neither, or a row has none.
+        DataError: a label means neither, or a row has none.
     """
     name = recipe.label
     if optional and name not in table.column_names:
@@ -65,7 +65,7 @@ def read_labels(
 
 
 def _texts(shard, name, column):
-    """The labels as strings, empty where there is none."""
+    """Returns the labels as strings, empty if missing."""
     try:
         values = plain_array(column)
         if pa.types.is_float16(values.type):

@@ -1,7 +1,7 @@
-"""Mean and deviation of a number, exact however its rows are cut.
+"""Mean and standard deviation of numbers, independent of sharding.
 
-Sums of floats depend on their order, and a difference of large ones loses
-what it should show. Here sums are integers: a float32 is a whole multiple of
+Sums of floats depend on their order, and differences of large ones lose
+precision. Sums here are exact integers: a float32 is a whole multiple of
 2^-172, and its square of 2^-344.
 """
 
@@ -11,21 +11,21 @@ from fractions import Fraction
 
 import numpy as np
 
-_BITS = 24  # of a float32's significand
+_BITS = 24  # bits of a float32's significand
 _UNIT = 172  # float32 has no smaller exponent than -148, less these bits
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """What is known of some rows' numbers; those of two parts can be added.
+    """Moments of a numeric column; those of two parts can be added.
 
     Args:
-        count: rows that have one. Defaults to 0.
-        total: their sum, in units of 2^-172. Defaults to 0.
-        squares: the sum of their squares, in units of 2^-344. Defaults to 0.
-        low: the smallest, before rounding to float32. Defaults to infinity.
-        high: the largest. Defaults to minus infinity.
-        missing: rows without one. Defaults to 0.
+        count: number of rows with a value. Defaults to 0.
+        total: sum of the values, in units of 2^-172. Defaults to 0.
+        squares: sum of their squares, in units of 2^-344. Defaults to 0.
+        low: minimum, before rounding to float32. Defaults to infinity.
+        high: maximum, likewise. Defaults to minus infinity.
+        missing: number of rows without a value. Defaults to 0.
     """
 
     count: int = 0
@@ -39,14 +39,14 @@ class Moments:
     def of(cls, numbers: np.ndarray) -> "Moments":
         """Returns the moments of float64 numbers [N]; a NaN is missing.
 
-        They are summed as the trainer reads them, in float32.
+        They are rounded to float32 first, as the trainer reads them.
         """
         there = numbers[~np.isnan(numbers)]
         gaps = len(numbers) - len(there)
         if not len(there):
             return cls(missing=gaps)
         fractions, exponents = np.frexp(there.astype(np.float32))
-        # Whole numbers in float64, which holds them exactly below 2^53.
+        # Whole numbers below 2^53, which float64 holds exactly.
         whole = fractions.astype(np.float64) * 2**_BITS
         shifts = exponents.astype(np.intp) + (_UNIT - _BITS)
         squares = whole * whole
@@ -63,7 +63,7 @@ class Moments:
         )
 
     def __add__(self, other: "Moments") -> "Moments":
-        """Returns the moments of two parts together."""
+        """Returns the moments of both parts together."""
         return Moments(
             self.count + other.count,
             self.total + other.total,
@@ -75,12 +75,12 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """The mean, 0 of no numbers."""
+        """The mean; 0 if there are no numbers."""
         return float(Fraction(self.total, max(1, self.count) << _UNIT))
 
     @property
     def stddev(self) -> float:
-        """The deviation, 0 only if all numbers are one in float32."""
+        """The standard deviation; 0 only if all are equal in float32."""
         if not self.count:
             return 0.0
         spread = self.count * self.squares - self.total**2
@@ -88,9 +88,9 @@ class Moments:
 
 
 def _shifted_sum(whole, shifts, times):
-    """The sum of whole * 2^(times * shifts); `whole` has at most 24 bits.
+    """Returns the sum of whole * 2^(times * shifts).
 
-    2^29 rows at once would still be summed exactly.
+    It is exact for up to 2^29 values of at most 24 bits.
     """
     sums = np.bincount(shifts, weights=whole)
     return sum(

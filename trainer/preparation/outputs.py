@@ -1,4 +1,4 @@
-"""What a preparation leaves: features.json, recipe.json, manifest.json."""
+"""Writes features.json, recipe.json and manifest.json of a preparation."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def publish(
     output: str,
     earlier: Earlier | None = None,
 ):
-    """Writes features.json, recipe and manifest, and renames all at once."""
+    """Writes features, recipe and manifest, and renames the whole output."""
     folder = os.path.join(made.folder, "output")
     files = job.results(made)
     inputs = []
@@ -74,7 +74,7 @@ def publish(
 
 
 def _print_tallies(tallies, made, earlier):
-    """Prints bags that were cut, and what an earlier vocabulary lacks."""
+    """Prints the cut bags, and the share out of an earlier vocabulary."""
     for column in made.recipe.of_kind("categorical"):
         tally = tallies.get(column.name, {})
         if cut := tally.get("bags_cut"):
@@ -88,7 +88,7 @@ def _print_tallies(tallies, made, earlier):
 
 
 def _statistics(made, spec):
-    """Returns, of the train rows, label rate and what each column holds."""
+    """Returns label rate and column statistics of the train rows."""
     counts = job.learned_counts(made)
     found = {}
     for numeric in spec.numeric:
@@ -115,7 +115,7 @@ def _statistics(made, spec):
 
 
 def _say_constant(numeric, moments):
-    """Prints if a number says nothing, or less than float32 can hold."""
+    """Prints a warning if a number is constant up to float32's precision."""
     size = max(abs(moments.low), abs(moments.high))
     if not moments.count:
         text = "no train row has one; mean 0 and stddev 1 stand for none"

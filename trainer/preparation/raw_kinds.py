@@ -1,4 +1,4 @@
-"""Which categories hold integers, for files and requests alike."""
+"""Decides which categories hold integers, in files and requests."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ def resolved(
     files: Sequence[InputFile],
     before: FeatureSpec | None = None,
 ) -> Recipe:
-    """Returns the recipe with `raw` of categories that hold integers.
+    """Returns the recipe with `raw` set for categories that hold integers.
 
-    A table that says nothing else is what it was, or else of integers if all
-    of its columns are Parquet's numbers in all files.
+    A table without `raw` keeps that of the earlier preparation; otherwise it
+    holds integers if all of its columns are numbers of Parquet in all files.
 
     Args:
-        recipe: what is made.
-        files: what it is made of.
-        before: of an earlier preparation. Defaults to None.
+        recipe: the recipe.
+        files: files of the data set.
+        before: features of an earlier preparation. Defaults to None.
     """
     columns = recipe.of_kind("categorical")
     raws: dict[str, str | None] = {
@@ -57,9 +57,9 @@ def resolved(
 
 
 def _is_whole(schema, column: Column):
-    """Whether a file's column holds integers that fit int64.
+    """Returns whether a file's column holds integers that fit int64.
 
-    Floats that are read as categories are integers with gaps.
+    Floats that are read as categories are integers with missing values.
     """
     if schema.names.count(column.column) != 1 or column.rule not in RAW_RULES:
         return False

@@ -1,8 +1,8 @@
-"""Text files as blocks of whole records, each with its first line's number.
+"""Reads text files in blocks of whole records with line numbers.
 
 A record is a row: one line, or several if a field in double quotes holds line
-breaks. The rules of quotes are those of Python's csv module and of pyarrow,
-which parses the blocks: a quote opens a field only at the field's beginning.
+breaks. Quotes follow the rules of Python's csv module and of pyarrow, which
+parses the blocks: a quote opens a field only at the field's beginning.
 """
 
 import dataclasses
@@ -13,23 +13,23 @@ import numpy as np
 from wukong_tf.errors import DataError
 
 BLOCK = 2**24
-RECORD_BYTES = 2**22  # most bytes of a record
+RECORD_BYTES = 2**22  # maximum bytes of a record
 NEVER_CLOSED = "a quote opens a field that is never closed"
 _QUOTE, _LF = ord('"'), ord("\n")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How the lines of a text file are read.
+    """The format of a text file.
 
     Args:
-        delimiter: between fields. Defaults to ",".
-        names: of the columns of a file without a header. Defaults to None,
-            the first line names them.
-        quote: whether a field may stand in double quotes. Defaults to True.
-        strip: what is cut off the end of fields, as a regular expression,
-            such as ":1" of libFM's "17:1"; every field but the label must
-            end so. Defaults to None.
+        delimiter: delimiter of fields. Defaults to ",".
+        names: names of the columns of a file without a header. Defaults to
+            None, the first line names them.
+        quote: whether fields may be in double quotes. Defaults to True.
+        strip: regular expression of a suffix to cut off, such as ":1" of
+            libFM's "17:1"; every field except the label must end with it.
+            Defaults to None.
     """
 
     delimiter: str = ","
@@ -54,7 +54,7 @@ class Block:
 
     @property
     def records(self) -> int:
-        """The number of records."""
+        """Number of records."""
         return len(self.ends) + (not self.text.endswith(b"\n"))
 
     def line_of(self, record: int) -> int:
@@ -76,16 +76,16 @@ def blocks(
     Args:
         where: names the file in errors.
         pieces: its bytes, from the beginning of a record on.
-        layout: how its lines are read.
-        before: counts the file's lines before these bytes, for an error.
-            Defaults to none.
+        layout: format of the file.
+        before: returns the number of lines before these bytes, for an
+            error. Defaults to returning 0.
         blank_end: whether blank lines may follow the last record. Defaults
             to False.
 
     Raises:
         DataError: a record is too long, a quote is never closed, a line is
-            blank, or a byte is none that text may hold; the message names
-            file and line.
+            blank, or a byte is invalid in text; the message names file and
+            line.
     """
     try:
         yield from _blocks(pieces, layout, blank_end)
@@ -95,7 +95,12 @@ def blocks(
 
 
 class BadLine(Exception):
-    """A line that breaks a rule, and how."""
+    """A line is invalid.
+
+    Args:
+        line: its number, from 1.
+        problem: text on what is wrong with it.
+    """
 
     def __init__(self, line, problem):
         super().__init__(line, problem)
@@ -110,7 +115,7 @@ def _blocks(pieces, layout, blank_end):
         stop = int(ends[-1]) + 1 if len(ends) else 0
         if len(rest) - stop > RECORD_BYTES:
             raise too_long(rest, stop, open_quote, line)
-        if blank_end:  # such lines are looked at with what follows them
+        if blank_end:  # blank lines are kept for the next piece
             stop = _without_blank_end(rest, stop)
         if stop:
             ends = ends[: np.searchsorted(ends, stop)]
@@ -132,11 +137,11 @@ def record_ends(text: bytes, layout: Layout) -> tuple[np.ndarray, int | None]:
 
     Args:
         text: bytes, from the beginning of a record on.
-        layout: how its lines are read.
+        layout: format of the file.
 
     Returns:
-        The positions, ascending; and that of a quote which is open at the
-        end, or None.
+        The positions, ascending, and the position of a quote that is still
+        open at the end, or None.
     """
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LF)
     quotes = _quotes(text, layout)
@@ -145,32 +150,32 @@ def record_ends(text: bytes, layout: Layout) -> tuple[np.ndarray, int | None]:
 
 
 def _quotes(text, layout):
-    """The positions of quotes that open fields and close them, in turn."""
+    """Returns the positions of opening and closing quotes, in turn."""
     if not layout.quote or b'"' not in text:
         return np.empty(0, np.int64)
     codes = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     before = codes[quotes[::2] - 1]
     good = (before == ord(layout.delimiter)) | (before == _LF)
-    # A quote after a quote is the second of a pair within a field.
+    # A quote after a quote is the second of an escaped pair.
     good |= (before == _QUOTE) | (quotes[::2] == 0)
     return quotes if good.all() else _field_quotes(text, quotes, layout)
 
 
 def _field_quotes(text, quotes, layout):
-    """The quotes that open and close fields, of all that a text holds."""
+    """Returns those of `quotes` that open and close fields."""
     marks = (_LF, ord(layout.delimiter))
     places, place, found = quotes.tolist(), 0, []
     while place < len(places):
         at = places[place]
         place += 1
         if at and text[at - 1] not in marks:
-            continue  # within a field that is not quoted
+            continue  # inside an unquoted field
         found.append(at)
         while place + 1 < len(places) and places[place + 1] == (
             places[place] + 1
         ):
-            place += 2  # a pair stands for one quote
+            place += 2  # a pair is an escaped quote
         if place < len(places):
             found.append(places[place])
             place += 1
@@ -178,7 +183,7 @@ def _field_quotes(text, quotes, layout):
 
 
 def _without_blank_end(text, stop):
-    """The end of the last line before `stop` that is not blank."""
+    """Returns the end of the last line before `stop` that is not blank."""
     last = len(text[:stop].rstrip(b"\r\n"))
     if not last:
         return 0
@@ -187,7 +192,7 @@ def _without_blank_end(text, stop):
 
 
 def checked(block, layout):
-    """The block, if every byte and line is one that text may hold."""
+    """Returns the block; raises BadLine if a line or byte is invalid."""
     text = block.text
     if b"\0" in text:
         line = block.line + text.count(b"\n", 0, text.index(b"\0"))
@@ -230,8 +235,8 @@ def too_long(text: bytes, stop: int, open_quote: int | None, line: int):
     """Returns the error of a record that is too long.
 
     Args:
-        text: bytes, of which the record begins at `stop`.
-        stop: where it begins.
+        text: bytes that include the record.
+        stop: position in `text` at which it begins.
         open_quote: position of a quote that is open at the end, or None.
         line: number of the first line of `text`.
     """

@@ -1,8 +1,8 @@
-"""Raw files as rows that requests hold, for a model that is trained.
+"""Converts raw files to rows in the form of requests to a trained model.
 
-The recipe of the model's preparation says what is made of a file's columns:
-texts, lists, numbers and vectors as a client would send them, and ids where
-a rule changed the raw value, as a client would have to make them.
+The recipe of the model's preparation determines how a file's columns become
+texts, lists, numbers and vectors as a client would send them, and ids if a
+rule changes the raw value, as a client would have to compute them.
 """
 
 import contextlib
@@ -34,19 +34,19 @@ from wukong_tf.errors import DataError
 
 RECIPE = "recipe.json"
 LAYOUT = "layout.json"
-KEPT = "kept/"  # begins columns that are passed on; no feature has a "/"
+KEPT = "kept/"  # prefix of columns passed on; features cannot have a "/"
 _INTEGER = "^(0|-?[1-9][0-9]*)?$"
 _SHARD_BYTES = 2**26
-_STRANGERS = 20  # values out of vocabulary that are no accident
+_STRANGERS = 20  # least values out of vocabulary for a warning
 
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """What a model's data were made with.
+    """The recipe and layout that a model's data were prepared with.
 
     Args:
-        recipe: what was made of the rows.
-        layout: of text files, if the preparation read such.
+        recipe: the recipe.
+        layout: layout of text files. Defaults to None, no text was read.
     """
 
     recipe: Recipe
@@ -54,10 +54,10 @@ class Preparation:
 
     @classmethod
     def read(cls, folder: str) -> "Preparation | None":
-        """Returns the preparation noted in a run or version, if one is.
+        """Reads the preparation of a run or version; None if it has none.
 
         Raises:
-            ConfigError: a file of it breaks a rule.
+            ConfigError: one of its files is invalid.
         """
         texts = []
         for name in (RECIPE, LAYOUT):
@@ -79,14 +79,14 @@ class Preparation:
         )
 
     def of_model(self, where: str, spec: FeatureSpec) -> "Preparation":
-        """Returns what makes the features of `spec` alone.
+        """Returns the preparation reduced to the features of `spec`.
 
         Args:
             where: names the preparation in errors.
             spec: the model's features.
 
         Raises:
-            DataError: the recipe does not say how a feature is made.
+            DataError: the recipe does not make a feature.
         """
         known = {column.name: column for column in self.recipe.columns}
         bags = {f.name: f.max_ids for f in spec.categorical}
@@ -114,7 +114,7 @@ class Preparation:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Columns of the files that features are made of, each once."""
+        """The file columns that features are made of, each once."""
         names = [column.column for column in self.recipe.columns]
         return tuple(dict.fromkeys(names))
 
@@ -126,20 +126,20 @@ def write_rows(
     spec: FeatureSpec,
     keep: Sequence[str] = (),
 ) -> tuple[int, list[str]]:
-    """Writes the rows of a raw file as Parquet, as requests hold them.
+    """Writes the rows of a raw file as Parquet in the form of requests.
 
     Args:
         path: the raw file, text or Parquet.
         target: the Parquet file to write.
-        preparation: as `of_model` gives it.
+        preparation: the result of `of_model`.
         spec: the model's features.
         keep: columns of the raw file that are passed on, their names
             prefixed by `KEPT`. Defaults to (), none.
 
     Returns:
-        The number of rows, those of the file in its order, and lines on
+        The number of rows, which keep the file's order, and warnings on
         columns whose first values are all out of vocabulary. No file is
-        written where there are no rows.
+        written if there are no rows.
 
     Raises:
         DataError: the file cannot be read, or a value breaks its column's
@@ -174,7 +174,7 @@ def write_rows(
 
 
 def _strangers(path, table, spec) -> list[str]:
-    """Lines on columns of whose values the model knows none."""
+    """Returns warnings on columns whose values are all out of vocabulary."""
     lines = []
     for feature in spec.categorical:
         words = spec.vocabulary(feature.table_name)
@@ -197,8 +197,8 @@ def _strangers(path, table, spec) -> list[str]:
 def input_file(path: str, preparation: Preparation) -> InputFile:
     """Returns a raw file with its layout.
 
-    That of the preparation where it fits the file; otherwise its first line
-    names the columns, and its lines show what divides them.
+    The layout is that of the preparation if it fits the file; otherwise the
+    first line names the columns, and the delimiter is detected.
     """
     if inputs.is_parquet(path):
         return InputFile(path, "test", None)
@@ -217,7 +217,7 @@ def input_file(path: str, preparation: Preparation) -> InputFile:
 
 
 def _without_header(path, layout, recipe):
-    """The layout of a file whose first line is a row, or None."""
+    """Returns the layout of a file whose first line is a row, or None."""
     with text_files.opened(path) as stream:
         line = stream.readline().decode("utf-8-sig", "replace")
     fields = line.rstrip("\r\n").split(layout.delimiter)
@@ -230,7 +230,7 @@ def _without_header(path, layout, recipe):
 
 
 def _request_rows(shard, raw, recipe, spec) -> pa.Table:
-    """Some rows of a shard, by the names of features."""
+    """Returns some rows of a shard, by the names of features."""
     features = {f.name: f for f in (*spec.categorical, *spec.numeric)}
     found = {}
     for column in recipe.columns:
@@ -279,7 +279,7 @@ def _categories(shard, raw, column: Column, feature, spec):
 
 
 def _check_integers(shard: Shard, raw, column, texts):
-    """Refuses the first text that is no integer that int64 can hold."""
+    """Raises DataError if a text is not an integer that fits int64."""
     flat, row_of = texts, np.arange(len(texts))
     if column.is_bag:
         flat = texts.flatten()
@@ -302,7 +302,7 @@ def _check_integers(shard: Shard, raw, column, texts):
 
 
 def note(source: str, folder: str):
-    """Copies what a preparation notes of itself.
+    """Copies the recipe and layout of a preparation.
 
     Args:
         source: directory of a preparation, a run or a version.
@@ -319,7 +319,7 @@ def note(source: str, folder: str):
 
 
 def layout_text(files: Sequence[InputFile]) -> str | None:
-    """Returns the layout of text files as JSON, None where there is none."""
+    """Returns the layout of text files as JSON, or None if there is none."""
     layout = files[0].layout
     if layout is None:
         return None

@@ -24,16 +24,16 @@ class Runner(Protocol):
         """Runs the task for each item, in any order.
 
         Args:
-            what: names the tasks to the person who watches.
-            task: the function.
+            what: name of the tasks, for progress messages.
+            task: the function to call.
             job: its first argument.
-            items: its second.
+            items: values of its second argument.
         """
         ...
 
 
 class WorkerLost(Exception):
-    """A process ended in the middle of a task."""
+    """A process ended during a task."""
 
 
 class Processes:
@@ -56,7 +56,7 @@ class Processes:
                     task(job, item)
                     bar.update()
                 return
-            # A fork of a process with threads, as TensorFlow's, may hang.
+            # Forking a process with threads, like TensorFlow's, may hang.
             context = multiprocessing.get_context("spawn")
             with concurrent.futures.ProcessPoolExecutor(
                 min(self._workers, len(items)), mp_context=context
@@ -82,7 +82,7 @@ class Beam:
 
     Args:
         runner: name of a Beam runner, such as "DirectRunner".
-        options: the runner's own, such as "--region=...".
+        options: options of that runner, such as "--region=...".
 
     Raises:
         ImportError: Apache Beam is not installed.

@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 CHUNK_ROWS = 262_144  # rows that are counted or encoded at once
-PLACE = "\0place"  # no column's name holds NUL
-_HEADER_COLUMNS = 4  # as many words of a header stand in no other row
+PLACE = "\0place"  # column names cannot contain NUL
+_HEADER_COLUMNS = 4  # columns compared to recognize a repeated header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ class InputFile:
 
     Args:
         path: the file.
-        split: "train", "valid" or "test"; "all" where rows are divided.
-        layout: how it is read; None for Parquet.
-        md5: of the published file. Defaults to None, not known.
+        split: "train", "valid" or "test"; "all" if rows are divided.
+        layout: layout of text; None for Parquet.
+        md5: MD5 of the published file. Defaults to None, unknown.
     """
 
     path: str
@@ -55,15 +55,15 @@ class InputFile:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A run of a file's rows.
+    """Consecutive rows of a file.
 
     Args:
-        number: of the shard, from 0.
-        file: place of its file in the list of files.
+        number: index of the shard, from 0.
+        file: index of its file in the list of files.
         path: the file.
-        split: the file's.
-        layout: the file's.
-        names: of the file's columns; None for Parquet.
+        split: split of the file.
+        layout: layout of the file.
+        names: names of the file's columns; None for Parquet.
         start: first byte of a text file, or row group of a Parquet file.
         stop: the one after the last; None for all of a compressed file.
     """
@@ -81,7 +81,7 @@ class Shard:
 def plan(files: Sequence[InputFile], shard_bytes: int) -> list[Shard]:
     """Returns the shards of some files, in order.
 
-    A compressed file is one shard, as it cannot be entered in its middle.
+    A compressed file is one shard, as reading cannot start in its middle.
 
     Raises:
         DataError: a file cannot be read or has no header.
@@ -90,7 +90,7 @@ def plan(files: Sequence[InputFile], shard_bytes: int) -> list[Shard]:
 
 
 def planned(files: Sequence[InputFile], shard_bytes: int) -> Iterator[Shard]:
-    """Yields the shards that `plan` returns, reading no file further."""
+    """Yields the shards of `plan`, reading files only as far as needed."""
     count = 0
     for number, file in enumerate(files):
         try:
@@ -115,7 +115,7 @@ def has_rows(file: InputFile) -> bool:
     """Returns whether a file holds more than a header and blank lines.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         if file.layout is None:
@@ -125,7 +125,7 @@ def has_rows(file: InputFile) -> bool:
             return False
         names, begin = text_files.header(file.path, file.layout)
         with text_files.opened(file.path) as stream:
-            # A header may stand in a file again, as where files were joined.
+            # Concatenated files may repeat the header.
             header = stream.read(begin).strip()
             if not _may_repeat(file.layout, names):
                 header = b""
@@ -160,19 +160,19 @@ def _row_groups(path, shard_bytes):
 
 
 def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows of a shard, a few hundred thousand at a time.
+    """Reads the rows of a shard in chunks of about `CHUNK_ROWS`.
 
     Args:
         shard: the shard.
         columns: names of the columns to read.
 
     Yields:
-        Tables of these columns, strings where the file is text, and the
-        column PLACE, each row's number in the shard before headers that
-        stand in the file again were left out.
+        Tables of these columns, strings if the file is text, and the column
+        PLACE, each row's index in the shard, which counts repeated headers
+        although these are dropped.
 
     Raises:
-        DataError: a column is missing, or the file is no such text.
+        DataError: a column is missing, or the file is invalid.
     """
     try:
         more = _more_columns(shard, columns)
@@ -196,7 +196,7 @@ def read(shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _decoded(shard, table, columns):
-    """Columns of text, which must be UTF-8."""
+    """Decodes columns of text as UTF-8."""
     for name in columns:
         try:
             texts = utf8(table[name].combine_chunks())
@@ -249,14 +249,14 @@ def _check_names(shard, names, columns):
 
 
 def _text(shard, columns):
-    """Batches of the columns as they stand in a text file, binary."""
+    """Yields batches of the columns of a text file as raw bytes."""
     _check_names(shard, shard.names, columns)
     for block in _blocks(shard):
         yield from _parsed(shard, columns, block).to_batches()
 
 
 def _blocks(shard):
-    """The records of a shard of text; lines are numbered in the shard."""
+    """Yields blocks of a text shard; lines are numbered within the shard."""
     return records.blocks(
         shard.path,
         text_files.pieces(shard.path, shard.start, shard.stop),
@@ -308,7 +308,7 @@ def _parsed(shard, columns, block):
 
 
 def _more_columns(shard, columns):
-    """Columns that show, next to a few others, if a row is a header."""
+    """Returns columns to read too, so that headers can be recognized."""
     if shard.layout is None or not _may_repeat(shard.layout, shard.names):
         return []
     others = [name for name in shard.names if name not in columns]
@@ -316,7 +316,7 @@ def _more_columns(shard, columns):
 
 
 def _without_headers(shard, table, columns, more):
-    """The rows without the header, where it stands in the file again."""
+    """Returns the rows without repeated headers."""
     if shard.layout is None or not _may_repeat(shard.layout, shard.names):
         return table
     again = None
@@ -336,7 +336,7 @@ def _without_headers(shard, table, columns, more):
 
 
 def _may_repeat(layout, names):
-    """Whether a row can be told from a header that stands there again."""
+    """Returns whether repeated headers can be told from rows."""
     return layout.names is None and len(names) > 1
 
 
@@ -345,9 +345,9 @@ def _header_word(name):
 
 
 def lines_before(shard: Shard) -> int:
-    """Lines, or rows of Parquet, before a shard's first row.
+    """Returns the lines, or rows of Parquet, before a shard's first row.
 
-    Counted only where an error has to name a line.
+    They are counted only if an error has to name a line.
     """
     if shard.layout is None:
         with pq.ParquetFile(shard.path) as file:
@@ -359,12 +359,12 @@ def lines_before(shard: Shard) -> int:
 
 
 def _line_of(shard, place):
-    """The number of the line on which a row of a text file begins."""
+    """Returns the number of the line on which a row of a text file begins."""
     for block in _blocks(shard):
         if place < block.records:
             return lines_before(shard) + block.line_of(place)
         place -= block.records
-    raise AssertionError(place)  # the file has changed since it was read
+    raise AssertionError(place)  # the file changed since it was read
 
 
 def refuse(shard: Shard, table: pa.Table, row: int, column, rule, value):

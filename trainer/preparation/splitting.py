@@ -1,4 +1,4 @@
-"""Which split each row belongs to, as a function of its place and label."""
+"""Divides rows into splits, as a function of position and label."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ FOLD_SEED = 2018
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What was counted in a shard, for the places of its rows.
+    """The counts of a shard, which give the positions of its rows.
 
     Args:
-        file: place of its file in the list of files.
-        split: the file's: "train", "valid", "test" or "all".
-        labels: rows with label 0, and with label 1.
+        file: index of its file in the list of files.
+        split: split of the file: "train", "valid", "test" or "all".
+        labels: number of rows with label 0, and with label 1.
     """
 
     file: int
@@ -29,15 +29,14 @@ class Splitter:
     """Divides rows into splits.
 
     Args:
-        rule: "files", each file has a split; "folds", the rows of files of
-            split "all" are divided by label into ten folds, the first of
-            which are test rows and the second valid rows, as by
-            scikit-learn's StratifiedKFold(10, shuffle=True,
-            random_state=2018) in its version 0.19; "last", the rows of the
-            last file are valid rows in its first half and test rows in its
-            second; "every", as "files", but each 20th train row is a valid
-            row.
-        parts: of all shards, in order.
+        rule: "files", each file has a split; "folds", files of split "all"
+            are divided by label into ten folds, of which the first is the
+            test and the second the valid rows, as by scikit-learn's
+            StratifiedKFold(10, shuffle=True, random_state=2018) in version
+            0.19; "last", the first half of the last file is the valid and
+            the second the test rows; "every", as "files", but every 20th
+            train row is a valid row.
+        parts: counts of all shards, in order.
     """
 
     EVERY = 20
@@ -56,15 +55,15 @@ class Splitter:
     def of_shard(
         self, number: int, labels: np.ndarray, before: tuple[int, int]
     ) -> np.ndarray:
-        """The split of some rows of a shard.
+        """Returns the split of each row in a chunk of a shard.
 
         Args:
-            number: of the shard.
-            labels: of the rows, [N].
-            before: rows of the shard before them with label 0, and with 1.
+            number: index of the shard.
+            labels: labels of the rows, [N].
+            before: number of earlier rows of the shard by label, 0 and 1.
 
         Returns:
-            Places in SPLITS, int8 [N].
+            Indices into SPLITS, int8 [N].
         """
         part = self.parts[number]
         earlier = self.parts[:number]
@@ -92,7 +91,7 @@ class Splitter:
 
 
 def stratified_folds(counts: Sequence[int]) -> list[np.ndarray]:
-    """Of each class, the fold of its k-th row, int8 [rows of the class]."""
+    """Returns, per class, the fold of its k-th row, int8 [rows of class]."""
     random = np.random.RandomState(FOLD_SEED)
     folds = []
     for count in counts:

@@ -1,4 +1,4 @@
-"""Text files: their headers and delimiters, and the bytes of their shards."""
+"""Headers, delimiters and byte ranges of text files."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from wukong_tf.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 _BOM = b"\xef\xbb\xbf"
-# By the first bytes of a file, what it is instead of UTF-8 text.
+# Errors by the first bytes of files that are not UTF-8 text.
 _OTHERS = {
     b"\xff\xfe": "is UTF-16 or UTF-32 text; write it as UTF-8",
     b"\xfe\xff": "is UTF-16 text; write it as UTF-8",
@@ -27,24 +27,24 @@ _OTHERS = {
     b"PK\x03\x04": "is a ZIP file or a spreadsheet; write it as UTF-8 text",
     b"PAR1": "is a Parquet file; --dataset=parquet reads .parquet files",
 }
-# Errors of files that cannot be read, or not decompressed.
+# Errors if a file cannot be read or decompressed.
 ERRORS = (OSError, EOFError, zlib.error)
 
 
 def opened(path: str):
-    """Returns the bytes of a file, decompressed if it ends in .gz."""
+    """Opens a file for reading bytes, decompressed if it ends in .gz."""
     return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
 
 
 def header(path: str, layout: Layout) -> tuple[tuple[str, ...], int]:
-    """Returns the names of a file's columns, and the byte where rows begin.
+    """Returns the names of a file's columns, and the offset of its rows.
 
-    A column without a name is called "Unnamed: " and its place from 0, as
-    pandas does.
+    A column without a name is called "Unnamed: " and its index from 0, as in
+    pandas.
 
     Raises:
-        DataError: the file is no UTF-8 text, or its first line is none that
-            names columns, each once.
+        DataError: the file is not UTF-8 text, or its first line does not
+            name the columns, each once.
     """
     head = _head(path, records.RECORD_BYTES)
     begin = len(_BOM) if head.startswith(_BOM) else 0
@@ -78,7 +78,7 @@ def header(path: str, layout: Layout) -> tuple[tuple[str, ...], int]:
 
 
 def _head(path, size):
-    """The first bytes of a file, which must not be those of another kind."""
+    """Reads the first bytes; raises DataError if the file is not UTF-8 text."""
     with opened(path) as stream:
         head = stream.read(size)
     for start, problem in _OTHERS.items():
@@ -101,7 +101,7 @@ def _first_record(head, layout):
 
 
 def _rows(text, layout):
-    """The fields of each record of a text, by Python's csv module."""
+    """Returns the fields of each record of a text, by Python's csv module."""
     lines = io.StringIO(text, newline="")
     return list(
         csv.reader(
@@ -113,11 +113,11 @@ def _rows(text, layout):
 
 
 def detect_delimiter(path: str, default: str) -> str:
-    """Returns the delimiter that divides a file's first lines alike.
+    """Returns the delimiter that gives the first lines equally many fields.
 
     Args:
         path: the file.
-        default: the delimiter that its name says.
+        default: the delimiter that its extension implies.
 
     Raises:
         DataError: several do, or none divides the first line.
@@ -157,18 +157,18 @@ def detect_delimiter(path: str, default: str) -> str:
 
 
 def ranges(path: str, layout: Layout, begin: int, size: int):
-    """Yields the runs of bytes, of about `size`, that hold whole records.
+    """Yields byte ranges of about `size` bytes that hold whole records.
 
-    Blank lines at the end are left out.
+    Blank lines at the end of the file are skipped.
 
     Args:
-        path: a file that is not compressed.
-        layout: how its lines are read.
-        begin: byte of the first record.
-        size: bytes of a run; each ends where the record that reaches it does.
+        path: an uncompressed file.
+        layout: layout of the file.
+        begin: offset of the first record.
+        size: bytes per range, extended to the end of the last record.
 
     Raises:
-        DataError: as `blocks` says.
+        DataError: as in `records.blocks`.
     """
     stop = _end_of_rows(path, begin)
     if not layout.quote:
@@ -204,14 +204,14 @@ def _line_ranges(path, begin, stop, size):
         start = begin
         while start < stop:
             file.seek(min(start + size, stop))
-            file.readline()  # to the end of the line that is cut
+            file.readline()  # to the end of the current line
             cut = min(file.tell(), stop)
             yield start, cut
             start = cut
 
 
 def _end_of_rows(path, begin):
-    """The byte after a file's last line that is not blank."""
+    """Returns the offset after a file's last line that is not blank."""
     stop = os.path.getsize(path)
     with open(path, "rb") as file:
         while stop > begin:
@@ -227,7 +227,7 @@ def _end_of_rows(path, begin):
 
 
 def pieces(path: str, start: int, stop: int | None) -> Iterator[bytes]:
-    """Yields the bytes of a file, decompressed, from `start` to `stop`."""
+    """Yields the decompressed bytes of a file from `start` to `stop`."""
     with opened(path) as stream:
         if start:
             stream.seek(start)
@@ -246,5 +246,5 @@ def pieces(path: str, start: int, stop: int | None) -> Iterator[bytes]:
 
 
 def lines_before(path: str, stop: int) -> int:
-    """Returns the number of line breaks before a byte of a file."""
+    """Returns the number of line breaks before an offset of a file."""
     return sum(piece.count(b"\n") for piece in pieces(path, 0, stop))

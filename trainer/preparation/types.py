@@ -1,4 +1,4 @@
-"""Holds the types of Parquet files to a recipe before any work is done."""
+"""Checks the types of Parquet files against a recipe before any work."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from wukong_tf.errors import DataError
 
 
 def check(files: Sequence[InputFile], recipe: Recipe):
-    """Raises DataError if a column's type is none that the recipe can read.
+    """Raises DataError if the recipe cannot read a column's type.
 
     Args:
-        files: the data set's; those of text pass.
-        recipe: what is made of their columns. A column that is missing
-            passes; reading reports it.
+        files: files of the data set; text is not checked.
+        recipe: the recipe. Missing columns are reported only when they are
+            read.
     """
     for file in files:
         if file.layout is not None:
@@ -31,7 +31,7 @@ def check(files: Sequence[InputFile], recipe: Recipe):
             raise DataError(f"{file.path}: {text}.") from error
         for column in recipe.columns:
             name = column.key or column.column
-            # Reading reports a column that is missing, or stands there twice.
+            # Missing and repeated columns are reported when they are read.
             if schema.names.count(name) == 1:
                 _check(file.path, schema.field(name), column)
 
@@ -52,7 +52,7 @@ def _check(path, field, column: Column):
 
 
 def _read_nothing(array, column):
-    """Reads no rows of a type, by the rules that will read them."""
+    """Reads an empty array of a type by the rules for its values."""
     if column.kind == "numeric":
         values.numbers_of(array, column)
     elif column.kind == "vector":

@@ -1,4 +1,4 @@
-"""Raw columns as the values that are counted and encoded."""
+"""Converts raw columns to the values that are counted and encoded."""
 
 import contextlib
 import math
@@ -18,14 +18,14 @@ from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.plain import is_time, plain_array
 from wukong_tf.errors import DataError
 
-# How the times of "hour", "weekday" and "weekend" are written if not said.
+# Default format of the times of "hour", "weekday" and "weekend".
 YYMMDDHH = "%y%m%d%H"
 
 
 def texts(shard: Shard, table: pa.Table, column: Column) -> pa.Array:
     """Returns a categorical column as strings [N], or as lists of strings.
 
-    A missing value is an empty string, or left out of a list.
+    A missing value is an empty string, or dropped from a list.
 
     Raises:
         DataError: a value breaks the column's rule.
@@ -41,17 +41,17 @@ def numbers(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
     """Returns a numeric column as float64 [N]; NaN for a missing number.
 
     Raises:
-        DataError: a value is no number, or not finite in float32.
+        DataError: a value is not a number, or not finite in float32.
     """
     with _reported(shard, table, column.column):
         return numbers_of(table[column.column], column)
 
 
 def vectors(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
-    """Returns the vectors that stand in the rows, float32 [N, size].
+    """Returns the vectors that the rows hold, float32 [N, size].
 
     Raises:
-        DataError: a vector has another length or holds what is no number.
+        DataError: a vector has another length or an invalid number.
     """
     with _reported(shard, table, column.column):
         return vectors_of(table[column.column], column)
@@ -59,7 +59,7 @@ def vectors(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
 
 @contextlib.contextmanager
 def _reported(shard, table, name):
-    """Errors of values and types as those of a file's rows and columns."""
+    """Turns errors of values and types into a DataError that names the row."""
     try:
         yield
     except InvalidValue as error:
@@ -73,11 +73,11 @@ def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
 
     Args:
         array: the raw column.
-        column: what is made of it, which is no bag.
+        column: the feature to make of it, which is not a bag.
 
     Raises:
         InvalidValue: a value breaks the column's rule.
-        UnsupportedType: no rule reads values of this type.
+        UnsupportedType: values of this type cannot be read.
     """
     if column.rule in times.PARTS:
         return _parts_of_times(array, column)
@@ -85,7 +85,7 @@ def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
     change = _RULES.get(column.rule)
     if change is None:
         return _integers(values, array.type, column)
-    # Each distinct value is changed once.
+    # Applies the rule once to each distinct value.
     encoded = values.dictionary_encode()
     changed = []
     for value in encoded.dictionary.to_pylist():
@@ -99,7 +99,7 @@ def texts_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
 
 
 def bags_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
-    """Returns lists of the values of each row that are there.
+    """Returns lists of each row's values that are not missing.
 
     Args and errors are those of `texts_of`, for a bag.
     """
@@ -115,14 +115,14 @@ def bags_of(array: pa.ChunkedArray, column: Column) -> pa.Array:
 
 
 def cut(texts: pa.Array, column: Column) -> tuple[pa.Array, int]:
-    """Returns what counts of the values of a column, and the bags cut for it.
+    """Returns a column with long bags cut, and the number of cut bags.
 
-    A bag longer than `longest` is its first ones, to prepare, the trainer and
-    the server alike; what is no bag stays as it is.
+    Bags keep their first `longest` values, as in the trainer and the server;
+    other columns are unchanged.
 
     Args:
-        texts: what `texts` gave.
-        column: what is made of it.
+        texts: the result of `texts`.
+        column: the column.
     """
     if not column.is_bag:
         return texts, 0
@@ -149,7 +149,7 @@ def _missing(column):
 
 
 def _integers(values, kind, column):
-    """Checks that the texts of integers are those of 64-bit numbers."""
+    """Returns `values`; raises InvalidValue unless int64 if `raw` is so."""
     kind = getattr(kind, "value_type", kind)
     exact = pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)
     if column.raw != "int64" or exact:
@@ -204,13 +204,13 @@ def _parts_of_times(array, column):
     found = pc.fill_null(part.cast(pa.string()), "")
     if column.rule != "hour":
         return found
-    # As strftime writes hours.
+    # Two digits, as written by strftime.
     short = pc.equal(pc.binary_length(found), 1)
     return pc.if_else(short, pc.utf8_lpad(found, 2, "0"), found)
 
 
 def _without(array, missing):
-    """The plain array, named texts of missing values left out."""
+    """Returns the plain array with the texts of missing values as nulls."""
     values = plain_array(array)
     if not missing:
         return values

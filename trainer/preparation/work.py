@@ -1,4 +1,4 @@
-"""The job that the flags describe, held by one process and run to its end."""
+"""Builds the job that the flags describe, and runs it in one process."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from wukong_tf.errors import ConfigError, DataError, WukongError
 
 
 def runner(settings: Prepare) -> runners.Runner:
-    """Returns what runs tasks: processes, or the Beam runner of --runner.
+    """Returns the runner of tasks: processes, or Beam's --runner.
 
     Raises:
         ConfigError: Apache Beam is not installed.
@@ -47,10 +47,10 @@ def runner(settings: Prepare) -> runners.Runner:
 
 @contextlib.contextmanager
 def held(folder: str) -> Iterator[None]:
-    """Holds the directory of unfinished work against other processes.
+    """Locks the directory of unfinished work against other processes.
 
-    It is removed if a rule is broken, and stays if the work was
-    interrupted.
+    A new directory is removed after a user's error, and stays if the work
+    was interrupted.
     """
     made = not os.path.isdir(folder)
     os.makedirs(folder, exist_ok=True)
@@ -80,8 +80,7 @@ def job_of(
 
     Raises:
         DataError: there are no rows, or no earlier preparation.
-        ConfigError: the recipe makes no spec, or ids of --extend would be
-            lost.
+        ConfigError: the recipe is invalid, or ids of --extend would be lost.
     """
     encoding.check(source.recipe)
     planned = shards.plan(source.files, settings.shard_mb * 10**6)
@@ -115,10 +114,10 @@ def job_of(
 
 
 def claim(made: job.Job):
-    """Notes what is prepared, or checks that it is what was begun.
+    """Records the job, or checks that unfinished work is of the same job.
 
     Raises:
-        ConfigError: other flags or files were begun with.
+        ConfigError: the unfinished work is of other flags or files.
     """
     stamps = [
         [file.path, os.path.getsize(file.path), os.stat(file.path).st_mtime_ns]
@@ -153,7 +152,7 @@ def claim(made: job.Job):
 def run(
     made: job.Job, run_all: runners.Runner, earlier: Earlier | None = None
 ) -> FeatureSpec:
-    """Runs all tasks, in the order in which they need each other."""
+    """Runs all tasks in the order of their dependencies."""
     numbers = range(len(made.shards))
     run_all("checksums", job.checksum, made, range(len(made.files)))
     if earlier is not None:
@@ -168,7 +167,7 @@ def run(
 
 
 def _learn(made, run_all, numbers):
-    """Counts the train rows, and makes vocabularies of them."""
+    """Counts the train rows, and makes their vocabularies."""
     run_all("count", job.count, made, numbers)
     if made.divides:
         run_all("learn", job.learn, made, numbers)
