@@ -1,1 +1,1 @@
-"""From a run directory to versions that servers load."""
+"""Exports run directories as versions that model servers load."""

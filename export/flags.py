@@ -1,4 +1,4 @@
-"""The settings of an export, and what their values must be."""
+"""The settings of an export and the rules of their values."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from wukong_tf import extras
 from wukong_tf.errors import ConfigError, RunError
 
 _ONNX = ("onnx", "onnxruntime", "tf2onnx")
-# What each needs besides TensorFlow; the SavedModel for its warm-up requests.
+# Packages per format besides TensorFlow; the SavedModel's write its warm-up.
 _PACKAGES = {
     "saved_model": ("tensorflow_serving",),
     "onnx": _ONNX,
@@ -116,7 +116,7 @@ class Export(Settings):
             name = os.path.basename(os.path.abspath(self.output))
             object.__setattr__(self, "model_name", name)
         self._check_formats()
-        self.warm_up_sizes  # noqa: B018  its rule is checked early
+        self.warm_up_sizes  # noqa: B018  raises early if invalid
         if not os.path.isdir(self.run_dir):
             raise RunError(f"--run_dir={self.run_dir} is no directory.")
         for name in self.format:
@@ -141,7 +141,7 @@ class Export(Settings):
 
     @property
     def warm_up_sizes(self) -> list[int]:
-        """Rows of the warm-up requests."""
+        """Batch sizes of the warm-up requests."""
         texts = self.batch_sizes
         sizes = [int(text) for text in texts if text.strip().isdecimal()]
         rising = sizes == sorted({*sizes} - {0})
@@ -154,7 +154,7 @@ class Export(Settings):
 
     @property
     def is_smaller(self) -> bool:
-        """Whether tables or products are kept in less than float32."""
+        """Whether tables or products have less than float32 precision."""
         return self.tables != "float32" or self.onnx_dense != "float32"
 
 

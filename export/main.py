@@ -1,8 +1,8 @@
 """Publishes a trained run for serving: `python -m export.main --help`.
 
 Exit codes: 0 published; 1 a fault in the program; 2 the flags, the run or
-the output break a rule, or an artifact does not give the run's scores; 130
-interrupted. Nothing is published but with exit code 0.
+the output break a rule, or an artifact does not reproduce the run's scores;
+130 interrupted. Nothing is published unless the exit code is 0.
 """
 
 import os
@@ -15,7 +15,7 @@ from trainer.settings import fields
 
 
 def export(settings: flags.Export) -> str:
-    """Writes, proves and publishes a version; returns its directory."""
+    """Writes, verifies and publishes a version; returns its directory."""
     from export import stages
     from export.proof import parity
     from export.served import signatures
@@ -70,12 +70,12 @@ def export(settings: flags.Export) -> str:
 
 
 def load(settings: flags.Export):
-    """The model in float32 with the take lookup, and its checkpoint."""
+    """Returns the float32 model, with the take lookup, and its checkpoint."""
     import wukong_tf
     from wukong_tf import runs
 
     checkpoint = runs.find_checkpoint(settings.run_dir, settings.checkpoint)
-    # By its step: "latest" may have become another one meanwhile.
+    # Load by step: "latest" may have changed in the meantime.
     model = wukong_tf.load_run(
         settings.run_dir,
         checkpoint.step,
@@ -89,7 +89,7 @@ def load(settings: flags.Export):
 
 
 def run(argv, values: absl_flags.FlagValues) -> int:
-    """Exports as the flags in `values` say; returns the exit code."""
+    """Exports as configured by the flags `values`; returns the exit code."""
 
     def work():
         export(fields.from_flags(flags.Export, values))

@@ -1,4 +1,4 @@
-"""How the programs of this folder start, and what their exit codes are."""
+"""Startup and exit codes of the programs in this folder."""
 
 import os
 import sys
@@ -19,14 +19,14 @@ def start(
     define: Callable[[flags.FlagValues], None],
     run: Callable[[Sequence[str], flags.FlagValues], int],
 ):
-    """Parses the command line, runs and exits.
+    """Parses the command line, runs the program and exits.
 
-    Nothing has imported Keras or TensorFlow yet. What is published is
-    TensorFlow's, whatever Keras is set to elsewhere, and scores are held to
-    each other on the CPU: accelerators round float32 products.
+    Must be called before Keras or TensorFlow is imported. The backend is
+    always TensorFlow, whatever Keras is configured to elsewhere, and scores
+    are compared on the CPU, as accelerators round float32 products.
 
     Args:
-        about: its description, the module's docstring.
+        about: the program's description, its module's docstring.
         define: defines the program's flags.
         run: takes the arguments and the flags; returns the exit code.
     """
@@ -37,7 +37,7 @@ def start(
     program.quiet_tensorflow()
 
     def main(argv):
-        # Saving and converting log each of their stages.
+        # Saving and converting log every stage.
         logging.set_verbosity(logging.ERROR)
         sys.exit(run(argv, flags.FLAGS))
 
@@ -50,13 +50,13 @@ def start(
 def exit_code(
     argv: Sequence[str], work: Callable[[], object], interrupted: str
 ) -> int:
-    """Does the work; returns the exit code, with an error told.
+    """Runs `work`, reports its error if any, and returns the exit code.
 
     Args:
-        argv: the program's name and what is no flag, of which there may be
-            nothing.
-        work: raises WukongError for what the user can mend.
-        interrupted: what to say on an interrupt.
+        argv: the program's name and the positional arguments; there must be
+            none of these.
+        work: raises WukongError for an error that the user can fix.
+        interrupted: message to print on an interrupt.
     """
     try:
         if len(argv) > 1:

@@ -1,10 +1,10 @@
-"""Says which versions a server serves: `python -m export.rollout --help`.
+"""Sets which versions a server serves: `python -m export.rollout --help`.
 
     python -m export.rollout --output=exports/clicks --stable=41 --canary=42
 
-writes models.config, which TensorFlow Serving reads again while it runs, with
-batching.config and monitoring.config beside it. A version is promoted, and
-gone back from, by naming it as stable. Exit codes: 0 done; 1 a fault in the
+writes models.config, which TensorFlow Serving rereads while it runs, with
+batching.config and monitoring.config next to it. To promote a version, or to
+roll back to it, name it as stable. Exit codes: 0 done; 1 a fault in the
 program; 2 a flag or a version breaks a rule.
 """
 
@@ -61,7 +61,7 @@ define = functools.partial(fields.define, RollOut)
 
 
 def run(argv, values: flags.FlagValues) -> int:
-    """Does what the flags say; returns the exit code."""
+    """Rolls out as configured by the flags; returns the exit code."""
     return program.exit_code(
         argv,
         lambda: roll_out(fields.from_flags(RollOut, values)),
@@ -70,7 +70,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 
 def roll_out(settings: RollOut):
-    """Writes the files, then prunes."""
+    """Writes the configuration files, then removes old versions."""
     from export.version import serving_config
 
     extras.require("models.config", "tensorflow_serving")

@@ -1,9 +1,9 @@
 """Scores files with a published version: `python -m export.score --help`.
 
-For each file of --input a Parquet file of the same name appears in --output,
-with the scores of its rows in their order. A file that is there already, from
-the same version and the same input, is left alone: a run that was stopped goes
-on where it was. An error in one file is reported, and the others are scored.
+For each file of --input, a Parquet file of the same name is written to
+--output, with the scores of its rows in the same order. An output file that
+already exists for the same version and input is kept, so an interrupted run
+resumes. An error in one file is reported, and the other files are scored.
 Exit codes: 0 all files are scored; 1 a fault in the program; 2 the flags, the
 version or the data break a rule; 130 interrupted.
 """
@@ -67,7 +67,7 @@ define = functools.partial(fields.define, Score)
 
 
 def run(argv, values: flags.FlagValues) -> int:
-    """Scores what the flags name; returns the exit code."""
+    """Scores the files that the flags name; returns the exit code."""
 
     def work():
         settings = fields.from_flags(Score, values)
@@ -112,24 +112,24 @@ def score(
     threads: int | None = None,
     verify: bool = True,
 ):
-    """Scores files, each into one of the same name.
+    """Scores files, each into a file of the same name.
 
     Args:
         model: directory of a published version.
         files: paths or globs.
-        output: directory of the scores; made if it is missing.
+        output: directory of the scores; created if missing.
         engine: "auto", "onnx" or "saved_model". Defaults to "auto".
         keep: columns to write next to the scores. Defaults to none.
-        batch_size: rows of one computation. Defaults to 4,096.
-        threads: of one computation. Defaults to None, all processors.
-        verify: whether the version's files are compared with the digests in
+        batch_size: rows per computation. Defaults to 4,096.
+        threads: threads per computation. Defaults to None, all processors.
+        verify: whether to compare the version's files with the digests in
             its manifest. Defaults to True.
 
     Raises:
-        ExportError: there is no version, a file of it has changed, two
-            files have one name, or a score cannot be written.
-        DataError: a file does not fit the features; the message names file,
-            row and column. The other files are scored before.
+        ExportError: if there is no version, one of its files has changed, two
+            files share a name, or a score cannot be written.
+        DataError: if a file does not match the features; the message names
+            file, row and column. The other files are scored first.
     """
     from export.version.scorer import Scorer
     from trainer.data.paths import expand
@@ -169,7 +169,7 @@ def score(
 
 
 def _raise_errors(errors, files):
-    """Raises the error of the only file, or says how many have one."""
+    """Raises the error of an only file, else an error with their count."""
     if files == 1 and errors:
         raise errors[0]
     if errors:
@@ -177,7 +177,7 @@ def _raise_errors(errors, files):
 
 
 def _check_targets(paths, output):
-    """Raises ExportError if scores would replace each other or an input."""
+    """Raises ExportError if scores would overwrite each other or an input."""
     names: dict[str, str] = {}
     for path in paths:
         other = names.setdefault(_name(path), path)
@@ -194,7 +194,7 @@ def _check_targets(paths, output):
 
 
 def _check_kept(outputs, keep):
-    """Raises ExportError if a column would stand twice in the scores."""
+    """Raises ExportError if a column would appear twice in the scores."""
     for name in keep:
         if [*outputs, *keep].count(name) > 1:
             raise ExportError(
@@ -204,7 +204,7 @@ def _check_kept(outputs, keep):
 
 
 def _score_one(scorer, path, output, keep) -> int | None:
-    """Returns the rows that were scored, or None if the scores are there."""
+    """Returns the number of rows scored, or None if the scores exist."""
     target = _target(path, output)
     about = scorer.about(path, keep)
     if _is_scored(target, about):
@@ -213,12 +213,12 @@ def _score_one(scorer, path, output, keep) -> int | None:
 
 
 def _target(path: str, output: str) -> str:
-    """Path of a file's scores."""
+    """Returns the path of a file's scores."""
     return os.path.join(output, _name(path))
 
 
 def _name(path: str) -> str:
-    """Name of the file of a file's scores."""
+    """Returns the file name of a file's scores."""
     name = os.path.basename(path)
     if name.endswith(".parquet"):
         return name
@@ -227,7 +227,7 @@ def _name(path: str) -> str:
 
 
 def _is_scored(target: str, about: dict) -> bool:
-    """Whether the file at `target` holds what would be written to it."""
+    """Returns whether `target` already holds the scores that `about` names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

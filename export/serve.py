@@ -1,7 +1,7 @@
 """Serves a published model on this machine: `python -m export.serve --help`.
 
 The paths are those of TensorFlow Serving's REST interface; the page at / takes
-features and shows the score. Exit codes: 0 told to stop and did; 1 a fault in
+features and shows the score. Exit codes: 0 stopped by a signal; 1 a fault in
 the program; 2 the flags or the model break a rule.
 """
 
@@ -24,12 +24,12 @@ from wukong_tf.errors import ConfigError, ExportError
 
 
 def run(argv, values: flags.FlagValues) -> int:
-    """Serves until it is told to stop; returns the exit code."""
+    """Serves until a signal to stop; returns the exit code."""
     logging.basicConfig(
         format="%(asctime)s %(message)s",
         level=logging.INFO,
         stream=sys.stderr,
-        force=True,  # absl has a handler of its own
+        force=True,  # replaces absl's handler
     )
 
     def work():
@@ -43,7 +43,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 
 def _checked_name(settings: Serve) -> str:
-    """Returns the model's name; raises if flags are wrong."""
+    """Returns the model's name; raises WukongError if flags are invalid."""
     from export.version import published
 
     path, wanted = settings.model, settings.version
@@ -74,7 +74,7 @@ def _checked_name(settings: Serve) -> str:
 
 
 def _readable(paths: list[str]):
-    """Returns the first version that can be read, as a lower one may do."""
+    """Returns the first version that can be read; raises if none can."""
     from export.version import published
 
     errors = []
@@ -111,7 +111,7 @@ async def _serve(settings: Serve, name: str):
         )
         runner = web.AppRunner(
             server.application(int(settings.max_request_mb * 1e6)),
-            shutdown_timeout=1.0,  # by then all requests are answered
+            shutdown_timeout=1.0,  # all requests are answered by then
         )
         await runner.setup()
         try:
@@ -120,13 +120,13 @@ async def _serve(settings: Serve, name: str):
                     f"--model={settings.model}: no version can be served; "
                     f"{versions.states()}."
                 )
-            # First, as TensorFlow takes seconds to import.
+            # gRPC first, as TensorFlow takes seconds to import.
             calls = await _listening_to_calls(settings, server)
             site = await _listening(settings, runner)
             _say(name, settings.host, runner.addresses[0])
             await _told_to_stop()
             logging.info("stopping")
-            await site.stop()  # it takes no more connections
+            await site.stop()  # accepts no more connections
             await asyncio.gather(
                 server.leave(settings.grace_s),
                 *([calls.stop(settings.grace_s)] if calls else []),
@@ -152,7 +152,7 @@ def _versions(settings, executor, measures):
 
 
 async def _listening(settings, runner):
-    """Opens the port."""
+    """Opens the REST port; returns its site."""
     from export.server.connections import Site
 
     site = Site(
@@ -173,7 +173,7 @@ async def _listening(settings, runner):
 
 
 async def _listening_to_calls(settings, server):
-    """Opens the port of gRPC; returns its server, or None without one."""
+    """Opens the gRPC port, if any; returns its server or None."""
     if settings.grpc_port is None:
         return None
     from export.server import grpc_service
@@ -197,7 +197,7 @@ async def _listening_to_calls(settings, server):
 
 
 def _say(name, given_host, address):
-    """Prints where the server is, and warns where others can reach it."""
+    """Prints the server's address; warns if other machines can reach it."""
     host, port = address[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not _is_loopback(given_host):

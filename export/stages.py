@@ -1,4 +1,4 @@
-"""The stages of an export: what is written, and how it is held to the run."""
+"""The stages of an export: writing a version and comparing it with the run."""
 
 import os
 
@@ -15,10 +15,10 @@ from wukong_tf.errors import DataError, ExportError
 
 
 def held_out(settings: Export) -> Source:
-    """The rows that smaller forms are held to.
+    """Returns the rows on which smaller forms are compared with the run.
 
     Raises:
-        ExportError: they cannot be read; the message says what to give.
+        ExportError: if they cannot be read; the message says what to pass.
     """
     spec = runs.read_features(settings.run_dir)
     try:
@@ -36,15 +36,15 @@ def held_out(settings: Export) -> Source:
 def write(
     settings: Export, formats, served, folder: str, source: Source | None = None
 ) -> list[Artifact]:
-    """Writes each format into `folder`; returns them, loaded back.
+    """Writes each format into `folder` and loads it back.
 
     Args:
-        settings: of the export.
+        settings: the export's settings.
         formats: names of the formats.
         served: the ServedModel.
-        folder: of the version.
-        source: held-out rows, by which products of int8 are calibrated.
-            Defaults to None, where there are none of these.
+        folder: the version's directory.
+        source: held-out rows to calibrate int8 products with. Defaults to
+            None, if there are no such products.
     """
     artifacts = []
     rows: tuple[quality.Columns, ...] = ()
@@ -61,7 +61,7 @@ def write(
         )
         before, after = onnx_model.write(served, folder, options, name)
         tolerance = None
-        if settings.onnx_dense != "float32":  # held to limits of its own
+        if settings.onnx_dense != "float32":  # has its own limits
             tolerance = settings.max_logit_change
         artifacts += onnx_model.load(served, folder, name, tolerance)
         print(f"{name}: {before} operators became {after}", flush=True)
@@ -71,7 +71,7 @@ def write(
 def changes(
     settings: Export, served, artifacts, source: Source
 ) -> quality.Report:
-    """What the smaller forms change on held-out rows."""
+    """Measures what the smaller forms change on held-out rows."""
     forms: dict[str, quality.Scorer] = {}
     for artifact in artifacts:
         if artifact.takes in ("ids", "rows"):
@@ -89,10 +89,10 @@ def changes(
 
 
 def write_requests(settings: Export, formats, served, samples, folder: str):
-    """Warm-up requests, which are run, and examples to copy.
+    """Writes and runs the warm-up requests; writes examples to copy.
 
     Raises:
-        ExportError: a request cannot be run.
+        ExportError: if a request cannot be run.
     """
     sizes, name = settings.warm_up_sizes, settings.model_name
     examples.write(served, samples, folder, name)

@@ -1,1 +1,1 @@
-"""How a version is written and read back: SavedModel and ONNX."""
+"""Formats that versions are written in and loaded from: SavedModel, ONNX."""

@@ -1,4 +1,4 @@
-"""A file of a version, loaded back."""
+"""A file of a version, loaded for comparison with the checkpoint."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,14 +13,13 @@ class Artifact:
     """A written file, loaded back.
 
     Args:
-        name: of its format, and of its signature or file there.
-        score: from the columns that it takes to its outputs, some or all of
-            those that the model has.
-        refusal: the exception by which it refuses a request.
-        takes: what rows become on their way to it, one of requests.WAYS.
-            Defaults to "raw".
-        tolerance: largest difference of a logit or probability that it may
-            have. Defaults to None, parity's own.
+        name: name of its format, and of the signature or file in it.
+        score: maps input columns to outputs, some or all of the model's.
+        refusal: exception that it raises to reject a request.
+        takes: encoding of its input rows, one of requests.WAYS. Defaults to
+            "raw".
+        tolerance: largest allowed difference of a logit or probability.
+            Defaults to None, parity's own.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""A SavedModel through TensorFlow's C interface, without its Python loader.
+"""Runs a SavedModel through TensorFlow's C API, without its Python loader.
 
-What is not in the graph itself, such as a table that no initializer fills,
-is missing here as it is in a server written in C++.
+State that is not in the graph itself, such as a table without an initializer,
+is missing here just as in a server written in C++.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ class _Output(ctypes.Structure):
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 _TEXT, _INT = ctypes.c_char_p, ctypes.c_int
-# Each function that is called, the type of its result and of its arguments.
+# Functions that are called, with the types of their results and arguments.
 _FUNCTIONS: tuple[tuple[str, Any, tuple], ...] = (
     ("TF_NewStatus", _POINTER, ()),
     ("TF_DeleteStatus", None, (_POINTER,)),
@@ -88,7 +88,7 @@ _FUNCTIONS: tuple[tuple[str, Any, tuple], ...] = (
 
 
 def _library():
-    """TensorFlow's library, with the types of what is called here."""
+    """Loads TensorFlow's library and sets the types of `_FUNCTIONS`."""
     folder = os.path.dirname(tf.__file__)
     library = ctypes.CDLL(
         os.path.join(folder, f"libtensorflow_cc.so.{tf.__version__[0]}")
@@ -100,13 +100,13 @@ def _library():
 
 
 class Session:
-    """A session that C++ loaded.
+    """A session loaded by TensorFlow's C++ loader.
 
     Args:
-        folder: that of saved_model.pb.
+        folder: directory of saved_model.pb.
 
     Raises:
-        tf.errors.OpError: it does not load.
+        tf.errors.OpError: if it cannot be loaded.
     """
 
     def __init__(self, folder: str):
@@ -131,7 +131,7 @@ class Session:
             self._c.TF_DeleteSessionOptions(options)
 
     def run_signature(self, signatures: Mapping[str, Signature]) -> Callable:
-        """A function as `SignatureSession.run`, for these signatures."""
+        """Returns a function like `SignatureSession.run` for `signatures`."""
 
         def run(name, columns):
             signature = signatures[name]
@@ -149,14 +149,14 @@ class Session:
     def run(
         self, feeds: Mapping[str, tuple[Any, str]], fetches: list[str]
     ) -> list[np.ndarray]:
-        """Values of the tensors `fetches`.
+        """Returns the values of the tensors `fetches`.
 
         Args:
-            feeds: tensor's name to (value, name of its dtype).
-            fetches: tensors' names.
+            feeds: tensor name to (value, dtype name).
+            fetches: tensor names.
 
         Raises:
-            tf.errors.OpError: the graph refuses it.
+            tf.errors.OpError: if the graph rejects the request.
         """
         made = [self._tensor(*given) for given in feeds.values()]
         results = (ctypes.c_void_p * len(fetches))()
@@ -243,7 +243,7 @@ class Session:
             raise kind(None, None, message)
 
     def close(self):
-        """Frees the model."""
+        """Closes the session and frees the model."""
         session, self._session = getattr(self, "_session", None), None
         if session:
             self._c.TF_CloseSession(session, self._status)

@@ -26,7 +26,7 @@ def write(served: signatures.ServedModel, folder: str):
     """Writes saved_model.pb, variables/ and assets/ into `folder`.
 
     Raises:
-        ExportError: it could not be written.
+        ExportError: if it cannot be written.
     """
     functions = served.functions()
     keys = arguments(functions)
@@ -48,10 +48,10 @@ def write(served: signatures.ServedModel, folder: str):
 
 
 def _finish_signatures(served, keys, path):
-    """Users' names, method names, and defaults of what may be missing.
+    """Sets signatures' names, method names, and defaults of optional inputs.
 
     TensorFlow 2 writes Predict's method name into every signature, and takes
-    defaults of positional arguments alone.
+    defaults of positional arguments only.
     """
     with open(path, "rb") as file:
         proto = saved_model_pb2.SavedModel.FromString(file.read())
@@ -76,15 +76,15 @@ def _finish_signatures(served, keys, path):
 
 
 def _restore_names(graph, inputs, keys):
-    """Gives signatures and their inputs the names that users know.
+    """Restores users' names of signatures and their inputs.
 
-    A request, TensorFlow's Python loader too, names what the graph calls by
+    Requests, and TensorFlow's Python loader, use these names; the graph uses
     identifiers.
 
     Args:
         graph: a MetaGraphDef.
-        inputs: names of inputs, to those in the graph.
-        keys: names of signatures, to those in the graph.
+        inputs: input name to its name in the graph.
+        keys: signature name to its name in the graph.
     """
     keywords = naming.loader_names(inputs)
     _rename(graph.signature_def, keys)
@@ -102,7 +102,7 @@ def _restore_names(graph, inputs, keys):
 
 
 def _rename(messages, names):
-    """Puts a map's messages under `names` instead of what these map to."""
+    """Renames a map's messages; `names` maps new names to old ones."""
     found = {
         name: messages[old] for name, old in names.items() if old in messages
     }
@@ -117,13 +117,13 @@ def _rename(messages, names):
 
 
 def load(served: signatures.ServedModel, folder: str) -> list[Artifact]:
-    """The signatures in `folder`, as parity calls them.
+    """Loads the signatures in `folder` as artifacts for parity.
 
-    Each is run by the tensors that it names in a session, and
-    `serving_default` through TensorFlow's C interface too.
+    Each is run in a session by the tensors that it names; `serving_default`
+    is run through TensorFlow's C API, too.
 
     Raises:
-        ExportError: inputs or outputs are not those of `served`.
+        ExportError: if inputs or outputs are not those of `served`.
     """
     session = SignatureSession(folder)
     functions = served.functions()
@@ -195,5 +195,5 @@ def _artifact(served, name, run, label=NAME):
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that wrote the format."""
+    """Returns the versions of the packages that wrote the format."""
     return {"tensorflow": tf.__version__}

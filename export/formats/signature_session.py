@@ -1,8 +1,8 @@
-"""A SavedModel as TensorFlow Serving's classic path runs it.
+"""Runs a SavedModel's signatures as TensorFlow Serving's classic path does.
 
 Serving feeds and fetches the tensors that a signature names, through a
-session whose initializer has run. This is the same from Python; the server
-itself is no part of it.
+session whose initializer has run. This module does the same in Python,
+without the server.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ TAG = "serve"
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One signature.
+    """A signature of a SavedModel.
 
     Args:
-        inputs: name to (tensor's name, dtype's name, shape with None for
-            what is free).
-        outputs: the same.
-        defaults: values of the inputs that may be left out.
-        method: its method name.
+        inputs: name to (tensor name, dtype name, shape with None for unknown
+            dimensions).
+        outputs: the same for outputs.
+        defaults: values of the optional inputs.
+        method: method name.
     """
 
     inputs: dict[str, tuple[str, str, tuple]]
@@ -40,8 +40,8 @@ class SignatureSession:
     """Runs the signatures of a SavedModel.
 
     Args:
-        folder: that of saved_model.pb.
-        threads: of operations, each inside and between them. Defaults to
+        folder: directory of saved_model.pb.
+        threads: number of intra-op, and of inter-op, threads. Defaults to
             None, TensorFlow's choice.
     """
 
@@ -66,16 +66,16 @@ class SignatureSession:
         columns: Mapping[str, np.ndarray],
         outputs: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """What a signature gives for `columns`.
+        """Runs a signature on `columns`; returns its outputs.
 
         Args:
-            name: of the signature.
+            name: name of the signature.
             columns: its inputs; those with a default may be missing.
-            outputs: which to fetch. Defaults to None, all.
+            outputs: names of outputs to fetch. Defaults to None, all.
 
         Raises:
-            RequestError: names are missing or unknown.
-            tf.errors.OpError: the graph refuses the request.
+            RequestError: if names are missing or unknown.
+            tf.errors.OpError: if the graph rejects the request.
         """
         if name not in self.signatures:
             raise RequestError(
@@ -97,7 +97,7 @@ class SignatureSession:
         return dict(zip(wanted, values, strict=True))
 
     def _call(self, name, wanted):
-        """A prepared call; making one anew costs more than a small batch."""
+        """Returns a cached callable; building one costs more than a batch."""
         key = (name, wanted)
         if key not in self._calls:
             signature = self.signatures[name]
@@ -115,7 +115,7 @@ class SignatureSession:
         return self._calls[key]
 
     def close(self):
-        """Frees the model."""
+        """Closes the session and frees the model."""
         self._session.close()
 
 

@@ -1,1 +1,1 @@
-"""How a version is held to the scores of its checkpoint."""
+"""Comparison of a version's scores with those of its checkpoint."""

@@ -1,4 +1,4 @@
-"""Requests that parity sends: rows at the edges of every rule."""
+"""Requests that parity sends, including the edge cases of every rule."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from wukong_tf.config.categorical_feature import CategoricalFeature
 
 SINGLE_ROWS = 8
 EXTREME = 1e4
-BATCHES = (7, 512)  # beside those of all rows and of one
+BATCHES = (7, 512)  # in addition to all rows and to single rows
 _INT64 = np.iinfo(np.int64)
-# Text of every length at which the hash changes its way, and in more than
-# one script.
+# Text of every length at which the hash takes another branch, and in several
+# scripts.
 _WORDS = [
     "x" * length for length in (1, 3, 4, 7, 8, 16, 17, 32, 33, 64, 65, 200)
 ] + ["\u00e9", "\u4e2d\u6587", " ", "\U0001f600"]
@@ -24,11 +24,11 @@ _FLOATS = [0.0, -1.5, 1e30, -1e30]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Some rows of a request.
+    """Rows of a request and their expected interpretation.
 
     Args:
         sent: the rows that are sent.
-        read: rows in range that they must be read as.
+        read: rows with ids in range, as which they must be read.
     """
 
     sent: pa.Table
@@ -36,11 +36,11 @@ class Case:
 
 
 def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
-    """All rows at once, some alone, and rows at the edges of every rule.
+    """Yields all rows at once, single rows, and edge cases of every rule.
 
     Args:
         spec: the features.
-        samples: rows as requests hold them, with ids in range.
+        samples: rows in the form of requests, with ids in range.
     """
     yield Case(samples, samples)
     rows = samples.num_rows
@@ -66,7 +66,7 @@ def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
 
 
 def _replaced(spec, samples, edge):
-    """The samples with what `edge` gives for some features."""
+    """Returns the samples with the values from `edge`, if any, per feature."""
     table = samples
     for feature in spec.categorical:
         values = edge(spec, feature, samples.num_rows)
@@ -74,7 +74,7 @@ def _replaced(spec, samples, edge):
             continue
         place = table.column_names.index(feature.name)
         kind = table.schema.field(place).type
-        if feature.raw is None:  # as wide as ids out of range can be
+        if feature.raw is None:  # wide enough for ids out of range
             kind = pa.list_(pa.int64()) if feature.pooling else pa.int64()
         table = table.set_column(place, feature.name, pa.array(values, kind))
         if feature.weights:
@@ -88,7 +88,7 @@ def _replaced(spec, samples, edge):
 
 
 def _spread(feature, values, rows):
-    """Values in turn, for single values or full bags."""
+    """Returns `values`, repeated in turn, as single values or full bags."""
     size = feature.ids_per_row
     taken = [values[place % len(values)] for place in range(rows * size)]
     if not feature.pooling:
@@ -159,14 +159,14 @@ def _oov_ids(spec, feature, rows):
 
 
 def _left_open(values, feature):
-    """Bags with their last place free: padding stays padding."""
+    """Returns bags without their last value, so that padding is kept."""
     if not feature.pooling or feature.ids_per_row == 1:
         return values
     return [bag[:-1] for bag in values]
 
 
 def extreme(spec: FeatureSpec, rows: pa.Table) -> pa.Table:
-    """The first row with every number, weight and vector far from all."""
+    """Returns the first row with extreme numbers, weights and vectors."""
     table = rows.slice(0, 1)
     sizes = {f.name: f.size for f in spec.vector}
     names = [f.name for f in spec.numeric] + list(sizes)
@@ -183,7 +183,7 @@ def extreme(spec: FeatureSpec, rows: pa.Table) -> pa.Table:
 
 
 def with_one_context(case: Case, context: Sequence[str]) -> Case:
-    """The case with the first row's context in every row."""
+    """Returns the case with the first row's context in every row."""
 
     def shared(table):
         for name in context:
@@ -198,7 +198,7 @@ def with_one_context(case: Case, context: Sequence[str]) -> Case:
 def with_last_id(
     rows: pa.Table, feature: CategoricalFeature, value: int
 ) -> pa.Table:
-    """Rows whose last has an id of `feature` replaced, in a bag its first."""
+    """Replaces `feature`'s id, or first id of a bag, in the last row."""
     values = rows[feature.name].to_pylist()
     columns = {feature.name: (values, pa.int64())}
     if feature.pooling:
@@ -217,5 +217,5 @@ def with_last_id(
 
 
 def out_of_range(feature: CategoricalFeature) -> np.ndarray:
-    """Ids next to a feature's range, and as far from it as can be."""
+    """Returns int64 ids just outside a feature's range and the extreme ones."""
     return np.array([-1, feature.num_ids, _INT64.min, _INT64.max], np.int64)

@@ -1,4 +1,4 @@
-"""Holds what was written to the scores of the checkpoint."""
+"""Compares the scores of written artifacts with those of the checkpoint."""
 
 import contextlib
 import dataclasses
@@ -23,28 +23,28 @@ from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import check_type, checks_of
 
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
-# The same between batches for int8: a last bit may round to the next step.
+# The same between batches for int8, where a value may round to the next step.
 STEP = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """How far the artifacts are from the checkpoint.
+    """Differences of the artifacts from the checkpoint.
 
     Args:
-        rows: held-out rows that were compared, all in one batch.
-        single_rows: of them, rows that were also compared alone.
+        rows: number of held-out rows compared, all in one batch.
+        single_rows: number of them that were also compared one by one.
         raw: features whose raw values were tried in every encoding.
         replaced: features whose out-of-range ids were compared with their
             `oov_id`.
         refused: features whose out-of-range ids must be an error.
-        logit: largest absolute difference of a logit, by artifact; None
-            where it gives no logit.
-        probability: the same of a probability.
-        tolerances: how large they may be, by artifact.
-        faults: what else is wrong, in words.
-        batches: largest absolute difference of a row's scores between it by
-            itself, in a batch, and next to an extreme row, by artifact.
+        logit: largest absolute difference of a logit, by artifact; None if
+            it has no logit output.
+        probability: the same for probabilities.
+        tolerances: largest allowed difference, by artifact.
+        faults: messages of all other faults.
+        batches: largest absolute difference of a row's scores between the
+            row by itself, in a batch, and next to an extreme row, by artifact.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class Report:
     batches: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> str:
-        """The figures as text for people."""
+        """Returns the figures as human-readable text."""
         lines = [
             f"parity on {self.rows} held-out rows, largest difference from "
             "the checkpoint in float32:"
@@ -74,11 +74,7 @@ class Report:
         return "\n".join(lines)
 
     def check(self):
-        """Refuses what is too far from the checkpoint.
-
-        Raises:
-            ExportError: with the figures.
-        """
+        """Raises ExportError, with the figures, if a tolerance is exceeded."""
         # Written so that NaN fails.
         close = all(
             figure <= self.tolerances[name]
@@ -98,7 +94,7 @@ class Report:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures for the manifest."""
+        """Returns the figures for the manifest."""
         return {
             "tolerance": self.tolerances,
             "rows": self.rows,
@@ -115,10 +111,10 @@ class Report:
 
 
 def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
-    """The run's held-out rows, as requests hold them.
+    """Reads the run's held-out rows, in the form of requests.
 
     Raises:
-        ExportError: the rows are missing or cannot be used.
+        ExportError: if the rows are missing or cannot be used.
     """
     path = os.path.join(run_dir, runs.SAMPLES)
     try:
@@ -149,13 +145,13 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
 def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """Compares `artifacts` with the Keras model, which runs eagerly.
 
-    The rows go to the model as the trainer reads them, and to each artifact
-    in the form that it takes.
+    The model gets the rows as the trainer reads them, each artifact in the
+    encoding that it takes.
 
     Args:
-        served: the ServedModel that they were written from.
-        samples: rows as requests hold them, with ids in range.
-        artifacts: what was written, loaded back.
+        served: the ServedModel that the artifacts were written from.
+        samples: rows in the form of requests, with ids in range.
+        artifacts: the written artifacts, loaded back.
     """
     spec = served.spec
     every = list(cases.cases(spec, samples))
@@ -189,7 +185,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             faults.append(f"{artifact.name} gives no probability.")
         logit[artifact.name] = worst["logit"]
         probability[artifact.name] = worst["probability"]
-        if artifact.takes != "rows":  # whoever reads the rows refuses ids
+        if artifact.takes != "rows":  # whoever reads the rows checks ids
             faults += _unrefused(spec, samples, artifact, way)
     return Report(
         samples.num_rows,
@@ -211,7 +207,7 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
 
 
 def _worst(artifact, way, pairs, logits):
-    """Largest differences by kind of output, and the refusal that ended it."""
+    """Returns the largest differences by kind of output, and any refusal."""
     worst: dict[str, float | None] = {"logit": None, "probability": None}
     for case, want in pairs:
         try:
@@ -226,10 +222,10 @@ def _worst(artifact, way, pairs, logits):
 
 
 def _between_batches(served, samples, artifact, way) -> float:
-    """Largest difference that other rows of a batch make to a row's scores.
+    """Returns the largest effect of a batch's other rows on a row's scores.
 
-    A row's score is a function of that row: each is scored by itself, among
-    the others, and next to a row that is as far from all as can be.
+    A row's score must depend on that row only: each is scored by itself,
+    with the others, and next to an extreme row.
     """
     rows = samples.slice(0, cases.SINGLE_ROWS)
 
@@ -241,9 +237,9 @@ def _between_batches(served, samples, artifact, way) -> float:
 
     among = [score(rows)]
     extreme = cases.extreme(served.spec, samples)
-    with contextlib.suppress(artifact.refusal):  # its own score may be none
+    with contextlib.suppress(artifact.refusal):  # its own score may be rejected
         among.append(score(pa.concat_tables([rows, extreme])))
-    if artifact.takes == "candidates":  # a row has the first one's context
+    if artifact.takes == "candidates":  # all rows have the first one's context
         case = cases.Case(rows, rows)
         rows = cases.with_one_context(case, served.context).sent
     worst = 0.0
@@ -266,7 +262,7 @@ def _difference(got, want):
 
 
 def _reference(served, columns):
-    """The checkpoint's scores of rows as the trainer reads them."""
+    """Returns the checkpoint's scores of rows as the trainer reads them."""
     inputs = encode(served.spec, columns)
     with served.stored_tables():
         logits = served.model(inputs, training=False)  # {task: [B, 1]}
@@ -280,13 +276,13 @@ def _reference(served, columns):
 
 
 def _refusing(spec):
-    """The features whose ids out of range must be an error."""
+    """Returns the features whose out-of-range ids must be an error."""
     return [f for f in spec.categorical if not f.raw and f.oov_id is None]
 
 
 def _unrefused(spec, samples, artifact, way):
-    """In words, the ids out of range that `artifact` answers."""
-    # Candidates are sent the first row's context alone.
+    """Returns a message per feature if `artifact` accepts out-of-range ids."""
+    # Candidates get the first row's context only.
     rows = samples.slice(0, 1 if artifact.takes == "candidates" else 2)
     for feature in _refusing(spec):
         for value in cases.out_of_range(feature):

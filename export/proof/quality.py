@@ -1,4 +1,4 @@
-"""What smaller tables and products cost, on rows that were held out."""
+"""Quality of smaller tables and products, measured on held-out rows."""
 
 import dataclasses
 import itertools
@@ -19,18 +19,18 @@ BATCH = 4096
 CALIBRATION_BATCHES = 8  # of 512 rows
 
 Columns = dict[str, np.ndarray]
-# From columns of ids to {task: logits [B]} of the whole log.
+# Maps columns of ids to {task: logits [B]} of the whole log.
 Scorer = Callable[[Columns], Columns]
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The largest changes that are published.
+    """Largest changes with which a version is published.
 
     Args:
-        auc: of a task's AUC, absolute.
-        ne: of a task's normalized entropy, absolute.
-        logit: of any row's logit, absolute.
+        auc: largest absolute change of a task's AUC.
+        ne: largest absolute change of a task's normalized entropy.
+        logit: largest absolute change of any row's logit.
     """
 
     auc: float
@@ -40,11 +40,11 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What each smaller form changes.
+    """Changes of each smaller form from float32.
 
     Args:
-        rows: that were scored.
-        limits: that the changes are held to.
+        rows: number of scored rows.
+        limits: limits of the changes.
         changes: form to task to "auc", "ne" and "logit", each with the
             value in float32, as published, and the change.
     """
@@ -54,7 +54,7 @@ class Report:
     changes: dict[str, dict[str, dict[str, float]]]
 
     def describe(self) -> str:
-        """The figures as text for people."""
+        """Returns the figures as human-readable text."""
         lines = [
             f"smaller forms on {self.rows:,} held-out rows, against the "
             "checkpoint in float32:"
@@ -70,11 +70,7 @@ class Report:
         return "\n".join(lines)
 
     def check(self):
-        """Refuses changes over the limits.
-
-        Raises:
-            ExportError: with the figures and the limits.
-        """
+        """Raises ExportError, with the figures, if a limit is exceeded."""
         over = [
             f"{form}, {task}: the change of {name} is {each[key]:.6f}; "
             f"--{flag} allows {limit:g}."
@@ -100,7 +96,7 @@ class Report:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures for the manifest."""
+        """Returns the figures for the manifest."""
         return dataclasses.asdict(self)
 
 
@@ -114,12 +110,12 @@ def measure(
 
     Args:
         served: the model.
-        forms: name to the function that scores as it will be served.
-        source: held-out rows, with their labels.
-        limits: that the changes are held to.
+        forms: name to the function that scores with the form as served.
+        source: held-out rows with labels.
+        limits: limits of the changes.
 
     Raises:
-        ExportError: no row has a label, or all labels of a task are alike.
+        ExportError: if a task has no labels, or only one class.
     """
     spec = served.spec
     scorers = {"float32": of_ids(served, stored=False), **forms}
@@ -168,18 +164,18 @@ def measure(
 def calibration(
     served: signatures.ServedModel, source: Source
 ) -> tuple[Columns, ...]:
-    """Returns batches of held-out ids, by which ranges are measured."""
+    """Returns batches of held-out ids to calibrate ranges with."""
     batches = itertools.islice(source.batches(512), CALIBRATION_BATCHES)
     return tuple(_id_columns(served, batch) for batch in batches)
 
 
 def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
-    """The model's logits of columns of ids.
+    """Returns a scorer that runs the model.
 
     Args:
         served: the model.
-        stored: whether it reads its tables as they are written, or as the
-            checkpoint has them.
+        stored: whether to read the tables in their written form, rather than
+            the checkpoint's.
     """
 
     @tf.function(reduce_retracing=True)
@@ -201,7 +197,7 @@ def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
 
 
 def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
-    """The logits of an artifact that takes ids, or rows read by ids."""
+    """Returns a scorer that runs an artifact that takes ids or table rows."""
     outputs = naming.output_names(served.spec)
 
     def score(columns):
@@ -214,13 +210,13 @@ def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
 
 
 def metrics(task, labels, logits, weights=None) -> dict[str, float]:
-    """AUC and normalized entropy of a task, as the trainer's report has them.
+    """Returns a task's AUC and normalized entropy as the trainer reports them.
 
     Args:
-        task: the Task; its `negative_rate` weighs negative rows.
-        labels: 0 or 1, NaN where a row has none, [N].
-        logits: of the whole log, [N].
-        weights: [N], or None where all are 1.
+        task: the Task; its `negative_rate` weights negative rows.
+        labels: [N], 0 or 1, NaN if a row has none.
+        logits: [N], of the whole log.
+        weights: [N]. Defaults to None, all 1.
     """
     known = np.isfinite(labels)
     labels = labels[known].astype(np.float64)
@@ -235,7 +231,7 @@ def metrics(task, labels, logits, weights=None) -> dict[str, float]:
 
 
 def _id_columns(served, batch):
-    """A batch as a request of ids holds it."""
+    """Returns a batch in the form of a request of ids."""
     return {
         name: np.asarray(batch[name], spec.dtype.as_numpy_dtype)
         for name, spec in served.id_inputs.items()

@@ -1,1 +1,1 @@
-"""What is served: signatures, their inputs, and the tables behind them."""
+"""Served functions: signatures, their inputs, and their tables."""

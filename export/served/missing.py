@@ -1,4 +1,4 @@
-"""Which inputs of a request may be missing, and what then stands for them."""
+"""Optional inputs of a request, and the values that replace them."""
 
 import math
 
@@ -12,7 +12,7 @@ Value = str | int | float
 
 
 def of_feature(feature: CategoricalFeature) -> Value:
-    """What stands for a missing value, and pads a bag."""
+    """Returns the value that replaces a missing one and pads bags."""
     if feature.raw == "string":
         return ""
     if feature.raw == "int64":
@@ -21,11 +21,11 @@ def of_feature(feature: CategoricalFeature) -> Value:
 
 
 def missing_values(spec: FeatureSpec) -> dict[str, Value]:
-    """What stands for each input that a request may leave out.
+    """Returns the replacement values of the optional inputs, by name.
 
-    Features with `raw`, bags with their weights, and numbers may be left
-    out; ids and vectors may not. Weights of a bag that is not empty are NaN
-    then, which the graph refuses.
+    Features with `raw`, bags with their weights, and numbers are optional;
+    ids and vectors are not. If only the weights of a nonempty bag are left
+    out, they are NaN, which the graph rejects.
     """
     found: dict[str, Value] = {}
     for feature in spec.categorical:
@@ -39,7 +39,7 @@ def missing_values(spec: FeatureSpec) -> dict[str, Value]:
 
 
 def empty_inputs(spec: FeatureSpec) -> dict[str, tf.Tensor]:
-    """The inputs that may be left out, without rows, as `fill` takes them."""
+    """Returns the optional inputs with 0 rows, which `fill` accepts."""
     specs = signature(spec)
     return {
         name: tf.zeros([0, *specs[name].shape[1:]], specs[name].dtype)
@@ -50,9 +50,9 @@ def empty_inputs(spec: FeatureSpec) -> dict[str, tf.Tensor]:
 def fill(
     spec: FeatureSpec, columns: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Columns of a request, some or all, with those without rows filled.
+    """Returns all or some columns of a request, those without rows filled.
 
-    The graph fails where two columns have unequal numbers of rows above 0.
+    The graph raises if two columns have different nonzero numbers of rows.
     """
     missing = {
         name: value

@@ -14,13 +14,13 @@ def output_names(spec: FeatureSpec) -> dict[str, tuple[str, str]]:
 
 
 def loader_names(arguments: Mapping[str, str]) -> dict[str, str]:
-    """Returns the keywords by which TensorFlow's Python loader takes inputs.
+    """Returns each input's keyword argument in TensorFlow's Python loader.
 
-    The loader writes "_" for much of a name before it looks at it. A name
-    that becomes another's, or its own "self", has the graph's instead.
+    The loader replaces many characters by "_". A name that then collides with
+    another, or is "self", is replaced by the input's name in the graph.
 
     Args:
-        arguments: by name, what the graph calls an input.
+        arguments: input name to its name in the graph.
     """
     written = {name: _as_loaded(name) for name in arguments}
     counts = collections.Counter(written.values())
@@ -33,6 +33,6 @@ def loader_names(arguments: Mapping[str, str]) -> dict[str, str]:
 
 
 def _as_loaded(name):
-    """The name as TensorFlow's `sanitize_arg_name` writes it."""
+    """Returns the name after TensorFlow's `sanitize_arg_name`."""
     text = "".join(each if each.isalnum() else "_" for each in name)
     return text if text[0].isalpha() else f"arg_{text}"

@@ -25,42 +25,41 @@ SIGNATURE = published.PREDICT
 TF_EXAMPLE = "tf_example"
 REGRESS, CLASSIFY = "regress", "classify"
 CANDIDATES = published.CANDIDATES
-EXAMPLES = "inputs"  # the name that Regress and Classify ask for
+EXAMPLES = "inputs"  # the input name required by Regress and Classify
 CLASSES = ("0", "1")
 
 
 class ServedModel(tf.Module):
-    """A trained model as TensorFlow functions, one a signature.
+    """A trained model as TensorFlow functions, one per signature.
 
-    It tracks the model's variables and not its Keras layers, so that what is
-    saved of it loads where there is no Keras.
+    It tracks the model's variables but not its Keras layers, so that the
+    SavedModel loads without Keras.
 
     Args:
         model: a trained ClickModel with the take lookup, in float32.
-        folder: directory that vocabularies are written into, for a
-            SavedModel to take along as assets; it must last until that is
-            saved. Defaults to None: they are held in memory, for other
-            uses.
-        precision: of the tables in what is written: "float32", "float16" or
+        folder: directory to write vocabularies into, which a SavedModel
+            copies as assets; it must exist until that is saved. Defaults to
+            None: they are kept in memory, for other uses.
+        precision: precision of the written tables: "float32", "float16" or
             "int8". Defaults to "float32".
         context: names of the features that all candidates of a request
             share; with any, there is a signature for candidates. Defaults
             to ().
-        origin: where the model came from, which files that are written
-            say. Defaults to None, nothing.
+        origin: metadata on the model's origin, stored in the written files.
+            Defaults to None, nothing.
 
     Attributes:
-        serve: the function of `serving_default`, from a dict of columns, as
-            `inputs` describes them, to the outputs that `outputs`
-            describes, float32 [B] each: "probability" and "logit", or
-            "TASK_probability" and "TASK_logit" for each of several tasks.
-            The logit of a task whose negatives were sampled is that of the
-            whole log.
-        arguments: by the name of an input or an output, what the graph
-            calls it, where some names cannot stand.
+        serve: the function of `serving_default`. Maps a dict of columns
+            (see `inputs`) to a dict of outputs (see `outputs`), float32 [B]
+            each: "probability" and "logit", or "TASK_probability" and
+            "TASK_logit" for each of several tasks. The logit of a task whose
+            negatives were sampled is that of the whole log.
+        arguments: name of an input or output to its name in the graph, which
+            does not allow every name.
 
     Raises:
-        ExportError: `context` names no feature or all of them.
+        ExportError: if `context` names an unknown input, all inputs, or only
+            one of a bag and its weights.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class ServedModel(tf.Module):
 
     @property
     def origin(self) -> dict[str, str]:
-        """Where the model came from."""
+        """Metadata on the model's origin."""
         return self._origin.value
 
     @property
@@ -117,12 +116,12 @@ class ServedModel(tf.Module):
 
     @property
     def id_inputs(self) -> dict[str, tf.TensorSpec]:
-        """The same where raw values were made ids beforehand."""
+        """Specs of the inputs if raw values are already encoded as ids."""
         return signature(of_ids(self.spec))
 
     @property
     def row_inputs(self) -> dict[str, tf.TensorSpec]:
-        """The same where rows of tables were read and pooled beforehand.
+        """Specs of the inputs if embeddings are already looked up and pooled.
 
         float32 [B, width of its table] for each categorical feature.
         """
@@ -143,14 +142,14 @@ class ServedModel(tf.Module):
     def traced(
         self, specs: dict[str, tf.TensorSpec]
     ) -> dict[str, tf.TensorSpec]:
-        """Returns specs of inputs by name, called as the graph calls them."""
+        """Returns specs of inputs by name, named as in the graph."""
         return {
             name: tf.TensorSpec(spec.shape, spec.dtype, self.arguments[name])
             for name, spec in specs.items()
         }
 
     def rows_of(self, columns) -> dict[str, np.ndarray]:
-        """Columns as `row_inputs` describes them, of those of `id_inputs`."""
+        """Returns columns for `row_inputs`, computed from `id_inputs`'."""
         encoded = encode_served(of_ids(self.spec), columns)
         with self.stored_tables():
             read = self.model.feature_embedding.read(encoded)
@@ -169,14 +168,14 @@ class ServedModel(tf.Module):
         }
 
     def stored(self, layer) -> dict[str, np.ndarray]:
-        """A table as it is written; see `tables.store`."""
+        """Returns a table in its written form; see `tables.store`."""
         kept = self._kept.value
         if layer.plan.name not in kept:
             kept[layer.plan.name] = tables.store(layer, self.precision)
         return kept[layer.plan.name]
 
     def functions(self) -> dict[str, Any]:
-        """The tf.function of each signature, by its name, traced once."""
+        """Returns the tf.function of each signature by name, traced once."""
         if not self._functions.value:
             self._functions.value = self._make_functions()
         return self._functions.value
@@ -206,15 +205,15 @@ class ServedModel(tf.Module):
         return found
 
     def scores(self, raw_columns):
-        """What `serve` traces: a dict of columns to a dict of outputs."""
+        """Returns a dict of outputs for a dict of columns; see `serve`."""
         return self._encoded_scores(missing.fill(self.spec, raw_columns))
 
     def scores_of_examples(self, inputs):
-        """As `scores`, from serialized tf.Examples [B]."""
+        """Returns the same as `scores`, for serialized tf.Examples [B]."""
         return self._encoded_scores(tf_examples.parse(self.spec, inputs))
 
     def scores_of_candidates(self, raw_columns):
-        """As `scores`, where the context's columns have a single row."""
+        """Returns the same as `scores`, for context columns of a single row."""
         shared = {name: raw_columns[name] for name in self.context}
         items = {n: v for n, v in raw_columns.items() if n not in shared}
         items = missing.fill(self.spec, items)
@@ -227,7 +226,7 @@ class ServedModel(tf.Module):
             return columns
 
         shared = missing.fill(self.spec, shared)
-        # Numbers are checked in one operation; what is looked up waits.
+        # Repeat numbers first, to check them in one operation; ids later.
         numbers = [feature.name for feature in self.spec.numeric]
         encoded = encode_served(
             self.spec, repeat(shared, numbers) | items, self.lookups
@@ -257,7 +256,7 @@ class ServedModel(tf.Module):
         return finite(self.named_outputs(logits))
 
     def stored_tables(self):
-        """A context in which the model reads its tables as written."""
+        """Returns a context in which the model reads the written tables."""
         return tables.read_by(
             {
                 layer: tables.Reader(self.tables[layer.plan.name])
@@ -267,12 +266,12 @@ class ServedModel(tf.Module):
         )
 
     def named_outputs(self, logits, guard=None):
-        """Outputs by their names.
+        """Returns the outputs by name.
 
         Args:
-            logits: {task: [B, 1]} of the model.
-            guard: from the logits [B] to zeros [B], which are added.
-                Defaults to None, nothing.
+            logits: {task: [B, 1]}, the model's logits.
+            guard: maps the list of logits [B] to zeros [B], which are added
+                to each. Defaults to None, no addition.
         """
         logits = self.model.served_logits(logits)
         if guard is not None:
@@ -287,7 +286,7 @@ class ServedModel(tf.Module):
 
 
 def task_signature(spec: FeatureSpec, task: str, kind: str) -> str:
-    """Name of a task's signature: "regress", or "TASK_regress" of several."""
+    """Returns a task's signature name: KIND, or TASK_KIND of several tasks."""
     return kind if len(spec.tasks) == 1 else f"{task}_{kind}"
 
 
@@ -317,13 +316,13 @@ def _check_context(spec, context):
 def check_written(
     where: str, kind: str, expected: dict[str, Any], found: dict[str, Any]
 ):
-    """Refuses an artifact whose inputs or outputs are not the signature's.
+    """Raises ExportError if an artifact's inputs or outputs are unexpected.
 
     Args:
-        where: names the artifact in the error.
+        where: name of the artifact, for the error.
         kind: "inputs" or "outputs".
         expected: name to (dtype, shape).
-        found: the same of the artifact.
+        found: the same for the artifact.
     """
     if found != expected:
         raise ExportError(
@@ -333,7 +332,7 @@ def check_written(
 
 
 def plain_specs(specs) -> dict[str, Any]:
-    """TensorSpecs as name to (dtype, shape); None is any batch size."""
+    """Returns TensorSpecs as name to (dtype, shape), None for the batch."""
     return {
         name: (spec.dtype.name, tuple(spec.shape.as_list()))
         for name, spec in specs.items()
@@ -341,7 +340,7 @@ def plain_specs(specs) -> dict[str, Any]:
 
 
 class _Untracked:
-    """Holds a value that saving must not follow."""
+    """Holds a value that tf.Module must not track."""
 
     def __init__(self, value):
         self.value = value

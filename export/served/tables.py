@@ -1,4 +1,4 @@
-"""How tables are kept in what is published, and how a graph reads them."""
+"""Storage formats of published tables, and lookups that read them."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,25 +13,25 @@ from wukong_tf.features.transforms import NO_ROW
 
 PRECISIONS = ("float32", "float16", "int8")
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
-_LARGEST = 127  # of int8, the same on both sides of 0
+_LARGEST = 127  # of int8, symmetric around 0
 _CHUNK_ROWS = 1 << 16
 
 
 def _kept_as(layer, precision):
-    """The precision of a table; a scale would outweigh a row of one number."""
+    """Returns a table's precision: float32, not int8, for rows of 1 number."""
     narrow = precision == "int8" and layer.plan.width == 1
     return "float32" if narrow else precision
 
 
 def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
-    """The arrays that a table is kept as.
+    """Returns the arrays that a table is stored as.
 
     Args:
-        layer: it owns the table.
-        precision: "float32", "float16" or "int8". Rows of int8 are q, with
-            a scale s for each row: s q is the row, s the largest absolute
-            value of the row over 127. A table of width 1 stays in float32
-            then.
+        layer: layer that owns the table.
+        precision: "float32", "float16" or "int8". For int8, rows are stored
+            as q with a scale s each: the row is s q, and s is its largest
+            absolute value divided by 127. Tables of width 1 stay in float32,
+            as a scale would outweigh a row.
 
     Returns:
         dict with "rows" [R, W] and, for int8, "scale", float32 [R, 1].
@@ -54,7 +54,7 @@ def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
 
 
 def specs(layer: FusedEmbedding, precision: str) -> dict[str, tf.TensorSpec]:
-    """Specs of what `store` gives."""
+    """Returns the specs of the arrays that `store` returns."""
     precision = _kept_as(layer, precision)
     rows, width = layer.table.shape
     found = {"rows": tf.TensorSpec((rows, width), _DTYPES[precision])}
@@ -64,12 +64,12 @@ def specs(layer: FusedEmbedding, precision: str) -> dict[str, tf.TensorSpec]:
 
 
 class Reader:
-    """A lookup of rows that were stored by `store`.
+    """A lookup that reads rows in the format of `store`.
 
     Args:
-        kept: tensors or variables, as `store` names them.
-        check: from row numbers [B, C] to the same with those replaced that
-            are in no table. Defaults to None: they are in range.
+        kept: tensors or variables, named as by `store`.
+        check: maps row numbers [B, C] to the same with out-of-range ones
+            replaced. Defaults to None: all are in range.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Reader:
         self._check = check
 
     def build(self, layer, rows, width, features):
-        """Not for new tables."""
+        """Raises NotImplementedError, as it cannot create tables."""
         raise NotImplementedError
 
     def __call__(self, table, ids):
-        """Rows, float32 [B, C, W], for row numbers `ids` [B, C]."""
+        """Returns rows, float32 [B, C, W], for row numbers `ids` [B, C]."""
         del table
         if self._check is not None:
             ids = self._check(ids)
@@ -104,10 +104,10 @@ def _take(kept, ids):
 def range_check(
     layer: FusedEmbedding, features: Mapping[str, CategoricalFeature]
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A check of row numbers [B, C] of a fused table, all columns at once.
+    """Returns a check of a fused table's row numbers [B, C] in one operation.
 
-    An id outside its feature's range is read as the feature's `oov_id`;
-    where it has none, as a row that no table has.
+    It replaces an id outside its feature's range by the feature's `oov_id`
+    or, if that is None, by a row number outside every table.
     """
     first, past, instead = [], [], []
     plan = layer.plan
@@ -131,7 +131,7 @@ def range_check(
 
 @contextlib.contextmanager
 def read_by(readers: Mapping[FusedEmbedding, Reader]) -> Iterator[None]:
-    """Has layers read their tables by `readers`, inside the block."""
+    """Sets layers' lookups to `readers` inside the block."""
     own = {layer: layer.lookup for layer in readers}
     try:
         for layer, reader in readers.items():

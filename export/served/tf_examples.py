@@ -1,4 +1,4 @@
-"""From serialized tf.Examples to the columns of a request."""
+"""Conversion of serialized tf.Examples to the columns of a request."""
 
 import tensorflow as tf
 
@@ -8,10 +8,10 @@ from wukong_tf.features import signature
 
 
 def parse(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Examples [B] as columns, in the graph.
+    """Parses examples [B] into columns, in the graph.
 
-    What may be missing may be left out of an Example. Of a bag the first
-    `max_ids` values count that are not missing; its weights are as many.
+    Optional inputs may be left out of an Example. A bag is cut to its first
+    `max_ids` values that are not missing; it must have as many weights.
 
     Args:
         spec: the features.
@@ -50,7 +50,7 @@ def parse(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _without_missing(bag, missing, size):
-    """Bags, those that are too long without their missing values."""
+    """Returns bags; drops missing values from those longer than `size`."""
     keep = (bag.values != missing) | tf.gather(
         bag.row_lengths() <= size, bag.value_rowids()
     )
@@ -58,7 +58,7 @@ def _without_missing(bag, missing, size):
 
 
 def _as_many(feature, ids, weights):
-    """Fails where a bag that is too long has other weights than values."""
+    """Asserts that bags longer than `max_ids` have a weight per value."""
     long = tf.maximum(ids.row_lengths(), weights.row_lengths())
     good = (long <= feature.max_ids) | (
         ids.row_lengths() == weights.row_lengths()
@@ -76,12 +76,11 @@ def _as_many(feature, ids, weights):
 
 
 def serialize(spec: FeatureSpec, row: dict) -> bytes:
-    """One row of a request as a serialized tf.train.Example.
+    """Returns a row of a request as a serialized tf.train.Example.
 
     Args:
         spec: the features.
-        row: feature name to a value, a list of them, or None where it is
-            missing.
+        row: feature name to a value, a list of values, or None if missing.
     """
     example = tf.train.Example()
     for name, form in signature(spec).items():

@@ -1,1 +1,1 @@
-"""How a version appears, and what others read of it."""
+"""Published versions: how they are written, read and loaded."""

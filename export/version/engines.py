@@ -1,4 +1,4 @@
-"""What computes a version's scores: onnxruntime or TensorFlow."""
+"""Engines that compute a version's scores: onnxruntime or TensorFlow."""
 
 import logging
 import os
@@ -30,20 +30,20 @@ log = logging.getLogger("wukong.serve")
 
 
 class Refused(ValueError):
-    """A request that the model refuses; the message says why."""
+    """Raised if the model rejects a request; the message says why."""
 
 
 class Engine(Protocol):
-    """Runs the signatures of one version; from several threads at once."""
+    """Runs the signatures of one version; safe for use by several threads."""
 
     name: str
     forms: dict[str, SignatureSpec]
 
     def run(self, signature: str, columns: Columns) -> Columns:
-        """All outputs.
+        """Returns all outputs.
 
         Raises:
-            Refused: the model refuses the request.
+            Refused: if the model rejects the request.
         """
         ...
 
@@ -53,18 +53,19 @@ class Engine(Protocol):
 
 
 def choose(published: Published, name: str = "auto") -> str:
-    """The engine for a version.
+    """Returns the name of the engine for a version.
 
     Args:
         published: the version.
-        name: "onnx", "saved_model" or "auto": ONNX where it is there and
-            requests hold ids, as it is faster; the SavedModel where raw
-            values have to become ids, which its graph does; the other one
-            where a package is missing.
+        name: "onnx", "saved_model" or "auto". "auto" prefers ONNX, which is
+            faster, if requests hold ids, and the SavedModel, whose graph
+            encodes them, if they hold raw values; it takes the other one if
+            the version lacks the preferred format, or a package is missing.
+            Defaults to "auto".
 
     Raises:
-        ExportError: the version lacks what was asked for.
-        ConfigError: a package is missing that computes it.
+        ExportError: if the version lacks the format.
+        ConfigError: if a package that the engine needs is missing.
     """
     there = [each for each in NAMES if each in published.formats]
     if name == "auto":
@@ -89,12 +90,12 @@ def choose(published: Published, name: str = "auto") -> str:
 
 
 def load(published: Published, name: str, threads: int | None) -> Engine:
-    """An engine that has a version's model.
+    """Returns an engine with a version's model loaded.
 
     Args:
         published: the version.
-        name: as `choose` gives it.
-        threads: of one computation; None for all processors.
+        name: name of the engine, as returned by `choose`.
+        threads: threads per computation; None for all processors.
     """
     kinds: dict[str, Callable[..., Engine]] = {
         "onnx": OnnxEngine,
@@ -104,11 +105,11 @@ def load(published: Published, name: str, threads: int | None) -> Engine:
 
 
 class OnnxEngine:
-    """onnxruntime on the CPU; raw values become ids by the client's encoder.
+    """Runs ONNX on the CPU; the client's encoder converts raw values to ids.
 
     Args:
         published: the version.
-        threads: of one computation; None for all processors.
+        threads: threads per computation. Defaults to None, all processors.
     """
 
     name = "onnx"
@@ -122,9 +123,8 @@ class OnnxEngine:
             name: forms[name] for name in (PREDICT, CANDIDATES) if name in forms
         }
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # refusals are told to who asked
-        # Threads that spin while they wait take the time of those that read
-        # requests.
+        options.log_severity_level = 4  # clients get the errors
+        # Spinning threads would take CPU time from those that read requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads:
             options.intra_op_num_threads = threads
@@ -142,7 +142,7 @@ class OnnxEngine:
             )
 
     def run(self, signature: str, columns: Columns) -> Columns:
-        """All outputs; see `Engine`."""
+        """Returns all outputs; see `Engine`."""
         context = self.forms[signature].context
         if context:
             columns = _repeated(columns, context)
@@ -151,10 +151,10 @@ class OnnxEngine:
         return self.run_ids(columns)
 
     def run_ids(self, columns: Columns) -> Columns:
-        """All outputs of columns whose raw values are ids already.
+        """Returns all outputs of columns of ids.
 
         Raises:
-            Refused: the model refuses the request.
+            Refused: if the model rejects the request.
         """
         try:
             values = self._session.run(self._outputs, columns)
@@ -164,7 +164,7 @@ class OnnxEngine:
         return finite(dict(zip(self._outputs, values, strict=True)))
 
     def _refused_row(self, columns) -> int:
-        """The first row that is refused; onnxruntime does not name it."""
+        """Returns the first rejected row, which onnxruntime does not name."""
         first, past = 0, len(next(iter(columns.values())))
         while past - first > 1:
             middle = (first + past) // 2
@@ -182,11 +182,11 @@ class OnnxEngine:
 
 
 class SavedModelEngine:
-    """The SavedModel in TensorFlow, by the tensors that signatures name.
+    """Runs the SavedModel in TensorFlow by the tensors of its signatures.
 
     Args:
         published: the version.
-        threads: of one computation; None for all processors.
+        threads: threads per computation. Defaults to None, all processors.
     """
 
     name = "saved_model"
@@ -201,7 +201,7 @@ class SavedModelEngine:
         self._refusal = tf.errors.OpError
 
     def run(self, signature: str, columns: Columns) -> Columns:
-        """All outputs; see `Engine`."""
+        """Returns all outputs; see `Engine`."""
         try:
             return finite(self._session.run(signature, columns))
         except UnicodeDecodeError as error:  # TensorFlow quotes the bytes
@@ -217,10 +217,10 @@ class SavedModelEngine:
 
 
 def finite(outputs: Columns) -> Columns:
-    """Returns the outputs, all numbers of which are finite.
+    """Returns the outputs if all numbers are finite.
 
     Raises:
-        Refused: naming the first row whose scores are not.
+        Refused: if not; the message names the first row with such scores.
     """
     for value in outputs.values():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -230,7 +230,7 @@ def finite(outputs: Columns) -> Columns:
 
 
 def _said(error) -> str:
-    """What a graph says of a request that it refuses."""
+    """Returns the message of a failed assertion in the graph."""
     message = getattr(error, "message", None) or str(error)
     found = re.search("assertion failed: (.*)", message)
     if found is None:
@@ -240,7 +240,7 @@ def _said(error) -> str:
 
 
 def _repeated(columns: Columns, context: Sequence[str]) -> Columns:
-    """The context's one row as often as the others have rows."""
+    """Repeats the context's single row to the number of rows of the others."""
     rows = max(
         len(value) for name, value in columns.items() if name not in context
     )

@@ -1,4 +1,4 @@
-"""Requests to copy, written beside each version from its own signatures."""
+"""Example requests, written into each version from its own signatures."""
 
 import base64
 import json
@@ -56,17 +56,17 @@ def write(
     folder: str,
     model_name: str,
 ):
-    """Writes requests of some rows into examples/ of a version.
+    """Writes requests of a few rows into examples/ of a version.
 
-    predict_rows.json and predict_columns.json, for each other signature a
-    file of its name, curl.sh that sends them all, and predict.pbtxt with
-    grpc_predict.py that sends it.
+    The files are predict_rows.json and predict_columns.json, one named after
+    each other signature, curl.sh, which sends them all, predict.pbtxt, and
+    grpc_predict.py, which sends that one.
 
     Args:
         served: the model.
-        samples: rows as requests hold them.
-        folder: of the version.
-        model_name: that the server knows the model by.
+        samples: rows in the form of requests.
+        folder: the version's directory.
+        model_name: the model's name on the server.
     """
     from google.protobuf import text_format
 
@@ -100,7 +100,7 @@ def write(
 
 
 def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
-    """Name of a request to its verb and its JSON body."""
+    """Returns request name to (verb, JSON body)."""
     encodings = requests.RequestEncodings(served)
     raw = encodings.raw(rows)
     found: dict[str, tuple[str, dict]] = {
@@ -130,7 +130,7 @@ def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
 
 
 def instances(columns) -> list:
-    """Columns as a list of rows; of a single column, its values."""
+    """Returns columns as a list of rows, or the values of a single column."""
     values = inputs(columns)
     if len(values) == 1:
         return next(iter(values.values()))
@@ -141,7 +141,7 @@ def instances(columns) -> list:
 
 
 def inputs(columns) -> dict[str, list]:
-    """Columns as lists that JSON holds; strings as text or b64."""
+    """Returns columns as JSON lists; strings as text or {"b64": ...}."""
     return {name: _listed(value) for name, value in columns.items()}
 
 
@@ -157,7 +157,7 @@ def _listed(value):
 
 
 def _whole_rows(samples):
-    """The first rows without a missing number, or simply the first ones."""
+    """Returns the first rows without missing values, else the first rows."""
 
     def whole(row):
         return not any(

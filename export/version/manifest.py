@@ -1,4 +1,4 @@
-"""manifest.json: what a version is, what made it, and how it was proven."""
+"""manifest.json: a version's contents, origin and verification."""
 
 import datetime
 import json
@@ -28,15 +28,15 @@ FORMAT = published.FORMAT
 def describe(
     served, checkpoint, report, formats, changes, settings: Export
 ) -> dict[str, Any]:
-    """Returns the manifest but for what depends on the draft directory.
+    """Returns the manifest without entries that depend on the draft.
 
     Args:
         served: the ServedModel.
-        checkpoint: the Checkpoint that its weights came from.
+        checkpoint: the Checkpoint of its weights.
         report: parity's Report.
         formats: names of the formats.
         changes: the Report of smaller forms, or None.
-        settings: of the export.
+        settings: the export's settings.
     """
     model = served.model.config.to_dict()
     features = model.pop("features")
@@ -64,7 +64,7 @@ def describe(
             for name, specs in _onnx_inputs(served, formats).items()
         },
         "optional_inputs": {
-            # JSON has no NaN.
+            # JSON cannot represent NaN.
             name: None if value != value else value
             for name, value in missing.missing_values(served.spec).items()
         },
@@ -97,12 +97,12 @@ def _versions(formats):
 
 
 def origin(checkpoint, version: int, settings: Export) -> dict[str, str]:
-    """What a file of a version says of where it came from.
+    """Returns the metadata on its origin that a version's files store.
 
     Args:
-        checkpoint: the Checkpoint that its weights came from.
-        version: its number.
-        settings: of the export.
+        checkpoint: the Checkpoint of the weights.
+        version: number of the version.
+        settings: the export's settings.
     """
     return {
         "model": settings.model_name,
@@ -119,12 +119,12 @@ def _run_name(run_dir):
 
 
 def write(content: dict[str, Any], run_dir: str, draft):
-    """Writes the manifest, last, into a draft.
+    """Writes the manifest into a draft, after all other files.
 
     Args:
-        content: as `describe` gives it.
-        run_dir: the run; only its own name is noted, as the rest of the
-            path means nothing elsewhere.
+        content: manifest, as returned by `describe`.
+        run_dir: the run directory; only its base name is stored, as the rest
+            of the path is meaningless on other machines.
         draft: the publish.Draft.
     """
     now = datetime.datetime.now(datetime.UTC)
@@ -141,14 +141,14 @@ def write(content: dict[str, Any], run_dir: str, draft):
 
 
 def write_features(spec: FeatureSpec, draft):
-    """Writes features.json, by which clients make ids of raw values."""
+    """Writes features.json, with which clients encode raw values as ids."""
     path = os.path.join(draft.path, runs.FEATURES)
     with open(path, "w", encoding="utf-8") as file:
         file.write(spec.to_json())
 
 
 def _writers(formats) -> dict[str, str]:
-    """Versions of the packages that wrote the formats."""
+    """Returns the versions of the packages that wrote the formats."""
     found = {}
     for name in formats:
         module = saved_model if name == saved_model.NAME else onnx_model
@@ -157,7 +157,7 @@ def _writers(formats) -> dict[str, str]:
 
 
 def _onnx_inputs(served: signatures.ServedModel, formats) -> dict:
-    """Inputs of each ONNX file, by its format."""
+    """Returns the inputs of each ONNX file by format."""
     inputs = {
         onnx_model.NAME: served.id_inputs,
         onnx_model.DENSE_NAME: served.row_inputs,
@@ -166,22 +166,22 @@ def _onnx_inputs(served: signatures.ServedModel, formats) -> dict:
 
 
 def _python_keywords(served):
-    """Inputs that TensorFlow's Python loader takes by another name."""
+    """Returns the inputs that TensorFlow's Python loader renames."""
     inputs = {name: served.arguments[name] for name in served.inputs}
     words = naming.loader_names(inputs)
     return {name: word for name, word in words.items() if name != word}
 
 
 def _names_in_layers(spec):
-    """Names that layers have a part of."""
+    """Returns the names, without duplicates, that identify parts of layers."""
     parts = (spec.categorical, spec.vector, spec.embedding_groups, spec.tasks)
     return dict.fromkeys(each.name for part in parts for each in part)
 
 
 def _features(features):
-    """The spec's digest, and its columns without their vocabularies.
+    """Returns the spec's digest and its columns, without vocabularies.
 
-    A vocabulary can be larger than the model, and no request needs it.
+    A vocabulary can be larger than the model, and requests do not need it.
     """
     columns = dict(features)
     columns["categorical"] = [
@@ -192,7 +192,7 @@ def _features(features):
 
 
 def _signature(served, name, function):
-    """Inputs and outputs of a signature; "inputs" alone are tf.Examples."""
+    """Returns the inputs and outputs of a signature."""
     outputs = function.get_concrete_function().structured_outputs
     raw = name in (signatures.SIGNATURE, signatures.CANDIDATES)
     examples = {
@@ -214,7 +214,7 @@ def _specs(specs):
 
 
 def _files(folder):
-    """Bytes and SHA-256 of every file, by its path in the version."""
+    """Returns the size and SHA-256 of every file by its path in the version."""
     found = {}
     for parent, _, names in os.walk(folder):
         for name in names:

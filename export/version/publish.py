@@ -1,4 +1,4 @@
-"""Version directories: written beside, made visible by one rename."""
+"""Version directories, written under a temporary name, then renamed."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from wukong_tf import files
 from wukong_tf.errors import ExportError
 
-# No integers, so that a server looks at neither.
+# Not integers, so that servers ignore them.
 _UNFINISHED = ".unfinished-"
 REMOVED = ".removed-"
 _LOCK = ".lock"
@@ -21,9 +21,9 @@ class Draft:
     """A version that is being written.
 
     Args:
-        version: its number.
+        version: number of the version.
         path: directory to write into.
-        final: directory that it becomes.
+        final: directory after publishing.
     """
 
     version: int
@@ -33,15 +33,15 @@ class Draft:
 
 @contextlib.contextmanager
 def draft(output: str, version: int | None = None) -> Iterator[Draft]:
-    """A new version: published when the block ends, removed if it fails.
+    """Publishes a new version at the end of the block, or removes it if raised.
 
     Args:
-        output: directory of the versions; made if it is missing.
-        version: its number. Defaults to the time in seconds, or one above
-            the highest version where that is more.
+        output: directory of the versions; created if missing.
+        version: number of the version. Defaults to None, the time in seconds
+            or one above the highest version, whichever is higher.
 
     Raises:
-        ExportError: the version exists, another export is at work in
+        ExportError: if the version exists, another export is running in
             `output`, or it cannot be written.
     """
     made: list[str] = []
@@ -63,7 +63,7 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
             files.sync_folder(output)
     except BaseException as error:
         for directory in reversed(made):
-            with contextlib.suppress(OSError):  # another's files are in it
+            with contextlib.suppress(OSError):  # not empty
                 os.rmdir(directory)
         if isinstance(error, OSError):
             raise ExportError(
@@ -74,7 +74,7 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
 
 
 def versions(output: str) -> list[int]:
-    """The versions in `output`, lowest first."""
+    """Returns the versions in `output`, lowest first."""
     return sorted(
         int(name)
         for name in os.listdir(output)
@@ -83,7 +83,7 @@ def versions(output: str) -> list[int]:
 
 
 def size_text(folder: str) -> str:
-    """The bytes of all files in a directory, for people."""
+    """Returns the size of all files in a directory as text."""
     size = sum(
         os.path.getsize(os.path.join(parent, name))
         for parent, _, names in os.walk(folder)
@@ -108,7 +108,7 @@ def _check_free(output, version):
 
 
 def _make_directories(path, made):
-    """As os.makedirs; notes in `made` the directories that were missing."""
+    """Creates directories like os.makedirs; appends the new ones to `made`."""
     path = os.path.abspath(path)
     if os.path.isdir(path):
         return
@@ -116,7 +116,7 @@ def _make_directories(path, made):
     try:
         os.mkdir(path)
     except FileExistsError:
-        if not os.path.isdir(path):  # and not by another export just now
+        if not os.path.isdir(path):  # else another export created it
             raise
     else:
         made.append(path)
@@ -124,12 +124,12 @@ def _make_directories(path, made):
 
 @contextlib.contextmanager
 def locked(output, other="another export"):
-    """Holds `output` against others, who would be `other` there."""
+    """Locks `output`; raises ExportError, which names `other`, if locked."""
     path = os.path.join(output, _LOCK)
     with contextlib.ExitStack() as held:
         try:
             lock = held.enter_context(files.locked(path))
-            # The one who had it may have removed the file that we opened.
+            # The previous holder may have removed the file opened here.
             mine = os.path.samestat(os.fstat(lock), os.stat(path))
         except (BlockingIOError, FileNotFoundError):
             mine = False
@@ -145,7 +145,7 @@ def locked(output, other="another export"):
 
 
 def remove_unfinished(output):
-    """Removes what a killed export left; the lock says that it is dead."""
+    """Removes what a killed export left; the caller must hold the lock."""
     for name in os.listdir(output):
         if name.startswith((_UNFINISHED, REMOVED)):
             shutil.rmtree(os.path.join(output, name))

@@ -1,4 +1,4 @@
-"""A published version as its own files describe it."""
+"""Published versions as described by their own files."""
 
 import dataclasses
 import json
@@ -18,28 +18,28 @@ CANDIDATES = "candidates"
 EXAMPLE_ROWS = os.path.join("examples", "predict_rows.json")
 EXAMPLE_COLUMNS = os.path.join("examples", "predict_columns.json")
 
-# Of the manifest, what a version cannot be read without.
+# Required entries of the manifest.
 _NEEDED = (
     *("model_name", "formats", "features", "signatures", "optional_inputs"),
     *("context_features", "outputs", "batch_sizes", "files"),
 )
 
-# Name to (dtype's name, shape with None for the batch).
+# Name to (dtype name, shape with None for the batch).
 Specs = dict[str, tuple[str, tuple]]
 
 
 @dataclasses.dataclass(frozen=True)
 class SignatureSpec:
-    """What a signature takes and gives.
+    """Inputs and outputs of a signature.
 
     Args:
         inputs: name to (dtype, shape).
-        outputs: the same.
-        optional: inputs that a request may leave out, and what stands for
-            them.
-        context: inputs that have one row whatever the others have.
-        method: Serving's name of the method.
-        columns: the inputs with the rules of their values.
+        outputs: the same for outputs.
+        optional: optional input to the value that replaces it.
+        context: inputs that have a single row. Defaults to (), none.
+        method: method name in TensorFlow Serving. Defaults to that of
+            Predict.
+        columns: the inputs with the rules of their values. Defaults to {}.
     """
 
     inputs: Specs
@@ -52,12 +52,12 @@ class SignatureSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A version.
+    """A published version.
 
     Args:
-        path: its directory.
-        version: its number, that of the directory.
-        manifest: what its manifest.json holds.
+        path: directory of the version.
+        version: number of the version, that of the directory.
+        manifest: contents of manifest.json.
     """
 
     path: str
@@ -66,22 +66,22 @@ class Published:
 
     @property
     def formats(self) -> list[str]:
-        """Names of the formats that are there."""
+        """Names of the version's formats."""
         return self.manifest["formats"]
 
     @property
     def tasks(self) -> dict[str, dict[str, str]]:
-        """Task to the names of its probability and its logit."""
+        """Names of each task's outputs, "probability" and "logit"."""
         return self.manifest["outputs"]
 
     @property
     def has_raw(self) -> bool:
-        """Whether requests hold raw values that have to become ids."""
+        """Whether requests hold raw values that must be encoded as ids."""
         features = self.manifest["features"]["columns"]
         return any(each.get("raw") for each in features["categorical"])
 
     def renumbered(self) -> str | None:
-        """Returns how its number differs from its manifest's, if it does."""
+        """Returns a message if its number differs from its manifest's."""
         said = int(self.manifest["version"])
         if self.version == said:
             return None
@@ -94,8 +94,8 @@ class Published:
         """Compares its files with the sizes and digests in its manifest.
 
         Raises:
-            ExportError: a file is missing or has changed; the message names
-                it.
+            ExportError: if a file is missing or has changed; the message
+                names it.
         """
         for name, want in self.manifest["files"].items():
             path = os.path.join(self.path, name)
@@ -114,7 +114,7 @@ class Published:
             )
 
     def forms(self) -> dict[str, SignatureSpec]:
-        """The signatures of Predict by name."""
+        """Returns the signatures by name."""
         optional = {
             name: math.nan if value is None else value
             for name, value in self.manifest["optional_inputs"].items()
@@ -141,7 +141,7 @@ class Published:
         return found
 
     def example(self, name: str) -> dict[str, Any] | None:
-        """The JSON of one of its example requests, if it is there."""
+        """Returns the JSON of an example request, or None if missing."""
         try:
             with open(os.path.join(self.path, name), encoding="utf-8") as file:
                 return json.load(file)
@@ -152,12 +152,12 @@ class Published:
 def read(path: str) -> Published:
     """Reads the version in a directory.
 
-    Its number is the directory's name, as for TensorFlow Serving: a version
-    may be copied to a higher number. The manifest's number counts only if
-    the directory has another kind of name.
+    Its number is the directory's name, as in TensorFlow Serving, so a version
+    may be copied to a higher number. The manifest's number is used only if
+    the directory's name is not a version number.
 
     Raises:
-        ExportError: there is none; the message says what is missing.
+        ExportError: if it is not a version; the message says what is missing.
     """
     file = os.path.join(path, MANIFEST)
     try:
@@ -180,9 +180,9 @@ def read(path: str) -> Published:
 
 
 def number_of(name: str) -> int | None:
-    """Returns the version that a directory's name stands for, if it does.
+    """Returns the version number that a directory's name represents, or None.
 
-    It must be written as `str` writes it, and fit into 64 bits.
+    It must be written as by `str`, and fit into int64.
     """
     if not (name.isascii() and name.isdigit() and len(name) < 20):
         return None

@@ -1,4 +1,4 @@
-"""The rows of a Parquet file through a published version."""
+"""Scoring of files with a published version."""
 
 import dataclasses
 import json
@@ -21,27 +21,27 @@ from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import has_raw, of_ids, signature
 from wukong_tf.names import OUTPUTS
 
-KEY = b"wukong_scores"  # of a file's metadata
+KEY = b"wukong_scores"  # key in a file's metadata
 
 
 class Scorer:
     """Scores files with one version.
 
-    Files hold ids as the trainer's do, what requests hold, or a raw log, by
-    the recipe that the version carries. ONNX takes the ids that the trainer's
-    reader makes of any. The SavedModel takes what requests hold, so a file of
-    ids will not do if that is raw values.
+    Files hold ids like the trainer's, values like requests, or a raw log,
+    which is prepared by the recipe stored in the version. ONNX takes the ids
+    that the trainer's reader returns for all of these. The SavedModel takes
+    values like requests, so files of ids are rejected if these are raw.
 
     Args:
         model: directory of the version.
         engine: "auto", "onnx" or "saved_model".
-        batch_size: rows of one computation.
-        threads: of one computation; None for all processors.
-        verify: whether the version's files are compared with the digests in
+        batch_size: rows per computation.
+        threads: threads per computation; None for all processors.
+        verify: whether to compare the version's files with the digests in
             its manifest. Defaults to True.
 
     Raises:
-        ExportError: there is no such version, or a file of it has changed.
+        ExportError: if there is no such version, or a file has changed.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Scorer:
         self._preparation = Preparation.read(model)
         name = engines.choose(self._version, engine)
         if engine == "auto" and "onnx" in self._version.formats:
-            name = "onnx"  # the reader makes ids of raw values
+            name = "onnx"  # the reader encodes raw values as ids
         self.engine = engines.load(self._version, name, threads)
         self._raw = name == "saved_model" and has_raw(self._spec)
         self._batch_size = batch_size
@@ -71,7 +71,7 @@ class Scorer:
         return [each[kind] for each in tasks for kind in OUTPUTS]
 
     def about(self, path: str, keep: list[str]) -> dict[str, Any]:
-        """What a file of scores says of how it was made."""
+        """Returns the metadata to store in a file of scores."""
         stat = os.stat(path)
         return {
             "version": self._version.version,
@@ -85,20 +85,20 @@ class Scorer:
     def write(
         self, path: str, target: str, keep: list[str], about: dict[str, Any]
     ) -> int:
-        """Scores one file; it appears whole or not at all.
+        """Scores a file; the output is written atomically.
 
         Args:
-            path: the file.
-            target: where its scores go.
-            keep: columns of it that stand beside them.
-            about: as `about` gives it; it is kept in the file's metadata.
+            path: the input file.
+            target: path of the output file.
+            keep: columns of the input to write next to the scores.
+            about: metadata of the output file, as returned by `about`.
 
         Returns:
             The number of rows.
 
         Raises:
-            DataError: the file does not fit the features.
-            ExportError: the scores cannot be written.
+            DataError: if the file does not match the features.
+            ExportError: if the scores cannot be written.
         """
         folder = os.path.dirname(os.path.abspath(target))
         with tempfile.TemporaryDirectory(prefix=".score-", dir=folder) as made:
@@ -155,7 +155,7 @@ class Scorer:
                     for name, spec in specs.items()
                 }
             return
-        # The reader checks the same rows, and makes ids of them.
+        # The reader checks the same rows, and encodes them as ids.
         own = dataclasses.replace(file, prefix="")
         rows = _Rows(own, list(signature(self._spec)), self._batch_size)
         for batch in file.source.batches(self._batch_size):
@@ -174,11 +174,11 @@ class Scorer:
 
 
 class _Rows:
-    """Some columns of a file, taken a number of rows at a time."""
+    """Reads some columns of a file, any number of rows at a time."""
 
     def __init__(self, file: ScoredFile, names: list[str], batch_size: int):
         if file.source is None and not is_parquet(file.path):
-            # No rows of text, as all columns of a text file are.
+            # A text file without rows; all its columns are strings.
             self.schema = pa.schema([(name, pa.string()) for name in names])
             return
         opened = pq.ParquetFile(file.parquet)
@@ -199,7 +199,7 @@ class _Rows:
         self._rest = self.schema.empty_table()
 
     def take(self, rows: int) -> pa.Table:
-        """The next rows."""
+        """Returns the next rows."""
         parts = [self._rest]
         while sum(len(part) for part in parts) < rows:
             batch = next(self._batches)

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's configuration files, as its own messages."""
+"""TensorFlow Serving's configuration files."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _LABEL = re.compile("[a-zA-Z0-9_]+")
 _MONITORING = """\
 prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
 """
-# No message of these fields is in any package; their names are from
+# No package has a message with these fields; their names are from
 # session_bundle_config.proto.
 _BATCHING = """\
 max_batch_size {{ value: {largest} }}
@@ -38,23 +38,22 @@ def write(
 ) -> str:
     """Writes models.config, batching.config and monitoring.config.
 
-    Each appears whole or not at all. Other models of models.config stay as
-    they are.
+    Each is written atomically. Other models in models.config are kept.
 
     Args:
         output: directory of the versions.
-        config: path of models.config; the others lie beside it.
+        config: path of models.config; the other files go next to it.
         labels: label to version.
-        base_path: `output` as the server sees it.
-        name: of the model. Defaults to None, that of the first label's
+        base_path: path of `output` on the server.
+        name: the model's name. Defaults to None, that of the first label's
             version.
 
     Returns:
         The model's name.
 
     Raises:
-        ConfigError: a label or the path breaks a rule.
-        ExportError: a version is not there, or models.config cannot be
+        ConfigError: if a label or the path breaks a rule.
+        ExportError: if a version does not exist, or models.config cannot be
             read.
     """
     from google.protobuf import text_format
@@ -73,13 +72,13 @@ def write(
     sizes = {size for each in manifests for size in each["batch_sizes"]}
     _write(os.path.join(folder, BATCHING), batching(sorted(sizes)))
     _write(os.path.join(folder, MONITORING), _MONITORING)
-    # Last, as it is what a running server looks at.
+    # Last, as a running server watches this file.
     _write(config, text_format.MessageToString(servers))
     return name
 
 
 def _put_model(servers, config, name, base_path, labels):
-    """Puts a model and its labels in the place of the one of its name."""
+    """Adds a model and its labels, replacing any model of the same name."""
     models = servers.model_config_list.config
     others = [model for model in models if model.name != name]
     for other in others:
@@ -100,7 +99,7 @@ def _put_model(servers, config, name, base_path, labels):
 
 
 def _servable(output, label, version):
-    """The manifest of a version that a server can load."""
+    """Returns a version's manifest; raises if a server cannot load it."""
     if not _LABEL.fullmatch(label):
         raise ConfigError(
             "labels must be letters, digits and underscores; received "
@@ -121,10 +120,10 @@ def _servable(output, label, version):
 
 
 def read(config: str):
-    """The ModelServerConfig of a file, or an empty one where there is none.
+    """Reads a file's ModelServerConfig; returns an empty one if missing.
 
     Raises:
-        ExportError: it cannot be parsed, or lists no models.
+        ExportError: if it cannot be parsed, or does not list models.
     """
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -143,7 +142,7 @@ def read(config: str):
 
 
 def batching(sizes: list[int]) -> str:
-    """batching.config for requests of up to the largest of `sizes` rows."""
+    """Returns batching.config, for requests of up to max(`sizes`) rows."""
     allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
     return _BATCHING.format(largest=sizes[-1], allowed=allowed)
 
@@ -153,16 +152,16 @@ def prune(output: str, config: str, keep: int) -> list[int]:
 
     Args:
         output: directory of the versions.
-        config: a models.config; no version that it names for this directory
-            is removed.
-        keep: how many of the highest stay.
+        config: path of a models.config; versions of this directory that it
+            names are kept.
+        keep: number of the highest versions to keep.
 
     Returns:
-        The versions that were removed.
+        The removed versions.
 
     Raises:
-        ExportError: another export is at work there, or one cannot be
-            removed.
+        ExportError: if another export is running there, or a version cannot
+            be removed.
     """
     base = os.path.basename(os.path.abspath(output))
     named = {
@@ -183,7 +182,7 @@ def prune(output: str, config: str, keep: int) -> list[int]:
             path = os.path.join(output, str(version))
             beside = os.path.join(output, f"{publish.REMOVED}{version}")
             try:
-                # A server must not see half of it.
+                # Servers must not see a partly removed version.
                 os.rename(path, beside)
                 shutil.rmtree(beside)
             except OSError as error:

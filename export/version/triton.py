@@ -1,4 +1,4 @@
-"""A version as a model of Triton Inference Server's repository."""
+"""Export of a version to a model repository of Triton Inference Server."""
 
 import json
 import os
@@ -16,20 +16,21 @@ _TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 
 
 def write(version: str, repository: str, name: str, sizes: Sequence[int]):
-    """Lays a version out as REPOSITORY/NAME/NUMBER/model.onnx.
+    """Copies a version to REPOSITORY/NAME/NUMBER/model.onnx.
 
-    Next to the number lie config.pbtxt and features.json, by which encode.py
-    makes ids of raw values. The directory of the version appears by one
-    rename; versions that are there stay.
+    Next to the NUMBER directory it writes config.pbtxt and features.json,
+    with which encode.py encodes raw values as ids. The version's directory
+    is created by one rename; existing versions are kept.
 
     Args:
         version: directory of a published version with onnx/model.onnx.
-        repository: directory of models; made if it is missing.
-        name: of the model.
-        sizes: rows of warm-up requests; the last is the largest batch.
+        repository: directory of models; created if missing.
+        name: the model's name.
+        sizes: batch sizes of warm-up requests, ascending; the last is the
+            largest batch.
 
     Raises:
-        ExportError: the version is there already, or cannot be written.
+        ExportError: if the version already exists, or cannot be written.
     """
     about = published.read(version)
     model = os.path.join(repository, name)
@@ -66,8 +67,8 @@ def config(about: published.Published, name: str, sizes: Sequence[int]) -> str:
 
     Args:
         about: the version.
-        name: of the model.
-        sizes: rows of warm-up requests; the last is the largest batch.
+        name: the model's name.
+        sizes: batch sizes of warm-up requests; the largest is the maximum.
     """
     inputs = about.manifest["onnx_inputs"]["onnx"]
     outputs = about.manifest["signatures"][published.PREDICT]["outputs"]
@@ -96,10 +97,9 @@ def config(about: published.Published, name: str, sizes: Sequence[int]) -> str:
 
 
 def _tensor(name, spec):
-    """An input or output; its batch is not among its dimensions.
+    """Returns the entry of an input or output, without its batch dimension.
 
-    One value a row has no dimension left, for which the server wants [1]
-    and a reshape to none.
+    If no dimension is left, the server requires [1] and an empty reshape.
     """
     _, *dims = spec["shape"]
     found: list[tuple[str, Any]] = [
@@ -111,7 +111,7 @@ def _tensor(name, spec):
 
 
 def _warmup(inputs, size):
-    """A request of zeros: ids of every table, and numbers."""
+    """Returns a warm-up request of zeros for all inputs."""
     tensors = [
         (
             "inputs",
@@ -133,7 +133,7 @@ def _warmup(inputs, size):
 
 
 class _Word(str):
-    """A value of text format that stands without quotes."""
+    """A text-format value that is written without quotes."""
 
 
 def _lines(parts, indent=""):

@@ -1,4 +1,4 @@
-"""Requests that a server runs before it serves a version."""
+"""Warm-up requests, which a server runs before it serves a version."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from export.served import requests, signatures
 from wukong_tf.errors import ExportError
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
-MAX_RECORDS = 1000  # a server refuses a file with more
+MAX_RECORDS = 1000  # a server rejects a file with more
 
 
 def write(
@@ -26,17 +26,17 @@ def write(
 
     Args:
         served: the model.
-        samples: rows as requests hold them; they are taken in turn.
-        folder: of the version.
-        model_name: that the requests name.
-        batch_sizes: rows of the requests.
+        samples: rows in the form of requests; used in turn.
+        folder: the version's directory.
+        model_name: the model's name in the requests.
+        batch_sizes: numbers of rows of the requests.
 
     Returns:
         The number of requests.
 
     Raises:
-        ExportError: there would be more than a server takes, or they
-            cannot be written.
+        ExportError: if there are more than a server accepts, or they cannot
+            be written.
     """
     names = list(served.functions())
     count = len(names) * len(batch_sizes)
@@ -52,7 +52,7 @@ def write(
         with tf.io.TFRecordWriter(path) as writer:
             for record in _records(served, samples, model_name, batch_sizes):
                 writer.write(record.SerializeToString(deterministic=True))
-    except tf.errors.OpError as error:  # such as a full disk
+    except tf.errors.OpError as error:  # e.g. a full disk
         raise ExportError(
             f"{path} cannot be written: {error.message}."
         ) from error
@@ -84,7 +84,7 @@ def _records(served, samples, model_name, batch_sizes) -> Iterator:
 
 
 def predict_log(model_name: str, signature: str, columns):
-    """A PredictionLog of a Predict request."""
+    """Returns the PredictionLog of a Predict request."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     log = prediction_log_pb2.PredictionLog()
@@ -109,13 +109,13 @@ def _examples(kind, model_name, signature, texts):
 
 
 def replay(folder: str) -> int:
-    """Runs every request of a version's file, as a server does on loading.
+    """Runs every warm-up request of a version, as a server does on loading.
 
     Returns:
         The number of requests.
 
     Raises:
-        ExportError: one cannot be read or run; the message numbers it.
+        ExportError: if one cannot be read or run; the message has its number.
     """
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
@@ -138,10 +138,10 @@ def replay(folder: str) -> int:
 
 
 def request_of(log) -> tuple[str, dict[str, np.ndarray]]:
-    """The signature and the columns of a PredictionLog.
+    """Returns the signature and the columns of a PredictionLog.
 
     Raises:
-        ValueError: it is of another kind.
+        ValueError: if it is of an unsupported kind.
     """
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

@@ -4,15 +4,15 @@ import os
 
 import numpy as np
 
-# Protobuf's limit on one message, and room for all but the weights in it.
+# Protobuf's limit on a message, and the part of it reserved for graph nodes.
 MAX_BYTES = 2**31 - 1
 GRAPH_BYTES = 2**24
-_ALIGNMENT = 4096  # of arrays beside the file, so that they can be mapped
+_ALIGNMENT = 4096  # of external arrays, so that they can be memory-mapped
 _CHUNK_BYTES = 1 << 26
 
 
 def save(proto, kept, path):
-    """Writes the file, and large tables into another beside it."""
+    """Writes the file, and large tables into a second one next to it."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -51,7 +51,7 @@ def save(proto, kept, path):
 
 
 def part_of_table(served, layer, part):
-    """Returns a part of a table as it is written."""
+    """Returns a part of a table in its stored form."""
     if served.precision == "float32":
         return np.asarray(layer.table)
     return served.stored(layer)[part]

@@ -1,4 +1,4 @@
-"""An ONNX graph that can be looked through and changed."""
+"""An ONNX graph with an index of its nodes, for rewriting."""
 
 import collections
 import itertools
@@ -9,12 +9,12 @@ import numpy as np
 
 
 class Graph:
-    """A view of a graph's nodes by what they read and make.
+    """An index of a graph's nodes by the values that they read and produce.
 
-    Nodes are changed through its methods, which keep the view true.
+    Nodes must be changed through its methods, which keep the index current.
 
     Args:
-        proto: an onnx.GraphProto; it is changed in place.
+        proto: an onnx.GraphProto; it is modified in place.
     """
 
     def __init__(self, proto):
@@ -33,24 +33,24 @@ class Graph:
             self._readers[name].append(node)
 
     def maker(self, name: str, kind: str | None = None):
-        """The node that makes a value, if it is of `kind`, or None."""
+        """Returns the node that produces `name`; None unless of `kind`."""
         node = self._makers.get(name)
         return node if kind is None or (node and node.op_type == kind) else None
 
     def readers(self, name: str) -> list:
-        """The nodes that read a value."""
+        """Returns the nodes that read a value."""
         return list(self._readers.get(name, ()))
 
     def read_once(self, name: str) -> bool:
-        """Whether one node alone reads a value that is no output."""
+        """Returns whether exactly one node, and no output, reads a value."""
         return len(self._readers[name]) == 1 and name not in self._outputs
 
     def nodes(self, kind: str) -> list:
-        """The nodes of a kind."""
+        """Returns the nodes of an operator type."""
         return [node for node in self.proto.node if node.op_type == kind]
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The value of an initializer or a Constant node, or None."""
+        """Returns the value of an initializer or Constant node, or None."""
         from onnx import numpy_helper
 
         if name in self._constants:
@@ -61,7 +61,7 @@ class Graph:
         return None
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
-        """A new initializer; returns its name."""
+        """Adds an initializer; returns its name."""
         from onnx import numpy_helper
 
         name = self._free(name)
@@ -73,7 +73,7 @@ class Graph:
     def add(
         self, kind: str, inputs: Sequence[str], output: str, **attributes
     ) -> str:
-        """A new node that makes `output`; returns that name."""
+        """Adds a node that produces `output`; returns `output`."""
         from onnx import helper
 
         node = helper.make_node(
@@ -84,14 +84,14 @@ class Graph:
         return output
 
     def replace(self, name: str, other: str):
-        """Has every node that reads `name` read `other`; no output may."""
+        """Makes all readers of `name`, which is not an output, read `other`."""
         for node in self.readers(name):
             node.input[:] = [other if i == name else i for i in node.input]
             self._readers[other].append(node)
         self._readers[name] = []
 
     def remove(self, node):
-        """Takes a node out; what it made has to come from elsewhere."""
+        """Removes a node; its output must then be produced by another."""
         for name in node.output:
             self._makers.pop(name, None)
         for name in set(node.input):
@@ -109,7 +109,7 @@ class Graph:
         return found
 
     def tidy(self):
-        """Drops what no output needs, and puts the nodes in order."""
+        """Removes unused nodes and initializers; sorts nodes topologically."""
         order: dict[int, Any] = {}
         used: set[str] = set()
         for output in self.proto.output:
@@ -127,7 +127,7 @@ class Graph:
         self.proto.initializer.extend(kept)
 
     def _needed(self, name, done) -> Iterator[Any]:
-        """The nodes that make a value, each after those that it reads."""
+        """Yields the nodes that compute a value, in topological order."""
         stack = [(self._makers.get(name), False)]
         while stack:
             node, seen = stack.pop()
@@ -146,8 +146,8 @@ def rename(proto, names: dict[str, str]):
 
     Args:
         proto: an onnx.GraphProto without subgraphs.
-        names: old name to new; a value in between that has a new name gets
-            another.
+        names: old name to new; an intermediate value whose name equals a new
+            one is renamed, too.
     """
     within = {each.name for each in proto.initializer}
     within |= {name for node in proto.node for name in node.output}
@@ -168,7 +168,7 @@ def rename(proto, names: dict[str, str]):
 
 
 def count(proto) -> dict[str, int]:
-    """How many nodes of each kind a graph has, most first."""
+    """Returns the number of nodes by operator type, most frequent first."""
     kinds = collections.Counter(node.op_type for node in proto.node)
     return dict(kinds.most_common())
 

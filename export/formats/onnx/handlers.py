@@ -1,6 +1,6 @@
-"""How TensorFlow's operators become ONNX's where the converter's way is worse.
+"""Handlers that convert TensorFlow operators to ONNX better than tf2onnx's.
 
-tf2onnx calls a handler with its graph, the node and two things not needed
+tf2onnx calls a handler with its graph, the node and two arguments not needed
 here; the handler replaces the node.
 """
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 def handlers(optimize: bool) -> dict[str, tuple[Any, list]]:
-    """Handlers by TensorFlow's name of the operator.
+    """Returns the handlers by TensorFlow operator name.
 
     Args:
-        optimize: whether those are among them that only make the graph
-            faster and compare large integers exactly.
+        optimize: whether to include those that only make the graph faster
+            and compare large integers exactly.
     """
     found: dict[str, tuple[Any, list]] = {"Log1p": (_log1p, [])}
     if optimize:
@@ -27,13 +27,13 @@ def handlers(optimize: bool) -> dict[str, tuple[Any, list]]:
 
 
 def _select(graph, node, name, args):
-    """A choice as one node, where the converter multiplies and adds."""
+    """Converts to one Where node; tf2onnx would multiply and add."""
     del graph, name, args
     node.type = "Where"
 
 
 def _compare(kind):
-    """A comparison in the inputs' own type; the converter rounds int64."""
+    """Returns a handler that compares in the inputs' dtype, unrounded."""
 
     def handler(graph, node, name, args):
         del graph, name, args
@@ -43,10 +43,10 @@ def _compare(kind):
 
 
 def _log1p(graph, node, name, args):
-    """log(1 + x), which ONNX lacks, without its loss for small x.
+    """Computes log1p, which ONNX lacks, without loss of precision near 0.
 
-    With u the float next to 1 + x, log(u) x / (u - 1) makes up for the
-    rounding of u; where u is 1, log1p(x) is x.
+    With u the float closest to 1 + x, log(u) x / (u - 1) corrects for the
+    rounding of u; if u is 1, log1p(x) is x.
     """
     del name, args
     (x,) = node.input

@@ -1,4 +1,4 @@
-"""Matrix products of int8 in an ONNX graph, by ranges that were measured."""
+"""Static int8 quantization of the matrix products of an ONNX graph."""
 
 import os
 import tempfile
@@ -8,16 +8,15 @@ import numpy as np
 
 
 def quantize(proto, rows: Iterable[Mapping[str, np.ndarray]]):
-    """Returns a model whose products with constant weights are of int8.
+    """Returns a model whose products with constant weights are in int8.
 
-    Weights have a scale for each column. Activations have one each, by the
-    smallest and largest value that came up in `rows`; what lies beyond
-    saturates. So the score of a row is a function of that row, whatever else
-    is in the batch.
+    Weights are quantized per column, activations per tensor, by the smallest
+    and largest value observed on `rows`; values outside this range saturate.
+    So the scores of a row do not depend on the other rows of the batch.
 
     Args:
         proto: an onnx.ModelProto.
-        rows: batches of its inputs.
+        rows: batches of the model's inputs, for calibration.
     """
     import onnx
     from onnxruntime import quantization
@@ -40,7 +39,7 @@ def quantize(proto, rows: Iterable[Mapping[str, np.ndarray]]):
             quant_format=quantization.QuantFormat.QOperator,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            # Products of 8 by 8 bits overflow on processors without VNNI.
+            # 8-bit by 8-bit products overflow on processors without VNNI.
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

@@ -21,22 +21,22 @@ FOLDER = "onnx"
 FILES = {NAME: "model.onnx", DENSE_NAME: "dense.onnx"}
 FILE = os.path.join(FOLDER, FILES[NAME])
 
-# The highest that tf2onnx knows (OPSET_TO_IR_VERSION of its constants.py);
-# onnxruntime 1.32 runs it, as the parity check proves for each file.
+# The highest that tf2onnx supports (OPSET_TO_IR_VERSION in its constants.py);
+# onnxruntime 1.32 runs it, as the parity check verifies for each file.
 OPSET = 18
 LOWEST_OPSET = 13
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a file is written.
+    """Options of an ONNX file.
 
     Args:
         opset: version of ONNX's operators.
-        optimize: whether the graph is made smaller and faster.
-        dense: "float32", or "int8" for matrix products of integers.
-        calibration: batches of ids, by which ranges of activations are
-            measured; "int8" needs some. Defaults to (), none.
+        optimize: whether to make the graph smaller and faster.
+        dense: precision of matrix products, "float32" or "int8".
+        calibration: batches of ids to calibrate the ranges of activations
+            with; needed by "int8". Defaults to (), none.
     """
 
     opset: int = OPSET
@@ -55,16 +55,16 @@ def write(
 
     Args:
         served: the model.
-        folder: of the version.
+        folder: the version's directory.
         options: Defaults to None, those of `Options`.
-        name: "onnx", the whole model from ids, or "onnx_dense", from the
-            embeddings.
+        name: "onnx", the whole model, which takes ids, or "onnx_dense", the
+            dense part, which takes embeddings.
 
     Returns:
-        How many operators the graph had before it was optimized, and has.
+        The number of operators before and after optimization.
 
     Raises:
-        ExportError: the dense part is too large, or the file is not valid
+        ExportError: if the dense part is too large, or the file is not valid
             ONNX.
     """
     import onnx
@@ -106,7 +106,7 @@ def write(
 
 
 def _name(graph, served, kept):
-    """Names a graph, its inputs and the axis of rows as a version does."""
+    """Sets the names of a graph, its inputs and outputs, and the batch axis."""
     graph.name = graph.doc_string = served.model.name
     columns = [value for value in graph.input if value.name not in kept]
     del graph.input[:]
@@ -117,7 +117,7 @@ def _name(graph, served, kept):
 
 
 def count(path: str) -> dict[str, int]:
-    """How many operators of each kind a file has, most first."""
+    """Returns a file's operator counts by type, most frequent first."""
     import onnx
 
     return onnx_graph.count(onnx.load(path, load_external_data=False).graph)
@@ -129,10 +129,10 @@ def load(
     name: str = NAME,
     tolerance: float | None = None,
 ) -> list[Artifact]:
-    """A file in `folder`, as parity calls it.
+    """Loads a file in `folder` as an artifact for parity.
 
     Raises:
-        ExportError: its inputs or outputs are not those of `served`.
+        ExportError: if its inputs or outputs are not those of `served`.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
@@ -167,10 +167,9 @@ def load(
 
 
 def check_size(model):
-    """Refuses a model whose dense part does not fit into one ONNX file.
+    """Raises ExportError if the dense part exceeds one ONNX file.
 
-    Raises:
-        ExportError: with the bytes of its largest weights.
+    The message lists the bytes of the largest weights.
     """
     tables_ = {layer.table.path for layer in model.tables}
     sizes = {
@@ -193,7 +192,7 @@ def check_size(model):
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that wrote and proved the format."""
+    """Returns the versions of the packages that wrote and ran the format."""
     import onnx
     import onnxruntime
     import tf2onnx
@@ -205,10 +204,10 @@ def versions() -> dict[str, str]:
 
 
 def _whole_cut(served, options):
-    """The function of ids and tables, its signature, and the tables.
+    """Returns the function of ids and tables, its signature, and the tables.
 
-    The converter copies every constant many times over: it gets a graph
-    that has no table in it.
+    Tables are inputs during conversion, as tf2onnx copies every constant
+    many times.
     """
     spec = of_ids(served.spec)
     layers = {
@@ -230,7 +229,7 @@ def _whole_cut(served, options):
             for name, layer in layers.items()
         }
         inputs = real_weights(spec, columns)
-        if not options.optimize:  # otherwise ids are checked as they are read
+        if not options.optimize:  # else ids are checked by the readers
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
             logits = served.model(inputs, training=False)
@@ -240,7 +239,7 @@ def _whole_cut(served, options):
 
 
 def _called(served, logits, guard):
-    """The outputs, called as the graph calls them."""
+    """Returns the outputs by their names in the graph."""
     outputs = served.named_outputs(logits, guard)
     return {served.arguments[name]: value for name, value in outputs.items()}
 
@@ -257,7 +256,7 @@ def _reader(spec, layer, stored, optimize):
 
 
 class _TakeReader:
-    """Reads rows as Keras does."""
+    """Reads rows of a table as Keras does."""
 
     def __init__(self, rows):
         self._rows = rows
@@ -270,7 +269,7 @@ class _TakeReader:
 
 
 def _dense_cut(served, options):
-    """The function of embeddings, its signature, and no tables."""
+    """Returns the function of embeddings, its signature, and no tables."""
     del options
     spec = served.spec
 
@@ -291,7 +290,7 @@ def _dense_cut(served, options):
 
 
 def _calibration(served, options, kept, name):
-    """Batches of all that the graph takes, as it calls it, tables too."""
+    """Yields batches of the graph's inputs, tables included, by graph name."""
     tables_ = {
         part: files.part_of_table(*place) for part, place in kept.items()
     }
@@ -303,7 +302,7 @@ def _calibration(served, options, kept, name):
 
 
 def _name_batch(values):
-    """Calls the first dimension of each value "batch"."""
+    """Names the first dimension of each value "batch"."""
     for value in values:
         dimension = value.type.tensor_type.shape.dim[0]
         dimension.Clear()
@@ -311,7 +310,7 @@ def _name_batch(values):
 
 
 def _plain(values):
-    """A session's inputs or outputs as name to (dtype, shape)."""
+    """Returns a session's inputs or outputs as name to (dtype, shape)."""
     dtypes = {"tensor(int64)": "int64", "tensor(float)": "float32"}
     return {
         value.name: (

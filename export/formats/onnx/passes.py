@@ -1,4 +1,4 @@
-"""What makes an ONNX graph smaller and faster, with the same scores."""
+"""Passes that make an ONNX graph smaller and faster, with the same scores."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ LAYER_NORM_OPSET = 17  # the first that has the operator
 
 
 def improve(proto, opset: int):
-    """Changes a graph in place.
+    """Applies all passes to a graph, in place.
 
     Args:
-        proto: an onnx.GraphProto that tf2onnx made.
-        opset: that it is written in.
+        proto: an onnx.GraphProto from tf2onnx.
+        opset: its opset.
     """
     graph = Graph(proto)
     if opset >= LAYER_NORM_OPSET:
@@ -25,7 +25,7 @@ def improve(proto, opset: int):
 
 
 def fuse_layer_norms(graph: Graph):
-    """Makes each LayerNormalization, which comes as a dozen nodes, one."""
+    """Fuses the dozen nodes of each LayerNormalization into one."""
     for last in graph.nodes("Add"):
         found = _layer_norm(graph, last)
         if found is None:
@@ -42,7 +42,7 @@ def fuse_layer_norms(graph: Graph):
 
 
 def _layer_norm(graph, last):
-    """(x, [gamma, beta], epsilon) where `last` ends a norm of x, or None.
+    """Returns (x, [gamma, beta], epsilon) if `last` ends a norm, else None.
 
     Keras computes x m + (beta - mean m) with m = gamma / sqrt(variance +
     epsilon). A beta of zeros is not in the graph.
@@ -77,7 +77,7 @@ def _layer_norm(graph, last):
 
 
 def _scale(graph, m):
-    """(variance, gamma, epsilon) of m = gamma / sqrt(variance + epsilon)."""
+    """Returns (variance, gamma, epsilon) of m as in `_layer_norm`, or None."""
     product = graph.maker(m, "Mul")
     if product is None:
         return None
@@ -94,7 +94,7 @@ def _scale(graph, m):
 
 
 def _are_moments(graph, x, mean, variance, rank):
-    """Whether these are the mean and variance of x over its last axis."""
+    """Returns whether these are the moments of x over its last axis."""
     if not _is_mean_of(graph, mean, x, rank):
         return False
     square = graph.maker(variance, "ReduceMean")
@@ -127,8 +127,8 @@ def fold_linear_paths(graph: Graph):
     """Adds the residual's weights to those of the linear compression.
 
     concat(F, L X) + R X is concat(F + R_1 X, (L + R_2) X), with R_1 and R_2
-    the rows of R that meet F and L X: rows n_L fewer to multiply, and n_L
-    fewer to add.
+    the rows of R that are added to F and L X. This saves n_L rows of
+    products and n_L rows of additions.
     """
     for total in graph.nodes("Add"):
         for joined, added in (total.input, reversed(total.input)):
@@ -173,10 +173,10 @@ def _fold(graph, total, joined, added):
 
 
 def unroll_tensordots(graph: Graph):
-    """Multiplies [..., w] by [w, d] at once.
+    """Multiplies [..., w] by [w, d] in one MatMul.
 
-    The converter reshapes to [N, w], multiplies and reshapes back, with
-    nodes that find out the shape.
+    tf2onnx reshapes to [N, w], multiplies and reshapes back, with nodes that
+    compute the shape.
     """
     for last in graph.nodes("Reshape"):
         product = graph.maker(last.input[0], "MatMul")
@@ -197,7 +197,7 @@ def unroll_tensordots(graph: Graph):
 
 
 def _is_shape_of(graph, name, x):
-    """Whether a value is made of x's shape and constants alone."""
+    """Returns whether a value depends only on x's shape and constants."""
     node = graph.maker(name)
     if node is None or node.op_type not in ("Cast", "Concat", "Gather"):
         return node is not None and (
@@ -208,7 +208,7 @@ def _is_shape_of(graph, name, x):
 
 
 def rejoin_columns(graph: Graph):
-    """Takes a matrix as it is that was split into columns and joined again."""
+    """Removes splits into columns that are concatenated again unchanged."""
     for concat in graph.nodes("Concat"):
         split = graph.maker(concat.input[0], "Split")
         if split is None or list(split.output) != list(concat.input):
@@ -224,10 +224,10 @@ def rejoin_columns(graph: Graph):
 
 
 def stack_inputs(graph: Graph):
-    """Puts columns side by side in three nodes, however many there are.
+    """Stacks input columns in three nodes, however many there are.
 
-    Columns [B], each made [B, 1] to be joined to [B, C], are joined to
-    [C B] instead, which is read as [C, B] and transposed.
+    Columns [B], each reshaped to [B, 1] and joined to [B, C], are joined to
+    [C B] instead, which is reshaped to [C, B] and transposed.
     """
     vectors = {
         value.name
@@ -260,7 +260,7 @@ def stack_inputs(graph: Graph):
 
 
 def _constant_and_other(graph, node):
-    """Names of a constant input and of the other, or two times None."""
+    """Returns the names of a constant input and of the other, or two Nones."""
     for one, other in (node.input, reversed(node.input)):
         if graph.constant(one) is not None:
             return one, other
