@@ -1,1 +1,1 @@
-"""A server of published versions over TensorFlow Serving's REST paths."""
+"""Server of published versions, compatible with TensorFlow Serving's REST."""

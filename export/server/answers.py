@@ -1,4 +1,4 @@
-"""Answers as JSON, and the version that a path asks for."""
+"""JSON responses, and the version that a path requests."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from export.server.versions import NotServed, check_label
 
 
 async def json_of(rows: int, content: Callable[[], Any]) -> web.Response:
-    """Returns an answer, made in a thread where it is large."""
+    """Returns a JSON response, built in a thread if it is large."""
 
     def text():
         return json.dumps(content()).encode()
@@ -23,22 +23,22 @@ async def json_of(rows: int, content: Callable[[], Any]) -> web.Response:
 def refusal(
     status: int, message: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Returns the answer that says an error."""
+    """Returns an error response."""
     return web.json_response({"error": message}, status=status, headers=headers)
 
 
 def well(request: web.Request, what: str) -> web.Response:
-    """Returns that the server is well, as clients of each kind read it."""
+    """Returns a health response in the format of the requested path."""
     if request.path.startswith("/v2"):
         return web.json_response({what: True})
     return web.Response(text="ok\n")
 
 
 def version_of(request: web.Request) -> int | None:
-    """Returns the number of the version that a path asks for, if it does.
+    """Returns the number of the version that a path requests, or None.
 
     Raises:
-        NotServed: the label is unknown, or the number none of a version.
+        NotServed: if the label is unknown, or the number is too long.
     """
     label = request.match_info.get("label")
     if label is not None:

@@ -1,4 +1,4 @@
-"""The paths of the server, their answers, and what it measures."""
+"""The server's application: its paths, responses and metrics."""
 
 import asyncio
 import contextlib
@@ -40,13 +40,12 @@ class Server:
     """Serves one model.
 
     Args:
-        name: that requests name the model by.
-        versions: the version that is served.
-        measures: counters.
-        body_s: longest time that a body may take to arrive, in seconds.
-        poll_s: seconds between two looks for another version.
-        hosts: names that requests may call the server by. Defaults to None,
-            any.
+        name: the model's name in requests.
+        versions: the served version.
+        measures: the metrics.
+        body_s: timeout for a request's body, in seconds.
+        poll_s: seconds between two checks for another version.
+        hosts: allowed values of the Host header. Defaults to None, any.
     """
 
     def __init__(
@@ -70,10 +69,10 @@ class Server:
         self._at_work = 0
 
     def application(self, max_bytes: int) -> web.Application:
-        """The application.
+        """Returns the application.
 
         Args:
-            max_bytes: largest body.
+            max_bytes: largest size of a body.
         """
         self._scoring.max_bytes = max_bytes
         app = web.Application(
@@ -106,7 +105,7 @@ class Server:
         return app
 
     async def _watch(self, app):
-        """Looks for versions as long as the application runs."""
+        """Checks for other versions while the application runs."""
         del app
         await self._versions.refresh()
 
@@ -117,7 +116,7 @@ class Server:
                 try:
                     await self._versions.refresh()
                     said = ""
-                except Exception as error:  # noqa: BLE001 it looks again
+                except Exception as error:  # noqa: BLE001 it is retried
                     if str(error) != said:
                         log.error("versions cannot be looked at: %s", error)
                     said = str(error)
@@ -129,15 +128,15 @@ class Server:
             await task
 
     def services(self) -> tuple[Predictions, Models]:
-        """What answers gRPC for the same versions."""
+        """Returns the gRPC services for the same versions."""
         shared = self._name, self._versions, self._measures
         return Predictions(*shared, self._scoring.arrives), Models(*shared)
 
     async def leave(self, grace_s: float):
-        """Is ready no more, and returns when all requests are answered.
+        """Reports not ready, and waits until all requests are answered.
 
         Args:
-            grace_s: longest time to wait for them, in seconds.
+            grace_s: longest time to wait, in seconds.
         """
         self._going = True
         ends = time.monotonic() + grace_s
@@ -146,7 +145,7 @@ class Server:
 
     @web.middleware
     async def _answered(self, request, handler):
-        """Answers errors with JSON, and counts every answer."""
+        """Converts errors to JSON responses, and counts every response."""
         verb = next(
             (VERBS[end] for end in VERBS if request.path.endswith(end)), "other"
         )
@@ -169,11 +168,11 @@ class Server:
         return response
 
     async def _keep_away(self, request, response):
-        """Sends a refusal, and lets its client ask again after a pause.
+        """Sends a 503 response, and delays the client's next request.
 
-        Refusals would else take the time of those that are served. The next
-        request of a connection is read after the pause. A client that opens
-        a connection for each request is answered after half of it.
+        Immediate retries would take time from requests that are served. The
+        connection's next request is read after a pause. A client that opens
+        a connection per request gets its response after half of it.
         """
         connection = request.protocol
         if isinstance(connection, Connection) and connection.requests == 1:
@@ -208,26 +207,26 @@ class Server:
             )
         except (wire.BadRequest, Refused) as error:
             return refusal(400, str(error))
-        except RecursionError:  # JSON that could be read, and not shown
+        except RecursionError:  # JSON that was parsed but cannot be printed
             return refusal(400, "the body is nested too deeply.")
         except NotServed as error:
             return refusal(503 if error.none else 404, str(error))
         except Overloaded as error:
             wait = math.ceil(self._scoring.arrivals.pause)
             return refusal(503, str(error), {"Retry-After": str(wait)})
-        except (asyncio.CancelledError, ConnectionError):  # the client has gone
+        except (asyncio.CancelledError, ConnectionError):  # client is gone
             raise
         except TimeoutError:
             return refusal(
                 408, f"the body did not arrive in {self._body_s:g} s."
             )
-        except Exception:  # noqa: BLE001 no fault ends the server
+        except Exception:  # noqa: BLE001 the server keeps running
             log.exception("%s %s", request.method, request.path)
             return refusal(500, "the server has a fault, which is in its log.")
 
     @property
     def _served(self) -> int | None:
-        """The number of the version that is served, if one is."""
+        """The number of the served version, or None."""
         current = self._versions.current
         return current.published.version if current else None
 
@@ -291,5 +290,5 @@ class Server:
 
 
 async def _later(request):
-    """Leaves Expect to who reads the body: it may be refused before."""
+    """Defers Expect to the reader of the body, as it may be rejected first."""
     del request

@@ -1,4 +1,4 @@
-"""What arrives: who may send, how much may wait, and bodies in time."""
+"""Admission of requests by host and load, and reading of their bodies."""
 
 import asyncio
 import contextlib
@@ -15,29 +15,29 @@ from aiohttp import HttpVersion11, web
 from export.server import wire
 from export.server.batching import Overloaded
 
-# Bodies above it are read in a thread, so that other requests go on.
+# Larger bodies are parsed in a thread, so that other requests proceed.
 LARGE_BODY = 1 << 16
 ENCODINGS = ("gzip", "deflate")
-_MEMORY = 0.95  # weight of earlier requests
-# Bounds of the time after which a refused client may ask again, in seconds.
+_MEMORY = 0.95  # decay of the averages per request
+# Bounds of the time after which a rejected client may retry, in seconds.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
 
 
 class Hosts:
-    """The names that requests may call a server on loopback by.
+    """Allowed Host headers of a server on loopback.
 
-    A page of the open Web can have its own name resolved to 127.0.0.1 (DNS
-    rebinding); its requests then carry that name as their Host.
+    A public web page can make its own name resolve to 127.0.0.1 (DNS
+    rebinding); its requests then have that name as their Host.
 
     Args:
-        names: allowed besides those of loopback.
+        names: allowed names besides those of loopback. Defaults to ().
     """
 
     def __init__(self, names: tuple[str, ...] = ()):
         self._names = {"localhost", *(name.lower() for name in names)}
 
     def check(self, host: str):
-        """Raises 403 unless a Host header names this machine."""
+        """Raises HTTPForbidden unless a Host header names this machine."""
         name, _, port = host.rpartition(":")
         if host.count(":") > 1 and not host.startswith("["):
             name = host  # IPv6 without a port
@@ -55,14 +55,14 @@ class Hosts:
 
 
 class Arrivals:
-    """Decides by their headers which requests are read at all.
+    """Admission control that decides by a request's headers whether to read it.
 
-    A body that has to be refused costs as much to read as one that is
-    computed. Its rows are known after that only; before, they are guessed
-    from its bytes and the rows of earlier ones.
+    Reading a body that is then rejected costs as much as one that is scored.
+    Its number of rows is known only after reading; before, it is estimated
+    from its bytes and the rows per byte of earlier requests.
 
     Args:
-        most: rows that may wait.
+        most: largest number of waiting rows.
     """
 
     def __init__(self, most: int):
@@ -72,23 +72,23 @@ class Arrivals:
 
     @property
     def pause(self) -> float:
-        """Seconds that a refused client should stay away.
+        """Seconds after which a rejected client should retry.
 
-        Four times as long as those that were not refused waited: who comes back
-        earlier is refused again, at the cost of those that are served.
+        Four times the average time of admitted requests: a client that
+        retries earlier is rejected again, at the cost of others.
         """
         return min(max(4 * self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     @contextlib.contextmanager
     def admitted(self, size: int, waiting: int) -> Iterator["Coming"]:
-        """The time until a request waits itself, or has failed.
+        """Counts a request as coming until its rows wait, or the block ends.
 
         Args:
             size: bytes of its body.
-            waiting: rows that wait.
+            waiting: number of waiting rows.
 
         Raises:
-            Overloaded: it would be too many.
+            Overloaded: if too many rows would wait.
         """
         rows = size * self._rows / self._bytes if self._bytes else 0.0
         before = waiting + self.coming
@@ -105,7 +105,7 @@ class Arrivals:
         self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * taken
 
     def learn(self, size: int, rows: int):
-        """Notes the bytes and rows of a request, if it said its bytes."""
+        """Updates the averages by a request's bytes, if known, and rows."""
         if not size:
             return
         self._bytes = _MEMORY * self._bytes + size
@@ -113,7 +113,7 @@ class Arrivals:
 
 
 class Coming:
-    """A request that is read."""
+    """A request that is being read."""
 
     def __init__(self, all_: Arrivals, size: int, rows: float):
         self._all = all_
@@ -121,21 +121,21 @@ class Coming:
         self._rows = rows
 
     def has(self, rows: int):
-        """Its rows are known; it waits from now on."""
+        """Notes that the request is read and its `rows` now wait."""
         self._all.learn(self._size, rows)
         self.leave()
 
     def leave(self):
-        """It counts no more among those that are read."""
+        """Stops counting the request as being read."""
         self._all.coming -= self._rows
         self._rows = 0.0
 
 
 def size_of(request: web.Request, most: int) -> int:
-    """Returns the bytes that a body says it has, or 0 if it says nothing.
+    """Returns the size of a body by its header, or 0 if not given.
 
     Raises:
-        web.HTTPRequestEntityTooLarge: they are more than `most`.
+        web.HTTPRequestEntityTooLarge: if it is more than `most`.
     """
     size = request.content_length or 0
     if size > most:
@@ -147,14 +147,14 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
     """Reads the body of a request.
 
     Args:
-        request: of which nothing has been read.
-        seconds: longest time that it may take to arrive.
-        most: largest size in bytes, as sent and decompressed.
+        request: a request whose body has not been read.
+        seconds: timeout, in seconds.
+        most: largest size in bytes, both as sent and decompressed.
 
     Raises:
-        TimeoutError: it does not arrive in time.
-        web.HTTPException: it is too large, or encoded in an unknown way.
-        BadRequest: it is broken.
+        TimeoutError: if it does not arrive in time.
+        web.HTTPException: if it is too large or has an unknown encoding.
+        BadRequest: if it cannot be decompressed.
     """
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "", *ENCODINGS):
@@ -177,10 +177,10 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
 
 
 async def _welcome(request: web.Request):
-    """Tells a client that waits for it to send its body.
+    """Sends 100 Continue if the client expects it.
 
     Raises:
-        web.HTTPExpectationFailed: it waits for something else.
+        web.HTTPExpectationFailed: if the client expects something else.
     """
     expected = request.headers.get("Expect", "")
     if not expected or request.version < HttpVersion11:
@@ -191,11 +191,11 @@ async def _welcome(request: web.Request):
             "'100-continue'."
         )
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # the answer has not begun
+    request.writer.output_size = 0  # the response has not begun
 
 
 def _decompressed(body: bytes, encoding: str, most: int) -> bytes:
-    """A body of gzip or deflate, of at most `most` bytes."""
+    """Decompresses a body of gzip or deflate, of at most `most` bytes."""
     try:
         if encoding == "gzip":
             content = _from_gzip(body, most + 1)
@@ -211,7 +211,7 @@ def _decompressed(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def _from_gzip(body: bytes, most: int) -> bytes:
-    """The first `most` bytes; a file of gzip may have several parts."""
+    """Returns the first `most` bytes; gzip may have several members."""
     if not body:
         raise EOFError("it is empty")
     with gzip.open(io.BytesIO(body)) as file:
@@ -219,9 +219,9 @@ def _from_gzip(body: bytes, most: int) -> bytes:
 
 
 def _from_deflate(body: bytes, most: int) -> bytes:
-    """The first `most` bytes; some send deflate without zlib's header."""
+    """Returns the first `most` bytes; zlib's header may be missing."""
     failed: zlib.error | None = None
-    # 32 takes both gzip's and zlib's header.
+    # 32 accepts the headers of both gzip and zlib.
     for bits in (32 + zlib.MAX_WBITS, -zlib.MAX_WBITS):
         one = zlib.decompressobj(bits)
         try:
@@ -236,7 +236,7 @@ def _from_deflate(body: bytes, most: int) -> bytes:
 
 
 async def spread(size: int | None, function, *args) -> Any:
-    """Returns a function's value, computed in a thread if a body is large."""
+    """Returns a function's result, computed in a thread if a body is large."""
     if (size or LARGE_BODY) < LARGE_BODY:
         return function(*args)
     return await asyncio.to_thread(function, *args)

@@ -1,4 +1,4 @@
-"""Joins requests that wait at the same time into one computation."""
+"""Dynamic batching: joins waiting requests into one computation."""
 
 import asyncio
 import collections
@@ -12,7 +12,7 @@ from export.version.engines import Columns, Engine, Refused
 
 
 class Overloaded(Exception):
-    """More rows wait than may."""
+    """Raised if more rows would wait than allowed."""
 
     def __init__(self, waiting: int, allowed: int):
         super().__init__(
@@ -22,7 +22,7 @@ class Overloaded(Exception):
 
 @dataclasses.dataclass
 class _Waiting:
-    """A request, and how much of it has been computed."""
+    """A request and its progress."""
 
     columns: Columns
     rows: int
@@ -37,7 +37,7 @@ class _Waiting:
 
 @dataclasses.dataclass
 class _Piece:
-    """Rows of one request that go into one computation."""
+    """Rows of a request that belong to one computation."""
 
     request: _Waiting
     columns: Columns
@@ -45,29 +45,29 @@ class _Piece:
     first: int
 
     def named(self, error: Exception) -> Exception:
-        """Returns an error that says which rows it counts from."""
+        """Returns the error with the piece's first row in its message."""
         if self.first and isinstance(error, Refused):
             return Refused(f"rows from {self.first} (from 0): {error}")
         return error
 
 
 class Batcher:
-    """Runs the requests of one signature, several at once.
+    """Runs the requests of one signature in batches.
 
-    A request that finds nothing running is run alone and at once; those
-    that come meanwhile wait and go together. So joining costs a lone
-    request nothing. A request with more rows than a computation takes is
-    cut, and those that wait go between its pieces. If a joined computation
-    fails, its requests are run one by one, so that the others do not suffer.
+    If nothing is running, a request is run at once by itself; requests that
+    arrive in the meantime wait and are batched, so batching never delays a
+    single request. A request with more rows than a batch is split, and
+    waiting requests run between its pieces. If a batch of several requests
+    fails, they are run one by one, so that only the faulty one fails.
 
     Args:
         engine: the model.
-        signature: its name.
-        executor: its threads compute.
-        max_rows: rows of one computation.
-        max_waiting: rows that may wait.
-        joins: whether requests may go together.
-        note: called with the rows of each computation.
+        signature: name of the signature.
+        executor: executor of the computations.
+        max_rows: largest number of rows per computation.
+        max_waiting: largest number of waiting rows.
+        joins: whether requests may be batched.
+        note: called with the number of rows of each computation.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ class Batcher:
 
     @property
     def waiting_requests(self) -> int:
-        """Requests that wait, or of which a part does."""
+        """Number of requests with waiting rows."""
         return len(self._queue)
 
     async def run(self, columns: Columns, rows: int) -> Columns:
-        """The outputs of a request.
+        """Returns the outputs of a request.
 
         Raises:
-            Overloaded: too many rows wait.
-            Refused: the model refuses the request.
+            Overloaded: if too many rows wait.
+            Refused: if the model rejects the request.
         """
         if self.waiting_rows and (self.waiting_rows + rows > self._max_waiting):
             raise Overloaded(self.waiting_rows, self._max_waiting)
@@ -118,7 +118,7 @@ class Batcher:
         return await answer
 
     async def _work(self):
-        """Runs what waits until nothing does."""
+        """Runs waiting requests until none is left."""
         try:
             while self._queue:
                 pieces = self._taken()
@@ -128,12 +128,12 @@ class Batcher:
             self._running = False
 
     def _taken(self) -> list[_Piece]:
-        """The next rows that go together."""
+        """Removes the next batch from the queue; returns its pieces."""
         pieces: list[_Piece] = []
         rows = 0
         while self._queue:
             request = self._queue[0]
-            if request.answer.done():  # the client has gone, or was refused
+            if request.answer.done():  # client is gone, or got an error
                 self._queue.popleft()
                 self.waiting_rows -= request.left
                 continue
@@ -144,13 +144,13 @@ class Batcher:
             pieces.append(self._cut(request, count))
             rows += count
             self.waiting_rows -= count
-            if request.left:  # those that wait go before its next piece
+            if request.left:  # others run before its next piece
                 self._queue.append(request)
                 break
         return pieces
 
     def _cut(self, request: _Waiting, count: int) -> _Piece:
-        """The next rows of a request; its context goes with each."""
+        """Returns the next rows of a request, with its whole context."""
         columns = request.columns
         if count < request.rows:
             context = self._engine.forms[self._signature].context
@@ -182,7 +182,7 @@ class Batcher:
                 request.answer.set_result(_joined(request.outputs))
 
     def _compute(self, pieces: list[_Piece]) -> list[Columns]:
-        """The outputs of each piece, in a thread."""
+        """Returns the outputs of each piece; runs in a thread."""
         columns = _joined([piece.columns for piece in pieces])
         self._note(sum(piece.rows for piece in pieces))
         outputs = self._engine.run(self._signature, columns)
@@ -197,7 +197,7 @@ class Batcher:
 
 
 def _joined(parts: list[Columns]) -> Columns:
-    """Columns below one another."""
+    """Returns the columns of all parts, concatenated."""
     if len(parts) == 1:
         return parts[0]
     return {

@@ -1,4 +1,4 @@
-"""Requests to score, by whichever door they come."""
+"""Scoring of request bodies, shared by REST and gRPC."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Scored:
 
     Args:
         outputs: name to array, in the order of the signature.
-        rows: of each.
+        rows: number of rows.
         by_row: whether the request was a list of rows.
     """
 
@@ -35,14 +35,14 @@ async def predict(
 
     Args:
         loaded: the version.
-        body: as TensorFlow Serving's REST interface has it.
+        body: body in the format of TensorFlow Serving's REST interface.
         size: bytes of the body.
-        coming: counts it until it waits.
+        coming: the request's entry in admission control.
 
     Raises:
-        BadRequest: the body breaks a rule.
-        Refused: the model refuses it.
-        Overloaded: too many rows wait.
+        BadRequest: if the body breaks a rule.
+        Refused: if the model rejects the request.
+        Overloaded: if too many rows wait.
     """
     forms = loaded.engine.forms
     name, columns, by_row = await spread(
@@ -63,19 +63,19 @@ async def on_examples(
     size: int,
     coming: Coming,
 ) -> np.ndarray:
-    """Returns the probabilities that a Regress or Classify body asks for.
+    """Returns the probabilities for a Regress or Classify body.
 
     Args:
         loaded: the version.
-        body: as TensorFlow Serving's REST interface has it.
+        body: body in the format of TensorFlow Serving's REST interface.
         kind: "regress" or "classify".
         size: bytes of the body.
-        coming: counts it until it waits.
+        coming: the request's entry in admission control.
 
     Raises:
-        BadRequest: the body breaks a rule.
-        Refused: the model refuses it.
-        Overloaded: too many rows wait.
+        BadRequest: if the body breaks a rule.
+        Refused: if the model rejects the request.
+        Overloaded: if too many rows wait.
     """
     output = _probability(loaded, body, kind)
     form = loaded.engine.forms[PREDICT]
@@ -87,12 +87,12 @@ async def on_examples(
 
 
 def classes_of(values: np.ndarray) -> list[list[list[Any]]]:
-    """Both classes of each row and their scores."""
+    """Returns [class, score] of both classes for each row."""
     return [[["0", 1 - value], ["1", value]] for value in values.tolist()]
 
 
 def _probability(loaded: Loaded, body, kind: str) -> str:
-    """The output that a Regress or Classify body asks for."""
+    """Returns the name of the output for a Regress or Classify body."""
     tasks = loaded.published.tasks
     alone = len(tasks) == 1
     names = {kind if alone else f"{task}_{kind}": task for task in tasks}

@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how long headers may take."""
+"""Connections, with limits on their number and on the time for headers."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,17 @@ import logging
 from aiohttp import web
 
 log = logging.getLogger("wukong.serve")
-# As long as proxies keep a connection that is idle.
+# As long as proxies keep idle connections.
 IDLE_S = 75.0
 
 
 class Connections:
-    """Makes the protocol of each new connection.
+    """Creates the protocol of each new connection.
 
     Args:
-        server: aiohttp's, which handles their requests.
-        most: connections that may be open at once.
-        header_s: longest time that a request's headers may take.
+        server: aiohttp's server, which handles requests.
+        most: largest number of open connections.
+        header_s: timeout for a request's headers, in seconds.
     """
 
     def __init__(self, server: web.Server, most: int, header_s: float):
@@ -28,15 +28,15 @@ class Connections:
         self.open = 0
 
     def __call__(self) -> "Connection":
-        """Returns the protocol of one more connection."""
+        """Returns the protocol of a new connection."""
         return Connection(self)
 
 
 class Connection(web.RequestHandler):
-    """A connection whose headers come in time, or that is closed.
+    """A connection that is closed if headers do not arrive in time.
 
     Args:
-        all_: the open ones.
+        all_: the open connections.
     """
 
     def __init__(self, all_: Connections):
@@ -54,7 +54,7 @@ class Connection(web.RequestHandler):
         self.requests = 0  # that have begun
 
     def connection_made(self, transport):
-        """Takes a connection, or refuses one too many."""
+        """Accepts a connection, or answers 503 if there are too many."""
         self._all.open += 1
         if self._all.open > self._all.most:
             transport.write(
@@ -76,7 +76,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data):
-        """Takes bytes; the first of a request begin its headers' time."""
+        """Passes bytes on; a request's first start the headers' timeout."""
         self._has_sent = True
         request = self._request
         in_body = request is not None and not request.content.is_eof()
@@ -86,7 +86,7 @@ class Connection(web.RequestHandler):
 
     @contextlib.contextmanager
     def at_work(self, request: web.BaseRequest):
-        """The time from a request's headers to its answer."""
+        """Marks the connection as busy until its request is answered."""
         self._stop_timer()
         self._request, self._at_work = request, True
         self.requests += 1
@@ -125,7 +125,7 @@ class Connection(web.RequestHandler):
 
 
 def _answer(status: str, error: str) -> bytes:
-    """An answer that goes out without a request's help."""
+    """Returns the bytes of an error response sent outside any request."""
     body = json.dumps({"error": error}).encode()
     return (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
@@ -134,14 +134,14 @@ def _answer(status: str, error: str) -> bytes:
 
 
 class Site(web.BaseSite):
-    """A port that is listened on.
+    """A listening port.
 
     Args:
-        runner: of the application.
+        runner: runner of the application.
         host: address to listen on.
-        port: 0 for a free one.
-        most: connections that may be open at once.
-        header_s: longest time that a request's headers may take.
+        port: port; 0 for a free one.
+        most: largest number of open connections.
+        header_s: timeout for a request's headers, in seconds.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Site(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """The address."""
+        """Address of the site."""
         return "http://{}:{}".format(*self._place)
 
     async def start(self):
@@ -173,8 +173,8 @@ class Site(web.BaseSite):
 
 
 def allow_open_files(connections: int):
-    """Raises the limit of open files to what connections need, if it may."""
-    import resource  # which not every system has
+    """Increases the limit of open files for `connections`, if permitted."""
+    import resource  # not available on every system
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 256

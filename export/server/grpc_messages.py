@@ -1,4 +1,4 @@
-"""gRPC messages of TensorFlow Serving as REST bodies, and answers in them."""
+"""Conversion of TensorFlow Serving's gRPC messages from and to REST bodies."""
 
 import base64
 import math
@@ -7,9 +7,9 @@ from typing import Any
 from export.server import wire
 from export.version.published import SignatureSpec
 
-# Values that a request's tensors may have beyond the bytes of the request.
+# Allowed number of values in a request's tensors, even if it has fewer bytes.
 _MOST_REPEATED = 1 << 16
-# Of a tf.Example, by the type of its input.
+# Fields of a tf.Example's feature by the input's dtype.
 _LISTS = {
     "int64": "int64_list",
     "float32": "float_list",
@@ -18,9 +18,10 @@ _LISTS = {
 
 
 def check_tensors(request, form: SignatureSpec | None):
-    """Raises if a tensor is of another type than its input, or is huge.
+    """Raises BadRequest if a tensor has a wrong dtype or too many values.
 
-    Before values are read: few bytes may stand for any number of equal ones.
+    To be called before values are read, as a few bytes can encode any number
+    of equal values.
     """
     import tensorflow as tf
 
@@ -44,7 +45,7 @@ def check_tensors(request, form: SignatureSpec | None):
 
 
 def _name_of_type(number: int) -> str:
-    """Returns the name of a tensor's type, or its number if it has none."""
+    """Returns the name of a tensor's dtype, or its number if unknown."""
     import tensorflow as tf
 
     try:
@@ -54,7 +55,7 @@ def _name_of_type(number: int) -> str:
 
 
 def body_of(request, signature: str) -> dict[str, Any]:
-    """Returns a Predict request as REST has it."""
+    """Returns a Predict request as a REST body."""
     import tensorflow as tf
 
     inputs = {}
@@ -81,7 +82,7 @@ def body_of(request, signature: str) -> dict[str, Any]:
 def _texts(value):
     if isinstance(value, list):
         return [_texts(each) for each in value]
-    # A tensor without any values has texts in place of bytes.
+    # A tensor without values holds str instead of bytes.
     octets = value.encode() if isinstance(value, str) else value
     return {"b64": base64.b64encode(octets).decode()}
 
@@ -113,13 +114,13 @@ def _row(example, form: SignatureSpec, where: str) -> dict[str, Any]:
             values = _texts(values)
         if len(shape) > 1:
             row[name] = values
-        elif values:  # a feature without a value is missing
+        elif values:  # a feature without values is missing
             row[name] = values[0] if len(values) == 1 else values
     return row
 
 
 def predict_reply(spec, outputs):
-    """Returns outputs as TensorFlow Serving writes them, value by value."""
+    """Returns a PredictResponse, with values in typed fields."""
     from tensorflow_serving.apis import predict_pb2
 
     reply = predict_pb2.PredictResponse(model_spec=spec)
@@ -137,7 +138,7 @@ def predict_reply(spec, outputs):
 
 
 def metadata_reply(spec, forms):
-    """Returns the signatures as GetModelMetadata describes them."""
+    """Returns a GetModelMetadataResponse of the signatures."""
     import tensorflow as tf
     from tensorflow_serving.apis import get_model_metadata_pb2
 

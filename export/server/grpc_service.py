@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface, by tensorflow-serving-api's messages."""
+"""TensorFlow Serving's gRPC services, on messages of tensorflow-serving-api."""
 
 import logging
 import time
@@ -17,12 +17,12 @@ log = logging.getLogger("wukong.serve")
 
 
 class _Service:
-    """What both services share.
+    """Base class of the services.
 
     Args:
-        name: of the model.
-        versions: the version that is served.
-        measures: counters.
+        name: the model's name.
+        versions: the served version.
+        measures: the metrics.
     """
 
     def __init__(self, name: str, versions: Versions, measures: Measures):
@@ -31,7 +31,7 @@ class _Service:
         self._measures = measures
 
     def _version(self, spec) -> int | None:
-        """The version that a request asks for, if it does."""
+        """Returns the version that a request asks for, or None."""
         if spec.name != self._name:
             raise NotServed(
                 f"Servable not found for request: Latest({spec.name:.100}); "
@@ -43,7 +43,7 @@ class _Service:
         return spec.version.value if kind == "version" else None
 
     async def _answered(self, context, verb: str, work: Callable) -> Any:
-        """Returns a reply, or ends the call with the code of an error."""
+        """Returns the reply, or aborts the call with an error's status."""
         import grpc
 
         began = time.perf_counter()
@@ -58,7 +58,7 @@ class _Service:
                 code = grpc.StatusCode.UNAVAILABLE
         except Overloaded as busy:
             code, error = grpc.StatusCode.UNAVAILABLE, str(busy)
-        except Exception:  # noqa: BLE001 no fault ends the server
+        except Exception:  # noqa: BLE001 the server keeps running
             log.exception("gRPC %s", verb)
             code = grpc.StatusCode.INTERNAL
             error = "the server has a fault, which is in its log."
@@ -85,10 +85,10 @@ class Predictions(_Service):
     """PredictionService.
 
     Args:
-        name: of the model.
-        versions: the version that is served.
-        measures: counters.
-        arrives: as `Server.arrives`.
+        name: the model's name.
+        versions: the served version.
+        measures: the metrics.
+        arrives: `Scoring.arrives`.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Predictions(_Service):
         return await self._answered(context, "regress", work)
 
     async def Classify(self, request, context):
-        """Scores tf.Examples, as two classes."""
+        """Scores tf.Examples; returns both classes."""
         from tensorflow_serving.apis import classification_pb2
 
         async def work():
@@ -174,7 +174,7 @@ class Predictions(_Service):
         return named
 
     async def GetModelMetadata(self, request, context):
-        """Describes the signatures."""
+        """Returns the signatures."""
 
         async def work():
             version = self._version(request.model_spec)
@@ -190,7 +190,7 @@ class Predictions(_Service):
         return await self._answered(context, "other", work)
 
     async def MultiInference(self, request, context):
-        """Is not served."""
+        """Aborts with UNIMPLEMENTED."""
         await self._lacking(context, "MultiInference")
 
 
@@ -198,7 +198,7 @@ class Models(_Service):
     """ModelService."""
 
     async def GetModelStatus(self, request, context):
-        """Tells the state of each version."""
+        """Returns the state of each version."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         async def work():
@@ -218,26 +218,26 @@ class Models(_Service):
         return await self._answered(context, "other", work)
 
     async def HandleReloadConfigRequest(self, request, context):
-        """Is not served."""
+        """Aborts with UNIMPLEMENTED."""
         await self._lacking(context, "HandleReloadConfigRequest")
 
 
 async def start(
     predictions: Predictions, models: Models, address: str, max_bytes: int
 ) -> tuple[Any, int]:
-    """Listens for calls.
+    """Starts the gRPC server.
 
     Args:
-        predictions: answers those of PredictionService.
-        models: answers those of ModelService.
-        address: "HOST:PORT"; 0 takes a free port.
-        max_bytes: largest request.
+        predictions: the PredictionService.
+        models: the ModelService.
+        address: "HOST:PORT"; port 0 for a free one.
+        max_bytes: largest size of a request.
 
     Returns:
-        The server, which `stop(grace)` ends, and its port.
+        The server, to be stopped by `stop(grace)`, and its port.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: if the server cannot listen on the port.
     """
     import grpc
     from tensorflow_serving.apis import (
@@ -249,7 +249,7 @@ async def start(
         options=[
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # two servers do not share a port
+            ("grpc.so_reuseport", 0),  # servers must not share a port
         ]
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(

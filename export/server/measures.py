@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The server's Prometheus metrics."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,10 +19,10 @@ _ROWS = tuple(2**power for power in range(0, 13))
 
 
 class Measures:
-    """What Prometheus reads.
+    """Metrics of the server.
 
     Args:
-        model: its name, which all have as a label.
+        model: the model's name, a label of all metrics.
     """
 
     def __init__(self, model: str):
@@ -75,13 +75,13 @@ class Measures:
         ProcessCollector(registry=every)  # memory, CPU, open files
 
     def note(self, verb: str, status, seconds: float, version: int | None):
-        """Counts an answer; the time only if the request was scored.
+        """Counts a response; records its time only if the request was scored.
 
         Args:
-            verb: such as "predict"; "other" if it scores nothing.
-            status: HTTP's number, or gRPC's name.
-            seconds: from the headers to the answer.
-            version: that is served, or None.
+            verb: e.g. "predict"; "other" if nothing was to be scored.
+            status: number of the HTTP status, or name of the gRPC status.
+            seconds: time from the headers to the response.
+            version: the served version, or None.
         """
         labels = self._model, "" if version is None else str(version)
         self._requests.labels(*labels, verb, status).inc()
@@ -89,14 +89,14 @@ class Measures:
             self._seconds.labels(*labels, verb).observe(seconds)
 
     def note_rows(self, version: int, rows: int):
-        """Counts a computation."""
+        """Records the number of rows of a computation."""
         self._rows.labels(self._model, str(version)).observe(rows)
 
     def text(self, versions: Versions) -> bytes:
-        """Returns all of it as Prometheus reads it.
+        """Returns all metrics in Prometheus' text format.
 
         Args:
-            versions: the version that is served.
+            versions: the served version.
         """
         current = versions.current
         self._version.labels(self._model).set(

@@ -1,4 +1,4 @@
-"""Signatures as TensorFlow Serving's REST interface describes them."""
+"""Metadata of signatures in the format of TensorFlow Serving's REST."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from export.server.versions import Loaded
 
 
 def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
-    """The signatures as TensorFlow Serving describes them."""
+    """Returns the signatures in TensorFlow Serving's format."""
     types = {
         "int64": "DT_INT64",
         "float32": "DT_FLOAT",

@@ -1,4 +1,4 @@
-"""The paths that score: rows, examples, and tensors."""
+"""Handlers of the paths that score rows, examples and tensors."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -11,16 +11,16 @@ from export.server.versions import Loaded, Versions
 
 
 class Scoring:
-    """Reads requests, has their rows scored, and answers them.
+    """Reads requests, scores their rows, and returns the responses.
 
     Args:
-        name: that requests name the model by.
-        versions: the version that is served.
-        body_s: longest time that a body may take to arrive, in seconds.
+        name: the model's name in requests.
+        versions: the served version.
+        body_s: timeout for a request's body, in seconds.
 
     Attributes:
-        arrivals: decides which requests are read.
-        max_bytes: largest body.
+        arrivals: admission control.
+        max_bytes: largest size of a body.
     """
 
     def __init__(self, name: str, versions: Versions, body_s: float):
@@ -34,15 +34,15 @@ class Scoring:
     async def arrives(
         self, size: int, version: int | None
     ) -> AsyncIterator[tuple[Loaded, Coming]]:
-        """The version for a request that may be read.
+        """Admits a request; yields its version and its admission entry.
 
         Args:
             size: bytes of its body.
-            version: that it asks for, or None.
+            version: requested version, or None.
 
         Raises:
-            NotServed: the version is not served.
-            Overloaded: too many rows wait.
+            NotServed: if the version is not served.
+            Overloaded: if too many rows wait.
         """
         async with self._versions.using(version) as loaded:
             with self.arrivals.admitted(size, loaded.waiting_rows) as coming:
@@ -88,7 +88,7 @@ class Scoring:
         )
 
     async def infer(self, request: web.Request) -> web.Response:
-        """Scores the tensors of the Open Inference Protocol."""
+        """Scores tensors in the Open Inference Protocol."""
         async with self._arrives(request) as (loaded, coming):
             body = await self._body(request)
             asked = await spread(

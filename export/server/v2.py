@@ -1,4 +1,4 @@
-"""Bodies of the Open Inference Protocol (KServe's V2), in and out."""
+"""Request and response bodies of the Open Inference Protocol (KServe V2)."""
 
 import base64
 import dataclasses
@@ -20,7 +20,7 @@ _BINARY: dict[str, np.dtype] = {
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),
 }
-# Bytes of JSON, where tensors follow as raw bytes.
+# Number of bytes of JSON if tensors follow as raw bytes.
 HEADER = "Inference-Header-Content-Length"
 OCTETS = "application/octet-stream"
 ABOUT = {
@@ -32,13 +32,14 @@ ABOUT = {
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """What a body asks for.
+    """An infer request.
 
     Args:
-        body: the same as TensorFlow Serving's REST interface has it.
-        id: of the request, or None.
-        outputs: name to whether it is wanted as raw bytes; None for all.
-        binary: whether the others are.
+        body: the request as a body of TensorFlow Serving's REST interface.
+        id: ID of the request, or None.
+        outputs: requested output to whether to return it as raw bytes; None
+            for all.
+        binary: whether to return all outputs as raw bytes.
     """
 
     body: dict[str, Any]
@@ -53,13 +54,13 @@ def read(
     """Reads the body of an infer request.
 
     Args:
-        body: of the request.
-        header: the value of HEADER, if it was sent.
-        forms: of the signatures; `signature_name` among the parameters names
-            one that is not serving_default.
+        body: body of the request.
+        header: value of HEADER, or None.
+        forms: specs of the signatures; the parameter `signature_name`
+            selects one other than serving_default.
 
     Raises:
-        BadRequest: it breaks a rule.
+        BadRequest: if it breaks a rule.
     """
     size = len(body)
     if header is not None:
@@ -122,7 +123,7 @@ def _known(name, specs) -> str:
 
 
 class _Tail:
-    """Raw bytes of tensors, in the order of the inputs."""
+    """Raw bytes of tensors in the order of the inputs."""
 
     def __init__(self, content: bytes):
         self._left = content
@@ -148,7 +149,7 @@ class _Tail:
 
 
 def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
-    """The values of an input, a list a row if it has two dimensions."""
+    """Returns the values of an input, a list per row if it has two axes."""
     dtype, dims = form.inputs[name]
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != DATATYPES[dtype]:
@@ -168,7 +169,7 @@ def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
         flat = _from_bytes(name, content, datatype)
     else:
         flat = tensor.get("data")
-        for _ in shape[1:]:  # it may be flat, or nested as the shape is
+        for _ in shape[1:]:  # may be flat, or nested like the shape
             if isinstance(flat, list) and flat and isinstance(flat[0], list):
                 flat = _chained(name, flat)
     if not isinstance(flat, list) or len(flat) != math.prod(shape):
@@ -211,7 +212,7 @@ def _from_bytes(name, content: bytes, datatype: str) -> list:
 def answer(
     asked: Inference, outputs: Columns, about: dict[str, Any]
 ) -> tuple[bytes, int | None]:
-    """Writes the answer of an infer request.
+    """Returns the response to an infer request.
 
     Args:
         asked: the request.
@@ -219,7 +220,7 @@ def answer(
         about: the model's name and version.
 
     Returns:
-        The body, and how many bytes of it are JSON if others follow.
+        The body, and the number of bytes of JSON in it, or None if all are.
     """
     tensors, tail = [], b""
     for name in asked.outputs or outputs:
@@ -257,7 +258,7 @@ def _to_bytes(value: np.ndarray) -> bytes:
 
 
 def tensors_of(specs) -> list[dict[str, Any]]:
-    """Inputs or outputs as a model's metadata has them."""
+    """Returns inputs or outputs in the format of a model's metadata."""
     return [
         {
             "name": name,
@@ -269,11 +270,11 @@ def tensors_of(specs) -> list[dict[str, Any]]:
 
 
 def model_of(name: str, loaded: Loaded) -> dict[str, Any]:
-    """Describes a model.
+    """Returns the metadata of a model.
 
     Args:
-        name: of the model.
-        loaded: its version that is served.
+        name: the model's name.
+        loaded: its served version.
     """
     form = loaded.engine.forms[PREDICT]
     return {

@@ -1,4 +1,4 @@
-"""Which version is served, and how another takes its place."""
+"""The served version and its replacement by another."""
 
 import asyncio
 import contextlib
@@ -19,16 +19,16 @@ from wukong_tf.errors import ExportError
 
 log = logging.getLogger("wukong.serve")
 WARM_ROUNDS = 3
-STABLE = "stable"  # label of the version that is served
+STABLE = "stable"  # label of the served version
 RETRY_S = 60.0  # as long as TensorFlow Serving waits by default
 
 
 class NotServed(Exception):
-    """A version that is not served.
+    """Raised if a version is not served.
 
     Args:
-        message: says which.
-        none: whether none is at all. Defaults to False.
+        message: message that names the version.
+        none: whether no version is served at all. Defaults to False.
     """
 
     def __init__(self, message: str, none: bool = False):
@@ -47,13 +47,13 @@ def check_label(label: str):
 
 @dataclasses.dataclass
 class Loaded:
-    """A version that is served, or was.
+    """A loaded version.
 
     Args:
         published: the version.
-        engine: its model.
-        batchers: one for each signature.
-        running: requests that are at work on it.
+        engine: engine with its model.
+        batchers: signature to its Batcher.
+        running: number of requests in progress. Defaults to 0.
     """
 
     published: Published
@@ -63,27 +63,27 @@ class Loaded:
 
     @property
     def waiting_rows(self) -> int:
-        """Rows that wait, of all signatures."""
+        """Number of waiting rows of all signatures."""
         return sum(each.waiting_rows for each in self.batchers.values())
 
     @property
     def waiting_requests(self) -> int:
-        """Requests that wait, of all signatures."""
+        """Number of waiting requests of all signatures."""
         return sum(each.waiting_requests for each in self.batchers.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How versions are run.
+    """Settings of loaded versions.
 
     Args:
         engine: "auto", "onnx" or "saved_model".
-        threads: of one computation; None for all processors.
-        max_rows: rows of one computation.
-        max_waiting: rows that may wait for each signature.
+        threads: threads per computation; None for all processors.
+        max_rows: largest number of rows per computation.
+        max_waiting: largest number of waiting rows per signature.
         pinned: the only version to serve. Defaults to None, the highest.
-        verify: whether files are compared with the manifest's digests before
-            they are loaded. Defaults to True.
+        verify: whether to compare files with the manifest's digests before
+            loading. Defaults to True.
     """
 
     engine: str
@@ -96,12 +96,12 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class _Failure:
-    """Why a version was not loaded, and when loading it makes sense again.
+    """A failure to load a version.
 
     Args:
-        why: the error.
-        again: time of `time.monotonic`.
-        files: `_state` of its files then.
+        why: the error message.
+        again: when to retry, a time of `time.monotonic`.
+        files: `_state` of the version's files at the failure.
     """
 
     why: str
@@ -110,20 +110,21 @@ class _Failure:
 
 
 class Versions:
-    """The version that is served.
+    """Holds the served version, and replaces it when another appears.
 
-    Looks at a directory every so often. A higher version is loaded and
-    warmed beside the one that is served, then takes its place; the other is
+    `refresh` checks the directory. A higher version is loaded and warmed up
+    while the current one keeps serving, then replaces it; the old one is
     freed when its last request is answered. If a version fails to load, the
     error is reported, loading is retried after a minute or as soon as its
-    files change, and the current version keeps serving. If the version that
-    is served is taken away, the highest that is left takes its place.
+    files change, and the current version keeps serving. If the current
+    version is removed, the highest remaining one replaces it.
 
     Args:
         base: directory of the versions, or of a single one.
-        settings: how versions are run.
-        executor: its threads compute.
-        note_rows: called with the version and the rows of each computation.
+        settings: settings of loaded versions.
+        executor: executor of the computations.
+        note_rows: called with the version and the number of rows of each
+            computation.
     """
 
     def __init__(
@@ -145,11 +146,11 @@ class Versions:
 
     @property
     def max_waiting(self) -> int:
-        """Rows that may wait."""
+        """Largest number of waiting rows per signature."""
         return self._settings.max_waiting
 
     async def refresh(self):
-        """Serves the version that is to be served now."""
+        """Checks the directory; loads and serves another version if needed."""
         tried = set()
         while (wanted := self._wanted()) is not None:
             version, path = wanted
@@ -157,15 +158,15 @@ class Versions:
                 return
             if version in tried or await self._replace(version, path):
                 return
-            tried.add(version)  # a lower one may do
+            tried.add(version)  # try a lower one
 
     async def _replace(self, version: int, path: str) -> bool:
-        """Serves another version; returns whether it could be loaded."""
+        """Loads and serves another version; returns whether it succeeded."""
         self._loading = version
         state = _state(path)
         try:
             loaded = await asyncio.to_thread(self._load, path)
-        except Exception as error:  # noqa: BLE001 any fault of a version
+        except Exception as error:  # noqa: BLE001 whatever is wrong with it
             again = time.monotonic() + RETRY_S
             self._failed[version] = _Failure(str(error), again, state)
             self.loads["failed"] += 1
@@ -184,13 +185,13 @@ class Versions:
         return True
 
     def _wanted(self) -> tuple[int, str] | None:
-        """The version to serve and its directory."""
+        """Returns the version to serve and its directory, or None."""
         if self._single:
             version = published.read(self._base).version
             waits = self._waits(version, self._base)
             return None if waits else (version, self._base)
         found = published.versions(self._base)
-        # One that was removed may come back mended.
+        # A removed version may reappear fixed.
         self._failed = {
             version: each
             for version, each in self._failed.items()
@@ -205,7 +206,7 @@ class Versions:
         return None
 
     def _waits(self, version, path):
-        """Returns whether a version failed lately, and is as it was then."""
+        """Returns whether a version failed recently and has not changed."""
         failed = self._failed.get(version)
         if failed is None or time.monotonic() >= failed.again:
             return False
@@ -234,10 +235,10 @@ class Versions:
 
     @contextlib.asynccontextmanager
     async def using(self, version: int | None) -> AsyncIterator[Loaded]:
-        """The version for a request; it is kept until the block ends.
+        """Yields the version for a request; keeps it loaded in the block.
 
         Raises:
-            NotServed: it is not served.
+            NotServed: if it is not served.
         """
         loaded = self.current
         if loaded is None:
@@ -256,13 +257,13 @@ class Versions:
                 loaded.engine.close()
 
     def states(self, version: int | None = None) -> list[dict[str, Any]]:
-        """The versions as a status answer lists them, highest first.
+        """Returns the versions' states as in a status response, highest first.
 
         Args:
-            version: the only one to list. Defaults to None, all.
+            version: the only one to return. Defaults to None, all.
 
         Raises:
-            NotServed: there is no such version.
+            NotServed: if there is no such version.
         """
         states = {
             version: ("END", "UNKNOWN", failed.why)
@@ -294,14 +295,14 @@ def _state(path: str) -> frozenset:
     for parent, _, names in os.walk(path):
         for name in names:
             file = os.path.join(parent, name)
-            with contextlib.suppress(OSError):  # removed meanwhile
+            with contextlib.suppress(OSError):  # removed in the meantime
                 stat = os.stat(file)
                 found.add((file, stat.st_size, stat.st_mtime_ns))
     return frozenset(found)
 
 
 def _warm(version: Published, engine: engines.Engine, max_rows: int):
-    """Runs requests of several sizes before the version is served."""
+    """Warms up a version with requests of several sizes."""
     example = version.example(published.EXAMPLE_COLUMNS)
     if example is None:
         return

@@ -1,4 +1,4 @@
-"""JSON bodies of TensorFlow Serving's REST interface, in and out."""
+"""JSON bodies of TensorFlow Serving's REST interface."""
 
 import base64
 import json
@@ -14,14 +14,14 @@ Columns = dict[str, np.ndarray]
 
 
 class BadRequest(ValueError):
-    """A body that breaks a rule; the message names input, row and rule."""
+    """Raised if a body breaks a rule; the message names input, row and rule."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body.
+    """Parses a body into a JSON object.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: if it is not a JSON object.
     """
     try:
         found = json.loads(body)
@@ -37,18 +37,18 @@ def parse(body: bytes) -> dict[str, Any]:
 def predict_request(
     body: Mapping[str, Any], forms: Mapping[str, SignatureSpec]
 ) -> tuple[str, Columns, bool]:
-    """What a Predict body asks for.
+    """Reads the body of a Predict request.
 
     Args:
-        body: with "instances" or "inputs", and "signature_name" if it is not
-            serving_default.
-        forms: of the signatures.
+        body: object with "instances" or "inputs", and "signature_name" if it
+            is not serving_default.
+        forms: specs of the signatures.
 
     Returns:
-        The signature, its columns, and whether the answer is by row.
+        The signature, its columns, and whether to respond by row.
 
     Raises:
-        BadRequest: the body breaks a rule.
+        BadRequest: if the body breaks a rule.
     """
     name = signature_name(body, PREDICT, forms)
     form = forms[name]
@@ -71,10 +71,10 @@ def predict_request(
 
 
 def signature_name(body: Mapping[str, Any], default: str, known) -> str:
-    """The signature that a body asks for.
+    """Returns the signature that a body requests.
 
     Raises:
-        BadRequest: it is none of `known`.
+        BadRequest: if it is not in `known`.
     """
     name = body.get("signature_name") or default
     if not isinstance(name, str) or name not in known:
@@ -86,15 +86,15 @@ def signature_name(body: Mapping[str, Any], default: str, known) -> str:
 
 
 def examples_request(body: Mapping[str, Any], form: SignatureSpec) -> Columns:
-    """The columns of a Regress or Classify body.
+    """Reads the columns of a Regress or Classify body.
 
     Args:
-        body: with "examples", a list of rows, and what they share in
-            "context".
-        form: of serving_default.
+        body: object with "examples", a list of rows, and optionally
+            "context", the inputs that all rows share.
+        form: spec of serving_default.
 
     Raises:
-        BadRequest: the body breaks a rule.
+        BadRequest: if the body breaks a rule.
     """
     examples, context = body.get("examples"), body.get("context")
     context = {} if context is None else context
@@ -113,10 +113,10 @@ def examples_request(body: Mapping[str, Any], form: SignatureSpec) -> Columns:
 
 
 def _arrays(given: Mapping[str, Any], form: SignatureSpec) -> Columns:
-    """Arrays of values by input, those of what was left out too.
+    """Returns an array for every input, including those left out.
 
     Raises:
-        BadRequest: naming input, row and rule.
+        BadRequest: if a value breaks a rule; names input, row and rule.
     """
     for name, values in given.items():
         if not isinstance(values, list):
@@ -160,7 +160,7 @@ def _arrays(given: Mapping[str, Any], form: SignatureSpec) -> Columns:
 
 
 def _decoded(values):
-    """A value for each row with {"b64": text}, in bags too, as bytes."""
+    """Decodes {"b64": text} to bytes, also in bags, in a value for each row."""
     if not any(isinstance(value, dict | list) for value in values):
         return values
     return [
@@ -176,12 +176,12 @@ def _bytes(value):
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (ValueError, TypeError):
-            pass  # it stays an object, which no input takes
+            pass  # left as an object, which is invalid for all inputs
     return value
 
 
 def _columns_of_rows(rows, form: SignatureSpec) -> dict[str, list]:
-    """Values by input, of the inputs that any row has."""
+    """Returns the values by input of a list of rows."""
     if not isinstance(rows, list):
         raise BadRequest('"instances" must be a list of rows.')
     names = list(form.inputs)
@@ -229,7 +229,7 @@ def _columns(inputs, form: SignatureSpec) -> dict[str, Any]:
 
 
 def _named(inputs, form: SignatureSpec) -> dict[str, Any]:
-    """Inputs, all of which the signature has, and all that it needs."""
+    """Returns inputs; raises if some are unknown or required ones missing."""
     unknown = sorted(inputs.keys() - form.inputs.keys())
     if unknown:
         raise BadRequest(
@@ -245,8 +245,8 @@ def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
     """Returns whether a tensor has the shape of an input.
 
     Args:
-        shape: of the tensor.
-        dims: of the input, None for the batch.
+        shape: shape of the tensor.
+        dims: shape of the input, None for the batch.
     """
     return len(shape) == len(dims) and all(
         type(size) is int
@@ -256,7 +256,7 @@ def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
 
 
 def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:
-    """The body that answers a Predict request."""
+    """Returns the body of the response to a Predict request."""
     lists = {name: _listed(value) for name, value in outputs.items()}
     alone = len(lists) == 1
     if not by_row:
