@@ -1,1 +1,1 @@
-"""What a client of a published version needs, without this project."""
+"""Clients of published versions, which do not depend on this project."""

@@ -1,7 +1,7 @@
-"""One HTTP request and its answer, within a time however slowly they come.
+"""HTTP requests with a deadline for the whole exchange.
 
-http.client applies its timeout to each receive: headers that drip would
-outlast any deadline. Here every operation of the socket ends at one time.
+http.client applies its timeout to each receive, so headers that arrive slowly
+could exceed any deadline. Here all socket operations share one deadline.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A whole answer.
+    """A response.
 
     Args:
-        status: HTTP's number.
+        status: HTTP status code.
         content: the body.
-        retry_after: the header of that name, or "".
-        marked: whether the server marked the body's end, so that it is
-            known to be whole.
+        retry_after: value of the Retry-After header, or "".
+        marked: whether the server marked the end of the body, so that it is
+            known to be complete.
     """
 
     status: int
@@ -33,7 +33,7 @@ class Answer:
 
 
 class _Ending:
-    """A socket whose operations end at `ends`, a time of `monotonic`."""
+    """Mixin for sockets with a deadline `ends`, a time of `time.monotonic`."""
 
     ends = 0.0
 
@@ -66,20 +66,20 @@ def _limit(connected: Any):
 
 
 class Connection:
-    """A connection that is opened for the first request and then kept.
+    """A connection that is opened by the first request and kept alive.
 
     Args:
-        address: the server's, of http or https.
+        address: the server's address, http or https.
     """
 
     def __init__(self, address: urllib.parse.SplitResult):
         self._address = address
         self._http: http.client.HTTPConnection | None = None
-        self._socket: Any = None  # it is an _Ending
+        self._socket: Any = None  # an _Ending
 
     @property
     def open(self) -> bool:
-        """Whether a connection was kept."""
+        """Whether a connection is open."""
         return self._http is not None
 
     def ask(
@@ -90,26 +90,26 @@ class Connection:
         headers: dict[str, str],
         ends: float,
     ) -> Answer:
-        """Sends a request and returns its answer.
+        """Sends a request and returns the response.
 
         Args:
-            method: such as "POST".
-            path: with the slash that it begins with.
-            body: sent after the headers; None for nothing.
-            headers: of the request.
-            ends: when it must be over, a time of `time.monotonic`.
+            method: HTTP method, e.g. "POST".
+            path: path, with its leading slash.
+            body: body of the request, or None.
+            headers: headers of the request.
+            ends: deadline, a time of `time.monotonic`.
 
         Raises:
-            OSError: the connection fails, or the time is over.
-            http.client.HTTPException: what comes is no answer, or is cut
-                short.
+            OSError: if the connection fails, or the deadline passes.
+            http.client.HTTPException: if the response is malformed or
+                incomplete.
         """
         try:
             connection = self._connected(ends)
             try:
                 connection.request(method, path, body, headers)
             except ConnectionError:
-                # A refusal may have come before all of the body had gone.
+                # An error response may precede the end of the body.
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     return self._read(connection.getresponse())
                 raise
@@ -125,7 +125,7 @@ class Connection:
         if response.length:
             raise http.client.IncompleteRead(b"".join(parts), response.length)
         marked = response.chunked or response.length is not None
-        response.close()  # which leaves the connection open
+        response.close()  # leaves the connection open
         if response.will_close:
             self.close()
         return Answer(
@@ -136,7 +136,7 @@ class Connection:
         )
 
     def close(self):
-        """Closes it; the next request opens another."""
+        """Closes the connection; the next request opens another."""
         if self._http is not None:
             self._http.close()
             self._http = None
@@ -148,7 +148,7 @@ class Connection:
             usual = 443 if secure else 80
             host, port = address.hostname or "", address.port or usual
             opened = http.client.HTTPConnection(host, port)
-            opened.default_port = usual  # which the Host header leaves out
+            opened.default_port = usual  # omitted from the Host header
             self._socket = _opened(host, port, ends, secure)
             opened.sock = self._socket
             self._http = opened
@@ -157,7 +157,7 @@ class Connection:
 
 
 def _opened(host, port, ends, secure):
-    """Returns a connected socket; each address gets a share of the time."""
+    """Returns a connected socket; each address gets a share of the timeout."""
     error: OSError = TimeoutError("timed out")
     places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for number, (family, kind, protocol, _, place) in enumerate(places):
@@ -166,7 +166,7 @@ def _opened(host, port, ends, secure):
         try:
             connected.settimeout(left / (len(places) - number))
             connected.connect(place)
-            # A small request is sent at once.
+            # Send small requests at once.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not secure:
                 return connected

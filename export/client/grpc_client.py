@@ -1,7 +1,7 @@
 """A client of TensorFlow Serving's gRPC interface.
 
-It needs the packages grpcio, tensorflow-serving-api and tensorflow, and can
-be copied with this folder:
+It requires the packages grpcio, tensorflow-serving-api and tensorflow. This
+folder can be copied:
 
     client = GrpcClient("localhost:8500", "clicks")
     client.wait_until_ready(60)
@@ -24,8 +24,8 @@ from export.client.retry import (
 )
 
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED")
-# gRPC's own limit of 4 MB is below replies of many rows. After a connect that
-# failed a channel refuses calls for a while: for up to 2 minutes by default,
+# Replies of many rows exceed gRPC's default limit of 4 MB. After a failed
+# connect a channel rejects calls for a while, by default up to 2 minutes,
 # longer than any deadline here.
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -41,23 +41,24 @@ class GrpcClient:
     Args:
         server: "HOST:PORT".
         model: name of the model.
-        version: number of the version to ask. Defaults to None, the one
-            that the server chooses.
-        label: label of the version to ask, instead of its number.
-        deadline_s: longest time of a call, with all its attempts and
-            parts. Defaults to 10 s.
-        retries: attempts after the first. Defaults to None, as many as the
-            deadline allows.
-        backoff_s: longest wait before the second attempt; it doubles.
-            Defaults to 0.1 s.
-        max_rows: rows in one request; a call with more sends several.
-            Defaults to 4,096.
-        credentials: of `grpc.ssl_channel_credentials`, for TLS. Defaults
-            to None, without.
+        version: number of the version to use. Defaults to None, the one that
+            the server chooses.
+        label: label of the version to use, instead of its number. Defaults
+            to None.
+        deadline_s: longest time of a call, including all attempts and parts,
+            in seconds. Defaults to 10 s.
+        retries: number of attempts after the first. Defaults to None, as
+            many as the deadline allows.
+        backoff_s: longest wait before the second attempt, in seconds,
+            doubled for each further one. Defaults to 0.1 s.
+        max_rows: largest number of rows per request; a call with more sends
+            several. Defaults to 4,096.
+        credentials: TLS credentials, from `grpc.ssl_channel_credentials`.
+            Defaults to None, without TLS.
 
     Raises:
-        ImportError: a package is missing.
-        ValueError: both version and label are given.
+        ImportError: if a package is missing.
+        ValueError: if both `version` and `label` are given.
     """
 
     def __init__(
@@ -104,21 +105,21 @@ class GrpcClient:
         signature: str = "serving_default",
         context: Mapping[str, Any] | None = None,
     ) -> dict[str, np.ndarray]:
-        """The outputs of columns.
+        """Returns the outputs for columns.
 
         Args:
-            columns: input to array; all have as many rows.
-            signature: its name. Defaults to "serving_default".
-            context: inputs that go whole into every request, such as the
+            columns: input to array; all with the same number of rows.
+            signature: name of the signature. Defaults to "serving_default".
+            context: inputs to send whole with every request, such as the
                 context of candidates. Defaults to None.
 
         Returns:
             dict of output to array.
 
         Raises:
-            ServerError: the server refused the request, with what it said,
-                or did not answer in time.
-            ValueError: columns have unequal numbers of rows.
+            ServerError: if the server rejects the request, with its message,
+                or does not respond in time.
+            ValueError: if columns have different numbers of rows.
         """
         import tensorflow as tf
 
@@ -181,10 +182,7 @@ class GrpcClient:
         return self._status(self._deadline)
 
     def ready(self) -> bool:
-        """Returns whether a version that would be asked is available.
-
-        It asks once.
-        """
+        """Returns whether a matching version is available; asks once."""
         return self._ready(self._deadline)
 
     def _ready(self, seconds):
@@ -208,10 +206,10 @@ class GrpcClient:
         }
 
     def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
-        """Returns when a version is available.
+        """Waits until a version is available.
 
         Raises:
-            ServerError: none is after `timeout_s` seconds.
+            ServerError: if none is after `timeout_s` seconds.
         """
         wait_until(self._ready, timeout_s, every_s, self._server)
 
@@ -262,6 +260,6 @@ class GrpcClient:
 
 
 def _array(value):
-    """An array; of texts one of objects, as NumPy's drop the last zeros."""
+    """Returns an array; of objects for text, as NumPy strips trailing zeros."""
     array = np.asarray(value)
     return np.asarray(value, object) if array.dtype.kind in "SU" else array

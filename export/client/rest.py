@@ -1,12 +1,12 @@
 r"""A client of TensorFlow Serving's REST interface, in plain Python.
 
-It needs Python 3.11 alone, and can be copied with this folder:
+It requires only Python 3.11. This folder can be copied:
 
     client = RestClient("http://localhost:8501", "clicks")
     client.wait_until_ready(60)
     client.predict([{"user": 3, "item": 7}])  # [{"probability": ...}]
 
-From the command line it sends rows, as lines of JSON:
+From the command line it sends rows given as JSON lines:
 
     python -m export.client.rest --server=http://localhost:8501 \
         --model=clicks < rows.jsonl
@@ -33,37 +33,39 @@ from export.client.retry import (
     wait_until,
 )
 
-# Answers after which the same request may succeed: the server, or what
-# stands before it, is busy, starting or going.
+# Statuses after which a retry may succeed: the server, or a proxy before it,
+# is busy, starting or stopping.
 RETRIED = (408, 429, 502, 503, 504)
 AVAILABLE = "AVAILABLE"
 
 
 class RestClient:
-    """Sends requests over one connection, which it keeps and renews.
+    """Sends requests over one connection, kept alive and reopened if needed.
 
-    It is not for several threads at once; make one for each.
+    It is not thread-safe; create one per thread.
 
     Args:
-        server: address, such as "http://localhost:8501"; a path in it goes
-            before the server's own.
+        server: address, e.g. "http://localhost:8501"; a path in it is
+            prepended to the server's paths.
         model: name of the model.
-        version: number of the version to ask. Defaults to None, the one
-            that the server chooses.
-        label: label of the version to ask, instead of its number.
-        deadline_s: longest time of a call, with all its attempts and
-            parts. Defaults to 10 s.
-        retries: attempts after the first. Defaults to None, as many as the
-            deadline allows.
-        backoff_s: longest wait before the second attempt; it doubles.
-            Defaults to 0.1 s.
-        max_rows: rows in one request; a call with more sends several.
-            Defaults to 1,024.
-        headers: sent with every request, such as those of a gateway.
+        version: number of the version to use. Defaults to None, the one that
+            the server chooses.
+        label: label of the version to use, instead of its number. Defaults
+            to None.
+        deadline_s: longest time of a call, including all attempts and parts,
+            in seconds. Defaults to 10 s.
+        retries: number of attempts after the first. Defaults to None, as
+            many as the deadline allows.
+        backoff_s: longest wait before the second attempt, in seconds,
+            doubled for each further one. Defaults to 0.1 s.
+        max_rows: largest number of rows per request; a call with more sends
+            several. Defaults to 1,024.
+        headers: headers of every request, e.g. for a gateway. Defaults to
+            None.
 
     Raises:
-        ValueError: the address is none, or both version and label are
-            given.
+        ValueError: if the address is invalid, or both `version` and `label`
+            are given.
     """
 
     def __init__(
@@ -105,20 +107,21 @@ class RestClient:
     def predict(
         self, rows: Sequence[Any], signature: str | None = None
     ) -> list[Any]:
-        """The outputs of some rows.
+        """Returns the outputs for rows.
 
         Args:
-            rows: each a dict of input to value; of a signature with one
-                input, the value itself.
-            signature: its name. Defaults to None, "serving_default".
+            rows: each a dict of input to value, or the value itself if the
+                signature has one input.
+            signature: name of the signature. Defaults to None,
+                "serving_default".
 
         Returns:
-            For each row a dict of output to value; of a signature with one
-            output, the value itself.
+            For each row a dict of output to value, or the value itself if
+            the signature has one output.
 
         Raises:
-            ServerError: the server refused the request, with what it said,
-                or did not answer in time.
+            ServerError: if the server rejects the request, with its message,
+                or does not respond in time.
         """
         return self._in_parts("predict", "instances", "predictions")(
             rows, signature
@@ -127,20 +130,21 @@ class RestClient:
     def predict_columns(
         self, columns: Mapping[str, Any], signature: str | None = None
     ) -> Any:
-        """The outputs of columns, in one request.
+        """Returns the outputs for columns, sent in one request.
 
         Args:
-            columns: input to a list with a value a row, as deep as its
-                shape is. Inputs that need not have as many rows as the
-                others, such as the context of candidates, go this way.
-            signature: its name. Defaults to None, "serving_default".
+            columns: input to a list with a value per row, nested like its
+                shape. Inputs may have different numbers of rows, such as the
+                context of candidates.
+            signature: name of the signature. Defaults to None,
+                "serving_default".
 
         Returns:
-            dict of output to list; of a signature with one output, the
-            list itself.
+            dict of output to list, or the list itself if the signature has
+            one output.
 
         Raises:
-            ServerError: as `predict` does.
+            ServerError: see `predict`.
         """
         body: dict[str, Any] = {"inputs": columns}
         if signature:
@@ -155,7 +159,7 @@ class RestClient:
         for each in (
             outputs.values() if isinstance(outputs, dict) else [outputs]
         ):
-            # The context of candidates has another number of rows.
+            # The context of candidates has a different number of rows.
             if not isinstance(each, list) or rows and len(each) not in rows:
                 self._refuse(f"outputs of {sorted(rows)} rows", answer)
         return outputs
@@ -166,15 +170,15 @@ class RestClient:
         context: Mapping[str, Any] | None = None,
         signature: str = "regress",
     ) -> list[float]:
-        """The probabilities of examples.
+        """Returns the probabilities of examples.
 
         Args:
             examples: each a dict of feature to value or list.
-            context: features that all of them share. Defaults to None.
-            signature: its name. Defaults to "regress".
+            context: features that all examples share. Defaults to None.
+            signature: name of the signature. Defaults to "regress".
 
         Raises:
-            ServerError: as `predict` does.
+            ServerError: see `predict`.
         """
         send = self._in_parts("regress", "examples", "results", context)
         return send(examples, signature)
@@ -185,15 +189,15 @@ class RestClient:
         context: Mapping[str, Any] | None = None,
         signature: str = "classify",
     ) -> list[list[list[Any]]]:
-        """For each example a list of [class, score].
+        """Returns a list of [class, score] for each example.
 
         Args:
             examples: each a dict of feature to value or list.
-            context: features that all of them share. Defaults to None.
-            signature: its name. Defaults to "classify".
+            context: features that all examples share. Defaults to None.
+            signature: name of the signature. Defaults to "classify".
 
         Raises:
-            ServerError: as `predict` does.
+            ServerError: see `predict`.
         """
         send = self._in_parts("classify", "examples", "results", context)
         return send(examples, signature)
@@ -202,8 +206,8 @@ class RestClient:
         """Returns each version's number, state and error.
 
         Raises:
-            ServerError: as `predict` does; also if the server's status is of
-                another kind, as that of KServe.
+            ServerError: see `predict`; also if the server's status has
+                another format, such as KServe's.
         """
         answer = self._status(self._deadline)
         states = self._held(answer, "model_version_status", list)
@@ -219,10 +223,10 @@ class RestClient:
         return answer
 
     def ready(self) -> bool:
-        """Returns whether a version that would be asked is available.
+        """Returns whether a matching version is available; asks once.
 
-        It asks once. An answer does not suffice: a server tells the state
-        of a version that is loading, or failed, just as well.
+        A response is not enough, as a server also reports the states of
+        versions that are loading or have failed.
         """
         return self._ready(self._deadline)
 
@@ -235,7 +239,7 @@ class RestClient:
             return False
         states = answer.get("model_version_status")
         if not isinstance(states, list):
-            # KServe's, of a model without versions.
+            # KServe's format, for a model without versions.
             return str(answer.get("ready")).lower() == "true"
         return any(
             isinstance(each, dict) and each.get("state") == AVAILABLE
@@ -248,10 +252,10 @@ class RestClient:
         return self._call("GET", path, None, ends, once)
 
     def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
-        """Returns when a version is available.
+        """Waits until a version is available.
 
         Raises:
-            ServerError: none is after `timeout_s` seconds.
+            ServerError: if none is after `timeout_s` seconds.
         """
         wait_until(self._ready, timeout_s, every_s, self._address.geturl())
 
@@ -269,7 +273,7 @@ class RestClient:
         return time.monotonic() + self._deadline
 
     def _in_parts(self, verb, field, result, context=None):
-        """A function that sends rows in requests of `max_rows`."""
+        """Returns a function that sends rows in requests of `max_rows`."""
 
         def send(rows, signature):
             ends = self._ends()
@@ -299,7 +303,7 @@ class RestClient:
         return self._call("POST", path, text.encode(), ends)
 
     def _held(self, answer, field: str, kind) -> Any:
-        """Returns what an answer holds; raises if it is of another form."""
+        """Returns a field of a response; raises if not of type `kind`."""
         if not isinstance(answer, dict) or not isinstance(
             answer.get(field), kind
         ):
@@ -323,7 +327,7 @@ class RestClient:
         )
 
     def _once(self, method, path, body, left):
-        """One attempt, of at most `left` seconds."""
+        """Makes one attempt of at most `left` seconds."""
         where = f"{method} {self._address.netloc}{path}"
         headers = {"Content-Type": "application/json", **self._headers}
         ends = time.monotonic() + left
@@ -334,7 +338,7 @@ class RestClient:
             except ConnectionError:
                 if not reused:
                     raise
-                # The server had closed it, as it had been idle.
+                # The server had closed the idle connection.
                 answer = self._connection.ask(method, path, body, headers, ends)
         except (OSError, http.client.HTTPException) as error:
             said = f"{where}: {error or type(error).__name__}"
@@ -346,7 +350,7 @@ class RestClient:
                 refused = ServerError(
                     f"{where}: the answer is no JSON: {error}.", 200
                 )
-                if not answer.marked:  # it may have been cut short
+                if not answer.marked:  # it may be incomplete
                     raise Transient(refused) from error
                 raise refused from error
         refused = ServerError(
@@ -359,10 +363,10 @@ class RestClient:
 
 
 def _address(server: str) -> urllib.parse.SplitResult | None:
-    """Returns the parts of a server's address, or None if it is none."""
+    """Returns the parts of a server's address, or None if it is invalid."""
     try:
         address = urllib.parse.urlsplit(server)
-        port = address.port  # which is parsed only now
+        port = address.port  # parsed on access
     except ValueError:
         return None
     known = address.scheme in ("http", "https") and port != 0
@@ -370,7 +374,7 @@ def _address(server: str) -> urllib.parse.SplitResult | None:
 
 
 def _plain(value):
-    """Arrays and NumPy's numbers as lists and numbers, bytes as base64."""
+    """Returns NumPy values as lists or numbers, and bytes as base64."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
     if hasattr(value, "tolist"):
@@ -386,7 +390,7 @@ def _error_of(content):
 
 
 def _seconds(text):
-    """Returns the seconds that Retry-After asks to wait, if it does."""
+    """Returns the seconds of a Retry-After header, or None."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Deadlines and back-off that the clients share."""
+"""Deadlines and retries, shared by the clients."""
 
 import itertools
 import random
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
-# Less than this is too short a time for an attempt, in seconds.
+# Shortest time for an attempt, in seconds.
 SHORTEST = 0.02
 
 
 class ServerError(RuntimeError):
-    """A server's refusal, or that none answered in time.
+    """Raised if a server rejects a request or does not respond in time.
 
     Attributes:
-        code: status of the last answer: HTTP's number or gRPC's name; None
-            where there was no answer.
+        code: status of the last response, an HTTP number or a gRPC name; None
+            if there was no response.
     """
 
     def __init__(self, message: str, code: int | str | None = None):
@@ -25,11 +25,11 @@ class ServerError(RuntimeError):
 
 
 class Transient(Exception):
-    """An attempt failed in a way that another one may not.
+    """Raised if an attempt fails that may succeed when retried.
 
     Args:
-        error: what is raised where no attempt is left.
-        wait: seconds that the server asked to wait. Defaults to None.
+        error: error to raise if no attempt is left.
+        wait: seconds to wait, as requested by the server. Defaults to None.
     """
 
     def __init__(self, error: ServerError, wait: float | None = None):
@@ -46,24 +46,24 @@ def attempt(
     backoff: float,
     max_backoff: float = 1.0,
 ) -> Result:
-    """Calls until an attempt succeeds or the time is over.
+    """Calls until an attempt succeeds or the deadline passes.
 
-    Waits a random time of up to `backoff`, doubled after each attempt, so
-    that many clients do not come back at once; toward the end at most half
-    of the time that is left, so that the last attempt comes late.
+    Waits a random time between attempts, of up to `backoff`, doubled after
+    each, so that many clients do not retry at once; but at most half of the
+    time left, so that the last attempt is close to the deadline.
 
     Args:
-        call: takes the seconds that are left; raises `Transient` if it may
-            be called again.
-        deadline: seconds that all attempts may take together.
-        retries: attempts after the first; None for as many as the deadline
-            allows.
+        call: takes the seconds left; raises `Transient` if it may be called
+            again.
+        deadline: total time of all attempts, in seconds.
+        retries: number of attempts after the first; None for as many as the
+            deadline allows.
         backoff: longest wait before the second attempt, in seconds.
-        max_backoff: longest wait at all, unless the server asks for a
-            longer one. Defaults to 1 s.
+        max_backoff: longest wait, unless the server requests a longer one.
+            Defaults to 1 s.
 
     Raises:
-        ServerError: of the last attempt.
+        ServerError: if the last attempt fails.
     """
     ends = time.monotonic() + deadline
     for number in itertools.count():
@@ -84,16 +84,16 @@ def attempt(
 def wait_until(
     ready: Callable[[float], bool], timeout: float, every: float, what: str
 ):
-    """Returns when `ready` says so.
+    """Waits until `ready` returns True.
 
     Args:
-        ready: takes the seconds that are left; asked until it is True.
-        timeout: longest time to ask, in seconds.
-        every: seconds between two times.
-        what: begins the error.
+        ready: takes the seconds left; called until it returns True.
+        timeout: longest time to wait, in seconds.
+        every: seconds between two calls.
+        what: start of the error message.
 
     Raises:
-        ServerError: it is not after `timeout` seconds.
+        ServerError: if it is not ready after `timeout` seconds.
     """
     ends = time.monotonic() + timeout
     while not ready(max(ends - time.monotonic(), 1e-3)):
@@ -106,11 +106,7 @@ def wait_until(
 
 
 def check_version(version: int | None, label: str | None):
-    """Refuses two ways to name one version.
-
-    Raises:
-        ValueError: both are given.
-    """
+    """Raises ValueError if both `version` and `label` are given."""
     if version is not None and label is not None:
         raise ValueError(
             "`version` and `label` are two ways to name one version; "
@@ -119,7 +115,7 @@ def check_version(version: int | None, label: str | None):
 
 
 def chunks(rows: int, largest: int) -> list[slice]:
-    """`rows` rows in runs of at most `largest`; one empty run of none."""
+    """Splits `rows` rows into slices of at most `largest`, at least one."""
     if largest < 1:
         raise ValueError(f"max_rows must be at least 1; received {largest}.")
     return [
