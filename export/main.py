@@ -98,7 +98,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
 
 
 def main():
-    """Entry point of `wukong-export`."""
+    """Runs the command `wukong-export`."""
     program.start(__doc__, flags.define, run)
 
 

@@ -96,7 +96,7 @@ def roll_out(settings: RollOut):
 
 
 def main():
-    """Entry point of `wukong-rollout`."""
+    """Runs the command `wukong-rollout`."""
     program.start(__doc__, define, run)
 
 

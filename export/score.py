@@ -250,7 +250,7 @@ def _is_scored(target: str, about: dict) -> bool:
 
 
 def main():
-    """Entry point of `wukong-score`."""
+    """Runs the command `wukong-score`."""
     program.start(__doc__, define, run)
 
 

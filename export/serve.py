@@ -227,7 +227,7 @@ async def _told_to_stop():
 
 
 def main():
-    """Entry point of `wukong-serve`."""
+    """Runs the command `wukong-serve`."""
     program.start(__doc__, define, run)
 
 

@@ -74,7 +74,7 @@ class Report:
         return "\n".join(lines)
 
     def check(self):
-        """Raises ExportError, with the figures, if a tolerance is exceeded."""
+        """Raises ExportError if a tolerance is exceeded or there are faults."""
         # Written so that NaN fails.
         close = all(
             figure <= self.tolerances[name]

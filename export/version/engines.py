@@ -58,10 +58,9 @@ def choose(published: Published, name: str = "auto") -> str:
     Args:
         published: the version.
         name: "onnx", "saved_model" or "auto". "auto" prefers ONNX, which is
-            faster, if requests hold ids, and the SavedModel, whose graph
-            encodes them, if they hold raw values; it takes the other one if
-            the version lacks the preferred format, or a package is missing.
-            Defaults to "auto".
+            faster, for requests of ids, and the SavedModel, whose graph
+            encodes them, for raw values. It falls back to the other if the
+            format or a package is missing. Defaults to "auto".
 
     Raises:
         ExportError: if the version lacks the format.

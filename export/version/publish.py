@@ -33,7 +33,7 @@ class Draft:
 
 @contextlib.contextmanager
 def draft(output: str, version: int | None = None) -> Iterator[Draft]:
-    """Publishes a new version at the end of the block, or removes it if raised.
+    """Publishes a new version at the end of the block; removes it on an error.
 
     Args:
         output: directory of the versions; created if missing.

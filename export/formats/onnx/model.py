@@ -138,7 +138,7 @@ def load(
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # refused requests are expected, not news
+    options.log_severity_level = 4  # rejected requests are expected
     session = onnxruntime.InferenceSession(
         os.path.join(folder, FOLDER, FILES[name]),
         options,
