@@ -1,4 +1,4 @@
-"""The settings of the trainer: flags become frozen values here, once."""
+"""The settings of the trainer: frozen values made from flags, once."""
 
 import dataclasses
 import functools
@@ -70,7 +70,7 @@ class Settings:
 
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> "Settings":
-        """Returns the settings that parsed flags give.
+        """Returns the settings of parsed flags.
 
         Raises:
             ConfigError: the flags break a rule.
@@ -96,7 +96,7 @@ SECTIONS: dict[str, type] = {
 }
 
 
-# What defines each group of flags, by its title.
+# Functions that define each group of flags, by its title.
 GROUPS: dict[str, Callable[[flags.FlagValues], None]] = {
     str(section.__doc__).rstrip("."): functools.partial(fields.define, section)
     for section in SECTIONS.values()

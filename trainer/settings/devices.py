@@ -1,4 +1,4 @@
-"""Settings of the devices and processes of a run, and what they exchange."""
+"""Settings of the devices and processes of a run, and their all-reduce."""
 
 import dataclasses
 from typing import Literal

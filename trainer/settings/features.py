@@ -1,4 +1,4 @@
-"""Settings that replace some of what the feature spec says."""
+"""Settings that override parts of the feature spec."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -51,11 +51,11 @@ class Features(Settings):
         )
 
     def applied_to(self, spec: FeatureSpec) -> FeatureSpec:
-        """Returns the spec with these settings in place of its own.
+        """Returns the spec with these settings applied.
 
         Raises:
-            ConfigError: a name is none of the spec's, or a number breaks a
-                rule.
+            ConfigError: a name is not one of the spec's, or a number is
+                invalid.
         """
         units = _numbers_by_name(
             "units", self.units, int, [f.name for f in spec.categorical]
@@ -127,7 +127,7 @@ def _numbers_by_name(
     one_for_all: bool = False,
     what: str = "",
 ) -> dict:
-    """{"NAME": number} of NAME:NUMBER,...; {"": number} of one for all."""
+    """Parses NAME:NUMBER,... to {"NAME": number}; one for all has key ""."""
     numbers: dict = {}
     for text in texts:
         name, colon, number = text.rpartition(":")

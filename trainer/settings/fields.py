@@ -24,22 +24,22 @@ def setting(
     repeated: bool = False,
     needed: bool = False,
 ) -> Any:
-    """Returns a field of a dataclass that is also a flag of its name.
+    """Returns a field of a dataclass that also defines a flag of its name.
 
     Its annotation gives the kind of flag: bool, int, float, str, a Literal
     of strings for a choice, or tuple[str, ...] for a list, each also with
-    None for a setting that may be left out.
+    None if the setting is optional.
 
     Args:
-        default: its default.
-        help: what it sets, with its unit.
-        minimum: smallest number allowed. Defaults to None: no bound.
-        maximum: largest number allowed. Defaults to None: no bound.
-        may_change: whether a run may be resumed under another value. Defaults
+        default: default value.
+        help: description of the setting, with its unit.
+        minimum: smallest number allowed. Defaults to None, no bound.
+        maximum: largest number allowed. Defaults to None, no bound.
+        may_change: whether a run may be resumed with another value. Defaults
             to False.
-        repeated: whether the flag of a list is given once for each value,
-            which may hold commas. Defaults to False.
-        needed: whether it must be given. Defaults to False.
+        repeated: whether the flag of a list is given once per value, which
+            may contain commas. Defaults to False.
+        needed: whether the flag is required. Defaults to False.
     """
     return dataclasses.field(
         default=default,
@@ -58,8 +58,8 @@ class Settings:
     """Base of the dataclasses of settings: checks bounds and choices.
 
     Raises:
-        ConfigError: a field is needed and not given, out of its bounds, none
-            of its choices or not finite, named as its flag is.
+        ConfigError: a field is required but not given, out of its bounds,
+            not one of its choices or not finite; the message names its flag.
     """
 
     def __post_init__(self):
@@ -137,12 +137,12 @@ def define(cls: type, values: flags.FlagValues):
 
 
 def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
-    """Returns the settings that parsed flags give.
+    """Returns the settings of parsed flags.
 
     A field `given`, if there is one, holds the names of the flags given.
 
     Raises:
-        ConfigError: the flags break a rule.
+        ConfigError: a flag is invalid.
     """
     read: dict[str, Any] = {}
     if "given" in typing.get_type_hints(cls):

@@ -60,14 +60,14 @@ class Machine(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        self.profiled_steps  # noqa: B018  its rule is checked early
+        self.profiled_steps  # noqa: B018  raises early if invalid
 
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
-        """--profile_steps as (first, past the last); None for no profile.
+        """--profile_steps as (first, last + 1); None for no profile.
 
         Raises:
-            ConfigError: it is not of that form.
+            ConfigError: the flag is not of that form.
         """
         if not self.profile_steps:
             return None

@@ -17,7 +17,7 @@ from wukong_tf.scaling import preset
 
 
 def _default(name):
-    """A size's default as text, with the models that have another one."""
+    """Returns a size's default as text, with models that have another."""
     models: dict[str, list[str]] = {}
     for model, config in MODEL_CONFIGS.items():
         for field in dataclasses.fields(config):
@@ -135,7 +135,7 @@ class Model(Settings):
         """Returns the sizes given by flags and preset, as the model's fields.
 
         Raises:
-            ConfigError: a size is not one of the model's, or cannot be read.
+            ConfigError: the model has no such size, or it cannot be parsed.
         """
         sizes: dict[str, Any] = {}
         if self.preset is not None:
@@ -162,7 +162,7 @@ class Model(Settings):
         """Returns the model's configuration over `features`.
 
         Raises:
-            ConfigError: the sizes break a rule, named as their flags.
+            ConfigError: a size is invalid; the message names its flag.
         """
         sizes = self.sizes()
         try:
@@ -174,7 +174,7 @@ class Model(Settings):
         return config
 
     def _with_flags(self, text):
-        """An error of a configuration, with flags for its fields."""
+        """Returns an error's text with flags for the fields it names."""
         named = re.sub(
             r"`(\w+)`", lambda m: f"--{m[1]}" if m[1] in SIZES else m[0], text
         )
@@ -186,7 +186,7 @@ class Model(Settings):
         return named
 
     def describe(self, config: ModelConfig) -> list[str]:
-        """Returns lines on the sizes of a model: those given, and chosen."""
+        """Returns lines on the sizes of a model, given and default ones."""
         given: list[str] = []
         chosen: list[str] = []
         for name in SIZES:
@@ -212,7 +212,7 @@ SIZES = tuple(
 
 
 def _text(value):
-    """A size as its flag takes it."""
+    """Returns a size as the text of its flag."""
     if not isinstance(value, tuple):
         return str(value)
     nested = any(isinstance(item, tuple) for item in value)
@@ -220,7 +220,7 @@ def _text(value):
 
 
 def _parsed(name, value):
-    """A size as the configuration's field has it."""
+    """Returns a flag's text as the value of the configuration's field."""
     if name in ("num_fmb", "num_lcb", "rank"):
         numbers = _integers(name, value)
         return numbers[0] if len(numbers) == 1 else numbers

@@ -1,4 +1,4 @@
-"""Settings of what is done, and where its results lie."""
+"""Settings of the mode and of the paths of its results."""
 
 import dataclasses
 from typing import Literal
@@ -58,11 +58,11 @@ class Run(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        self.units_kept  # noqa: B018  its rule is checked early
+        self.units_kept  # noqa: B018  raises early if invalid
 
     @property
     def directory(self) -> str:
-        """The run directory, of a mode that needs one.
+        """The run directory, for a mode that needs one.
 
         Raises:
             ConfigError: --run_dir is not given.

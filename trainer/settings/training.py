@@ -1,4 +1,4 @@
-"""Settings of how a model is trained, which a run records."""
+"""Settings of training, which a run records."""
 
 import dataclasses
 from typing import Literal
@@ -6,10 +6,10 @@ from typing import Literal
 from trainer.settings.fields import Settings, setting
 from wukong_tf.errors import ConfigError
 
-# The models that have weights of first order.
+# The models that have first-order weights.
 FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 FIRST_ORDER_RATE = 0.05
-# Keras's names of the dtype policies of --precision.
+# Keras dtype policies by --precision.
 DTYPES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -18,7 +18,7 @@ DTYPES = {
 
 
 def memory_dtype(precision: str) -> str:
-    """Returns the dtype policy that plans of memory count bytes by."""
+    """Returns the dtype policy by which plans count bytes of memory."""
     return DTYPES["float32" if precision == "float64" else precision]
 
 
@@ -232,10 +232,10 @@ class Training(Settings):
         object.__setattr__(self, name, value)
 
     def of_logistic_regression(self, given: frozenset[str]) -> "Training":
-        """Returns the settings with the rates given as those of first order.
+        """Returns the settings with the given rates as first-order ones.
 
         Args:
-            given: flags that the user gave.
+            given: names of the flags that the user gave.
         """
         if "first_order_learning_rate" in given:
             return self
