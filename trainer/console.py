@@ -1,8 +1,8 @@
-"""Lines for the person who watches, who may be gone.
+"""Console output that neither fails nor blocks.
 
-Once a program has called `guard`, printing neither raises nor waits for
-whoever reads: a terminal that was closed, a full disk behind a redirection or
-a pipe that nobody empties cost lines, and nothing else.
+Once a program has called `guard`, printing neither raises nor waits for the
+reader: a closed terminal, a full disk behind a redirection or a pipe that
+nobody reads cost lines, and nothing else.
 """
 
 import atexit
@@ -27,18 +27,18 @@ _quiet = False
 
 
 class Console:
-    """A text stream that a thread of its own writes to.
+    """A text stream that a thread of its own writes.
 
     Text that cannot be written is dropped.
 
     Args:
-        stream: has a file descriptor.
-        waits: whether to wait while nobody reads and much is due; otherwise
-            more is dropped, which is said once there is room again.
+        stream: a stream with a file descriptor.
+        waits: whether `write` blocks if the queue is full; otherwise text is
+            dropped, and a line says so once there is room again.
 
     Attributes:
-        error: the last one that text was dropped for, unless it is that
-            nobody reads any more; None before.
+        error: the last error for which text was dropped, except EPIPE
+            (nobody reads any more); None if there was none.
     """
 
     encoding = "utf-8"
@@ -70,7 +70,7 @@ class Console:
                     self._thread = thread
             data = text.encode(self.encoding, self.errors)
             self._texts.put(data, block=self._waits)
-        except (queue.Full, RuntimeError):  # or no room for a thread
+        except (queue.Full, RuntimeError):  # full, or no thread can start
             self._dropped += 1
         return len(text)
 
@@ -78,7 +78,7 @@ class Console:
         """Does nothing; `drain` waits."""
 
     def isatty(self) -> bool:
-        """Returns whether a terminal shows it."""
+        """Returns whether the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
@@ -90,7 +90,7 @@ class Console:
         timeout_s: float = 2.0,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Waits until all is written, for `timeout_s` seconds or `stop()`."""
+        """Waits until all text is written, `timeout_s` passed or `stop()`."""
         end = time.monotonic() + timeout_s
         while self._texts.unfinished_tasks and time.monotonic() < end:
             if stop():
@@ -122,11 +122,11 @@ def _write_all(descriptor, data):
 def guard() -> None:
     """Makes `print`, warnings and logging write through a `Console`.
 
-    For programs, before they print. What is due is written before the
-    process ends. Standard output, which holds results and which training
-    does not use, is not cut short while somebody may read it, unless a
-    signal comes; where its disk is full, a line says so. A thread that ends
-    by an error has a line written.
+    Programs call it before they print. Pending text is written before the
+    process ends. Standard output, which holds results and is not used by
+    training, is waited for as long as somebody may read it, unless a signal
+    comes; if its disk is full, a line is logged. A line is also logged if a
+    thread ends by an error.
     """
     open_standard_streams()
     for name, timeout_s in (("stdout", math.inf), ("stderr", 2.0)):
@@ -146,7 +146,7 @@ def guard() -> None:
 
 
 def drain() -> None:
-    """Waits up to two seconds until what is due is written."""
+    """Waits up to two seconds until pending text is written."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, Console):
             stream.drain()
@@ -163,13 +163,13 @@ def _finish(console, timeout_s):
 
 
 def only_chief_logs(is_chief: bool) -> None:
-    """Spares the reader the same line from every worker."""
+    """Makes `log` write only on the chief, unless `of_each` is set."""
     global _quiet
     _quiet = not is_chief
 
 
 def log(text: str, *, of_each: bool = False) -> None:
-    """Writes one line, clear of a progress bar.
+    """Writes one line, above a progress bar if there is one.
 
     Args:
         text: the line.

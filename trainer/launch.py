@@ -1,15 +1,15 @@
-"""Starts the workers of a run on this machine, and starts them again.
+"""Starts, and restarts, the workers of a run on this machine.
 
 python -m trainer.launch --workers=N -- FLAGS OF trainer.main
 
-Each worker is a process of its own on a free loopback port; where there are
-GPUs, each sees one of them. Their lines come out with [NUMBER] before them.
-When one ends other than well, the others are ended too.
+Each worker is a process of its own on a free loopback port, and sees one GPU
+if there are any. Lines of its output are prefixed with [NUMBER]. If one
+fails, the others are ended too.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory break a rule; 69 a worker was lost; 75 stopped by a signal after
-saving. After the last two the same command goes on, which --max_restarts
-does by itself.
+directory are invalid; 69 a worker was lost; 75 stopped by a signal after
+saving. After the last two the same command resumes, which --max_restarts
+does automatically.
 """
 
 import contextlib
@@ -69,12 +69,12 @@ def define_flags(values: flags.FlagValues):
 
 
 class Worker:
-    """A process whose lines are passed on with its number before them.
+    """A process whose output is passed on, prefixed with its index.
 
     Args:
-        number: of the worker.
-        command: what to run.
-        environment: its variables.
+        number: index of the worker.
+        command: its command line.
+        environment: its environment variables.
     """
 
     def __init__(self, number: int, command: Sequence[str], environment):
@@ -86,7 +86,7 @@ class Worker:
             env=environment,
             text=True,
             errors="replace",
-            # Ctrl-C reaches the launcher alone, which tells each worker.
+            # Ctrl-C reaches only the launcher, which signals the workers.
             start_new_session=True,
             preexec_fn=_end_with_the_launcher,
         )
@@ -102,7 +102,7 @@ class Worker:
 
     def _pass_on(self, source, target):
         for line in source:
-            with contextlib.suppress(OSError):  # or the worker would stand
+            with contextlib.suppress(OSError):  # or the worker would block
                 target.write(f"[{self.number}] {line}")
                 target.flush()
 
@@ -112,7 +112,7 @@ class Worker:
             self.process.send_signal(number)
 
     def finish(self):
-        """Waits for its last lines."""
+        """Waits for the last lines of its output."""
         for thread in self._threads:
             thread.join(timeout=10)
 
@@ -123,7 +123,7 @@ def _end_with_the_launcher():
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
+    """Returns loopback ports that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -135,7 +135,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    """Returns the ids of the usable GPUs, as in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [each for each in visible.split(",") if each.strip()]
@@ -153,7 +153,7 @@ def gpus() -> list[str]:
 
 
 def start(count: int, arguments: Sequence[str]) -> list[Worker]:
-    """The workers of a run, started."""
+    """Starts and returns the workers of a run."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     devices = gpus()
     workers = []
@@ -172,13 +172,13 @@ def start(count: int, arguments: Sequence[str]) -> list[Worker]:
 
 
 def outcome(codes: Sequence[int], stopped: bool = False) -> int:
-    """Returns the exit code that those of all workers come to.
+    """Returns the launcher's exit code.
 
     Args:
-        codes: of the workers.
-        stopped: whether the launcher was told to stop them; one that lost
-            another then is part of the stop, and so is one that the signal
-            ended before it could heed it. Defaults to False.
+        codes: exit codes of the workers.
+        stopped: whether the launcher was asked to stop; workers that lost
+            another, or were ended by the signal before handling it, then
+            count as stopped. Defaults to False.
     """
     if all(code == 0 for code in codes):
         return 0
@@ -194,12 +194,12 @@ def outcome(codes: Sequence[int], stopped: bool = False) -> int:
 
 
 class Launcher:
-    """Runs workers to their common end.
+    """Runs workers until all have ended.
 
     Args:
-        count: of workers.
-        arguments: of `trainer.main`.
-        grace_s: seconds that workers have to end once one has.
+        count: number of workers.
+        arguments: arguments of `trainer.main`.
+        grace_s: seconds for workers to end once one has ended.
     """
 
     def __init__(self, count: int, arguments: Sequence[str], grace_s: float):
@@ -210,14 +210,14 @@ class Launcher:
         self.stop_signal: int | None = None
 
     def tell(self, number: int, frame=None):
-        """Notes a signal, for all workers."""
+        """Handles a signal: queues it for all workers."""
         del frame
         STOP.note(number)
         self.stop_signal = number
         self._signals.put(signal.Signals(number))
 
     def run(self) -> int:
-        """Starts the workers; their exit code, once all have ended."""
+        """Runs the workers to their end; returns the exit code."""
         workers = start(self._count, self._arguments)
         ended_at: float | None = None
         try:
@@ -254,23 +254,23 @@ class Launcher:
 
 
 def _cannot_end(codes) -> bool:
-    """Whether those that are left would only wait for one that is gone.
+    """Returns whether the other workers would only wait for one that ended.
 
-    A worker that refuses its flags or data may do so before the others have
-    joined it, and they would wait for --cluster_timeout_s.
+    A worker may reject its flags or data before the others have joined it,
+    and they would wait for --cluster_timeout_s.
     """
     return any(code in (EXIT_ERROR, EXIT_FAULT) for code in codes)
 
 
 def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
-    """Runs workers, and starts them again if they were lost or stopped."""
+    """Runs workers, and restarts them if they were lost or stopped."""
     launcher = Launcher(count, arguments, grace_s)
     STOP.noted = "passed on to the workers"
     with STOP:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, launcher.tell)
-        if STOP.received is not None:  # one that came just before
+        if STOP.received is not None:  # received just before
             launcher.tell(STOP.received)
         while True:
             code = launcher.run()
@@ -302,7 +302,7 @@ def _run(argv) -> int:
 
 
 def main():
-    """Entry point of `wukong-launch`."""
+    """Runs `wukong-launch`."""
     if __name__ != "__main__":
         STOP.install()
     console.guard()

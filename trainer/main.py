@@ -1,9 +1,9 @@
-"""Trains, evaluates, scores or plans: `python -m trainer.main --help`.
+"""Trains, evaluates, predicts or plans: `python -m trainer.main --help`.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory break a rule, or a file cannot be read or written; 69 another worker
-was lost; 75 stopped by a signal, what was trained saved. After the last two
-the same command goes on.
+directory are invalid, or a file cannot be read or written; 69 another worker
+was lost; 75 stopped by a signal after saving. After the last two the same
+command resumes.
 """
 
 import os
@@ -24,11 +24,11 @@ from wukong_tf.errors import LostWorkerError, WukongError  # noqa: E402
 
 EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 
-program.quiet_tensorflow()  # Nothing here imports TensorFlow before.
+program.quiet_tensorflow()  # before anything imports TensorFlow
 
 
 def train(settings: Settings) -> int:
-    """--mode=train."""
+    """Runs --mode=train; returns the exit code."""
     from trainer.modes.train import run_training
 
     if run_training(settings):
@@ -39,7 +39,7 @@ def train(settings: Settings) -> int:
 
 
 def evaluate(settings: Settings) -> int:
-    """--mode=eval."""
+    """Runs --mode=eval; returns the exit code."""
     from trainer.modes.evaluate import run_evaluation
 
     run_evaluation(settings)
@@ -47,7 +47,7 @@ def evaluate(settings: Settings) -> int:
 
 
 def predict(settings: Settings) -> int:
-    """--mode=predict."""
+    """Runs --mode=predict; returns the exit code."""
     from trainer.modes.predict import run_prediction
 
     run_prediction(settings)
@@ -55,7 +55,7 @@ def predict(settings: Settings) -> int:
 
 
 def plan(settings: Settings) -> int:
-    """--mode=plan."""
+    """Runs --mode=plan; returns the exit code."""
     from trainer.modes.plan import run_plan
 
     run_plan(settings)
@@ -66,7 +66,7 @@ MODES = {"train": train, "eval": evaluate, "predict": predict, "plan": plan}
 
 
 def run(argv) -> int:
-    """Runs the mode that the flags choose; returns the exit code."""
+    """Runs the chosen mode; returns the exit code."""
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
@@ -75,13 +75,13 @@ def run(argv) -> int:
     except LostWorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_LOST
-    except (WukongError, OSError) as error:  # an OSError names its file
+    except (WukongError, OSError) as error:  # an OSError's text names a file
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
 
 
 def main():
-    """Entry point of `wukong-train`."""
+    """Runs `wukong-train`."""
     if __name__ != "__main__":
         STOP.install()
     console.guard()
@@ -91,7 +91,7 @@ def main():
 def _exit(code):
     STOP.settle()
     if code == EXIT_LOST:
-        # An end in order would wait for the worker that is gone.
+        # An orderly exit would wait for the lost worker.
         console.drain()
         os._exit(code)
     sys.exit(code)

@@ -1,7 +1,7 @@
-"""Turns a data set into Parquet: `python -m trainer.prepare --help`.
+"""Converts a data set to Parquet: `python -m trainer.prepare --help`.
 
-Exit codes: 0 done; 1 a fault in the program; 2 the flags or the files break
-a rule; 130 interrupted, and the same command goes on.
+Exit codes: 0 done; 1 a fault in the program; 2 the flags or the files are
+invalid; 130 interrupted, and the same command resumes.
 """
 
 import os
@@ -23,15 +23,15 @@ UNFINISHED = ".unfinished"
 
 
 def prepare(settings: Prepare) -> FeatureSpec:
-    """Writes --output, as the settings say.
+    """Writes --output; returns its feature spec.
 
-    Vocabularies are made of the train rows alone, or are those of an earlier
-    preparation; other values are out of vocabulary, as they will be in
-    serving.
+    Vocabularies are made only from the train rows, or are those of an
+    earlier preparation; other values are out of vocabulary, as they will be
+    in serving.
 
     Raises:
-        DataError: a file or a row breaks a rule, or nothing can be written.
-        ConfigError: the flags break a rule.
+        DataError: a file or a row is invalid, or nothing can be written.
+        ConfigError: the flags are invalid.
     """
     output = os.path.abspath(settings.output)
     before = earlier.named(settings)
@@ -58,7 +58,7 @@ def prepare(settings: Prepare) -> FeatureSpec:
 
 
 def run(argv, values: absl_flags.FlagValues) -> int:
-    """Prepares as the flags say; returns the exit code."""
+    """Prepares the data set of the flags; returns the exit code."""
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
@@ -78,7 +78,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
 
 
 def main():
-    """Entry point of `python -m trainer.prepare`."""
+    """Runs `python -m trainer.prepare`."""
     interrupt_once()
     console.guard()
 

@@ -1,4 +1,4 @@
-"""How programs start: flags in groups, --help, --version and exit codes."""
+"""Starts programs: flags in groups, --help, --version and exit codes."""
 
 import os
 import sys
@@ -25,15 +25,15 @@ def start(
 ) -> NoReturn:
     """Parses the command line into `absl.flags.FLAGS`, runs, and exits.
 
-    --help and --version print to standard output and exit with 0; a flag
-    that is unknown or breaks its rule exits with 2.
+    --help and --version print to standard output and exit with 0; an unknown
+    or invalid flag exits with 2.
 
     Args:
         about: the program's description, its module's docstring.
-        groups: what defines each group of flags, by the group's title.
-        run: takes the arguments that are not flags, the program first; what
-            it returns is the exit code.
-        argv: the command line. Defaults to None: `sys.argv`.
+        groups: functions that define flags, by the title of their group.
+        run: takes the arguments that are not flags, the program first, and
+            returns the exit code.
+        argv: the command line. Defaults to None, `sys.argv`.
     """
     values = flags.FLAGS
     names: dict[str, list[str]] = {}
@@ -62,7 +62,7 @@ def start(
 
 
 def _in_order(values):
-    """Names of flags in the order of their definition."""
+    """Returns names of flags in the order of their definition."""
     return values._flags()  # a dict; iterating FlagValues sorts the names
 
 
@@ -94,7 +94,7 @@ def describe(
 
 
 def _described(flag) -> list[str]:
-    """The lines of --help on one flag."""
+    """Returns the lines of --help on one flag."""
     text = " ".join(flag.help.split())
     if flag.boolean:
         form = f"--[no]{flag.name}"
@@ -125,8 +125,8 @@ def _described(flag) -> list[str]:
 def quiet_tensorflow() -> None:
     """Sets the variables that TensorFlow reads when it is first imported.
 
-    The table lookup needs TensorFlow's own Keras to be version 2; `import
-    keras` is Keras 3 all the same.
+    The tfrs table lookup needs TensorFlow's own Keras to be version 2;
+    `import keras` still is Keras 3.
     """
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

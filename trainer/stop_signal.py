@@ -1,6 +1,6 @@
-"""Makes signals end a program well, from its first line to its last.
+"""Handles signals that ask a program to stop, from its start to its end.
 
-It imports nothing that takes long: `trainer.main` installs it first.
+It imports nothing slow, since `trainer.main` installs it first.
 """
 
 import atexit
@@ -15,21 +15,21 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignal:
-    """SIGTERM, Ctrl-C and SIGHUP as a wish to stop.
+    """Treats SIGTERM, Ctrl-C and SIGHUP as requests to stop.
 
-    Used as a context, around what must end in order, signals are only noted,
-    however many come; called, it returns whether one did. Outside of such a
-    context, an installed one ends the process with code 75 at once: what is
-    being written stays invisible, as after kill -9. Once `settle` was
-    called, signals change no exit code. A signal that was ignored when the
-    program began, as by nohup, stays so.
+    Within its context, around code that must end in order, signals are only
+    recorded, however many come; calling it returns whether one did. Outside
+    of the context, once installed, it ends the process with code 75 at once:
+    unfinished files stay invisible, as after kill -9. After `settle`, signals
+    do not change the exit code. A signal that was ignored when the program
+    started, as by nohup, stays ignored.
 
-    What is said is said by a thread; a handler runs between any two
-    instructions, and must not write.
+    Messages are written by a thread, since a handler runs between any two
+    instructions and must not write.
 
     Attributes:
         received: the first signal that came, or None.
-        noted: what is said of a signal that is noted.
+        noted: message on a signal that is only recorded.
     """
 
     def __init__(self):
@@ -58,21 +58,21 @@ class StopSignal:
         ).start()
 
     def settle(self) -> None:
-        """Keeps the exit code, which is decided, whatever signals come."""
+        """Keeps the exit code from now on, whatever signals come."""
         self._settled = True
 
     def disarm(self) -> None:
         """Lets signals end the process at once, until `arm`.
 
-        For a call that may wait without a bound and holds Python's lock:
-        neither a handler nor a thread could heed them.
+        For a call that may wait forever and holds the GIL: neither a handler
+        nor a thread could run then.
         """
         if self._pipe is not None:
             for number in self._before:
                 signal.signal(number, signal.SIG_DFL)
 
     def arm(self) -> None:
-        """Takes signals back from whoever else handles them by now.
+        """Handles signals again, replacing any other handlers.
 
         TensorFlow's coordination service takes SIGTERM when it starts.
         """
@@ -116,7 +116,7 @@ class StopSignal:
                 self._say(f"{name}: {self.noted}")
 
     def _say(self, text):
-        with contextlib.suppress(Exception):  # it may still be importing
+        with contextlib.suppress(Exception):  # imports may be unfinished
             from trainer import console
 
             console.log(text, of_each=True)
@@ -126,12 +126,12 @@ class StopSignal:
 def interrupt_once() -> None:
     """Makes the first of SIGNALS a KeyboardInterrupt, and ignores the rest.
 
-    For programs that clean up after themselves where they are interrupted.
+    For programs that clean up if they are interrupted.
     """
     heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
 
     def ignore(number, frame):
-        # SIG_IGN would have Python report those that came already.
+        # With SIG_IGN, Python would report signals already received.
         pass
 
     def interrupt(number, frame):
@@ -145,23 +145,23 @@ def interrupt_once() -> None:
 
 
 def open_standard_streams() -> None:
-    """Opens /dev/null for each of the standard streams that is closed.
+    """Opens /dev/null for each standard stream that is closed.
 
-    A file opened later would take its number, and with it all that
-    libraries write to that stream.
+    Otherwise a file opened later would get its descriptor, and receive all
+    that libraries write to that stream.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
 
 
 @functools.cache
 def _ignored_at_the_end():
-    """Has signals ignored once Python would leave them to the system.
+    """Ignores signals at exit, when Python restores their default actions.
 
-    It does so before it takes itself down, which takes a while.
+    Python does so before its own shutdown, which takes a while.
     """
     atexit.register(_ignore)
 
