@@ -1,9 +1,9 @@
-"""How long training waits: `python -m benchmarks.checkpoint_stall`.
+"""Times stalls by checkpoints: `python -m benchmarks.checkpoint_stall`.
 
-The model of benchmarks.mid_size with its optimizers' state, saved in turn from
-a copy beside training and in training's way, as --async_checkpoints says. The
-value is the median over rounds of the time that training stands still with a
-copy over that without. Bar: 0.25, of our own.
+The model of benchmarks.mid_size with its optimizer state is saved in turn in
+the background and while training waits (--async_checkpoints). The value is
+the median over rounds of the time that training waits with a background copy
+over that without. Bar: 0.25, of our own.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What --deterministic costs: `python -m benchmarks.deterministic`.
+"""Measures --deterministic's cost: `python -m benchmarks.deterministic`.
 
 Trains the quickstart's model with and without the flag, in turn, each run in
 a process of its own. The value is the median over pairs of the throughput
@@ -20,7 +20,7 @@ STEPS = flags.DEFINE_integer("steps", 300, "Steps of a run.", lower_bound=1)
 
 
 def examples_per_s(run_dir: str, *more: str) -> float:
-    """Throughput of the windows after the first, which traces."""
+    """Returns the throughput without the first window, which traces."""
     processes.run(
         "trainer.main",
         "--flagfile=configs/quickstart.flags",
@@ -54,7 +54,7 @@ def main(argv):
         "name": "deterministic",
         "value": statistics.median(ratios),
         "unit": "examples/s with --deterministic over examples/s without",
-        "bar": None,  # A cost to know, not one to keep below a limit.
+        "bar": None,  # a cost to report, without a limit
         "holds": None,
         "ratios": ratios,
         "examples_per_s_with": statistics.median(with_flag),

@@ -7,7 +7,7 @@ two 8192 x 8192 bfloat16 matrices, measured in turn; and the largest error of
 the float32 stack against a float64 oracle, over the largest output. The value
 is the smallest share at 5.6 GFLOP and above. Bar: 0.50.
 
-It has not been run on a GPU yet, so no figures stand here.
+It has not been run on a GPU yet, so no figures are given.
 """
 
 import datetime
@@ -37,7 +37,7 @@ ORACLE_ROWS = 4
 
 
 def make_stack(name: str, dtype: str):
-    """The built stack of a preset, and its multiply-adds an example."""
+    """Returns a preset's built stack, and its multiply-adds per example."""
     from wukong_tf.config import CategoricalFeature, FeatureSpec
     from wukong_tf.layers import InteractionStack
     from wukong_tf.scaling import cost, preset
@@ -62,7 +62,7 @@ def make_stack(name: str, dtype: str):
 
 
 def on_jax(stack, x):
-    """(step, roof, wait): functions that start work, and one that waits."""
+    """Returns (step, roof, wait): two that start work, and one that waits."""
     import jax
     import jax.numpy as jnp
 
@@ -88,7 +88,7 @@ def on_jax(stack, x):
 
 
 def on_torch(stack, x):
-    """(step, roof, wait): functions that start work, and one that waits."""
+    """Returns (step, roof, wait): two that start work, and one that waits."""
     import torch
 
     device = stack.trainable_variables[0].value.device
@@ -111,7 +111,7 @@ def on_torch(stack, x):
 
 
 def share_of_roof(name: str, backend: str):
-    """Ratios of a preset's rate to the roof's, and its rate in TFLOP/s."""
+    """Returns ratios of a preset's rate to the roof, and its TFLOP/s."""
     import numpy as np
 
     stack, macs = make_stack(name, "mixed_bfloat16")
@@ -135,7 +135,7 @@ def share_of_roof(name: str, backend: str):
 
 
 def error_of_float32(name: str) -> float:
-    """Largest error against the oracle, over the oracle's largest output."""
+    """Returns the largest error over the oracle's largest output."""
     import keras
     import numpy as np
 
@@ -155,7 +155,7 @@ def error_of_float32(name: str) -> float:
 
 
 def chip(backend: str) -> str | None:
-    """Name of the GPU, or None where there is none."""
+    """Returns the name of the GPU, or None if there is none."""
     if backend == "jax":
         import jax
 

@@ -1,4 +1,4 @@
-"""Time of a forward pass: `python -m benchmarks.inference`.
+"""Times a forward pass: `python -m benchmarks.inference`.
 
 The model of benchmarks.mid_size from ids to probabilities, at batches of 1, 64
 and 512 rows: the SavedModel's signature in TensorFlow and the ONNX file in
@@ -23,7 +23,7 @@ BATCHES = (1, 64, 512)
 
 
 def make_calls(folder: str):
-    """{engine: a function from a dict of int64 ids to the outputs}."""
+    """Returns {engine: a function from a dict of int64 ids to outputs}."""
     import onnxruntime
     import tensorflow as tf
 
@@ -96,7 +96,7 @@ def main(argv):
         "value": middle["tensorflow"]["p50_ms"]
         / middle["onnxruntime"]["p50_ms"],
         "unit": "TensorFlow's median time over onnxruntime's, at 64 rows",
-        "bar": None,  # Times to know; serving sets limits of its own.
+        "bar": None,  # benchmarks.serving has the limits
         "holds": None,
         "batches": sizes,
         "cpus": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""How fast rows are read, alone and beside the trainer.
+"""Measures the rate of reading rows, without and with training.
 
 `python -m benchmarks.input_pipeline` writes a log in the shape of Criteo's (13
 numbers and 26 ids of 1.5 million in all), as Parquet and as TFRecord, into a
@@ -31,7 +31,7 @@ WARM_UP = 10
 
 
 def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
-    """A log: numbers as counts are, and ids by a Zipf law."""
+    """Returns a log: numbers distributed like counts, Zipf-distributed ids."""
     import numpy as np
     import pyarrow as pa
 
@@ -46,7 +46,7 @@ def table_of(rows: int, ids: int, numbers: int, vocabulary: int):
 
 
 def spec_of(ids: int, numbers: int, vocabulary: int):
-    """The features of that log."""
+    """Returns the features of that log."""
     from wukong_tf.config import (
         CategoricalFeature,
         FeatureSpec,
@@ -60,7 +60,7 @@ def spec_of(ids: int, numbers: int, vocabulary: int):
 
 
 def write_records(path: str, table):
-    """The table as tf.Example records."""
+    """Writes the table as tf.Example records."""
     import tensorflow as tf
 
     lists = {
@@ -80,7 +80,7 @@ def write_records(path: str, table):
 
 
 def rate_of(source) -> float:
-    """Rows/s of one epoch through the pipeline."""
+    """Returns rows/s of one epoch through the pipeline."""
     from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 
     began, rows = time.perf_counter(), 0
@@ -90,7 +90,7 @@ def rate_of(source) -> float:
 
 
 def wait_of(folder: str) -> dict[str, float]:
-    """The share of training that waits for input, and its rate."""
+    """Returns the share of training that waits for input, and its rate."""
     import pyarrow.parquet as pq
 
     from benchmarks import mid_size
@@ -118,7 +118,7 @@ def wait_of(folder: str) -> dict[str, float]:
         clock=clock,
         pipeline=Pipeline(source, mid_size.BATCH),
         progress=Progress(),
-        # The first window traces, and waits for the first rows.
+        # Skips the first window, which traces and waits for first rows.
         schedule=Schedule(steps, steps, steps, also=(WARM_UP,)),
         actions=[lambda _, window: windows.append(window)],
         should_stop=lambda: False,

@@ -1,4 +1,4 @@
-"""The model and the batches that the speed benchmarks share.
+"""Model and batches shared by the speed benchmarks.
 
 39 features of width 64, three layers of n_F = n_L = 16 and k = 24, MLPs and
 head of (512, 512), batches of 2,048 rows.
@@ -25,19 +25,19 @@ NAMES = tuple(f"feature_{index}" for index in range(FEATURES))
 
 
 def features(rows: int) -> FeatureSpec:
-    """The features, whose tables have about `rows` rows together."""
+    """Returns features whose tables have about `rows` rows together."""
     return FeatureSpec(
         tuple(CategoricalFeature(name, rows // FEATURES) for name in NAMES)
     )
 
 
 def config(rows: int) -> WukongConfig:
-    """The model over tables of about `rows` rows."""
+    """Returns the model's configuration over tables of about `rows` rows."""
     return WukongConfig(features(rows), **SIZES)
 
 
 def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):
-    """Ids, each as likely as any other, and labels."""
+    """Returns a batch of uniformly distributed ids, and labels."""
     random = np.random.default_rng(seed)
     found = {
         feature.name: random.integers(0, feature.num_ids, rows, np.int32)
@@ -48,7 +48,7 @@ def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):
 
 
 def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
-    """The configuration, and the trainer's step function for it."""
+    """Returns the configuration, and the trainer's step function for it."""
     from trainer.loop.steps import make_train_step
     from wukong_tf.models import build_model
     from wukong_tf.optimizers import (
@@ -72,7 +72,7 @@ def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
 
 
 def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
-    """The configuration, and a function that trains on the next batch."""
+    """Returns the configuration, and a function training on the next batch."""
     import tensorflow as tf
 
     from trainer.data.pipeline import GLOBAL_ROWS

@@ -1,4 +1,4 @@
-"""Ours beside a Wukong written naively: `python -m benchmarks.naive_keras`.
+"""Compares ours with a naive Wukong: `python -m benchmarks.naive_keras`.
 
 The naive one has a keras.layers.Embedding for all ids, the layers of the
 paper's equations as they are written, one Adam for everything, and `fit`. Both
@@ -30,7 +30,7 @@ BARS = {1_000_000: 1.5, 10_000_000: 5.0}
 
 
 def make_naive(rows: int):
-    """A compiled Keras model from ids [B, F] to a logit, naively."""
+    """Returns a naive compiled Keras model from ids [B, F] to a logit."""
     import keras
     from keras import ops
 
@@ -80,7 +80,7 @@ def make_naive(rows: int):
 
 
 def naive_steps(rows: int, steps: int):
-    """A function that fits `steps` batches."""
+    """Returns a function that fits `steps` batches."""
     import numpy as np
     import tensorflow as tf
 
@@ -98,7 +98,7 @@ def naive_steps(rows: int, steps: int):
 
 
 def examples_per_s(side: str, rows: int) -> float:
-    """Throughput of one side after a warm-up."""
+    """Returns the throughput of one side after a warm-up."""
     from benchmarks import mid_size
 
     if side == "naive":
@@ -117,7 +117,7 @@ def examples_per_s(side: str, rows: int) -> float:
 
 
 def measured(side: str, rows: int) -> float:
-    """The same, in a process of its own."""
+    """Returns `examples_per_s`, measured in a process of its own."""
     return float(
         processes.run(
             "benchmarks.naive_keras",

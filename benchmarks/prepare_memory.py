@@ -1,4 +1,4 @@
-"""Memory and speed of preparing a log: `python -m benchmarks.prepare_memory`.
+"""Measures preparing a log: `python -m benchmarks.prepare_memory`.
 
 Writes logs in Criteo's own format (tab-separated, a label, 13 integers and 26
 tokens, gaps among them; 200,000 distinct tokens), the second five times as
@@ -22,7 +22,7 @@ BAR = 1.15
 
 
 def write_log(path: str, rows: int):
-    """A log in Criteo's format."""
+    """Writes a log in Criteo's format."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -43,12 +43,12 @@ def write_log(path: str, rows: int):
 
 
 def prepare(folder: str, output: str) -> tuple[float, int]:
-    """Seconds, and the peak of the process in bytes."""
+    """Returns the seconds, and the peak memory of the process in bytes."""
     script = (
         "import sys; from trainer import prepare; from absl import flags; "
         "values = flags.FlagValues(); prepare.define(values); "
         "code = prepare.run(values(sys.argv), values); "
-        # Not getrusage's, which begins with the parent's peak.
+        # Not getrusage's, which starts at the parent's peak.
         "lines = open('/proc/self/status').read().splitlines(); "
         "print(*[line.split()[1] for line in lines if 'VmHWM' in line]); "
         "sys.exit(code)"

@@ -1,4 +1,4 @@
-"""Parts of a benchmark that need a process of their own."""
+"""Runs parts of a benchmark in a process of their own."""
 
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import sys
 def run(module: str, *arguments: str) -> str:
     """Runs `python -m MODULE ARGUMENTS` and returns its last line.
 
-    What it says on stderr is seen only if it fails.
+    Its stderr is reported only if it fails.
 
     Raises:
-        RuntimeError: its exit code is not 0.
+        RuntimeError: the exit code is not 0.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],

@@ -1,17 +1,17 @@
-"""Two workers beside one: `python -m benchmarks.scaling_workers`.
+"""Compares two workers with one: `python -m benchmarks.scaling_workers`.
 
 The trainer as its users start it, on the model of benchmarks.mid_size and a
-Parquet log, with 2,048 rows a worker and step, each worker held to one core
-and one thread an operation. In turn, round by round: one worker; two workers
-of one run, which sum their gradients in a ring over gRPC on loopback; and two
-runs of one worker each at once, which share the machine and nothing else. The
-value is the median over rounds of the throughput of the second over that of
-the first. Bar: 1.6. The third over the first is what the machine allows.
+Parquet log, with 2,048 rows per worker and step, each worker pinned to one
+core and one thread per operation. In turn, round by round: one worker; two
+workers of one run, which all-reduce gradients in a ring over gRPC on loopback;
+and two independent runs of one worker each at once. The value is the median
+over rounds of the throughput of the second over that of the first. Bar: 1.6.
+The third over the first is the limit of the machine.
 
-Ids follow a Zipf law, as those of logs do: the chance that the rank of one is
-at most r is log(r) / log(rows of its table). With --uniform each is as likely
-as any other, so that hardly any row is in a batch twice, which is the most
-that workers can have to send.
+Ids follow a Zipf law, as in logs: the probability that a rank is at most r is
+log(r) / log(rows of its table). With --uniform, ids are uniformly distributed,
+so hardly any row is in a batch twice, which is the worst case for the
+all-reduce.
 """
 
 import json
@@ -37,7 +37,7 @@ HELD_OUT = 2048
 
 
 def write_log(folder: str, batches: int):
-    """A log of the mid-size model's features."""
+    """Writes a log of the mid-size model's features."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -55,7 +55,7 @@ def write_log(folder: str, batches: int):
 
 
 def rows_of(spec, seed):
-    """Some rows of the log."""
+    """Returns some rows of the log."""
     import numpy as np
 
     from benchmarks import mid_size
@@ -70,7 +70,7 @@ def rows_of(spec, seed):
 
 
 def command(data: str, run_dir: str, workers: int) -> list[str]:
-    """The trainer on a model of benchmarks.mid_size."""
+    """Returns the trainer's command for the model of benchmarks.mid_size."""
     from benchmarks import mid_size
 
     sizes = {
@@ -96,7 +96,7 @@ def command(data: str, run_dir: str, workers: int) -> list[str]:
 
 
 def start(core: int, arguments: list[str], environment=None):
-    """A process held to one core."""
+    """Starts a process pinned to one core."""
     return subprocess.Popen(
         ["taskset", "-c", str(core), *arguments],
         env={**os.environ, **(environment or {})},
@@ -107,7 +107,7 @@ def start(core: int, arguments: list[str], environment=None):
 
 
 def finish(processes):
-    """Waits for all; an error of one ends the benchmark."""
+    """Waits for all processes; raises RuntimeError if one fails."""
     for process in processes:
         _, said = process.communicate()
         if process.returncode:
@@ -115,7 +115,7 @@ def finish(processes):
 
 
 def rate(run_dir: str) -> tuple[float, float | None]:
-    """Rows a second without the first steps, and the all-reduce's share."""
+    """Returns rows/s without the first steps, and the all-reduce's share."""
     with open(os.path.join(run_dir, "metrics.jsonl")) as file:
         found = [json.loads(line) for line in file]
     windows = [
@@ -130,7 +130,7 @@ def rate(run_dir: str) -> tuple[float, float | None]:
 
 
 def measure(data: str, folder: str, cores) -> dict[str, float]:
-    """One round."""
+    """Runs one round; returns its figures."""
     from trainer.launch import free_ports
 
     def run_dir(name):

@@ -1,4 +1,4 @@
-"""Time of a request: `python -m benchmarks.serving`.
+"""Times requests: `python -m benchmarks.serving`.
 
 Two models, published, from ids to probabilities at batches of 1, 64 and 512
 rows: one with the sizes of configs/frappe.flags, and that of
@@ -14,7 +14,7 @@ one connection and by 16 at once.
 Percentiles of one call in milliseconds. The bars, on the first model: the
 optimized ONNX is 1.05 times as fast as the other at 1 row and 1.15 times at 64
 and 512 (medians of paired ratios), and the server adds under 2 ms to a median
-call of a row. What the second gives stands beside.
+call of a row. Figures of the second model are reported, too.
 """
 
 import contextlib
@@ -45,13 +45,13 @@ SERVER_MS = 2.0
 
 
 def config_of(name: str):
-    """The configuration of a model."""
+    """Returns the configuration of a model."""
     from benchmarks import mid_size
     from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 
     if name == "mid_size":
         return mid_size.config(ROWS.value)
-    # Frappe's features (Baltrunas et al., arXiv 1505.03014), by their ids.
+    # Frappe's features (Baltrunas et al., arXiv 1505.03014): numbers of ids.
     sizes = (957, 4085, 10, 10, 5, 6, 5, 12, 83, 236)
     spec = FeatureSpec(
         tuple(
@@ -72,7 +72,7 @@ def config_of(name: str):
 
 
 def ids_of(spec, rows: int, seed: int):
-    """Ids of each feature, int64 [rows], each as likely as any other."""
+    """Returns uniformly distributed ids of each feature, int64 [rows]."""
     import numpy as np
 
     numbers = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def ids_of(spec, rows: int, seed: int):
 
 
 def make_run(folder: str, config):
-    """A run directory of a model whose weights are all away from 0."""
+    """Writes a run directory of a model without weights near 0."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -96,7 +96,7 @@ def make_run(folder: str, config):
     model = build_model(config)
     numbers = np.random.default_rng(0)
     for weight in model.weights:
-        if len(weight.shape) == 1:  # biases and norms, as after training
+        if len(weight.shape) == 1:  # biases and norms, not 0 after training
             noise = numbers.normal(0, 0.1, weight.shape)
             weight.assign(np.asarray(weight) + noise)
     os.makedirs(folder)
@@ -138,7 +138,7 @@ def publish(run_dir: str, output: str, version: int, *args: str):
 
 
 def make_calls(folder: str, config):
-    """{engine: a function from a dict of int64 ids to the outputs}."""
+    """Returns {engine: a function from a dict of int64 ids to outputs}."""
     import onnxruntime
 
     from export.formats.onnx import model as onnx_model
@@ -148,7 +148,7 @@ def make_calls(folder: str, config):
     run_dir = os.path.join(folder, "run")
     model = make_run(run_dir, config)
     output = os.path.join(folder, "model")
-    # The second feature is the candidates' own.
+    # Only the second feature differs between candidates.
     context = [feature.name for feature in config.features.categorical]
     del context[1]
     publish(run_dir, output, 1, f"--context_features={','.join(context)}")
@@ -200,7 +200,7 @@ def make_calls(folder: str, config):
 
 
 def with_one(columns, context):
-    """Columns with one row of the context's."""
+    """Returns columns with only one row of the context's."""
     return {
         name: value[:1] if name in context else value
         for name, value in columns.items()
@@ -208,7 +208,7 @@ def with_one(columns, context):
 
 
 def figures(seconds: list[float], rows: int) -> dict[str, float]:
-    """Percentiles in milliseconds, and rows a second."""
+    """Returns percentiles in milliseconds, and rows/s."""
     return {
         "p50_ms": 1e3 * statistics.median(seconds),
         "p99_ms": 1e3 * statistics.quantiles(seconds, n=100)[98],
@@ -218,7 +218,7 @@ def figures(seconds: list[float], rows: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def server(model: str):
-    """The local server in a process of its own; gives its port."""
+    """Runs the local server in a process of its own; yields its port."""
     command = [sys.executable, "-m", "export.serve", f"--model={model}"]
     with subprocess.Popen(
         [*command, "--port=0", "--name=model"],
@@ -237,7 +237,7 @@ def server(model: str):
 
 
 def ask(port: int, body: bytes, calls: int, taken: list[float]):
-    """Sends a body over one connection, time after time."""
+    """Sends a body repeatedly over one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         for _ in range(calls):
@@ -251,7 +251,7 @@ def ask(port: int, body: bytes, calls: int, taken: list[float]):
 
 
 def time_calls(calls, columns, rows: int) -> dict:
-    """Figures of each engine, and the optimized file's speedup."""
+    """Returns figures of each engine, and the optimized file's speedup."""
     order, names = random.Random(rows), list(calls)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(CALLS.value + 10):
@@ -275,14 +275,14 @@ def time_calls(calls, columns, rows: int) -> dict:
 
 
 def body_of(columns, signature: str = "serving_default") -> bytes:
-    """A Predict request."""
+    """Returns the body of a Predict request."""
     lists = {name: value.tolist() for name, value in columns.items()}
     body = {"signature_name": signature, "inputs": lists}
     return json.dumps(body).encode()
 
 
 def time_server(port: int, columns, rows: int) -> dict:
-    """Figures of the server, asked by one connection and by many."""
+    """Returns figures of the server with one connection and with many."""
     body = body_of(columns)
     names = list(columns)
     shared = body_of(
@@ -317,7 +317,7 @@ def time_server(port: int, columns, rows: int) -> dict:
 
 
 def measure(name: str) -> dict[str, dict]:
-    """All figures of a model, by the rows of a batch."""
+    """Returns all figures of a model by the rows of a batch."""
     config = config_of(name)
     batches = {rows: ids_of(config.features, rows, rows) for rows in BATCHES}
     sizes: dict[str, dict] = {}

@@ -1,17 +1,16 @@
-"""A step's time and memory as tables grow: `python -m benchmarks.table_rows`.
+"""Measures steps as tables grow: `python -m benchmarks.table_rows`.
 
 The trainer's default Wukong and optimizers, with 26 features of width 64 whose
 tables have 100,000, a million and 20,000,000 rows together, in batches of
-1,024 rows. Ids are drawn from a Zipf law (the probability of the r-th most
-frequent is as 1 / r), spread over the table, as those of a click log are.
+1,024 rows. Ids follow a Zipf law (the probability of the r-th most frequent is
+proportional to 1 / r) and are spread over the table, as in a click log.
 
-Times: both models stand in one process and take steps in turn; the value is
-the median over pairs of the step's time at the most rows over that at the
-fewest. Bar: 1.15. Memory: a process of its own for each size makes the model
-through the trainer's own parts, trains, evaluates and saves a checkpoint. What
-it used at its peak above the bytes of table and state must be at most 0.3 of
-these bytes plus a constant, which is what the smallest size used. `holds` asks
-for both.
+Times: two models in one process take steps in turn; the value is the median
+over pairs of the step time at the most rows over that at the fewest. Bar:
+1.15. Memory: for each size, a process of its own builds the model through the
+trainer's own parts, trains, evaluates and saves a checkpoint. Its peak memory
+above the bytes of table and optimizer state must be at most 0.3 of these bytes
+plus a constant, that of the smallest size. `holds` requires both.
 """
 
 import json
@@ -38,7 +37,7 @@ FEATURES, WIDTH, BATCH = 26, 64, 1024
 
 
 def spec_of(rows: int):
-    """The features, whose tables have about `rows` rows together."""
+    """Returns features whose tables have about `rows` rows together."""
     from wukong_tf.config import CategoricalFeature, FeatureSpec
 
     return FeatureSpec(
@@ -50,7 +49,7 @@ def spec_of(rows: int):
 
 
 class Log:
-    """A source of rows: ids by a Zipf law, and labels."""
+    """A source of rows: Zipf-distributed ids, and labels."""
 
     def __init__(self, spec, steps: int):
         self.spec = spec
@@ -58,18 +57,18 @@ class Log:
         self.lanes = 1
 
     def sample(self, rows):
-        """Not needed here."""
+        """Raises NotImplementedError: not needed here."""
         raise NotImplementedError
 
     def batches(self, batch_size, *, epoch=0, first_step=0, part=(0, 1)):
-        """The batches of an epoch, from `first_step` on, all of each."""
+        """Yields the whole batches of an epoch from `first_step` on."""
         del part
         for step in range(first_step, self.num_rows // batch_size):
             yield batch_of(self.spec, [epoch, step], batch_size)
 
 
 def batch_of(spec, seed, rows: int):
-    """Ids and labels of one batch."""
+    """Returns the ids and labels of one batch."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -78,7 +77,7 @@ def batch_of(spec, seed, rows: int):
         if UNIFORM.value:
             ids = random.integers(0, feature.num_ids, rows)
         else:
-            # P(rank <= r) is log(r) / log(N); the ranks lie anywhere.
+            # P(rank <= r) is log(r) / log(N); ranks are spread over the ids.
             rank = np.exp(random.random(rows) * np.log(feature.num_ids))
             ids = (rank.astype(np.int64) * 2_654_435_761) % feature.num_ids
         found[feature.name] = ids.astype(np.int32)
@@ -86,7 +85,7 @@ def batch_of(spec, seed, rows: int):
 
 
 def training_of(spec):
-    """The trainer's default settings and its model and optimizers."""
+    """Returns the trainer's default settings, model and optimizers."""
     from trainer.loop.optimizers import make_optimizers
     from trainer.settings import Model, Training
     from wukong_tf.models import build_model
@@ -100,7 +99,7 @@ def training_of(spec):
 
 
 def times_of(sizes):
-    """Median times at the first and the last size, and of their ratio."""
+    """Returns median times at the first and last size, and of the ratio."""
     import tensorflow as tf
 
     from trainer.data.pipeline import GLOBAL_ROWS
@@ -170,7 +169,7 @@ def use_memory(rows: int):
 
 
 def memory_of(rows: int) -> dict[str, int]:
-    """What `use_memory` says, from a process of its own."""
+    """Returns the results of `use_memory`, run in a process of its own."""
     return json.loads(
         processes.run(
             "benchmarks.table_rows",

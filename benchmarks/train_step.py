@@ -1,4 +1,4 @@
-"""A training step beside the machine's roof: `python -m benchmarks.train_step`.
+"""Compares a step with the machine's roof: `python -m benchmarks.train_step`.
 
 The trainer's own step (model, rowwise Adagrad, Adam) on the model of
 benchmarks.mid_size, with tables of a million rows in float32, in turn with a
@@ -9,9 +9,9 @@ the forward matrix products that `wukong_tf.scaling.cost` counts. Bar: 0.80.
 
 On two cores of an AMD EPYC with AVX-512, where the roof is 222 GFLOP/s, the
 whole step reaches 0.54; 0.53 with --jit_compile, 0.55 with --lookup=take, and
-0.57 with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment. What was
-tried there for the dense part alone (forward and backward, without tables and
-optimizers), as its share of the roof, in turn in one process:
+0.57 with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment. Variants
+tried there of only the dense part (forward and backward pass, without tables
+and optimizers), as their share of the roof, in turn in one process:
 
     as it is                                                   0.64
     X W by transposing X, multiplying and transposing back     0.62
@@ -21,13 +21,13 @@ optimizers), as its share of the roof, in turn in one process:
     width before rows, compiled by XLA                         0.61
     rows before width, one fused product for Y, LCB, residual  0.63
     LCB merged into the residual's matrix                      0.64
-    LayerNorm with a gradient written by hand                  0.65
+    LayerNorm with a hand-written gradient                     0.65
     that, and its scale and shift folded into the next matrix  0.65
     LayerNorm and its sum compiled by XLA, the rest not        0.63
 
-What stands in the way of more: the MLPs' products alone, at these shapes and
-with nothing between them, reach 0.96 of the roof, and take 0.94 of all the
-operations. Products over the 32 or 39 rows of an example reach 40 to 140
+Limits: the MLPs' products by themselves, at these shapes and with nothing
+between them, reach 0.96 of the roof, and are 0.94 of all the operations.
+Products over the 32 or 39 rows of an example reach 40 to 140
 GFLOP/s, and the norms, sums and the lookup are bound by memory. One operation
 for Adam in place of Keras's twelve was worth 0.01 to 0.02 of the whole step.
 """
@@ -50,7 +50,7 @@ SIDE = 4096
 
 
 def seconds(function) -> float:
-    """Time that one call takes, its result waited for."""
+    """Returns the time of one call, including the wait for its result."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began

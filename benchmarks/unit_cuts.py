@@ -1,10 +1,10 @@
-"""Quality and bytes of a cut model: `python -m benchmarks.unit_cuts`.
+"""Measures quality and bytes of cut models: `python -m benchmarks.unit_cuts`.
 
-On the synthetic log, one Wukong whose users and items own four embeddings is
-trained with unit dropout, then evaluated with its first m units left, m from 1
-to 4; beside it, models that were trained with m units from the start. The
-value is the largest loss in test AUC of a cut model against the one that was
-trained so; it has no bar. Each run is a process of its own.
+On the synthetic log, one Wukong whose users and items have four embeddings
+each is trained with unit dropout, then evaluated with only its first m units,
+m from 1 to 4, and compared with models trained with m units. The value is the
+largest loss in test AUC of a cut model against the one trained with as many
+units; it has no bar. Each run is a process of its own.
 """
 
 import dataclasses
@@ -31,23 +31,23 @@ SIZES = (
 
 
 def data():
-    """Flags of the log."""
+    """Returns the flags of the log."""
     rows = f"--synthetic_train_rows={ROWS.value}"
     return ["--synthetic", rows, "--synthetic_valid_rows=50000"]
 
 
 def units(count: int) -> str:
-    """The flag that gives each feature so many."""
+    """Returns the flag that sets the number of units of each feature."""
     return "--units=" + ",".join(f"{name}:{count}" for name in FEATURES)
 
 
 def trainer(*arguments: str):
-    """One run of the trainer's command line."""
+    """Runs the trainer's command line."""
     processes.run("trainer.main", *data(), *arguments)
 
 
 def trained(folder: str, name: str, *more: str) -> dict:
-    """Trains, and gives the test metrics of the report."""
+    """Trains, and returns the test metrics of the report."""
     run_dir = os.path.join(folder, name)
     trainer(f"--run_dir={run_dir}", *SIZES, *more)
     path = os.path.join(run_dir, "report", "metrics.json")
@@ -56,7 +56,7 @@ def trained(folder: str, name: str, *more: str) -> dict:
 
 
 def evaluated(folder: str, name: str, keep: int) -> dict:
-    """The test metrics of a run with its first units left."""
+    """Returns the test metrics of a run with only its first units."""
     output = os.path.join(folder, f"{name}_{keep}.json")
     trainer(
         "--mode=eval",
@@ -70,7 +70,7 @@ def evaluated(folder: str, name: str, keep: int) -> dict:
 
 
 def table_bytes(folder: str, name: str, keep: int) -> int:
-    """Bytes of the tables that are left."""
+    """Returns the bytes of the tables that are left."""
     from wukong_tf import runs
     from wukong_tf.scaling import cost
 
@@ -105,7 +105,7 @@ def main(argv):
         "name": "unit_cuts",
         "value": max(losses),
         "unit": "largest test AUC lost to a model trained with so many units",
-        "bar": None,  # A price to know, not one to keep below a limit.
+        "bar": None,  # a cost to report, without a limit
         "holds": None,
         "units": found,
         "train_rows": ROWS.value,
