@@ -1,8 +1,8 @@
 """Wukong (arXiv 2403.02545) for Keras 3 and TensorFlow.
 
-`wukong_tf.layers` has the blocks, `wukong_tf.Wukong` the model and
-`wukong_tf.load_run` a trained one. Each is imported when first asked for,
-so that the layers need nothing but Keras.
+`wukong_tf.layers` has the blocks, `wukong_tf.Wukong` the model, and
+`wukong_tf.load_run` loads a trained one. Each is imported on first use, so the
+layers need only Keras.
 """
 
 import importlib
@@ -30,7 +30,7 @@ _HOMES = {
     "build_model": "wukong_tf.models",
     "load_run": "wukong_tf.runs",
     "table_optimizer": "wukong_tf.optimizers",
-    # Modules of their own.
+    # Submodules.
     "columns": "wukong_tf.columns",
     "config": "wukong_tf.config",
     "embeddings": "wukong_tf.embeddings",

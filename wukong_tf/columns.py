@@ -1,4 +1,4 @@
-"""Where `wukong_tf.config.columns` was."""
+"""Former location of `wukong_tf.config.columns`, kept as an alias."""
 
 from wukong_tf.config.columns import (
     IDS,

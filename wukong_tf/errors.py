@@ -1,4 +1,4 @@
-"""Errors that a user can act on; the command line prints them bare."""
+"""Errors that a user can fix; programs print them without a traceback."""
 
 
 class WukongError(Exception):
@@ -14,20 +14,20 @@ class DataError(WukongError, ValueError):
 
 
 class ContentError(DataError):
-    """A data file is not the one that its run was trained on."""
+    """A data file differs from the one that its run was trained on."""
 
 
 class RunError(WukongError, RuntimeError):
-    """A run directory or checkpoint cannot be used as asked."""
+    """A run directory or checkpoint cannot be used as requested."""
 
 
 class TrainingError(WukongError, RuntimeError):
-    """Training cannot go on, such as after a loss that is not finite."""
+    """Training cannot continue, such as after a loss that is not finite."""
 
 
 class ExportError(WukongError, RuntimeError):
-    """An exported version could not be made, proven or published."""
+    """An exported version could not be created, verified or published."""
 
 
 class LostWorkerError(WukongError, RuntimeError):
-    """Another worker of a run is gone, or no longer answers."""
+    """Another worker of a run has exited or stopped responding."""

@@ -1,7 +1,7 @@
-"""Optional packages, looked for at the start of a program.
+"""Checks for optional packages at the start of a program.
 
-What only adds something, such as pictures, costs a line where it is missing;
-what a flag cannot do without is refused before any work is done.
+If a package that only adds something, such as plots, is missing, one line says
+so; if a flag requires it, ConfigError is raised before any work is done.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import shlex
 
 from wukong_tf.errors import ConfigError
 
-# What pip installs a module by.
+# Module name to the requirement that pip installs.
 _REQUIREMENTS = {
     "aiohttp": "wukong_tf[serving]",
     "apache_beam": "wukong_tf[beam]",
@@ -26,8 +26,8 @@ _REQUIREMENTS = {
 def lack(module: str) -> str | None:
     """Returns why a module cannot be imported, or None if it can be.
 
-    The text ends in the command that installs it. A module that is there but
-    broken, such as one built for another NumPy, counts as missing.
+    The text ends with the command that installs it. A module that is installed
+    but broken, such as one built for another NumPy, counts as missing.
 
     Args:
         module: its name, such as "matplotlib.figure".
@@ -44,11 +44,11 @@ def lack(module: str) -> str | None:
 
 
 def require(what: str, *modules: str) -> None:
-    """Raises ConfigError if `what` lacks a module that it cannot do without.
+    """Raises ConfigError if a module that `what` requires is missing.
 
     Args:
-        what: what was asked for, such as "--model=dlrm".
-        *modules: names of modules.
+        what: name of the option in the error, such as "--model=dlrm".
+        *modules: names of the required modules.
     """
     for module in modules:
         if reason := lack(module):

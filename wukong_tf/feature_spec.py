@@ -1,4 +1,4 @@
-"""Where `wukong_tf.config.feature_spec` was."""
+"""Former location of `wukong_tf.config.feature_spec`, kept as an alias."""
 
 from wukong_tf.config.feature_spec import FeatureSpec
 

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, locks and hashes."""
+"""Atomic writes of files and directories, file locks and hashes."""
 
 import contextlib
 import ctypes
@@ -19,16 +19,15 @@ _RENAME_EXCHANGE = 2
 
 @contextlib.contextmanager
 def atomic_path(path: str, unfinished: str = UNFINISHED) -> Iterator[str]:
-    """Yields a path to write a file at, which becomes `path` at the end.
+    """Yields a temporary path, which is renamed to `path` at the end.
 
-    The file is synced before it is renamed. If the block raises, `path` stays
-    as it was and nothing is left behind.
+    The file is synced before it is renamed. If the block raises, `path` is
+    unchanged and the temporary file is removed.
 
     Args:
-        path: of the file.
-        unfinished: suffix of the path that is yielded. Defaults to
-            ".unfinished"; processes that write the same file at the same
-            time need one each.
+        path: path of the file.
+        unfinished: suffix of the temporary path. Defaults to ".unfinished";
+            concurrent writers of the same file need one each.
 
     Raises:
         OSError: the file cannot be written.
@@ -46,7 +45,7 @@ def atomic_path(path: str, unfinished: str = UNFINISHED) -> Iterator[str]:
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a UTF-8 file, whole or not at all."""
+    """Writes a UTF-8 file atomically."""
     with (
         atomic_path(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
@@ -55,24 +54,24 @@ def write_text(path: str, text: str) -> None:
 
 
 def write_json(path: str, content: Any) -> None:
-    """Writes `content` as JSON, whole or not at all."""
+    """Writes `content` as JSON atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def replace_folder(new: str, path: str) -> None:
-    """Moves directory `new` to `path`, in the place of what is there.
+    """Moves directory `new` to `path`, replacing what is there.
 
-    The content of `new` is synced first. On Linux the two are exchanged, so
-    that at every instant `path` is the old directory or the new one. File
+    The content of `new` is synced first. On Linux the two are exchanged
+    atomically, so that `path` is always the old directory or the new one. File
     systems that cannot exchange need two renames; if a process dies between
-    them, `restore_folder` brings the old one back.
+    them, `restore_folder` restores the old one.
 
     Args:
-        new: a directory with all of its content.
-        path: on the same file system.
+        new: the complete directory.
+        path: destination on the same file system.
 
     Raises:
-        OSError: `new` cannot be synced or moved; `path` is as it was.
+        OSError: `new` cannot be synced or moved; `path` is unchanged.
     """
     sync_tree(new)
     if not os.path.lexists(path):
@@ -93,7 +92,7 @@ def replace_folder(new: str, path: str) -> None:
 
 
 def restore_folder(path: str) -> None:
-    """Finishes what a process that died in `replace_folder` left undone."""
+    """Cleans up after a process that died in `replace_folder`."""
     old = f"{path}{REPLACED}"
     if os.path.lexists(path):
         remove(old)
@@ -102,7 +101,7 @@ def restore_folder(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Removes a file, link or directory, if it is there."""
+    """Removes a file, link or directory, if it exists."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -111,7 +110,7 @@ def remove(path: str) -> None:
 
 
 def sync_tree(folder: str) -> None:
-    """Makes all files in a directory durable, and the directory itself."""
+    """Syncs a directory and all files in it to disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             _sync(os.path.join(parent, name))
@@ -119,16 +118,16 @@ def sync_tree(folder: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Makes renames in a directory durable, where its file system can."""
-    # Some network file systems cannot, and need not.
+    """Syncs a directory so that renames in it are durable, if supported."""
+    # Some network file systems neither support nor need this.
     with contextlib.suppress(OSError):
         _sync(folder)
 
 
 def shared_lock(path: str) -> BinaryIO:
-    """Opens a file that no other process may remove until it is closed.
+    """Opens a file with a shared lock that protects it from removal.
 
-    A process removes it only where `is_held` is false, so both must ask.
+    The lock is advisory: a process must check `is_held` before removing it.
 
     Raises:
         OSError: it cannot be opened.
@@ -142,7 +141,7 @@ def shared_lock(path: str) -> BinaryIO:
 def is_held(path: str) -> bool:
     """Returns whether some process holds `shared_lock(path)`."""
     try:
-        # NFS gives this lock only on what may be written.
+        # NFS grants this lock only on files open for writing.
         with open(path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -154,7 +153,7 @@ def is_held(path: str) -> bool:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[int]:
-    """Holds a lock file, made if it is missing, against other processes.
+    """Holds an exclusive lock on a file, which is created if missing.
 
     Yields:
         The descriptor of the open lock file.
@@ -184,7 +183,7 @@ def _sync(path):
 
 @functools.cache
 def _renameat2():
-    """Returns the C library's renameat2, or None where there is none."""
+    """Returns the C library's renameat2, or None if it has none."""
     try:
         return ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -192,7 +191,7 @@ def _renameat2():
 
 
 def _exchange(first: str, second: str) -> bool:
-    """Exchanges two paths in one step; False if the system cannot."""
+    """Exchanges two paths atomically; returns False if unsupported."""
     rename = _renameat2()
     return rename is not None and not rename(
         _AT_FDCWD,

@@ -1,8 +1,8 @@
-"""Names that users write, as identifiers where something else needs one.
+"""Converts users' names to identifiers of layers, files and arguments.
 
-Requests, metrics and files of rows keep the user's names. Layers and files on
-disk get an identifier: of the name, whatever stands next to it, so that it
-stays the same when columns or tasks are added, dropped or moved.
+Requests, metrics and data files keep the user's names. Layers and files on disk
+get an identifier that depends only on the name, so that it stays the same when
+columns or tasks are added, dropped or moved.
 """
 
 import collections
@@ -20,15 +20,15 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 _DIGEST = re.compile(r">[0-9a-f]{16}")
 OUTPUTS = ("probability", "logit")
 _OF_FUNCTIONS = ("self", "raw_columns")
-_STEM = 32  # characters of a name that its file shows
+_STEM = 32  # characters of a name that its file name keeps
 
 
 def identifier(name: str) -> str:
     """Returns the part of a layer's name that stands for `name`.
 
-    A name of ASCII letters, digits, "_", "." and "-" is its own identifier.
-    Any other has "_" for all else, then ">" and 16 hexadecimal digits of the
-    name's SHA-256, which no name of the first kind has.
+    A name of ASCII letters, digits, "_", "." and "-" is its own identifier. In
+    any other name all other characters become "_", followed by ">" and 16
+    hexadecimal digits of its SHA-256; names of the first kind have no ">".
 
     Example:
         >>> identifier("user_id"), identifier("user id")
@@ -40,10 +40,10 @@ def identifier(name: str) -> str:
 
 
 def without_digests(text: str) -> str:
-    """Returns `text`, which holds identifiers, with only their stems.
+    """Returns `text` with its identifiers reduced to their stems.
 
-    Runs of earlier versions named their layers so, though several names have
-    one stem.
+    Earlier versions named layers this way, although several names can share a
+    stem.
     """
     return _DIGEST.sub("", text)
 
@@ -51,9 +51,9 @@ def without_digests(text: str) -> str:
 def file_name(name: str) -> str:
     """Returns the stem of a file's name that stands for `name`.
 
-    It holds at most 100 ASCII characters and none in upper case, as some
-    file systems see no difference there. A name that does so itself, and
-    does not begin with a dot, is its own stem.
+    The stem has at most 100 ASCII characters and no upper case, as some file
+    systems ignore case. A name that meets this and does not begin with a dot is
+    its own stem.
     """
     if _FILE.fullmatch(name):
         return name
@@ -62,11 +62,10 @@ def file_name(name: str) -> str:
 
 
 def arguments(names: Iterable[str]) -> dict[str, str]:
-    """Returns arguments of a function that stand for different names.
+    """Returns a function argument for each of several different names.
 
-    Each is an identifier of Python and of TensorFlow, and they differ by
-    more than case, which makes no difference to TensorFlow. A name that is
-    so itself stands for itself.
+    Each is a valid identifier in Python and TensorFlow, and they differ by more
+    than case, which TensorFlow ignores. A valid name is kept.
     """
     names = list(names)
     lowered = collections.Counter(name.lower() for name in names)
@@ -90,15 +89,15 @@ def _is_argument(name):
 def output_names(
     tasks: Iterable[str], inputs: Iterable[str] = ()
 ) -> dict[str, tuple[str, str]]:
-    """Returns the names of each task's probability and logit among scores.
+    """Returns the names of each task's probability and logit outputs.
 
-    "probability" and "logit", with "TASK_" before both if there are several
-    tasks.
+    The names are "probability" and "logit", prefixed with "TASK_" if there are
+    several tasks.
 
     Args:
         tasks: names of the tasks.
-        inputs: names of the features. "_" follows an output that would have
-            one of these, as a graph has one name for one value.
+        inputs: names of the features. "_" is appended to an output name that
+            equals one of them, as names in a graph are unique.
     """
     names, taken = list(tasks), set(inputs)
 
@@ -117,15 +116,15 @@ def output_names(
 
 
 def listed(names: Iterable[str]) -> dict[str, str]:
-    """Returns the identifiers of the names that are not their own."""
+    """Returns the identifier of each name that differs from its identifier."""
     return {name: i for name in names if (i := identifier(name)) != name}
 
 
 def alike(name: str, names: Iterable[str]) -> str:
-    """Returns what an error about a missing name adds; "" mostly.
+    """Returns a hint for an error about a missing name, or "".
 
-    That is one of `names` which looks the same: it differs in upper case,
-    spaces around it, or the normal form of Unicode.
+    The hint names one of `names` that looks the same: it differs only in case,
+    surrounding spaces or Unicode normalization.
     """
     seen = _seen(name)
     for other in names:
