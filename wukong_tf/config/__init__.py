@@ -1,7 +1,7 @@
-"""Frozen descriptions of data and models, JSON both ways, all validated.
+"""Frozen, validated configurations of data and models, to and from JSON.
 
-A `FeatureSpec` says which columns a row has; a model configuration holds a
-spec and the sizes of one model. Both travel with every checkpoint and every
+A `FeatureSpec` describes the columns of a row; a model configuration holds a
+spec and the sizes of one model. Both are saved with every checkpoint and every
 exported version.
 """
 
@@ -62,7 +62,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
 
 
 def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
-    """The model configuration in `data`, whose "model" key names its kind."""
+    """Returns the model configuration in `data`; "model" names its kind."""
     name = data.get("model") if isinstance(data, dict) else None
     if not isinstance(name, str) or name not in MODEL_CONFIGS:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The sizes of the models that Wukong is compared with."""
+"""Configurations of the baselines that Wukong is compared with."""
 
 import dataclasses
 from typing import ClassVar
@@ -17,7 +17,7 @@ class LogisticRegressionConfig(ModelConfig):
     Args:
         features: the columns; tables' widths, units and groups are not
             used, each id has one weight for each task.
-        table_initial_scale: weights of ids start uniform in
+        table_initial_scale: weights of ids are initialized uniformly in
             [-scale, scale]. Defaults to 0.
     """
 
@@ -47,13 +47,13 @@ class FactorizationMachineConfig(EmbeddingModelConfig):
 
     @property
     def row_width(self) -> int:
-        """Width of a row: the vector, then its first-order weight."""
+        """Width of a row: the vector and its first-order weight."""
         return self.embedding_dim + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class _HeadConfig(EmbeddingModelConfig):
-    """A model that ends in an MLP for each task."""
+    """Configuration of a model with an MLP head for each task."""
 
     head_units: tuple[int, ...] = (128,)
     dropout: float = 0.0
@@ -66,7 +66,7 @@ class _HeadConfig(EmbeddingModelConfig):
 
 @dataclasses.dataclass(frozen=True)
 class MLPConfig(_HeadConfig):
-    """Features and sizes of an MLP over the embeddings, side by side.
+    """Features and sizes of an MLP over the concatenated embeddings.
 
     `EmbeddingModelConfig` describes the other fields.
 
@@ -117,13 +117,13 @@ class DCNv2Config(_HeadConfig):
 
     Args:
         num_cross_layers: layers of the cross network. Defaults to 3.
-        projection_dim: rank of the cross layers' matrices, at most half the
-            width of the flattened embeddings to save anything. Defaults to
-            None, the full rank.
-        structure: "stacked", the deep network on the cross network, or
-            "parallel", beside it. Defaults to "stacked".
-        head_units: hidden units of the deep network; for each task where
-            it is stacked. Defaults to (256, 128).
+        projection_dim: rank of the cross layers' matrices; it saves parameters
+            below half the width of the flattened embeddings. Defaults to None,
+            the full rank.
+        structure: "stacked", the deep network on top of the cross network, or
+            "parallel", next to it. Defaults to "stacked".
+        head_units: hidden units of the deep network; for each task if it is
+            stacked. Defaults to (256, 128).
         dropout: rate after every hidden layer of the deep network. Defaults
             to 0.
     """

@@ -1,4 +1,4 @@
-"""Columns of ids, or of what ids are made of."""
+"""Columns of ids, or of raw values that are mapped to ids."""
 
 import dataclasses
 
@@ -14,19 +14,19 @@ RAW_KINDS = ("string", "int64", "float")
 
 @dataclasses.dataclass(frozen=True)
 class CategoricalFeature:
-    """A column of ids or of what ids are made of, looked up in a table.
+    """A column of ids, or of raw values mapped to ids, with an embedding table.
 
-    Where `raw` is None, the column holds integer ids, each with a row of the
-    table. Otherwise it holds what was logged, and ids are made of that: 0
-    pads bags, 1 stands for a missing value, then come `oov_buckets` ids that
-    values out of vocabulary are hashed to, and then the vocabulary, in
-    order. Without a vocabulary all values are hashed, to the ids from 2 on.
-    The hash is FarmHash's Fingerprint64 of the UTF-8 text, of an integer's
-    decimal text, modulo the number of buckets.
+    If `raw` is None, the column holds integer ids, each with a row of the
+    table. Otherwise it holds raw values, which are mapped to ids: 0 pads bags,
+    1 stands for a missing value, then come `oov_buckets` ids that
+    out-of-vocabulary values are hashed to, and then the vocabulary, in order.
+    Without a vocabulary all values are hashed, to the ids from 2 on. The hash
+    is FarmHash's Fingerprint64 of the UTF-8 text, or of an integer's decimal
+    text, modulo the number of buckets.
 
-    A row holds one id or, where `pooling` is set, a bag of up to `max_ids`
-    ids, whose embeddings e_i are pooled with the weights w_i (all 1 without
-    a column of weights): the sum of w_i e_i for "sum", that divided by the
+    A row holds one id or, if `pooling` is set, is multi-hot: a bag of up to
+    `max_ids` ids, whose embeddings e_i are pooled with the weights w_i (all 1
+    without a column of weights): the sum of w_i e_i for "sum", divided by the
     sum of w_i for "mean", or by the square root of the sum of w_i^2 for
     "sqrtn". An empty bag gives zeros. Id 0 pads bags and is not looked up.
 
@@ -34,47 +34,46 @@ class CategoricalFeature:
         name: column name.
         num_ids: number of ids; a row's id is in [0, num_ids).
         embedding_dim: width of the table. Defaults to None, the model's d.
-        table: name of the table. Features that name the same table share
-            its rows. Defaults to None, a table of the feature's own.
-        oov_id: id that a served request's out-of-range id is read as.
+        table: name of the table. Features that name the same table share its
+            rows. Defaults to None, a separate table.
+        oov_id: id that replaces an out-of-range id of a served request.
             Defaults to None: such a request is an error. Not with `raw`.
-        vocabulary: the raw values behind the last ids, as text, in id
-            order. Of features that share a table, one may state it for all.
-            Defaults to None: there is none, or `raw` is None.
-        raw: what a row holds: "string" (an empty one is missing), "int64",
-            or "float", which needs `boundaries` (a NaN is missing).
-            Defaults to None, ids.
-        encoded: whether the files that are trained on hold ids already, as
+        vocabulary: the raw values of the last ids, as text, in id order. If
+            features share a table, one may state it for all. Defaults to None:
+            there is none, or `raw` is None.
+        raw: type of raw values: "string" (an empty one is missing), "int64", or
+            "float", which needs `boundaries` (a NaN is missing). Defaults to
+            None, ids.
+        encoded: whether the training files already hold ids, as
             `trainer.prepare` writes them, while requests hold raw values.
             Defaults to False.
-        oov_buckets: ids for values out of vocabulary, at least 1. Defaults
-            to 1.
-        missing_value: the integer that stands for a missing value where
-            `raw` is "int64". Defaults to -1.
-        boundaries: ascending numbers that cut the line into buckets, each
-            with an id, the first after the out-of-vocabulary ids. A value
-            that equals a boundary is in the bucket above it. Defaults to
-            None.
-        units: number of d-wide embeddings that each id owns, each a row of
-            X_0 of its own; they lie side by side in a table of width
-            units * d. More than one needs `embedding_dim` None and no
-            `embedding_group`. Defaults to 1.
-        unit_dropout: in training, rate of the steps in which only the first
-            m units are kept, m drawn evenly from 1 to units - 1; the others
+        oov_buckets: number of ids for out-of-vocabulary values, at least 1.
+            Defaults to 1.
+        missing_value: the integer that stands for a missing value if `raw` is
+            "int64". Defaults to -1.
+        boundaries: ascending bucket boundaries; each bucket has an id, the
+            first after the out-of-vocabulary ids. A value that equals a
+            boundary is in the bucket above it. Defaults to None.
+        units: number of d-wide embeddings of each id, each a separate row of
+            X_0; they are concatenated in a table of width units * d. More than
+            one needs `embedding_dim` None and no `embedding_group`. Defaults to
+            1.
+        unit_dropout: in training, fraction of the steps in which only the first
+            m units are kept, m drawn uniformly from 1 to units - 1; the others
             are rows of zeros. Needs more than one unit. Defaults to 0.
-        keep_units: units left of a feature that was cut after training: the
-            table is keep_units * d wide, and the rows of the other units
-            are zeros. Defaults to None, all of them.
-        pooling: "sum", "mean" or "sqrtn" for a column of bags of ids.
-            Defaults to None, a column of single ids.
-        max_ids: most ids in a bag; needed with `pooling`. Defaults to None.
+        keep_units: units kept of a feature that was cut after training: the
+            table is keep_units * d wide, and the rows of the other units are
+            zeros. Defaults to None, all of them.
+        pooling: "sum", "mean" or "sqrtn" for a multi-hot column. Defaults to
+            None, a column of single ids.
+        max_ids: most ids in a bag; required with `pooling`. Defaults to None.
         weights: column of a bag's weights, one finite number of at least 0
             for each of its ids. Defaults to None, all 1.
         embedding_group: name of the `EmbeddingGroup` that the feature is
             part of, instead of giving rows of X_0 itself. Defaults to None.
-        derived: in words, what the values were made of when the data were
-            prepared, such as "hour of 'time'"; a request holds what was made.
-            Defaults to None: the values are those that were logged.
+        derived: description of what the values were derived from in data
+            preparation, such as "hour of 'time'"; a request holds the derived
+            values. Defaults to None: the values are as logged.
     """
 
     name: str
@@ -260,12 +259,12 @@ class CategoricalFeature:
 
     @property
     def missing_id(self) -> int:
-        """Id of a missing value: 1, or 0 in a bag, where it counts not."""
+        """Id of a missing value: 1, or 0 in a bag, in which it is ignored."""
         return PADDING_ID if self.pooling else MISSING_ID
 
     @property
     def logged_raw(self) -> bool:
-        """Whether the files that are trained on hold raw values."""
+        """Whether the training files hold raw values."""
         return self.raw is not None and not self.encoded
 
     @property
@@ -275,10 +274,10 @@ class CategoricalFeature:
 
     @property
     def ids_per_row(self) -> int:
-        """Ids in the rectangle that holds a row: 1, or the most in a bag."""
+        """Number of id columns of a row: 1, or `max_ids` for a bag."""
         return 1 if self.max_ids is None else self.max_ids
 
     @property
     def kept_units(self) -> int:
-        """Units that the table holds: all, or those left by a cut."""
+        """Number of units in the table: all, or those kept by a cut."""
         return self.units if self.keep_units is None else self.keep_units

@@ -12,13 +12,13 @@ class Column:
     """One input of a model.
 
     Args:
-        name: of the column.
+        name: column name.
         role: "ids", "weights" of a bag's ids, "numbers" or "vectors".
-        shape: of a row: () for one value, else (most ids in a bag,) or
+        shape: shape of a row: () for one value, else (most ids in a bag,) or
             (size of the vector,).
         num_ids: ids are in [0, num_ids). Defaults to None, no ids.
-        raw: of ids that are logged as raw values, their dtype: "string",
-            "int64" or "float". Defaults to None: they are logged as ids.
+        raw: dtype of the raw values behind the ids: "string", "int64" or
+            "float". Defaults to None: ids are logged.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Column:
 
 
 def columns(spec: FeatureSpec) -> tuple[Column, ...]:
-    """Returns the inputs of a model of `spec`, as `feature_names` has them."""
+    """Returns the inputs of a model of `spec`, ordered like `feature_names`."""
     found: dict[str, Column] = {}
     for feature in spec.categorical:
         shape = () if feature.max_ids is None else (feature.max_ids,)

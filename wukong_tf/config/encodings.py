@@ -1,8 +1,8 @@
-"""How a file's ids were made, noted in it, so that no other model reads them.
+"""Id encodings in the metadata of files, checked against a model's spec.
 
-A prepared Parquet file carries, in its schema's metadata, by column: the
-number of out-of-vocabulary ids, of vocabulary words, and the words' SHA-256;
-or the number of buckets that all values were hashed to.
+The schema metadata of a prepared Parquet file holds, by column, the number of
+out-of-vocabulary ids, the number of vocabulary words and their SHA-256, or the
+number of buckets that all values were hashed to.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ Encodings = dict[str, dict[str, Any]]
 
 
 def of_words(words: Iterable[str], oov_buckets: int) -> dict[str, Any]:
-    """Returns the encoding by a vocabulary.
+    """Returns the encoding of a vocabulary.
 
     Args:
         words: the vocabulary, in the order of its ids.
-        oov_buckets: ids for values out of vocabulary.
+        oov_buckets: number of ids for out-of-vocabulary values.
     """
     found, count = hashlib.sha256(), 0
     for word in words:
@@ -38,12 +38,12 @@ def of_words(words: Iterable[str], oov_buckets: int) -> dict[str, Any]:
 
 
 def of_buckets(buckets: int) -> dict[str, Any]:
-    """Returns the encoding by a hash into `buckets` ids."""
+    """Returns the encoding of a hash into `buckets` ids."""
     return {"buckets": buckets}
 
 
 def of_spec(spec: FeatureSpec) -> Encodings:
-    """Returns the encoding of each feature that `spec` says one of.
+    """Returns the encodings of the features of `spec` that have one.
 
     Features that share a table share its encoding. Plain ids and buckets
     between boundaries have none.
@@ -75,21 +75,21 @@ def name_of_spec(spec: FeatureSpec) -> str:
 
 
 def metadata(encodings: Encodings) -> dict[bytes, bytes]:
-    """Returns the metadata of a file whose ids were made so."""
+    """Returns the file metadata that records `encodings`."""
     return {METADATA: json.dumps(encodings, sort_keys=True).encode()}
 
 
 def read(found: Mapping[bytes, bytes] | None) -> Encodings | None:
-    """Returns the encodings in a file's metadata; None where it has none."""
+    """Returns the encodings in a file's metadata, or None if it has none."""
     text = (found or {}).get(METADATA)
     return None if text is None else json.loads(text)
 
 
 def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
-    """Raises DataError if a file's ids were made otherwise than the spec's.
+    """Raises DataError if a file's encodings contradict the spec's.
 
-    A vocabulary that goes on where the file's ended keeps the meaning of its
-    ids, so such a file passes, as does one without a note.
+    A vocabulary that extends the file's keeps the meaning of its ids, so such a
+    file passes, as does a file without recorded encodings.
 
     Args:
         where: names the file in the error.
@@ -125,7 +125,7 @@ def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
 
 
 def _same(theirs, feature: CategoricalFeature, spec: FeatureSpec) -> bool:
-    """Whether a column's ids mean what the feature's do, as far as is said."""
+    """Returns whether a column's encoding agrees with the feature's."""
     words = spec.vocabulary(feature.table_name)
     if words is None:
         hashed = feature.raw is not None and feature.boundaries is None

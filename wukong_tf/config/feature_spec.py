@@ -1,4 +1,4 @@
-"""Which columns a row has, and what each is used for."""
+"""The columns of a row and their roles."""
 
 import dataclasses
 import json
@@ -16,8 +16,8 @@ from wukong_tf.config.features import (
 )
 from wukong_tf.errors import ConfigError
 
-# Fields in which the features of one table agree.
-GROUPS = "_groups"  # of a batch; see `FeatureSpec.group_key`
+# The features of one table must agree in the fields `_OF_A_TABLE`.
+GROUPS = "_groups"  # key in a batch; see `FeatureSpec.group_key`
 _OF_A_TABLE = (
     "num_ids",
     "embedding_dim",
@@ -31,18 +31,18 @@ _OF_A_TABLE = (
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """The columns of a data set and what each is used for.
+    """The columns of a data set and their roles.
 
     Args:
         categorical: id features, in the order of their embeddings. Defaults
             to ().
-        numeric: float features; together they become one embedding or, if
-            the model says so, several. Defaults to ().
-        vector: fixed-width float vectors; each becomes its own embeddings.
+        numeric: float features; together they become one embedding or, if the
+            model's configuration says so, several. Defaults to ().
+        vector: fixed-width float vectors; each becomes separate embeddings.
             Defaults to ().
-        tasks: what to predict, at least one; each has its own head. The
-            first decides where one number must, such as in early stopping.
-            Default: `Task()` alone.
+        tasks: prediction tasks, at least one; each has a separate head. The
+            first decides if a single number is needed, such as in early
+            stopping. Default: one `Task()`.
         weight: column of sample weights (finite, 0 or more), if any.
             Defaults to None.
         group: column of integer groups for AUC by group, if any. Defaults
@@ -50,11 +50,11 @@ class FeatureSpec:
         embedding_groups: groups that categorical features name as their
             `embedding_group`, in the order of their embeddings. Defaults
             to ().
-        tables: how the rows of some tables start and learn. Defaults to (),
-            all as the model and the trainer say.
+        tables: initialization and learning rates of some tables. Defaults to
+            (), all as the model and the trainer say.
 
     Raises:
-        ConfigError: naming the feature, the rule and what came.
+        ConfigError: names the feature, the rule and the received value.
     """
 
     categorical: tuple[CategoricalFeature, ...] = ()
@@ -115,7 +115,7 @@ class FeatureSpec:
                     raise ConfigError(f"{what} {name!r} is declared twice.")
 
     def _check_columns(self):
-        """Refuses a column with two uses that exclude each other."""
+        """Raises ConfigError if a column has two conflicting roles."""
         names = [feature.name for feature in self._features()]
         bags: dict[str, CategoricalFeature] = {}
         for categorical in self.categorical:
@@ -232,7 +232,7 @@ class FeatureSpec:
         return features
 
     def vocabulary(self, table: str) -> tuple[str, ...] | None:
-        """The vocabulary of a table, which one of its features states."""
+        """Returns a table's vocabulary, or None if no feature states one."""
         return next(
             (
                 feature.vocabulary
@@ -244,7 +244,7 @@ class FeatureSpec:
         )
 
     def table_settings(self, name: str) -> TableSettings:
-        """The settings of the table `name`, those of `tables` or none."""
+        """Returns the settings of table `name`, or defaults if it has none."""
         found = [table for table in self.tables if table.name == name]
         return found[0] if found else TableSettings(name)
 
@@ -252,8 +252,8 @@ class FeatureSpec:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the model's inputs: categorical, numeric, vector.
 
-        A column of a bag's weights follows the bag, and stands once where
-        several bags share it.
+        A bag's column of weights follows the bag, and appears once if several
+        bags share it.
         """
         names = []
         for feature in self._features():
@@ -266,7 +266,7 @@ class FeatureSpec:
         """Returns n, the number of rows of X_0.
 
         Args:
-            numeric_embeddings: rows that the numeric features together give.
+            numeric_embeddings: number of rows from all numeric features.
         """
         return len(self.rows(numeric_embeddings))
 
@@ -278,7 +278,7 @@ class FeatureSpec:
         ("numeric", "", row), and vector features, ("vector", feature, row).
 
         Args:
-            numeric_embeddings: rows that the numeric features together give.
+            numeric_embeddings: number of rows from all numeric features.
         """
         counts = [
             *(
@@ -300,15 +300,16 @@ class FeatureSpec:
         ]
 
     def cut(self, keep_units: int | Mapping[str, int]) -> "FeatureSpec":
-        """The spec whose features have only their first units left.
+        """Returns the spec with only the first units of its features.
 
         Args:
-            keep_units: units to keep, by feature; or one number, for every
-                feature that has more. Features on one table keep the same.
+            keep_units: units to keep, by feature, or one number for every
+                feature that has more. Features that share a table keep the
+                same.
 
         Raises:
-            ConfigError: there is no such feature, it has no more than one
-                unit, or so many are not there.
+            ConfigError: a feature does not exist, has only one unit, or has
+                fewer units than are to be kept.
         """
         many = {f.name: f for f in self.categorical if f.units > 1}
         if not isinstance(keep_units, Mapping):
@@ -344,11 +345,11 @@ class FeatureSpec:
 
     @property
     def group_key(self) -> str | None:
-        """Name of the groups in a batch, or None if there are none.
+        """Key of the groups in a batch, or None if there are none.
 
-        That of their column; but a feature's column of raw values is ids in
-        a batch, in which values out of vocabulary are one, so their groups
-        have a name of their own.
+        It is the name of their column. If that is a feature of raw values, its
+        ids in a batch merge out-of-vocabulary values, so the groups have
+        another key.
         """
         raw = [
             feature.name for feature in self.categorical if feature.logged_raw
@@ -356,19 +357,19 @@ class FeatureSpec:
         return GROUPS if self.group in raw else self.group
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON-ready dicts and lists, defaults left out."""
+        """Returns the spec as JSON-ready dicts and lists, without defaults."""
         return schema.to_dict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "FeatureSpec":
-        """The spec described by `data`; unknown keys are errors."""
+        """Returns the spec described by `data`; unknown keys are errors."""
         return schema.from_dict(cls, data, "features")
 
     def to_json(self) -> str:
-        """The spec as JSON text."""
+        """Returns the spec as JSON text."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "features") -> "FeatureSpec":
-        """The spec in JSON `text`; `where` names its origin in errors."""
+        """Returns the spec in JSON `text`; errors name its origin `where`."""
         return schema.from_dict(cls, schema.parse_json(text, where), where)

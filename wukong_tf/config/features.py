@@ -1,4 +1,4 @@
-"""Numbers and vectors, embedding groups, tables and tasks."""
+"""Numeric and vector features, embedding groups, tables and tasks."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 
 TRANSFORMS = ("none", "log1p")
-# What metrics.jsonl and a report's metrics.json hold next to tasks.
+# Keys next to the tasks in metrics.jsonl and a report's metrics.json.
 RECORD_KEYS = (
     "epoch",
     "kind",
@@ -26,18 +26,18 @@ class NumericFeature:
         transform: "none", or "log1p" for sign(x) log(1 + |x|). Defaults to
             "none".
         mean: subtracted after the transform. Defaults to 0.
-        stddev: divided by afterwards, above 0. Defaults to 1.
-        clip_min: smaller values are read as this, before the transform.
+        stddev: divisor after that, above 0. Defaults to 1.
+        clip_min: smaller values are clipped to this, before the transform.
             Defaults to None.
-        clip_max: larger values are read as this, before the transform.
+        clip_max: larger values are clipped to this, before the transform.
             Defaults to None.
-        missing: raw value that a row without one (a null or NaN) is read
-            as, before it is clipped. Defaults to None: such a row is an
-            error in training, and a served one is read as the mean, which
-            is 0 once standardized.
-        derived: in words, what the numbers were made of when the data were
-            prepared; a request holds what was made. Defaults to None: they
-            are those that were logged.
+        missing: raw value that replaces a missing one (a null or NaN), before
+            clipping. Defaults to None: a missing value is an error in training,
+            and is replaced by the mean, which is 0 once standardized, in a
+            served request.
+        derived: description of what the numbers were derived from in data
+            preparation; a request holds the derived numbers. Defaults to None:
+            the numbers are as logged.
     """
 
     name: str
@@ -79,7 +79,7 @@ class VectorFeature:
     Args:
         name: column name.
         size: number of floats in each row's vector.
-        num_embeddings: rows of X_0 that its MLP gives. Defaults to 1.
+        num_embeddings: rows of X_0 that its MLP produces. Defaults to 1.
     """
 
     name: str
@@ -102,8 +102,8 @@ class EmbeddingGroup:
     `embedding_group`.
 
     Args:
-        name: the group's own name.
-        num_embeddings: rows of X_0 that the group gives. Defaults to 1.
+        name: name of the group.
+        num_embeddings: rows of X_0 that the group produces. Defaults to 1.
         mlp_units: hidden units of the MLP that maps the concatenation to
             num_embeddings * d numbers. Defaults to (64,).
     """
@@ -122,15 +122,15 @@ class EmbeddingGroup:
 
 @dataclasses.dataclass(frozen=True)
 class TableSettings:
-    """How the rows of one embedding table start and learn.
+    """Initialization, learning rate and weight decay of one embedding table.
 
     Args:
-        name: of the table: that which features name as their `table`, or
-            the name of a feature with a table of its own.
-        initial_scale: the rows start uniform in [-scale, scale], at least
-            0. Defaults to None, the model's `table_initial_scale`.
-        learning_rate: of the rows, above 0; it warms up as that of the
-            other tables does. Defaults to None, the trainer's
+        name: name of the table: the `table` of its features, or the name of a
+            feature with a separate table.
+        initial_scale: the rows are initialized uniformly in [-scale, scale], at
+            least 0. Defaults to None, the model's `table_initial_scale`.
+        learning_rate: learning rate of the rows, above 0; it warms up like that
+            of the other tables. Defaults to None, the trainer's
             `table_learning_rate`.
         l2: weight decay, at least 0: l2 times a row is added to its
             gradient. Defaults to None, the trainer's `embedding_l2`.
@@ -158,20 +158,20 @@ class TableSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One thing to predict, with its label column of zeros and ones.
+    """A binary prediction task, with its label column of zeros and ones.
 
     Args:
-        name: names the logit, the metrics and the head. Defaults to "click".
+        name: name of the logit, the metrics and the head. Defaults to "click".
         label: label column. Defaults to "label".
         loss_weight: factor of the task's loss in the sum over tasks, above
             0. Defaults to 1.
-        missing_labels: whether rows may have no label for this task (a null
-            or a NaN); they count in neither its loss nor its metrics.
-            Defaults to False: such a row is an error.
-        negative_rate: share of the task's negative rows that the log kept,
-            in (0, 1]. Below 1 the logits that are served are the trained
-            ones plus log(negative_rate), and a negative row counts
-            1 / negative_rate times in the metrics. Defaults to 1.
+        missing_labels: whether rows may have no label for this task (a null or
+            a NaN); they are excluded from its loss and its metrics. Defaults to
+            False: such a row is an error.
+        negative_rate: sampling rate of the task's negative rows in the log, in
+            (0, 1]. Below 1, log(negative_rate) is added to the trained logits
+            for serving, and a negative row counts 1 / negative_rate times in
+            the metrics. Defaults to 1.
     """
 
     name: str = "click"

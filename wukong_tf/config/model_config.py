@@ -1,4 +1,4 @@
-"""What the configurations of all models share."""
+"""Base classes of the models' configurations."""
 
 import dataclasses
 from typing import Any, ClassVar, Self
@@ -11,7 +11,7 @@ from wukong_tf.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What every model has: features, and a name for its kind.
+    """Base configuration of a model: its features, and the name of its kind.
 
     Args:
         features: the columns.
@@ -33,12 +33,12 @@ class ModelConfig:
         return f"model {self.model}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values, with its model's name."""
+        """Returns JSON-ready values of the fields, and the model's name."""
         return {"model": self.model, **schema.to_dict(self, defaults=True)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The configuration described by `data`; unknown keys are errors."""
+        """Returns the configuration in `data`; unknown keys are errors."""
         if not isinstance(data, dict):
             raise ConfigError(
                 f"model {cls.model}: expected an object; received {data!r}."
@@ -62,18 +62,18 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingModelConfig(ModelConfig):
-    """What all models share that embed features as rows of one width d.
+    """Base configuration of models that embed features with one width d.
 
     Args:
         features: the columns.
         embedding_dim: d, the width of every embedding. Defaults to 16.
         bottom_mlp_units: hidden units of the MLPs that embed numeric and
             vector features. Defaults to (64,).
-        numeric_embeddings: rows of X_0 that the numeric features together
-            give. Defaults to 1.
-        embedding_dropout: rate on X_0, the embeddings. Defaults to 0.
-        table_initial_scale: tables start uniform in [-scale, scale].
-            Defaults to 0.05.
+        numeric_embeddings: number of rows of X_0 from all numeric features.
+            Defaults to 1.
+        embedding_dropout: dropout rate on X_0. Defaults to 0.
+        table_initial_scale: tables are initialized uniformly in
+            [-scale, scale]. Defaults to 0.05.
     """
 
     embedding_dim: int = 16
@@ -101,7 +101,7 @@ class EmbeddingModelConfig(ModelConfig):
 
     @property
     def row_width(self) -> int:
-        """Width of a row of X_0, and of tables that state none."""
+        """Width of a row of X_0, and the default width of tables."""
         return self.embedding_dim
 
     def table_width(self, feature: CategoricalFeature) -> int:

@@ -1,4 +1,4 @@
-"""Checked dataclasses to plain JSON values and back, with named errors."""
+"""Converts validated dataclasses to JSON values and back, with clear errors."""
 
 import collections
 import dataclasses
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The JSON value in `text`; `where` names its origin in errors.
+    """Returns the JSON value in `text`; `where` names its origin in errors.
 
-    A key that an object holds twice is an error: the standard reader would
-    keep the last and drop the rest without a word.
+    Raises ConfigError if an object repeats a key; the standard reader would
+    silently keep only the last.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique_keys)
@@ -27,7 +27,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs of one JSON object as a dict, none of them lost."""
+    """Returns the pairs of a JSON object as a dict, none of them lost."""
     result = dict(pairs)
     if len(result) != len(pairs):
         counts = collections.Counter(key for key, _ in pairs)
@@ -37,12 +37,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def to_dict(value: Any, defaults: bool = False) -> Any:
-    """A dataclass as a dict and a tuple as a list, all the way down.
+    """Converts a dataclass to a dict and a tuple to a list, recursively.
 
     Args:
         value: a checked dataclass, or a value of one of its fields.
-        defaults: whether the outermost dataclass writes the fields that
-            have their default too; those inside it never do.
+        defaults: whether to include fields of the outermost dataclass that have
+            their default; nested dataclasses always omit them.
     """
     if dataclasses.is_dataclass(value):
         return {
@@ -58,16 +58,16 @@ def to_dict(value: Any, defaults: bool = False) -> Any:
 
 
 def from_dict(cls: type[T], data: Any, where: str) -> T:
-    """The dataclass `cls` described by `data`; unknown keys are errors.
+    """Returns the `cls` described by `data`; unknown keys are errors.
 
     Args:
         cls: a dataclass that checks its fields.
-        data: what `to_dict` gave, perhaps by way of JSON.
+        data: the result of `to_dict`, possibly read from JSON.
         where: names the origin of `data` in errors.
 
     Raises:
-        ConfigError: `data` is no object, lacks a key, holds an unknown one
-            or is nested too deeply; and what `cls` raises.
+        ConfigError: `data` is not an object, lacks a key, has an unknown one or
+            is nested too deeply, or `cls` rejects a value.
     """
     try:
         return _from_dict(cls, data, where)
@@ -98,7 +98,7 @@ def _from_dict(cls, data, where):
 
 
 def read(hint: Any, value: Any, where: str) -> Any:
-    """A JSON value as the dataclass field of type `hint` expects it."""
+    """Converts a JSON value to a dataclass field of type `hint`."""
     if dataclasses.is_dataclass(hint):
         return _from_dict(hint, value, where)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -115,22 +115,22 @@ def read(hint: Any, value: Any, where: str) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
+    """Converts lists to tuples, recursively."""
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     return value
 
 
 def check_name(where: str, value: Any) -> None:
-    """Raises ConfigError unless `value` is a name that a column may have.
+    """Raises ConfigError unless `value` is a valid name of a column.
 
-    That is a string, not empty, without "/" and NUL, that UTF-8 can write.
+    A name is a non-empty string without "/" and NUL that UTF-8 can encode.
     """
     fits = isinstance(value, str) and value and not {"/", "\0"} & {*value}
     if fits:
         try:
             value.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair
+        except UnicodeEncodeError:  # a lone surrogate
             fits = False
     if not fits:
         raise ConfigError(
@@ -148,7 +148,7 @@ def check_text(where: str, name: str, value: Any) -> None:
 
 
 def check_int(where: str, name: str, value: Any, minimum: int) -> None:
-    """Refuses what is no integer of at least `minimum`; a bool is none."""
+    """Raises ConfigError unless `value` is an int >= `minimum`, not a bool."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(
             f"{where}: `{name}` must be an integer; received {value!r}."
@@ -160,11 +160,11 @@ def check_int(where: str, name: str, value: Any, minimum: int) -> None:
 
 
 def check_float(where: str, name: str, value: Any) -> None:
-    """Refuses what is no finite number; a bool is none."""
+    """Raises ConfigError unless `value` is a finite number, not a bool."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
         finite = number and math.isfinite(value)
-    except OverflowError:  # An integer that no float can hold.
+    except OverflowError:  # An integer too large for a float.
         finite = False
     if not finite:
         raise ConfigError(
@@ -173,7 +173,7 @@ def check_float(where: str, name: str, value: Any) -> None:
 
 
 def check_bool(where: str, name: str, value: Any) -> None:
-    """Refuses what is neither True nor False."""
+    """Raises ConfigError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ConfigError(
             f"{where}: `{name}` must be true or false; received {value!r}."
@@ -181,7 +181,7 @@ def check_bool(where: str, name: str, value: Any) -> None:
 
 
 def check_rate(where: str, name: str, value: Any) -> None:
-    """Refuses what is no rate in [0, 1)."""
+    """Raises ConfigError unless `value` is a rate in [0, 1)."""
     check_float(where, name, value)
     if not 0 <= value < 1:
         raise ConfigError(
@@ -192,7 +192,7 @@ def check_rate(where: str, name: str, value: Any) -> None:
 def check_choice(
     where: str, name: str, value: Any, choices: Sequence[str]
 ) -> None:
-    """Refuses what is none of `choices`."""
+    """Raises ConfigError unless `value` is one of `choices`."""
     if value not in choices:
         raise ConfigError(
             f"{where}: `{name}` must be one of {list(choices)}; received "
@@ -201,7 +201,7 @@ def check_choice(
 
 
 def check_units(where: str, name: str, value: Any) -> None:
-    """Refuses what is no tuple of positive integers."""
+    """Raises ConfigError unless `value` is a tuple of positive integers."""
     if not isinstance(value, tuple):
         raise ConfigError(
             f"{where}: `{name}` must be a sequence of integers; received "

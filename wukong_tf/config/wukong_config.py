@@ -14,18 +14,18 @@ Sizes = int | tuple[int, ...]
 Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
 
-FEW = 32  # embeddings, up to which the smallest default sizes serve
+FEW = 32  # most embeddings for which the smallest default sizes are used
 DEFAULT_RANK = 8
 
 
 def sizes_for(embeddings: int) -> dict[str, Any]:
-    """Returns the default sizes of a Wukong over so many embeddings.
+    """Returns the default sizes of a Wukong with `embeddings` rows in X_0.
 
     Up to 32 they are n_F = n_L = 8 and MLPs of 128 units. Beyond, each layer
-    keeps half of the first layer's rows, at most 128 together, and the MLPs
-    have 256 units, or 512 beyond 128 embeddings. The rank is 8 up to 32
-    embeddings and 24 beyond, as the paper's; at most the rows of a layer.
-    All of it is our choice: the paper gives sizes for its own data alone.
+    outputs half of the first layer's input rows, at most 128, and the MLPs have
+    256 units, or 512 beyond 128 embeddings. The rank is 8 up to 32 embeddings
+    and 24 beyond, as in the paper, but at most the input rows of a layer. These
+    are this library's choice: the paper gives sizes only for its data sets.
     """
     rows, units = 8, 128
     if embeddings > FEW:
@@ -46,45 +46,43 @@ class WukongConfig(EmbeddingModelConfig):
     The names follow the paper (arXiv 2403.02545): l, n_F, n_L, k and d.
     `EmbeddingModelConfig` describes the fields that all models share.
 
-    Sizes that default to None follow from n, the number of embeddings that
-    the features give, and are numbers once the configuration is made; see
-    `sizes_for`.
+    Sizes that default to None are computed from n, the number of embeddings of
+    the features, when the configuration is created; see `sizes_for`.
 
     Args:
         num_layers: l, the number of interaction layers. Defaults to 3.
-        num_fmb: n_F, embeddings out of each factorization machine block;
-            one int or one for each layer. Defaults to None, 8 for up to 32
+        num_fmb: n_F, output embeddings of each factorization machine block; one
+            int or one for each layer. Defaults to None, 8 for up to 32
             embeddings.
-        num_lcb: n_L, embeddings out of each linear compress block; one int
-            or one for each layer. Defaults to None, 8 for up to 32
-            embeddings.
-        rank: k, columns of Y; one int or one for each layer, at most the
-            number of embeddings that enter it. Not used with fm="full".
-            Defaults to None, 8 or as many embeddings as enter the layer.
+        num_lcb: n_L, output embeddings of each linear compress block; one int
+            or one for each layer. Defaults to None, 8 for up to 32 embeddings.
+        rank: k, columns of Y; one int or one for each layer, at most the number
+            of its input embeddings. Not used with fm="full". Defaults to None,
+            8 or the number of input embeddings if that is less.
         mlp_units: hidden units of the blocks' MLP, or a sequence of them
             for each layer. Defaults to None, (128,) for up to 32
             embeddings.
-        fm: "projected" (X X^T Y), "full" (X X^T) or "attentive" (X X^T Y
-            with a Y made from X). Defaults to "projected".
+        fm: "projected" (X X^T Y), "full" (X X^T) or "attentive" (X X^T Y with a
+            Y computed from X). Defaults to "projected".
         head_units: hidden units of the MLP from the last layer to the
             logit, for each task. Defaults to None, (128,) for up to 32
             embeddings.
-        dropout: rate after every hidden layer of the blocks' MLPs and of
-            the head. Defaults to 0.
-        attention_embeddings: rows that X is compressed to before
-            fm="attentive" makes Y of it. Defaults to 8.
-        attention_units: hidden units of the MLP that makes Y. Defaults to
+        dropout: dropout rate after every hidden layer of the blocks' MLPs and
+            of the head. Defaults to 0.
+        attention_embeddings: rows that X is compressed to before fm="attentive"
+            computes Y from it. Defaults to 8.
+        attention_units: hidden units of the MLP that computes Y. Defaults to
             (32,).
         remove: parts to leave out of every layer, for ablations: "fmb" and
-            "lcb" give zeros, "residual" is not added. "linear_path" is both
-            "lcb" and "residual", which are refused together unless called
-            so. Defaults to (), nothing.
+            "lcb" give zeros, "residual" is not added. "linear_path" removes
+            both "lcb" and "residual", which are otherwise rejected together.
+            Defaults to (), nothing.
     """
 
     model: ClassVar[str] = "wukong"
 
     num_layers: int = 3
-    # None is replaced below, so readers of a configuration see numbers.
+    # None is replaced in `__post_init__`, so that fields hold numbers.
     num_fmb: Sizes = None  # type: ignore[assignment]
     num_lcb: Sizes = None  # type: ignore[assignment]
     rank: Sizes = None  # type: ignore[assignment]
@@ -120,7 +118,7 @@ class WukongConfig(EmbeddingModelConfig):
         self._check_remove(where)
 
     def _rank_that_fits(self):
-        """A k for each layer, or one int if all have the same."""
+        """Returns k for each layer, or one int if all are equal."""
         rows, ranks = self.num_embeddings, []
         most = DEFAULT_RANK if rows <= FEW else 3 * DEFAULT_RANK
         for index in range(self.num_layers):
@@ -178,12 +176,12 @@ class WukongConfig(EmbeddingModelConfig):
             )
 
     def check_ranks(self):
-        """Refuses a rank above the number of embeddings that enter its layer.
+        """Raises ConfigError if a rank is above its layer's input embeddings.
 
-        The model and its cost ask for it before they make anything.
+        The model and its cost call this before they build anything.
 
         Raises:
-            ConfigError: naming the layer and both numbers.
+            ConfigError: names the layer and both numbers.
         """
         if self.fm == "full":
             return
