@@ -1,4 +1,4 @@
-"""From raw columns to a model's inputs, the same in training and serving."""
+"""Transforms raw columns to model inputs, both in training and in serving."""
 
 from wukong_tf.features.floats import finite, guard, real_weights
 from wukong_tf.features.lookups import Lookups

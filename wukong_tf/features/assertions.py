@@ -1,4 +1,4 @@
-"""Rules of ids that are known only as a TensorFlow graph runs."""
+"""Checks of ids that are known only when a TensorFlow graph runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from wukong_tf.config.columns import Column
 def in_range(
     columns: Sequence[Column], inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns the inputs, whose ids fail the graph where one is out of range.
+    """Returns the inputs, with assertions that their ids are in range.
 
     Args:
-        columns: those of a model.
+        columns: columns of a model.
         inputs: tensors by column name.
     """
     found = dict(inputs)

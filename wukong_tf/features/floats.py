@@ -1,4 +1,4 @@
-"""Rules of a request's values that are known only as its graph runs."""
+"""Checks of request values that are known only when the graph runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,21 +11,21 @@ FLOAT32 = "that float32 can hold"
 _NUMBER = f"a number {FLOAT32}, or none"
 _WEIGHT = f"one weight for each id, a number of at least 0 {FLOAT32}"
 _SCORE = "of numbers whose scores are finite"
-# Reads no table: a lookup on the CPU refuses it instead of answering with
-# another feature's row.
+# In no table: a lookup on the CPU fails instead of returning another feature's
+# row.
 NO_ROW = 2**40
 
 
 def checked(
     spec: FeatureSpec, inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns inputs whose floats fail the graph where one breaks its rule.
+    """Returns the inputs, with assertions that their floats are valid.
 
-    A number that is missing is NaN, and weights at padding become 0.
+    A missing number is NaN, and the weights of padding become 0.
 
     Args:
         spec: the features.
-        inputs: of the model, ids in place of raw values.
+        inputs: model inputs, with ids instead of raw values.
     """
     found = dict(inputs)
     names = [feature.name for feature in spec.numeric]
@@ -54,7 +54,7 @@ def checked(
 def real_weights(
     spec: FeatureSpec, inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns inputs whose weights at padding are 0."""
+    """Returns the inputs with the weights of padding set to 0."""
     found = dict(inputs)
     for feature in spec.categorical:
         if feature.weights:
@@ -67,7 +67,7 @@ def real_weights(
 def ids_in_range(
     name: str, num_ids: int, inside: tf.Tensor, ids: tf.Tensor
 ) -> tf.Tensor:
-    """Returns ids [B] or [B, max_ids], all `inside`, or fails the graph."""
+    """Returns ids [B] or [B, max_ids], asserting that all are `inside`."""
     two = tf.reshape(ids, [tf.shape(ids)[0], -1])
     good = tf.reshape(inside, tf.shape(two))
     names = [name] * (ids.shape[1] if ids.shape.rank == 2 else 1)
@@ -76,7 +76,7 @@ def ids_in_range(
 
 
 def finite(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns outputs [B], which fail the graph where one is not finite."""
+    """Returns outputs [B], with assertions that all are finite."""
     scores = tf.stack(list(outputs.values()), axis=1)  # [B, outputs]
     with _refused(list(outputs), _SCORE, tf.math.is_finite(scores), scores):
         return {name: tf.identity(value) for name, value in outputs.items()}
@@ -88,18 +88,18 @@ def guard(
     logits: Sequence[tf.Tensor],
     rows: Sequence[tf.Tensor] = (),
 ) -> tf.Tensor:
-    """Returns zeros [B], for formats that have no assertions.
+    """Returns zeros [B], instead of assertions in formats that have none.
 
-    Of a row that `checked` or `finite` refuse, it reads a row that is not
-    there, which fails on the CPU.
+    For a row that `checked` or `finite` reject, it gathers a row out of range,
+    which fails on the CPU.
 
     Args:
-        spec: the features, or those of them that are `inputs`.
-        inputs: of the model, ids in place of raw values.
+        spec: the features, or the subset that `inputs` holds.
+        inputs: model inputs, with ids instead of raw values.
         logits: [B] each.
-        rows: of tables, [B, width] each. Defaults to ().
+        rows: rows of tables, [B, width] each. Defaults to ().
     """
-    # x - x is 0, and NaN for what is not finite.
+    # x - x is 0, or NaN if x is not finite.
     parts = [tf.stack(list(logits), axis=1)]
     if spec.numeric:
         names = [feature.name for feature in spec.numeric]
@@ -123,7 +123,7 @@ def _there(ids):
 
 
 def _good_weights(ids, weights):
-    """Whether each weight [B, max_ids] is good."""
+    """Returns whether each weight [B, max_ids] is valid."""
     # Written so that NaN fails at an id, and only there.
     real = (weights >= 0.0) & (weights < tf.constant(float("inf")))
     padding = (weights == 0.0) | (weights != weights)
@@ -132,7 +132,7 @@ def _good_weights(ids, weights):
 
 
 def _refused(names, rule, good, values):
-    """A context that fails the graph where a value of [B, F] is bad."""
+    """Returns a context that asserts that all values [B, F] are good."""
     place = tf.where(tf.logical_not(good))[:1]  # [0 or 1, 2]
     check = tf.debugging.Assert(
         tf.reduce_all(good),

@@ -1,4 +1,4 @@
-"""From raw values to ids, as TensorFlow operations."""
+"""Maps raw values to ids with TensorFlow operations."""
 
 import os
 
@@ -7,19 +7,19 @@ import tensorflow as tf
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
 
-_UNKNOWN = -1  # what a hash table gives for a value that it has not
+_UNKNOWN = -1  # default value of the hash tables
 
 
 class Lookups(tf.Module):
-    """The vocabularies of a spec, and the ids of raw values.
+    """The vocabularies of a spec, which map raw values to ids.
 
-    Trainer and served graph use the same object's `ids`.
+    The trainer and the served graph both use `ids`.
 
     Args:
         spec: the features.
-        folder: directory that vocabularies are written into, as text files
-            that a SavedModel takes along as assets, unless a value holds a
-            line break. Defaults to None: they are held in memory only.
+        folder: directory to write vocabularies to, as text files that a
+            SavedModel copies as assets, unless a value contains a line break.
+            Defaults to None: they are only held in memory.
     """
 
     def __init__(self, spec: FeatureSpec, folder: str | None = None):
@@ -39,7 +39,7 @@ class Lookups(tf.Module):
         }
 
     def ids(self, feature: CategoricalFeature, values: tf.Tensor) -> tf.Tensor:
-        """Ids of raw values.
+        """Returns the ids of raw values.
 
         Args:
             feature: a feature with `raw`.
@@ -81,7 +81,7 @@ class Lookups(tf.Module):
 
 
 def _hash_table(vocabulary, folder, number):
-    # A value with a line break cannot stand in a file of one value a line.
+    # A value with a line break does not fit a file of one value per line.
     broken = any("\n" in value or "\r" in value for value in vocabulary)
     if folder is None or broken:
         rows = tf.lookup.KeyValueTensorInitializer(

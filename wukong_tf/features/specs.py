@@ -1,4 +1,4 @@
-"""The spec of the same model for rows in another form."""
+"""Variants of a model's spec for rows in another form."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ from wukong_tf.config.feature_spec import FeatureSpec
 
 
 def has_raw(spec: FeatureSpec) -> bool:
-    """Whether a request holds raw values for any feature."""
+    """Returns whether requests hold raw values for any feature."""
     return any(feature.raw for feature in spec.categorical)
 
 
 def of_requests(spec: FeatureSpec) -> FeatureSpec:
-    """The spec of files whose rows hold what a request holds."""
+    """Returns the spec of files whose rows hold the columns of a request."""
     return dataclasses.replace(
         spec,
         categorical=tuple(
@@ -22,7 +22,7 @@ def of_requests(spec: FeatureSpec) -> FeatureSpec:
 
 
 def of_ids(spec: FeatureSpec) -> FeatureSpec:
-    """The spec of rows whose raw values were made ids beforehand."""
+    """Returns the spec of rows whose raw values are already mapped to ids."""
     return dataclasses.replace(
         spec,
         categorical=tuple(

@@ -1,7 +1,7 @@
 """TensorFlow functions from raw columns to the model's inputs.
 
-Ids of requests are checked or replaced, raw values become ids; numbers stay
-raw, as the model itself standardizes them.
+Request ids are checked or replaced, and raw values are mapped to ids; numbers
+stay raw, as the model standardizes them.
 """
 
 import tensorflow as tf
@@ -16,14 +16,14 @@ _RAW_DTYPES = {"string": tf.string, "float": tf.float32}
 
 
 def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Specs of the raw columns that a served request holds.
+    """Returns the tensor specs of the raw columns in a served request.
 
     Returns:
         dict of feature name to spec: ids int64 [B], bags of ids int64
         [B, max_ids], padded with 0, and their weights float32 [B, max_ids],
-        numbers float32 [B], vectors float32 [B, size]. Features with `raw`
-        hold strings, int64 or float32 in place of ids, bags padded with
-        what stands for a missing value.
+        numbers float32 [B], vectors float32 [B, size]. Features with `raw` hold
+        strings, int64 or float32 instead of ids; their bags are padded with the
+        missing value.
     """
     return {
         column.name: tf.TensorSpec(
@@ -40,15 +40,15 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
 def encode(
     spec: FeatureSpec, values: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Columns of ids, checked to be in range, as the model's inputs.
+    """Returns model inputs from columns of ids that are known to be in range.
 
     The model clips, transforms and standardizes numbers itself.
 
     Args:
         spec: the features.
         values: dict of column name to ids [B], bags and their weights
-            [B, max_ids], numbers [B] and vectors [B, size]; other columns
-            are left out.
+            [B, max_ids], numbers [B] and vectors [B, size]; other columns are
+            ignored.
 
     Returns:
         dict of feature name to integer ids [B] or [B, max_ids], float32 [B]
@@ -67,16 +67,16 @@ def encode_served(
     columns: dict[str, tf.Tensor],
     lookups: Lookups | None = None,
 ) -> dict[str, tf.Tensor]:
-    """As `encode`, for requests that nobody has checked.
+    """Encodes and checks the columns of a request, which may be invalid.
 
-    Raw values become ids. An id outside its feature's range is read as the
-    feature's `oov_id`. Where it has none, or a float breaks its rule, the
-    graph fails with an error that names input, row and rule.
+    Raw values are mapped to ids. An id out of range is replaced by the
+    feature's `oov_id`. If there is none, or a float is invalid, the graph fails
+    with an error that names input, row and rule.
 
     Args:
         spec: the features.
         columns: as `signature` describes them.
-        lookups: those of the spec; needed where a feature has `raw`.
+        lookups: lookups of the spec; required if a feature has `raw`.
     """
     found = dict(columns)
     for feature in spec.categorical:
@@ -94,7 +94,7 @@ def encode_served(
 
 
 def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
-    """Ids [B] or [B, max_ids] with those out of range replaced or refused.
+    """Returns ids [B] or [B, max_ids]; replaces or rejects those out of range.
 
     A 0 in a bag is padding, which is in range.
     """
@@ -104,5 +104,5 @@ def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:
         replacement = tf.constant(feature.oov_id, ids.dtype)
         return tf.where(inside, ids, replacement)
     ids = ids_in_range(feature.name, feature.num_ids, inside, ids)
-    # Formats that drop assertions still refuse the row that is not there.
+    # Formats without assertions still fail on the row out of range.
     return tf.where(inside, ids, tf.constant(NO_ROW, ids.dtype))

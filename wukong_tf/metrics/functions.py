@@ -6,21 +6,20 @@ import numpy as np
 
 
 def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The metrics of the sums that `binary_sums` makes.
+    """Computes metrics from the sums of `binary_sums`.
 
     Returns:
         auc: area under the ROC curve, from the bins; ties count half.
-        And what `of_scalars` gives.
+        The metrics of `of_scalars` are included too.
 
-        A metric that is not defined, such as the AUC of rows of one class,
-        is NaN.
+        An undefined metric, such as the AUC of rows of one class, is NaN.
     """
     auc = auc_of_bins(sums["negative_bins"], sums["positive_bins"])
     return {"auc": auc, **of_scalars(sums)}
 
 
 def of_scalars(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The metrics of the sums that `scalar_sums` makes.
+    """Computes metrics from the sums of `scalar_sums`.
 
     Returns:
         logloss: mean binary cross-entropy, in nats.
@@ -30,7 +29,7 @@ def of_scalars(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         base_rate: share of positive rows.
         rows: number of rows.
 
-        A metric that is not defined is NaN.
+        An undefined metric is NaN.
     """
     weight, label = float(sums["weight"]), float(sums["label"])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -47,7 +46,7 @@ def of_scalars(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def auc_of_bins(negative: np.ndarray, positive: np.ndarray) -> float:
-    """AUC of weights binned by score, lowest bin first; NaN for one class."""
+    """Returns the AUC of weights by ascending score bin; NaN for one class."""
     negative = np.asarray(negative, np.float64)
     positive = np.asarray(positive, np.float64)
     below = np.cumsum(negative) - negative
@@ -63,7 +62,7 @@ def exact_auc(
     scores: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> float:
-    """AUC by sorting; ties count half; NaN for rows of one class.
+    """Computes AUC by sorting; ties count half; NaN for rows of one class.
 
     Args:
         labels: 0 or 1, [N].
@@ -90,7 +89,7 @@ def grouped_auc(
     groups: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> float:
-    """Mean AUC of the groups that have both classes, by their weight.
+    """Returns the mean AUC of the groups with both classes, by weight.
 
     Args:
         labels: 0 or 1, [N].
@@ -99,8 +98,8 @@ def grouped_auc(
         weights: 0 or more, [N]. Defaults to None, all 1.
 
     Returns:
-        The mean over groups of exact AUC, each group counted by the sum of
-        its rows' weights; NaN where no group has both classes.
+        The mean over groups of exact AUC, each group weighted by the sum of its
+        rows' weights; NaN if no group has both classes.
     """
     labels = np.asarray(labels, np.float64)
     if len(labels) == 0:
@@ -117,7 +116,7 @@ def grouped_auc(
     negative = (weights * (1.0 - labels))[order]
     new_group = np.append(True, groups[1:] != groups[:-1])
     new_tie = new_group | np.append(True, scores[1:] != scores[:-1])
-    # Rows of one group and score are one bin; bins of one group are a run.
+    # Rows of one group and score form a bin; a group's bins are contiguous.
     bins = np.flatnonzero(new_tie)
     positive = np.add.reduceat(positive, bins)
     negative = np.add.reduceat(negative, bins)
@@ -136,7 +135,7 @@ def grouped_auc(
 
 
 def _entropy(p):
-    """Entropy in nats of a coin of probability p; NaN for NaN."""
+    """Returns the entropy in nats of a Bernoulli(p) variable; NaN for NaN."""
     p = np.asarray(p, np.float64)
     inside = np.clip(p, 1e-300, 1.0 - 1e-16)
     value = -inside * np.log(inside) - (1.0 - inside) * np.log1p(-inside)

@@ -1,4 +1,4 @@
-"""Sums over rows from which every metric follows, added in float64.
+"""Additive float64 sums over rows, from which every metric is computed.
 
 A sum over replicas, workers or batches is the sum over their rows, so the
 metrics do not depend on how rows were split.
@@ -7,13 +7,13 @@ metrics do not depend on how rows were split.
 import tensorflow as tf
 
 AUC_BINS = 65_536
-# Logits beyond it fall in the outer bins; a bin is 0.0005 wide, and as wide
-# for a rare click as for a frequent one.
+# Larger logits fall in the outer bins; a bin is 0.0005 wide, which resolves
+# rare clicks as finely as frequent ones.
 AUC_LOGIT_LIMIT = 16.0
 
 
 def zero_sums(bins: int = AUC_BINS) -> dict[str, tf.Tensor]:
-    """The sums over no rows."""
+    """Returns the sums over no rows."""
     return {
         **{name: tf.zeros([], tf.float64) for name in SCALARS},
         "negative_bins": tf.zeros([bins], tf.float64),
@@ -27,7 +27,7 @@ SCALARS = ("rows", "weight", "loss", "label", "prediction")
 def scalar_sums(
     labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None
 ) -> dict[str, tf.Tensor]:
-    """The sums over one batch of a binary task, without those for AUC.
+    """Returns sums over one batch of a binary task, without those for AUC.
 
     Args:
         labels: 0 or 1, [B].
@@ -63,7 +63,7 @@ def binary_sums(
     weights: tf.Tensor | None = None,
     bins: int = AUC_BINS,
 ) -> dict[str, tf.Tensor]:
-    """The sums over one batch of a binary task.
+    """Returns the sums over one batch of a binary task.
 
     Args:
         labels: 0 or 1, [B].
@@ -72,14 +72,14 @@ def binary_sums(
         bins: number of bins of the logit. Defaults to 65,536.
 
     Returns:
-        What `scalar_sums` gives, and [bins] weights of negative and positive
-        rows by their logit.
+        The sums of `scalar_sums`, and the weights [bins] of negative and
+        positive rows by their logit.
     """
     scalars = scalar_sums(labels, logits, weights)
     labels = tf.cast(labels, tf.float64)  # [B]
     weights = _weights(labels, weights)  # [B]
     place = (tf.cast(logits, tf.float64) / AUC_LOGIT_LIMIT + 1.0) * (bins / 2)
-    # A logit that is not a number has no place; the loss reports it.
+    # A logit that is not finite has no bin; the loss reports it.
     place = tf.where(tf.math.is_finite(place), place, tf.zeros_like(place))
     place = tf.cast(tf.clip_by_value(place, 0.0, bins - 1.0), tf.int32)
     return {
