@@ -1,4 +1,4 @@
-"""What to do with a value that breaks its column's rule."""
+"""Handlers of values that break their column's rule."""
 
 import collections
 from typing import Protocol
@@ -7,7 +7,7 @@ from wukong_tf.errors import DataError
 
 
 class BadValues(Protocol):
-    """Is told of bad values; raises, or lets them be read as missing."""
+    """A handler of bad values: raises, or lets them be read as missing."""
 
     def found(
         self,
@@ -18,21 +18,21 @@ class BadValues(Protocol):
         value: str,
         rows: int,
     ) -> None:
-        """Takes note of some rows of a column that break a rule.
+        """Records rows of a column that break a rule.
 
         Args:
-            where: names the file, and the part of it.
-            row: number, in the file, of the first of them.
+            where: names the file and the part of it.
+            row: row number, in the file, of the first of them.
             column: its name.
-            rule: what its values must be, in words.
-            value: what came in that row, in words.
-            rows: how many rows of this part break the rule.
+            rule: description of valid values.
+            value: received value of that row, as text.
+            rows: number of rows of this part that break the rule.
         """
         ...
 
 
 class Refuse:
-    """Ends the reading with an error that names the first bad value."""
+    """A handler that raises an error for the first bad value."""
 
     def found(self, where, row, column, rule, value, rows):
         """Raises a DataError."""
@@ -44,7 +44,7 @@ class Refuse:
 
 
 class Count:
-    """Counts bad values, which are then read as missing.
+    """A handler that counts bad values, which are then read as missing.
 
     Args:
         max_fraction: share of the rows read so far that may be bad in one
@@ -52,7 +52,7 @@ class Count:
 
     Attributes:
         counts: bad values by column.
-        first: by column, the first bad value in words.
+        first: the first bad value of each column, as text.
         rows: rows read.
     """
 
@@ -63,7 +63,7 @@ class Count:
         self.rows = 0
 
     def found(self, where, row, column, rule, value, rows):
-        """Counts them."""
+        """Counts the rows."""
         self.counts[column] += rows
         self.first.setdefault(
             column,
@@ -71,7 +71,7 @@ class Count:
         )
 
     def add(self, part: "Count", rows: int):
-        """Adds what was found in some rows.
+        """Adds the counts of another part of the rows.
 
         Raises:
             DataError: too many values of a column are bad.

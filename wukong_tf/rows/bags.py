@@ -1,4 +1,4 @@
-"""Columns of lists, one list a row, as rectangles that NumPy can hold."""
+"""Columns of lists, one list per row, as padded NumPy arrays."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from wukong_tf.rows import Batch
 
 @dataclasses.dataclass(frozen=True)
 class Padded:
-    """Lists as a rectangle.
+    """Lists padded to the same size.
 
     Args:
-        values: the numbers [N, size], of their own type, or float64 where
-            the padding asks for it.
-        given: bool [N, size], True where a number was given.
-        gaps: bool [N, size], True where a null was given in its place.
-        lengths: of the lists, int64 [N], also of those that are longer than
-            `size`, of which the first numbers are in `values`.
+        values: the numbers [N, size], in their own dtype if the padding is an
+            integer, else float64.
+        given: bool [N, size], True for a number of the list.
+        gaps: bool [N, size], True for a null in the list.
+        lengths: lengths of the lists, int64 [N]; of lists longer than `size`,
+            `values` has only the first numbers.
     """
 
     values: np.ndarray
@@ -32,16 +32,16 @@ class Padded:
 
 
 def padded(array: pa.Array, size: int, padding: float) -> Padded:
-    """Lists of up to `size` numbers as [N, size].
+    """Pads or truncates lists to [N, size].
 
     Args:
         array: a list array; a null is an empty list.
-        size: numbers of a row in the rectangle.
-        padding: what stands after a list's last number.
+        size: numbers of a padded row.
+        padding: value after a list's last number.
     """
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     lengths = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
-    flat = array.flatten()  # leaves out what lies behind a null
+    flat = array.flatten()  # omits the values behind a null
     gap = None
     if flat.null_count:
         gap = pc.is_null(flat).to_numpy(zero_copy_only=False)
@@ -70,16 +70,16 @@ def match_weights(
     table: pa.Table,
     tell: Callable[[int, str, str, int], None],
 ):
-    """Holds weights to their bags, and makes those of padding 0.
+    """Checks that each id has a weight, and sets weights of padding to 0.
 
     Args:
         spec: the columns.
-        batch: columns by name; weights are NaN here where none was given.
-        table: the same rows as they were logged; of lists that are longer
-            than `max_ids`, `batch` has the first values.
-        tell: called with a row, weights column, what it holds, and the
-            number of such rows, where rows have more or fewer weights than
-            ids. Unless it raises, their bags become empty.
+        batch: columns by name; missing weights are NaN.
+        table: the same rows as logged; of lists that are longer than `max_ids`,
+            `batch` has only the first values.
+        tell: called with a row, its weights column, the content and the number
+            of such rows, if rows have more or fewer weights than ids. Unless it
+            raises, their bags become empty.
     """
     weighted = {f.name: f for f in spec.categorical if f.weights}
     for bag, feature in weighted.items():
@@ -100,7 +100,7 @@ def match_weights(
 
 
 def _lengths(array):
-    if pa.types.is_null(array.type):  # all rows are without a list
+    if pa.types.is_null(array.type):  # no row has a list
         return np.zeros(len(array), np.int64)
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     return lengths.to_numpy().astype(np.int64)

@@ -1,4 +1,4 @@
-"""The rule that each column of a click log must hold to."""
+"""Rules of the columns of a click log."""
 
 import dataclasses
 import functools
@@ -26,24 +26,24 @@ class Check:
     """The rule of one column in one role.
 
     Args:
-        name: of the column.
-        types: what its Arrow type must be, in words.
-        has_type: whether an Arrow type is one of those.
-        dtype: NumPy dtype of what is read.
-        rule: what its values must be, in words.
-        holds: from values [N], or vectors [N, size], to bool [N].
-        instead: what a bad value is read as, where it is no error.
+        name: column name.
+        types: description of valid Arrow types.
+        has_type: returns whether an Arrow type is valid.
+        dtype: NumPy dtype of the result.
+        rule: description of valid values.
+        holds: function from values [N], or vectors [N, size], to bool [N].
+        instead: replacement of a bad value, if it is not an error.
         size: floats in a vector; None for a column of single values.
-        max_size: numbers of a list that are read, its first; None for other
+        max_size: how many of a list's first numbers are read; None for other
             columns.
         weighted: whether each value of a list has a weight.
-        padding: what stands after a list's last number.
+        padding: value after a list's last number.
         may_be_null: whether a row may have no value, which becomes NaN.
-        encode: from raw values to ids, nulls staying null; None for a column
-            whose values are used as they are.
+        encode: function from raw values to ids that keeps nulls; None for a
+            column whose values are used as they are.
         missing: id of a row without a raw value; None if such a row breaks
             the rule.
-        key: name of what is read. Defaults to None, the column's.
+        key: name of the result. Defaults to None, the column's.
     """
 
     name: str
@@ -70,15 +70,14 @@ def checks_of(
     served: bool = False,
     lookups: Lookups | None = None,
 ) -> list[Check]:
-    """The rule of every column of `spec`, features first.
+    """Returns the rule of every column of `spec`, features first.
 
     Args:
         spec: the columns.
-        labels: whether label, weight and group columns are among them.
-        served: whether the rows are a request's, any number of which may be
-            missing. Defaults to False: one without a stated `missing` may
-            not.
-        lookups: makes ids of raw values. Defaults to None, those of `spec`.
+        labels: whether to include label, weight and group columns.
+        served: whether the rows are a request's, in which any number may be
+            missing. Defaults to False: only those with a stated `missing` may.
+        lookups: maps raw values to ids. Defaults to None, those of `spec`.
     """
     if lookups is None and any(f.logged_raw for f in spec.categorical):
         lookups = _lookups(spec)
@@ -108,15 +107,15 @@ def checks_of(
 
 @functools.lru_cache(maxsize=1)
 def _lookups(spec: FeatureSpec) -> Lookups:
-    """The lookups of a spec, one for all of its splits."""
+    """Returns the lookups of a spec, shared by all of its splits."""
     return Lookups(spec)
 
 
 def check_type(where: str, schema: pa.Schema, check: Check):
-    """Refuses a schema whose column is missing, repeated or mistyped.
+    """Raises DataError if a column is missing, repeated or of a wrong type.
 
     Raises:
-        DataError: naming file and column.
+        DataError: names file and column.
     """
     found = schema.names.count(check.name)
     if found != 1:
@@ -129,7 +128,7 @@ def check_type(where: str, schema: pa.Schema, check: Check):
     field = schema.field(check.name)
     try:
         kind = plain_type(field)
-        # A column without any value has no other type.
+        # A column without values has the null type.
         good = pa.types.is_null(kind) or check.has_type(kind)
         it_is = str(field.type)
     except UnsupportedType as error:
@@ -188,7 +187,7 @@ def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
         of_type,
         np.int32,
         rule,
-        # An id of -1 stands for a raw value that breaks the rule.
+        # An id of -1 marks an invalid raw value.
         lambda values: values >= 0,
         instead=feature.missing_id,
         max_size=feature.max_ids,
@@ -288,7 +287,7 @@ def _groups(name, key):
     is_feature = key != name
 
     def encode(array):
-        # Integers of a column of its own are any that int64 can hold.
+        # Integers are groups themselves, up to the largest int64.
         if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
             return array
         ids = groups(array)

@@ -1,4 +1,4 @@
-"""Arrow columns of a click log as NumPy, each held to its rule."""
+"""Converts Arrow columns of a click log to validated NumPy arrays."""
 
 from typing import Any
 
@@ -20,19 +20,18 @@ def read(
     check: Check,
     bad: BadValues = REFUSE,
 ) -> np.ndarray:
-    """The column as [N], or [N, size], of the check's dtype.
+    """Returns the column as [N], or [N, size], of the check's dtype.
 
     Args:
         where: names the file in errors.
         first_row: number, in that file, of the array's first row.
         array: the column.
         check: its rule.
-        bad: is told of rows that have no value, or one that breaks the
-            rule. Defaults to an error for the first.
+        bad: receives rows that have no value or one that breaks the rule.
+            Defaults to an error for the first.
 
     Raises:
-        DataError: as `bad` says; the message names file, row, column, rule
-            and value.
+        DataError: raised by `bad`; names file, row, column, rule and value.
     """
     whole = _numbers(plain_array(array), check)
 
@@ -55,7 +54,7 @@ def read(
 
 
 def _numbers(array, check):
-    """Decimals as floats, and nulls alone as values of a type that has them."""
+    """Converts decimals to floats, and all-null columns to a typed array."""
     kind = array.type
     if is_list(kind):
         inner = kind.value_type
@@ -76,7 +75,7 @@ def _number_type(kind):
 
 
 def _read_values(array, check, tell):
-    """Single values as [N]."""
+    """Reads single values as [N]."""
     gaps, logged = None, array
     if check.encode is not None:
         array = check.encode(array)
@@ -95,7 +94,7 @@ def _read_values(array, check, tell):
         array = pc.fill_null(array, pa.scalar(0).cast(array.type))
     raw = array.to_numpy(zero_copy_only=False)
     values = _cast(raw, check.dtype)
-    # On the values as they came: a cast may have wrapped them into range.
+    # Checks the original values too: a cast may wrap them into range.
     good = check.holds(raw) & check.holds(values)
     if gaps is not None:
         good &= ~gaps
@@ -114,7 +113,7 @@ def _read_values(array, check, tell):
 
 
 def _read_lists(array, check, tell):
-    """The first numbers of lists as [N, max_size], padded."""
+    """Reads the first numbers of lists as [N, max_size], padded."""
     logged = array
     if check.encode is not None:
         array = raw_values.encode_lists(array, check.encode, check.weighted)
@@ -140,7 +139,7 @@ def _read_lists(array, check, tell):
 
 
 def _read_vectors(array, check, tell):
-    """Vectors as [N, size]; a bad one is zeros."""
+    """Reads vectors as [N, size]; an invalid one becomes zeros."""
     if _is_rectangle(array, check.size):
         raw = array.flatten().to_numpy(zero_copy_only=False)
         raw = raw.reshape(-1, check.size)
@@ -172,7 +171,7 @@ def _read_vectors(array, check, tell):
 
 
 def _is_rectangle(array, size):
-    """Whether every row of a list array has `size` numbers."""
+    """Returns whether every row of a list array has `size` numbers."""
     if array.null_count or array.flatten().null_count:
         return False
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
@@ -187,18 +186,18 @@ def read_table(
     rules: list[Check],
     bad: BadValues = REFUSE,
 ) -> Batch:
-    """The columns of a table, each held to its rule.
+    """Reads the columns of a table, each validated by its rule.
 
     Args:
         where: names the file in errors.
         first_row: number, in that file, of the table's first row.
         table: the rows.
         spec: the columns.
-        rules: as `checks_of` gives them.
-        bad: as for `read`.
+        rules: as returned by `checks_of`.
+        bad: as in `read`.
 
     Raises:
-        DataError: as for `read`.
+        DataError: as in `read`.
     """
     batch = {
         check.key or check.name: read(
@@ -217,7 +216,7 @@ def read_table(
 
 
 def _cast(values, dtype):
-    # What float32 cannot hold becomes infinite, and is refused as that.
+    # Values beyond float32 become infinite, which the rules reject.
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(dtype)
 

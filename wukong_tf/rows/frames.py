@@ -1,4 +1,4 @@
-"""Rows that a program holds, in whatever form, as an Arrow table."""
+"""Converts in-memory rows of many forms to an Arrow table."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ import pyarrow as pa
 from wukong_tf.errors import DataError
 from wukong_tf.names import alike
 
-WHERE = "rows"  # names them in errors
+WHERE = "rows"  # origin of the rows in errors
 _FORMS = (
     "a dict of columns, a list of dicts, an Arrow table or record batch, a "
     "pandas or polars frame, or another object with `__arrow_c_stream__`"
@@ -26,22 +26,22 @@ def table_of(
     lists: Collection[str] = (),
     numbers: Collection[str] = (),
 ) -> pa.Table:
-    """Returns some columns of rows as an Arrow table.
+    """Returns the named columns of rows as an Arrow table.
 
     Args:
         rows: a dict of column name to arrays, lists or Arrow arrays; a list
             of dicts; an Arrow table or record batch; a pandas or polars
             frame; or any object with `__arrow_c_stream__`. None and NaN are
             missing values.
-        names: the columns to take; others are not looked at.
-        lists: those of them whose rows are lists. Others may have the shape
-            [N, 1] too. Defaults to (), none.
-        numbers: those whose values, or values of lists, are floats, which
-            integers beyond 64 bits are too there. Defaults to (), none.
+        names: the columns to return; others are ignored.
+        lists: columns whose rows are lists; others may also have the shape
+            [N, 1]. Defaults to (), none.
+        numbers: columns of floats or of lists of floats, in which integers
+            beyond 64 bits become floats. Defaults to (), none.
 
     Raises:
-        DataError: naming columns that are missing, or the column and row of
-            a value that fits no Arrow type.
+        DataError: a column is missing or has another length, or a value fits no
+            Arrow type; names the columns, or the column and row.
     """
     columns = _columns(rows)
     _check_names(list(columns.keys()), names)
@@ -62,19 +62,19 @@ def table_of(
 def odd_row(
     rows: Any, name: str, fits: Callable[[pa.DataType], bool]
 ) -> tuple[int, Any] | None:
-    """Returns the first row of a column whose value has another type.
+    """Returns the first row whose value in a column has an invalid type.
 
     Args:
-        rows: as `table_of` takes them.
-        name: of the column.
-        fits: whether an Arrow type is one of the column's.
+        rows: rows as in `table_of`.
+        name: column name.
+        fits: returns whether an Arrow type is valid for the column.
 
     Returns:
-        The row, from 0, and its value; None if values have one type, as
-        those of an array do.
+        The row, from 0, and its value; None if all values have one type, as in
+        an array.
     """
     if not isinstance(rows, Mapping | list | tuple):
-        return None  # a stream, say, which can be read once
+        return None  # such as a stream, which is read only once
     values = _columns(rows)[name]
     if not isinstance(values, list | tuple):
         return None
@@ -90,7 +90,7 @@ def odd_row(
 
 
 def shown(value: Any) -> str:
-    """Returns a value as an error says it."""
+    """Returns a value as text for an error."""
     try:
         return repr(value)
     except ValueError:  # more digits than Python writes
@@ -98,7 +98,7 @@ def shown(value: Any) -> str:
 
 
 def _columns(rows) -> Any:
-    """The rows as something with `keys` and columns by name."""
+    """Returns the rows as an object with `keys` and columns by name."""
     if isinstance(rows, Mapping):
         return rows
     if isinstance(rows, pa.Table | pa.RecordBatch):
@@ -108,11 +108,11 @@ def _columns(rows) -> Any:
     ):
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: [row.get(name) for row in rows] for name in names}
-    # Column by column: one that is not asked for may be beyond Arrow.
+    # Column by column: Arrow may not support one that is not requested.
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):
         return _Columns(list(rows.columns), rows)
     if hasattr(rows, "__arrow_c_stream__"):
-        with contextlib.suppress(*_BROKEN):  # a column by itself
+        with contextlib.suppress(*_BROKEN):  # a single column
             table = pa.table(rows)
             return _Columns(table.column_names, table)
     raise DataError(f"{WHERE}: must be {_FORMS}; received {type(rows)}.")
@@ -125,7 +125,7 @@ class _Columns:
         self._names, self._frame = list(names), frame
 
     def keys(self):
-        """Names of the columns, in order."""
+        """Returns the names of the columns, in order."""
         return self._names
 
     def __getitem__(self, name: str):
@@ -177,7 +177,7 @@ def _array(name, values, is_list, is_number) -> pa.ChunkedArray:
 
 
 def _exported(name, values):
-    """A column of pandas, polars or another library of Arrow's."""
+    """Converts a column of pandas, polars or another Arrow library."""
     try:
         return pa.chunked_array(values)
     except _BROKEN:
@@ -185,7 +185,7 @@ def _exported(name, values):
 
 
 def _of_numpy(name, values, is_list):
-    """An array of NumPy, or what becomes one, as pandas' columns do."""
+    """Converts a NumPy array or an array-like, such as a pandas column."""
     shape = np.shape(values)
     if len(shape) == 2 and not is_list and shape[1] == 1:
         values, shape = np.asanyarray(values)[:, 0], shape[:1]
@@ -198,7 +198,7 @@ def _of_numpy(name, values, is_list):
             f"{WHERE}: column {name!r} must have the shape [N] or [N, size]; "
             f"received {list(shape)}."
         )
-    # As any array: one of NumPy's may have a mask.
+    # `asanyarray` keeps the mask of a masked array.
     flat = _converted(name, np.asanyarray(values).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, shape[1])
 
@@ -228,7 +228,7 @@ def _converted(name, values, is_number=False):
 
 
 def _flag_among_numbers(values, kind):
-    """The row of the first bool, which Arrow makes 1 or 0; None without."""
+    """Returns the row of the first bool, which Arrow makes 1 or 0, or None."""
     inner = kind.value_type if hasattr(kind, "value_type") else kind
     of = getattr(getattr(values, "dtype", None), "kind", "O")
     if not pa.types.is_floating(inner) or of != "O":
@@ -241,7 +241,7 @@ def _flag_among_numbers(values, kind):
 
 
 def _floats(values):
-    """Numbers, some of them beyond 64 bits, as floats, or None for others."""
+    """Returns numbers, some beyond 64 bits, as floats, or None for others."""
     wide = [
         [_float(each) for each in value]
         if isinstance(value, list | tuple)
@@ -265,7 +265,7 @@ def _float(value):
 
 
 def _mixed(values):
-    """Texts of strings and integers side by side, or None for others."""
+    """Returns texts of mixed strings and integers, or None for others."""
     texts: list[str | None] = []
     for value in values:
         if _is_gap(value):
@@ -287,7 +287,7 @@ def _mixed(values):
 def _is_utf8(text):
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a pair of surrogates
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
 
@@ -297,7 +297,7 @@ def _is_gap(value):
 
 
 def _broken(values):
-    """The first row that does not go with those before it."""
+    """Returns the first row that does not fit those before, and its value."""
     values = list(values)
     fits, breaks = 0, len(values)
     while breaks - fits > 1:

@@ -1,4 +1,4 @@
-"""Raw values in Arrow arrays as ids, by the lookups that are served."""
+"""Maps raw values in Arrow arrays to ids, with the lookups of serving."""
 
 import re
 
@@ -27,8 +27,8 @@ def _is_category(kind: pa.DataType) -> bool:
     )
 
 
-# By a feature's `raw`: its Arrow types in words, and whether a type is one.
-# Integers and their decimal texts stand for one another.
+# By a feature's `raw`: its Arrow types in words, and a test for them. Integers
+# and their decimal texts are interchangeable.
 TYPES = {
     "string": ("strings or integers", _is_category),
     "int64": ("integers", lambda kind: is_number(kind) or is_text(kind)),
@@ -39,11 +39,11 @@ TYPES = {
 def ids(
     array: pa.Array, feature: CategoricalFeature, lookups: Lookups
 ) -> pa.Array:
-    """Ids, int32, of raw values; a null stays one.
+    """Returns the ids, int32, of raw values; nulls stay nulls.
 
-    Each distinct value is looked up once. What breaks the rule becomes -1:
-    where integers are due, what int64 cannot hold or is no decimal text of
-    one; anywhere, a float or decimal that may not be an exact integer.
+    Each distinct value is looked up once. Unless `raw` is "float", invalid ones
+    become -1: floats and decimals that may not be exact integers and, if it is
+    "int64", integers beyond int64 and texts that are not integers.
     """
     if pa.types.is_null(array.type):
         return array.cast(pa.int32())
@@ -73,9 +73,9 @@ def ids(
 
 
 def _texts(words) -> tuple[list[bytes], np.ndarray]:
-    """Texts of values, and which of them have one."""
+    """Returns texts of values, and which values have one."""
     if is_text(words.type):
-        # As bytes: what is no UTF-8 is out of vocabulary, and no error.
+        # As bytes: invalid UTF-8 is out of vocabulary, not an error.
         binary = words.cast(pa.large_binary()).to_pylist()
         return [word or b"" for word in binary], np.ones(len(words), bool)
     try:
@@ -89,10 +89,10 @@ def _texts(words) -> tuple[list[bytes], np.ndarray]:
 def _as_spelled(
     found: list[bytes], feature: CategoricalFeature, lookups: Lookups
 ) -> list[bytes]:
-    """The texts of bools as the vocabulary spells them.
+    """Returns the texts of bools as the vocabulary spells them.
 
     Parquet's bools are "true" and "false" in a vocabulary; those of a CSV file
-    are what stood there, such as "True", which a data frame reads as a bool.
+    keep their spelling, such as "True", which a data frame reads as a bool.
     """
     spellings = [
         {b"true": spell(b"true"), b"false": spell(b"false"), b"": b""}
@@ -106,7 +106,7 @@ def _as_spelled(
 
 
 def _text(word):
-    """The text of an array's only value, or None if it has none."""
+    """Returns the text of an array's only value, or None if it has none."""
     try:
         return texts(word)[0].as_py()
     except InvalidValue:
@@ -114,7 +114,7 @@ def _text(word):
 
 
 def _integer(text: bytes) -> int | None:
-    """The integer of a decimal text, or None if int64 cannot hold it."""
+    """Returns the integer in a decimal text, or None if beyond int64."""
     if not _INTEGER.fullmatch(text.decode("utf-8", "replace")):
         return None
     number = int(text)
@@ -122,7 +122,7 @@ def _integer(text: bytes) -> int | None:
 
 
 def _integers(words):
-    """Numbers as int64, which of them fit, and which are missing."""
+    """Returns numbers as int64, which of them fit, and which are missing."""
     kind = words.type
     if pa.types.is_decimal(kind):
         most = _INT64.max
@@ -145,13 +145,13 @@ def _integers(words):
 
 
 def encode_lists(array: pa.Array, encode, weighted: bool) -> pa.Array:
-    """Returns a list array whose values are ids; a null list is an empty one.
+    """Returns a list array whose values are ids; null lists become empty.
 
     Args:
         array: lists of raw values.
-        encode: from an array of them to ids.
-        weighted: whether each value has a weight, so that a missing one
-            cannot be left out; otherwise it is.
+        encode: function from an array of raw values to ids.
+        weighted: whether each value has a weight; missing values are dropped
+            only if not.
     """
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     lengths = lengths.to_numpy(zero_copy_only=False)

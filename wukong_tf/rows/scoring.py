@@ -1,4 +1,4 @@
-"""Scores rows that hold what was logged."""
+"""Scores raw rows, as they were logged."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from wukong_tf.features import of_requests
 from wukong_tf.rows import columns, frames
 from wukong_tf.rows.checks import check_type, checks_of
 
-CHUNK_ROWS = 2**18  # rows whose ids are held at once
+CHUNK_ROWS = 2**18  # rows whose ids are in memory at a time
 
 
 def predict_rows(
@@ -19,11 +19,11 @@ def predict_rows(
 
     Args:
         model: a ClickModel.
-        rows: as `frames.table_of` takes them.
-        batch_size: rows of one computation. Defaults to 4,096.
+        rows: rows as in `frames.table_of`.
+        batch_size: rows per computation. Defaults to 4,096.
 
     Raises:
-        DataError: naming row, column, rule and value.
+        DataError: names row, column, rule and value.
     """
     if batch_size < 1:
         raise DataError(
@@ -52,7 +52,7 @@ def predict_rows(
 
 
 def _check_type(rows, schema, check):
-    """As `check_type`, naming the row where a single value is to blame."""
+    """Calls `check_type`; errors name the row if one value is invalid."""
     try:
         check_type(frames.WHERE, schema, check)
     except DataError as error:
