@@ -1,1 +1,1 @@
-"""From ids and numbers to embeddings: fused tables and small MLPs."""
+"""Embeddings of ids and numbers: fused tables and small MLPs."""

@@ -1,4 +1,4 @@
-"""Pooling of bags of ids: rows of a table to one row."""
+"""Pooling of multi-hot features: the embeddings of a bag to one."""
 
 from keras import ops
 
@@ -8,13 +8,13 @@ PADDING_ID = 0
 
 
 def pool(feature: CategoricalFeature, rows, ids, weights=None):
-    """The pooled embeddings of a batch of bags.
+    """Pools the embeddings of a batch of bags.
 
     Args:
         feature: a feature with `pooling`.
         rows: its table's rows for `ids`, [B, L, W].
-        ids: [B, L]; id 0 is padding and counts for nothing.
-        weights: [B, L], or None where each id weighs 1.
+        ids: [B, L]; id 0 is padding and is ignored.
+        weights: [B, L], or None if all are 1.
 
     Returns:
         [B, 1, W]; zeros for an empty bag, and for one whose weights
@@ -32,6 +32,6 @@ def pool(feature: CategoricalFeature, rows, ids, weights=None):
 
 
 def _inverse(x):
-    """1 / x, and 0 where x is 0."""
+    """Returns 1 / x, or 0 if x is 0."""
     positive = ops.greater(x, 0.0)
     return ops.where(positive, 1.0 / ops.where(positive, x, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""From a batch of features to X_0, the embeddings that Wukong interacts."""
+"""Maps a batch of features to X_0, the embeddings that Wukong interacts."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -21,13 +21,13 @@ from wukong_tf.names import identifier
 class FeatureEmbedding(keras.layers.Layer):
     """Embeds every feature as one or more rows of width d.
 
-    A categorical feature gives a row for each of its units, read from its
-    table and, where the table's width is not d, projected to d without a
-    bias; the embeddings of a bag are pooled first. The features of an
-    embedding group are concatenated, and an MLP maps them to the group's
-    rows. All numeric features, clipped, transformed and standardized as
-    `NumericFeature` says, go through an MLP to one row or more, and each
-    vector feature through an MLP of its own (arXiv 2403.02545, section 3.2).
+    A categorical feature gives a row for each of its units, read from its table
+    and, if the table's width is not d, projected to d without a bias; the
+    embeddings of a bag are pooled first. The features of an embedding group are
+    concatenated, and an MLP maps them to the group's rows. All numeric
+    features, clipped, transformed and standardized as in `NumericFeature`, go
+    through an MLP to one row or more, and each vector feature through a
+    separate MLP (arXiv 2403.02545, section 3.2).
 
     Args:
         spec: the features.
@@ -35,23 +35,23 @@ class FeatureEmbedding(keras.layers.Layer):
         bottom_mlp_units: hidden units of the MLPs for numbers and vectors.
         numeric_embeddings: rows that the numeric features give. Defaults
             to 1.
-        dropout: rate on the result. Defaults to 0.
-        initial_scale: tables start uniform in [-scale, scale], where the
-            spec's `tables` name no scale of their own.
+        dropout: dropout rate on the output. Defaults to 0.
+        initial_scale: tables are initialized uniformly in [-scale, scale],
+            unless the spec's `tables` set another scale.
         lookup: "take" or "tfrs". Defaults to "take".
-        own_widths: whether features' own `embedding_dim`, units and groups
-            count; otherwise each feature gives one row. Defaults to True.
-        host_tables: names of the tables that lie in the host's memory while
-            the rest is on an accelerator. Defaults to (), none.
-        number_initializer: of the last weights of the MLPs for numbers and
-            vectors. Defaults to None, that of `MLP`.
-        dtype: of all of it, "float32" or "float64": tables and raw numbers
-            lose too much in bfloat16. Defaults to "float32".
+        own_widths: whether to use features' own `embedding_dim`, units and
+            groups; otherwise each feature gives one row. Defaults to True.
+        host_tables: names of the tables kept in host memory while the rest is
+            on an accelerator. Defaults to (), none.
+        number_initializer: initializer of the last weights of the MLPs for
+            numbers and vectors. Defaults to None, that of `MLP`.
+        dtype: dtype of the layer, "float32" or "float64": tables and raw
+            numbers lose too much in bfloat16. Defaults to "float32".
 
     Input:
         a dict of feature name to ids [B] or [B, 1], bags of ids and their
-        weights [B, max_ids], raw numbers [B] or [B, 1], NaN where one is
-        missing, and vectors [B, size]; other keys are not looked at.
+        weights [B, max_ids], raw numbers [B] or [B, 1], NaN if missing, and
+        vectors [B, size]; other keys are ignored.
 
     Output shape:
         [B, n, d]; n counts the rows of categorical features that are in no
@@ -116,7 +116,7 @@ class FeatureEmbedding(keras.layers.Layer):
         return self.spec.num_embeddings(self.numeric_embeddings)
 
     def build(self, input_shape=None):
-        """Makes tables, projections and MLPs; shapes come from the spec."""
+        """Creates tables, projections and MLPs; shapes come from the spec."""
         self._features = {f.name: f for f in self.spec.categorical}
         self.projections = {}
         widths = {}
@@ -162,7 +162,7 @@ class FeatureEmbedding(keras.layers.Layer):
         return projection
 
     def _mlp(self, name, owner, units):
-        """The MLP to the rows of a vector, a group or, None, the numbers."""
+        """Returns the MLP of a vector, a group or, if None, the numbers."""
         rows = owner.num_embeddings if owner else self.numeric_embeddings
         options = {}
         initializer = self.number_initializer
@@ -176,19 +176,19 @@ class FeatureEmbedding(keras.layers.Layer):
         )
 
     def _members(self, group: EmbeddingGroup) -> list[CategoricalFeature]:
-        """The features of a group, in spec order."""
+        """Returns the features of a group, in spec order."""
         features = self.spec.categorical
         return [f for f in features if f.embedding_group == group.name]
 
     def call(self, inputs, training=None):
-        """Dict of features to [B, n, d]."""
+        """Maps a dict of features to [B, n, d]."""
         if len(self.tables) == 1 and self._plain(self.tables[0]):
             ids = stack_columns(inputs, self.spec.categorical)  # [B, C]
             return self._join([self.tables[0](ids)], inputs, training)
         return self.join(self.read(inputs), inputs, training)
 
     def read(self, inputs):
-        """Rows of the tables alone, bags pooled.
+        """Looks up the rows of the tables, bags pooled.
 
         Args:
             inputs: dict of features, as `call` takes it.
@@ -202,12 +202,12 @@ class FeatureEmbedding(keras.layers.Layer):
         return rows
 
     def join(self, rows, inputs, training=None):
-        """What `call` makes of rows that `read` gave.
+        """Computes the output of `call` from the rows of `read`.
 
         Args:
             rows: dict of categorical feature to [B, 1, width of its table].
             inputs: dict with the numeric features, raw, and the vectors.
-            training: whether dropout is on.
+            training: whether to apply dropout.
 
         Returns:
             [B, n, d].
@@ -216,7 +216,7 @@ class FeatureEmbedding(keras.layers.Layer):
         return self._join(parts, inputs, training)
 
     def _join(self, parts, inputs, training):
-        """The rows of all kinds of features, one after another."""
+        """Concatenates the rows of all kinds of features."""
         if self.numeric_mlp is not None:
             numbers = stack_columns(inputs, self.spec.numeric)  # [B, F]
             numbers = ops.cast(numbers, self.compute_dtype)
@@ -230,12 +230,12 @@ class FeatureEmbedding(keras.layers.Layer):
         return self.dropout(x, training=training)  # [B, n, d]
 
     def _rows(self, flat):
-        """[B, rows * d] to [B, rows, d]."""
+        """Reshapes [B, rows * d] to [B, rows, d]."""
         rows = flat.shape[-1] // self.embedding_dim
         return ops.reshape(flat, (-1, rows, self.embedding_dim))
 
     def _categorical(self, read, training):
-        """Rows of the categorical features and of the groups, in order."""
+        """Returns rows of the categorical features and groups, in order."""
         kept = None
         if training and self.unit_dropout is not None:
             kept = self.unit_dropout.draw()
@@ -253,18 +253,18 @@ class FeatureEmbedding(keras.layers.Layer):
         return parts
 
     def _plain(self, embedding):
-        """Whether what is read needs nothing more done to it."""
+        """Returns whether looked-up rows need no further processing."""
         return embedding.plan.width == self.embedding_dim and not any(
             feature.pooling or feature.embedding_group or feature.units > 1
             for feature in self._features.values()
         )
 
     def _read(self, embedding, inputs):
-        """{feature: [B, 1, width]} of one fused table, bags pooled."""
+        """Returns {feature: [B, 1, width]} of one fused table, bags pooled."""
         plan = embedding.plan
         features = [self._features[name] for name in plan.features]
         read = embedding(stack_columns(inputs, features))  # [B, C, width]
-        # Taken apart in one operation, whose gradient is one too.
+        # Split in one operation, whose gradient is one operation too.
         ends = [sum(plan.columns[:index]) for index in range(1, len(features))]
         parts = ops.split(read, ends, axis=1) if ends else [read]
         rows = {}
@@ -276,7 +276,7 @@ class FeatureEmbedding(keras.layers.Layer):
         return rows
 
     def _units(self, feature, row, kept):
-        """[B, 1, width] to the feature's rows [B, units, d]."""
+        """Maps [B, 1, width] to the feature's rows [B, units, d]."""
         if feature.name in self.projections:
             return self.projections[feature.name](row)  # [B, 1, d]
         if feature.units == 1:
@@ -289,13 +289,13 @@ class FeatureEmbedding(keras.layers.Layer):
         return ops.pad(rows, ((0, 0), (0, cut), (0, 0))) if cut else rows
 
     def compute_output_shape(self, input_shape):
-        """The shape [B, n, d]."""
+        """Returns the shape [B, n, d]."""
         del input_shape
         return (None, self.num_embeddings, self.embedding_dim)
 
 
 def _one_row_each(spec: FeatureSpec) -> FeatureSpec:
-    """The spec with one row of X_0 for each feature, bags pooled."""
+    """Returns the spec with one row of X_0 per feature, bags pooled."""
     return dataclasses.replace(
         spec,
         categorical=tuple(
@@ -318,7 +318,7 @@ def _one_row_each(spec: FeatureSpec) -> FeatureSpec:
 
 
 def stack_columns(inputs, features):
-    """Columns [B] or [B, 1], and bags [B, max_ids], as one tensor [B, C]."""
+    """Stacks columns [B] or [B, 1] and bags [B, max_ids] to [B, C]."""
     columns = [
         ops.reshape(inputs[f.name], (-1, getattr(f, "ids_per_row", 1)))
         for f in features

@@ -21,10 +21,11 @@ class FusedEmbedding(keras.layers.Layer):
         table: the plan of the fused table.
         lookup: "take" or "tfrs", the engine that reads the rows.
         initial_scales: for each table of the plan, the scale s of its rows,
-            which start uniform in [-s, s]. Defaults to None, zeros.
-        dtype: of the table. Defaults to "float32".
-        seed: of the rows; with a table's name and a row's number it says
-            what the row starts as. Defaults to None, Keras's next seed.
+            which are initialized uniformly in [-s, s]. Defaults to None, zeros.
+        dtype: dtype of the table. Defaults to "float32".
+        seed: seed of the rows; it determines a row's initial value, with the
+            table's name and the row's number. Defaults to None, Keras's next
+            seed.
 
     Input shape:
         [B, C], ids of the features in the order of `table.features`, as many
@@ -53,7 +54,7 @@ class FusedEmbedding(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape):
-        """Makes the table, and fills it a run of rows at a time."""
+        """Creates the table and initializes a run of rows at a time."""
         del input_shape
         with self._place():
             self.table = self.lookup.build(
@@ -75,13 +76,13 @@ class FusedEmbedding(keras.layers.Layer):
                 )
 
     def _place(self):
-        """Where the table lies and is read."""
+        """Returns a context of the device that holds the table."""
         if self.plan.host:
             return keras.device("cpu:0")
         return contextlib.nullcontext()
 
     def call(self, ids):
-        """[B, C] to [B, C, width]."""
+        """Maps the shape [B, C] to [B, C, width]."""
         offsets = [
             offset
             for offset, columns in zip(
@@ -94,5 +95,5 @@ class FusedEmbedding(keras.layers.Layer):
             return self.lookup(self.table, ids + offsets)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
-        """[B, C] to [B, C, width]."""
+        """Maps the shape [B, C] to [B, C, width]."""
         return (*input_shape, self.plan.width)

@@ -1,4 +1,4 @@
-"""The seam between a fused table and the engine that looks rows up."""
+"""Engines that look up rows of a fused table."""
 
 import importlib
 from typing import Protocol
@@ -12,42 +12,42 @@ LOOKUPS = ("take", "tfrs")
 
 
 class Lookup(Protocol):
-    """Makes a table as a weight of its Keras layer, and reads rows of it."""
+    """An engine that creates a table as a layer's weight and reads its rows."""
 
     def build(self, layer, rows: int, width: int, features: int):
-        """The table [rows, width] of zeros, a weight of `layer` now."""
+        """Creates the table [rows, width] of zeros as a weight of `layer`."""
         ...
 
     def __call__(self, table, ids):
-        """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
+        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
         ...
 
 
 class TakeLookup:
-    """Looks rows up by Keras alone, on any of its backends."""
+    """An engine that needs only Keras, on any of its backends."""
 
     def build(self, layer, rows, width, features):
-        """The table [rows, width] of zeros, a weight of `layer` now."""
+        """Creates the table [rows, width] of zeros as a weight of `layer`."""
         return layer.add_weight(
             name="table", shape=(rows, width), initializer="zeros"
         )
 
     def __call__(self, table, ids):
-        """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
+        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
         value = table_rows.local(table.value)
         if hasattr(value, "sparse_read"):
-            # TensorFlow's variable. keras.ops.take would read all of it for
-            # its shape, and outside a graph that copies the table.
+            # A TensorFlow variable: keras.ops.take would read all of it for its
+            # shape, which copies the table outside a graph.
             return value.sparse_read(ids)
         return ops.take(value, ids, axis=0)
 
 
 def make_lookup(name: str) -> Lookup:
-    """The lookup called `name`: "take" or "tfrs".
+    """Returns the lookup called `name`: "take" or "tfrs".
 
     Raises:
         ConfigError: `name` is neither.
-        ImportError: "tfrs", where TensorFlow Recommenders cannot be used.
+        ImportError: "tfrs", if TensorFlow Recommenders cannot be used.
     """
     if name == "take":
         return TakeLookup()

@@ -1,4 +1,4 @@
-"""Raw numbers, clipped, transformed and standardized, all in one chain."""
+"""Clips, transforms and standardizes raw numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from wukong_tf.config.features import NumericFeature
 
 
 class NumberTransforms:
-    """What `NumericFeature` says of its numbers, for all features at once.
+    """The transforms of `NumericFeature`, for all features at once.
 
-    Its constants are no weights: they belong to the spec, which every run
-    and model configuration holds.
+    Its constants are not weights: they belong to the spec, which every run and
+    model configuration holds.
 
     Args:
         features: the numeric features, in the order of their columns.
@@ -30,13 +30,13 @@ class NumberTransforms:
         self._stddevs = _row(f.stddev for f in features)
 
     def __call__(self, x: Any) -> Any:
-        """Standardized numbers.
+        """Returns standardized numbers.
 
         Args:
-            x: raw numbers [B, F] of a float dtype, NaN where one is missing.
+            x: raw numbers [B, F] of a float dtype, NaN if missing.
 
         Returns:
-            [B, F] of the same dtype; 0, the mean, where one is missing of a
+            [B, F] of the same dtype; 0, the mean, for a missing number of a
             feature without `missing`.
         """
 
@@ -47,7 +47,7 @@ class NumberTransforms:
         absent = ops.isnan(x)
         x = ops.where(absent, constant(self._stand_ins, 0.0), x)
         if not np.isnan([self._lowest, self._highest]).all():
-            # ops.maximum would make float32 of float64 on PyTorch.
+            # ops.maximum would cast float64 to float32 on PyTorch.
             lowest = constant(self._lowest, -np.inf)
             x = ops.clip(x, lowest, constant(self._highest, np.inf))
         if self._logs.any():
@@ -62,5 +62,5 @@ class NumberTransforms:
 
 
 def _row(values):
-    """Float64 [1, F], NaN for None."""
+    """Returns float64 [1, F], with NaN for None."""
     return np.array([list(values)], np.float64)

@@ -1,4 +1,4 @@
-"""Which tables share a variable, and where each begins in it."""
+"""Assigns tables to fused variables and row offsets."""
 
 import dataclasses
 from collections.abc import Collection
@@ -15,8 +15,8 @@ class Table:
 
     Args:
         name: the table's own name.
-        rows: number of rows, one an id.
-        offset: row of the fused table where the table's id 0 lies.
+        rows: number of rows, one per id.
+        offset: row of the fused table that holds the table's id 0.
     """
 
     name: str
@@ -26,17 +26,16 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class FusedTable:
-    """All tables of one width and place, one after another in one variable.
+    """All tables of one width and device, concatenated in one variable.
 
     Args:
         width: floats in a row.
         tables: the tables, in the order of their rows.
         features: names of the features that read them, in spec order.
         offsets: for each feature, the first row of its table.
-        columns: for each feature, how many ids a row holds: 1, or the most
-            in a bag.
-        host: whether the variable lies in the host's memory, wherever the
-            rest of the model is.
+        columns: for each feature, ids per row: 1, or the most in a bag.
+        host: whether the variable is in host memory, whatever the device of the
+            rest of the model.
     """
 
     width: int
@@ -64,16 +63,15 @@ def plan_tables(
     own_widths: bool = True,
     host_tables: Collection[str] = (),
 ) -> tuple[FusedTable, ...]:
-    """The fused tables of `spec`, widest first.
+    """Returns the fused tables of `spec`, widest first.
 
     Args:
         spec: the features.
-        embedding_dim: width of tables that name none.
-        own_widths: whether features' own `embedding_dim` and `units` count;
-            a model that needs one width for all says False. Defaults to
-            True.
-        host_tables: names of the tables that lie in the host's memory.
-            Defaults to (), none: all lie where the model is.
+        embedding_dim: default width of tables.
+        own_widths: whether to use features' own `embedding_dim` and `units`;
+            False for a model with one width for all. Defaults to True.
+        host_tables: names of the tables kept in host memory. Defaults to (),
+            none: all are on the model's device.
 
     Raises:
         ConfigError: a width's tables have more rows than int32 can index.

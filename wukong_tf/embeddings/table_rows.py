@@ -1,8 +1,8 @@
 """Reads and writes runs of a table's rows, without a copy of the table.
 
-A table may take most of a machine's memory. On TensorFlow, reading such a
-variable as a whole copies it, and so does assigning it; here rows move a few
-megabytes at a time.
+A table may fill most of a machine's memory. On TensorFlow, reading or assigning
+such a variable as a whole copies it; here rows are copied a few megabytes at a
+time.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,20 +14,20 @@ CHUNK_BYTES = 2**24  # of rows that are in memory at a time
 
 
 def chunks(rows: tuple[int, int], row_bytes: int) -> Iterator[tuple[int, int]]:
-    """(first, past the last) of runs of `rows` of about `CHUNK_BYTES`."""
+    """Yields (first, past the last) of runs of about `CHUNK_BYTES`."""
     step = max(1, CHUNK_BYTES // max(1, row_bytes))
     for start in range(rows[0], rows[1], step):
         yield start, min(start + step, rows[1])
 
 
 def row_bytes(variable) -> int:
-    """Bytes of one row of a Keras variable."""
+    """Returns the bytes of one row of a Keras variable."""
     width = int(np.prod(variable.shape[1:], dtype=np.int64))
     return width * np.dtype(str(variable.dtype)).itemsize
 
 
 def read(variable, start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` - 1 of a Keras variable."""
+    """Reads rows `start` to `stop` - 1 of a Keras variable."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -37,12 +37,12 @@ def read(variable, start: int, stop: int) -> np.ndarray:
 
 
 def local(value):
-    """The copy of a TensorFlow variable that the replica at work has.
+    """Returns the current replica's copy of a TensorFlow variable.
 
-    A lookup in a variable that tf.distribute mirrors would read, and copy,
-    all of it; in one of its copies it reads rows alone.
+    A lookup in a variable that tf.distribute mirrors would read, and copy, all
+    of it; a lookup in one of its copies reads only rows.
     """
-    get = getattr(value, "_get", None)  # of mirrored variables alone
+    get = getattr(value, "_get", None)  # only of mirrored variables
     return value if get is None else get()
 
 
@@ -56,12 +56,12 @@ def write(
     Args:
         variable: of shape [N, ...].
         rows: (first, past the last) of the run.
-        values: called with the first number and the one past the last of
-            some rows, counted from the run's first; gives these rows.
+        values: called with the first number and the one past the last of some
+            rows, counted from the run's first; returns these rows.
     """
     first = rows[0]
     backend = keras.backend.backend()
-    if backend == "jax":  # Its arrays never change: one is made anew.
+    if backend == "jax":  # Its arrays are immutable: a new one is made.
         parts = [
             values(start - first, stop - first)
             for start, stop in chunks(rows, row_bytes(variable))
@@ -92,14 +92,14 @@ def _scatter(value, start, stop, part):
 def uniform(
     seed: int, name: str, width: int, scale: float
 ) -> Callable[[int, int], np.ndarray]:
-    """Rows drawn uniformly from [-scale, scale], the same on any backend.
+    """Returns a function that draws rows uniformly from [-scale, scale].
 
-    The values are a function of their row, whatever rows are asked for with
-    it and whatever table shares the variable.
+    The values depend only on the row, not on the backend, the rows that are
+    drawn with it or the table that shares the variable.
 
     Args:
-        seed: of the run.
-        name: of the table, so that no two tables have the same rows.
+        seed: seed of the run.
+        name: name of the table, so that no two tables have the same rows.
         width: floats in a row.
         scale: half of the interval's length.
 

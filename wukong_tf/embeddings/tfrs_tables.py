@@ -1,4 +1,4 @@
-"""Table lookup by TensorFlow Recommenders, with Keras owning the table.
+"""Table lookup with TensorFlow Recommenders; Keras owns the table.
 
 TensorFlow Recommenders needs `tf.keras` to be Keras 2, which the environment
 variable TF_USE_LEGACY_KERAS=1 chooses before `tf.keras` is first touched;
@@ -29,18 +29,18 @@ def _import_tfrs():
 
 
 class TFRSLookup:
-    """Looks rows up by `tfrs.layers.embedding.TPUEmbedding`.
+    """An engine with `tfrs.layers.embedding.TPUEmbedding`.
 
-    The engine would keep its tables to itself. Here it creates them inside a
-    variable creator that makes each one a weight of the Keras layer, so
-    optimizers, `.keras` files and checkpoints see the table.
+    TPUEmbedding would own its tables. Here a variable creator makes each one a
+    weight of the Keras layer, so that optimizers, `.keras` files and
+    checkpoints see the table.
     """
 
     def __init__(self):
         self._tfrs = _import_tfrs()
 
     def build(self, layer, rows, width, features):
-        """The table [rows, width] of zeros, a weight of `layer` now."""
+        """Creates the table [rows, width] of zeros as a weight of `layer`."""
         if layer.variable_dtype != "float32":
             raise ValueError(
                 'lookup="tfrs" has float32 tables alone; received '
@@ -69,9 +69,9 @@ class TFRSLookup:
         return made[0]
 
     def __call__(self, table, ids):
-        """Rows [B, F, width] of `table` for row numbers `ids` [B, F]."""
-        # The engine holds the same variable. Given a mirrored one, it would
-        # read all of it; so for this call it holds the replica's own copy.
+        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
+        # The engine holds the same variable. With a mirrored one it would read
+        # all of it, so for this call it gets the replica's copy.
         held = self._engine._tpu_embedding._variables["table"]
         whole = held["parameters"]
         held["parameters"] = table_rows.local(table.value)
@@ -82,7 +82,7 @@ class TFRSLookup:
 
 
 def _keras_creator(layer, made):
-    """A variable creator whose tables are weights of `layer`."""
+    """Returns a variable creator that makes tables weights of `layer`."""
     entered = False
 
     def creator(next_creator, **kwargs):

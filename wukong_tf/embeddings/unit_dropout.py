@@ -1,4 +1,4 @@
-"""Dropping the last units of features, so that they can be cut off later."""
+"""Dropout of the last units of features, which can be cut off later."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from wukong_tf.config.categorical_feature import CategoricalFeature
 
 
 class UnitDropout(keras.layers.Layer):
-    """In training, keeps a drawn number of each feature's first units.
+    """Keeps a random number of each feature's first units in training.
 
-    In a share `unit_dropout` of the steps a feature keeps its first m units,
-    m drawn evenly from 1 to units - 1, and the others are zeros; each
-    feature draws for itself, once a step. What a model learns then stands in
-    the first units as far as it fits there, and the last can be cut off.
-    Kept units are not scaled up: a cut model sees what a step saw.
+    In a fraction `unit_dropout` of the steps a feature keeps its first m units,
+    m drawn uniformly from 1 to units - 1, and the others are zeros; each
+    feature draws independently, once a step. The model thus learns to use the
+    first units first, and the last can be cut off. Kept units are not scaled
+    up: a cut model gets the same inputs as in training.
 
     Args:
-        features: those with `unit_dropout`.
+        features: features with `unit_dropout`.
     """
 
     def __init__(self, features: Sequence[CategoricalFeature]):
@@ -30,7 +30,7 @@ class UnitDropout(keras.layers.Layer):
         self.built = True
 
     def draw(self):
-        """How many first units each feature keeps in this step, [F]."""
+        """Draws how many first units each feature keeps in this step, [F]."""
         shape = (2, len(self._units))
         uniform = keras.random.uniform(shape, seed=self.seed_generator)
         units = ops.convert_to_tensor(self._units, "float32")
@@ -41,7 +41,7 @@ class UnitDropout(keras.layers.Layer):
         return ops.where(dropped, fewer, units)
 
     def call(self, x, *, feature: str, kept):
-        """[B, units, d] with the units that `kept`, from `draw`, leaves."""
+        """Zeroes the units of [B, units, d] that `kept`, from `draw`, drops."""
         if feature not in self._index:
             return x
         numbers = ops.arange(x.shape[1], dtype="float32")

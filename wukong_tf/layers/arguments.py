@@ -1,4 +1,4 @@
-"""Checks that the layers' constructors and builds share."""
+"""Argument checks that the layers' constructors and builds share."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 
 def positive_int(owner: str, name: str, value) -> int:
-    """`value` if it is an integer above 0, else a ValueError naming it."""
+    """Returns `value` if it is an integer above 0, else raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(
             f"{owner}: `{name}` must be an integer of at least 1; received "
@@ -20,7 +20,7 @@ def positive_int(owner: str, name: str, value) -> int:
 
 
 def units(owner: str, name: str, value) -> tuple[int, ...]:
-    """A sequence of layer sizes as a tuple, or an error that names it."""
+    """Returns a sequence of layer sizes as a tuple, or raises ValueError."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError(
             f"{owner}: `{name}` must be a sequence of integers; received "
@@ -30,14 +30,14 @@ def units(owner: str, name: str, value) -> tuple[int, ...]:
 
 
 def frozen(value):
-    """Lists as tuples, all the way down."""
+    """Converts lists to tuples, recursively."""
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     return value
 
 
 def interaction(owner: str, fm, rank) -> tuple[str, int | None]:
-    """The kind of interaction and its rank, which "full" does without."""
+    """Returns the kind of interaction and its rank, optional for "full"."""
     if fm not in FM_KINDS:
         raise ValueError(
             f"{owner}: `fm` must be one of {list(FM_KINDS)}; received "
@@ -49,7 +49,7 @@ def interaction(owner: str, fm, rank) -> tuple[str, int | None]:
 
 
 def check_rank(owner: str, rank: int, n: int) -> None:
-    """Refuses a rank above the number n of embeddings in."""
+    """Raises ValueError if `rank` is above n, the number of embeddings in."""
     if rank > n:
         raise ValueError(
             f"{owner}: `rank` must be between 1 and the number of embeddings "
@@ -58,7 +58,7 @@ def check_rank(owner: str, rank: int, n: int) -> None:
 
 
 def removed(owner: str, value) -> tuple[str, ...]:
-    """The names of the parts that a layer is to leave out."""
+    """Returns the names of the parts that a layer leaves out."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError(
             f"{owner}: `remove` must be a sequence of names; received "
@@ -85,8 +85,8 @@ def removed(owner: str, value) -> tuple[str, ...]:
 
 
 def embeddings_shape(owner: str, shape) -> tuple[int, int]:
-    """(n, d) of an input shape [B, n, d], or an error that gives it."""
-    sizes = tuple(shape)  # A backend's own shape type is no tuple.
+    """Returns (n, d) of an input shape [B, n, d], or raises ValueError."""
+    sizes = tuple(shape)  # A backend's shape may not be a tuple.
     known = all(isinstance(size, int | None) for size in sizes)
     if not known or len(sizes) != 3:
         raise ValueError(
@@ -103,7 +103,7 @@ def embeddings_shape(owner: str, shape) -> tuple[int, int]:
 
 
 def dropout_rate(owner: str, name: str, value) -> float:
-    """`value` if it is a rate in [0, 1), else a ValueError naming it."""
+    """Returns `value` if it is a rate in [0, 1), else raises ValueError."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 <= value < 1:
         raise ValueError(
@@ -113,7 +113,7 @@ def dropout_rate(owner: str, name: str, value) -> float:
 
 
 def positive_float(owner: str, name: str, value) -> float:
-    """`value` if it is a finite number above 0, else a ValueError naming it."""
+    """Returns `value` if it is finite and above 0, else raises ValueError."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value < math.inf:
         raise ValueError(
@@ -124,11 +124,11 @@ def positive_float(owner: str, name: str, value) -> float:
 
 
 def norm_dtype(variable_dtype: str) -> str:
-    """The dtype of a norm: the variables', but float32 at the least."""
+    """Returns the dtype of a norm: the variables', but at least float32."""
     return keras.backend.result_type(variable_dtype, "float32")
 
 
 def copies(initializer):
-    """A fresh initializer of the same configuration, for another weight."""
+    """Returns a new initializer with the same configuration."""
     clone = getattr(initializer, "clone", None)
     return clone() if clone else initializer

@@ -129,8 +129,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
         """[B, n, d] to [B, num_embeddings, d]."""
         n, width = x.shape[1], x.shape[2]
         if self.fm == "projected":
-            # Y^T X, with Y^T the same for all of the batch: no copy of X
-            # with its axes swapped is made, neither here nor backwards.
+            # Y^T X, with Y^T shared by the batch: neither the forward nor the
+            # backward pass copies X to swap its axes.
             right = ops.matmul(ops.transpose(self.projection), x)  # [B, k, d]
         elif self.fm == "attentive":
             y = self.attention(x, training=training)  # [B, n, k]

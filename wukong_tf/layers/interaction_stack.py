@@ -33,9 +33,9 @@ class InteractionStack(keras.layers.Layer):
             (32,).
         remove: parts to leave out of every layer, as WukongLayer takes it.
             Defaults to ().
-        remat: whether training keeps each layer's input alone and computes
-            the layer again on the way back, which takes less memory and a
-            third more time. Needs dropout=0: a layer computed again would
+        remat: whether to store only each layer's input in training and
+            recompute the layer in the backward pass, which takes less memory
+            and a third more time. Needs dropout=0: a recomputed layer would
             draw another mask. Defaults to False.
 
     Input shape:

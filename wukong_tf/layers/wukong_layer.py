@@ -35,10 +35,10 @@ class WukongLayer(keras.layers.Layer):
         attention_units: as FactorizationMachineBlock takes it. Defaults to
             (32,).
         remove: parts to leave out, for ablations: "fmb" and "lcb" have no
-            weights then and give zeros, "residual" is not added.
-            "linear_path" is both "lcb" and "residual", which are refused
-            together unless called so: without either, an embedding reaches
-            the next layer through an FM and an MLP alone. Defaults to ().
+            weights then and give zeros, "residual" is not added. "linear_path"
+            removes both "lcb" and "residual", which are otherwise rejected
+            together: without either, an embedding reaches the next layer only
+            through an FM and an MLP. Defaults to ().
 
     Input shape:
         [B, n, d], with n and d known.

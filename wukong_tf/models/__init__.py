@@ -1,4 +1,4 @@
-"""Wukong and its baselines, all under one contract."""
+"""Wukong and its baselines, with one interface."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ _MODELS: dict[str, type[ClickModel]] = {
 
 
 def build_model(config: ModelConfig, **kwargs: Any) -> ClickModel:
-    """The model that `config` describes, with its weights made.
+    """Builds the model that `config` describes, with its weights.
 
     Args:
         config: a WukongConfig or another model's configuration.

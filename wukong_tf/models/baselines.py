@@ -1,4 +1,4 @@
-"""FM, MLP, DLRM and DCN-V2, under the contract that Wukong has."""
+"""FM, MLP, DLRM and DCN-V2, with the interface of Wukong."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from wukong_tf.models.embedding_model import (
 
 @register
 class _SmallVectors(keras.initializers.Initializer):
-    """Uniform in [-scale, scale]; 0 in the last column of each `width`."""
+    """Uniform initializer in [-scale, scale]; 0 in each `width`th column."""
 
     def __init__(self, scale, width, seed=None):
         self.scale, self.width = scale, width
@@ -32,7 +32,7 @@ class _SmallVectors(keras.initializers.Initializer):
         return ops.where(ops.convert_to_tensor(is_vector), value, 0.0)
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns every constructor argument."""
         return {"scale": self.scale, "width": self.width, "seed": self.seed}
 
 
@@ -40,11 +40,10 @@ class _SmallVectors(keras.initializers.Initializer):
 class FactorizationMachine(EmbeddingModel):
     """A factorization machine of order 2 (Rendle, ICDM 2010).
 
-    logit = w_0 + sum_i w_i + sum_{i < j} <v_i, v_j> over the rows (v_i, w_i)
-    of X_0 [B, n, d + 1]: the last column holds the weights of first order,
-    so one lookup reads both. Numbers start as ids do, with vectors in
-    [-table_initial_scale, table_initial_scale], and with a first-order weight
-    of 0.
+    logit = w_0 + sum_i w_i + sum_{i < j} <v_i, v_j> over the rows (v_i, w_i) of
+    X_0 [B, n, d + 1]: the last column holds the first-order weights, so one
+    lookup reads both. Numeric features start like ids, with vectors in
+    [-table_initial_scale, table_initial_scale] and a first-order weight of 0.
 
     Args:
         config: features and sizes.
@@ -62,7 +61,7 @@ class FactorizationMachine(EmbeddingModel):
         )
 
     def build_score(self, rows: int, width: int):
-        """Makes w_0 and, for tasks after the first, their own scales."""
+        """Creates w_0 and, if there are several tasks, a scale for each."""
         del rows
         tasks = len(self.config.features.tasks)
         self.bias = self.add_weight(
@@ -70,7 +69,7 @@ class FactorizationMachine(EmbeddingModel):
         )
         self.scale = None
         if tasks > 1:
-            # One set of vectors serves all tasks; each weighs its entries.
+            # All tasks share the vectors; each scales their entries.
             self.scale = self.add_weight(
                 name="scale",
                 shape=(tasks, width),
@@ -79,7 +78,7 @@ class FactorizationMachine(EmbeddingModel):
             )
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, d + 1] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, d + 1] to {task: logits [B, 1]}."""
         x = ops.cast(x, "float32")
         total = ops.sum(x, axis=1)  # [B, d + 1]
         vectors = x[:, :, :-1]
@@ -105,11 +104,11 @@ class MLPModel(EmbeddingModel):
     """
 
     def build_score(self, rows: int, width: int):
-        """Makes the MLPs."""
+        """Creates the MLPs."""
         self.heads = self.make_heads(rows * width, self.config.head_units)
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, d] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, d] to {task: logits [B, 1]}."""
         return self.logits(self.heads, flatten(x), training)
 
 
@@ -117,8 +116,8 @@ class MLPModel(EmbeddingModel):
 class DLRM(EmbeddingModel):
     """DLRM (Naumov et al., arXiv 1906.00091).
 
-    logit = MLP(concat(rows of the numbers, <x_i, x_j> for i < j)) for each
-    task, over the rows x_i of X_0; the dot products are keras-rs's.
+    logit = MLP(concat(rows of the numeric features, <x_i, x_j> for i < j)) for
+    each task, over the rows x_i of X_0; keras-rs computes the dot products.
 
     Args:
         config: a DLRMConfig.
@@ -127,7 +126,7 @@ class DLRM(EmbeddingModel):
     """
 
     def build_score(self, rows: int, width: int):
-        """Makes the dot products and the top MLPs."""
+        """Creates the dot products and the top MLPs."""
         self.dots = library().layers.DotInteraction(
             dtype=self.dtype_policy, name="dots"
         )
@@ -144,7 +143,7 @@ class DLRM(EmbeddingModel):
         self.heads = self.make_heads(inputs, self.config.head_units)
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, d] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = ops.cast(x, self.compute_dtype)
         first, end = self._numbers
         parts = [flatten(x[:, first:end])] if first < end else []
@@ -158,9 +157,9 @@ class DLRM(EmbeddingModel):
 class DCNv2(EmbeddingModel):
     """DCN-V2 (Wang et al., arXiv 2008.13535).
 
-    x_{l+1} = x_0 * (W_l x_l + b_l) + x_l over x_0 = flatten(X_0), a layer
-    each of keras-rs's, then a deep network on x_l ("stacked") or beside it
-    ("parallel").
+    x_{l+1} = x_0 * (W_l x_l + b_l) + x_l over x_0 = flatten(X_0), with
+    keras-rs's layers, then a deep network on x_l ("stacked") or next to it, on
+    x_0 ("parallel").
 
     Args:
         config: a DCNv2Config.
@@ -169,7 +168,7 @@ class DCNv2(EmbeddingModel):
     """
 
     def build_score(self, rows: int, width: int):
-        """Makes the cross layers and the deep network."""
+        """Creates the cross layers and the deep network."""
         config, size = self.config, rows * width
         self.cross_layers = [
             self._cross(index, size) for index in range(config.num_cross_layers)
@@ -195,8 +194,8 @@ class DCNv2(EmbeddingModel):
             name=f"cross_{index}",
         )
         layer.build((None, size))
-        # The library makes these at the first call, under names that are
-        # numbered through the process; a checkpoint needs names that stay.
+        # keras-rs creates these at the first call, under names numbered by
+        # process; a checkpoint needs stable names.
         inner = size
         with keras.name_scope(layer.name):
             if self.config.projection_dim is not None:
@@ -208,7 +207,7 @@ class DCNv2(EmbeddingModel):
         return layer
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, d] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, d] to {task: logits [B, 1]}."""
         first = ops.cast(flatten(x), self.compute_dtype)  # [B, n * d]
         x = first
         for layer in self.cross_layers:

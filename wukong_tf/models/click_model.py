@@ -1,4 +1,4 @@
-"""The contract that Wukong and its baselines share."""
+"""The base class of Wukong and its baselines."""
 
 import math
 import os
@@ -16,21 +16,21 @@ from wukong_tf.models import inputs as rules
 
 
 class ClickModel(keras.Model):
-    """A model from a dict of features to a dict of logits, one a task.
+    """Base model from a dict of features to a dict of logits, one per task.
 
-    Subclasses make `self.feature_embedding` in `__init__`, then call
-    `self.build()`, so that a model has its weights from the start; they
-    write `score`. `call` is `score(embed(inputs))`.
+    Subclasses create `self.feature_embedding` in `__init__`, then call
+    `self.build()`, so that a new model has its weights; they implement `score`.
+    `call` is `score(embed(inputs))`.
 
     Args:
         config: the model's configuration.
-        name: of the model. Defaults to the configuration's model name, the
-            same for every instance, so that weights' paths are too.
+        name: model name. Defaults to the configuration's model name, the same
+            for every instance, so that weights' paths are too.
         dtype: Keras dtype policy of the dense part; tables, norms and
             logits are float32 under every policy but float64.
     """
 
-    config: Any  # of the subclass's own kind
+    config: Any  # of the subclass's type
     feature_embedding: FeatureEmbedding
     built: bool
 
@@ -48,12 +48,12 @@ class ClickModel(keras.Model):
         return rules.signature(self._columns)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns what `call` does, of inputs that keep to their rules."""
+        """Validates the inputs and calls the model."""
         inputs = rules.checked(self._columns, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Trains as `keras.Model.fit` does; arrays are checked first."""
+        """Trains like `keras.Model.fit`; the inputs are validated first."""
         x = rules.checked_data(self._columns, x)
         valid = kwargs.get("validation_data")
         if isinstance(valid, tuple | list):
@@ -62,35 +62,35 @@ class ClickModel(keras.Model):
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates as `keras.Model.evaluate` does; see `fit`."""
+        """Evaluates like `keras.Model.evaluate`; see `fit`."""
         x = rules.checked_data(self._columns, x)
         return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Scores as `keras.Model.predict` does; see `fit`."""
+        """Scores like `keras.Model.predict`; see `fit`."""
         x = rules.checked_data(self._columns, x)
         return super().predict(x, *args, **kwargs)
 
     def stateless_call(
         self, trainable: Any, others: Any, inputs: Any, **kwargs: Any
     ) -> Any:
-        """Returns what `call` does, of the weights that are given."""
+        """Validates the inputs and calls the model with the given weights."""
         inputs = rules.checked(self._columns, inputs)
         return super().stateless_call(trainable, others, inputs, **kwargs)
 
     @property
     def tables(self) -> list[FusedEmbedding]:
-        """The layers that own the tables, one a width."""
+        """The layers that own the tables, one for each width."""
         return self.feature_embedding.tables
 
     def embed(self, inputs: Any, training: bool | None = None):
-        """Features to embeddings.
+        """Maps features to embeddings.
 
         Args:
             inputs: dict of feature name to ids [B], bags of ids and their
-                weights [B, max_ids], raw numbers [B], NaN where one is
-                missing, or vectors [B, size]; [B, 1] is taken for [B].
-            training: whether dropout is on.
+                weights [B, max_ids], raw numbers [B], NaN if missing, or
+                vectors [B, size]; [B, 1] is accepted for [B].
+            training: whether to apply dropout.
 
         Returns:
             X_0, float32 [B, n, d].
@@ -98,11 +98,11 @@ class ClickModel(keras.Model):
         return self.feature_embedding(inputs, training=training)
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings to logits.
+        """Maps embeddings to logits.
 
         Args:
-            x: embeddings [B, n, d], as `embed` gives them.
-            training: whether dropout is on.
+            x: embeddings [B, n, d], as returned by `embed`.
+            training: whether to apply dropout.
 
         Returns:
             dict of task name to logits, float32 [B, 1].
@@ -110,17 +110,17 @@ class ClickModel(keras.Model):
         raise NotImplementedError
 
     def served_logits(self, logits: Mapping[str, Any]):
-        """The logits of the whole log, which are served and evaluated.
+        """Returns logits for the whole log, which are served and evaluated.
 
-        Where a task's log kept only a share r of its negative rows, the
-        odds of the whole log are r times those that the model learned from
-        what was kept.
+        If a task's log kept only a fraction r of its negative rows, the odds of
+        the whole log are r times those that the model learned from the kept
+        rows.
 
         Args:
-            logits: dict of task name to logits, as `call` gives them.
+            logits: dict of task name to logits, as returned by `call`.
 
         Returns:
-            The same with log(r) added, for tasks with `negative_rate` r.
+            The logits, with log(r) added for tasks with `negative_rate` r.
         """
         return {
             task.name: logits[task.name] + math.log(task.negative_rate)
@@ -132,31 +132,30 @@ class ClickModel(keras.Model):
     def predict_rows(
         self, rows: Any, batch_size: int = 4096
     ) -> dict[str, np.ndarray]:
-        """Scores rows that hold what was logged, as a request does.
+        """Scores raw rows, as they were logged and as requests hold them.
 
-        Strings, 64-bit integers, numbers to be cut into buckets: raw values
-        become ids by the vocabularies and hashes of the features, also where
-        the files that were trained on hold ids already. The scores are those
-        of `trainer.main --mode=predict` and of the exported model: of a task
-        whose negatives were sampled, those of the whole log.
+        Raw values (strings, 64-bit integers, numbers for buckets) are mapped to
+        ids by the features' vocabularies and hashes, even if the training files
+        already hold ids. The scores are those of `trainer.main --mode=predict`
+        and of the exported model: for a task with sampled negatives, those of
+        the whole log.
 
         Args:
-            rows: a dict of column name to arrays or lists, a list of dicts,
-                an Arrow table or record batch, a pandas or polars frame, or
-                any object with `__arrow_c_stream__`. Columns that are no
-                features are not looked at; bags, their weights and vectors
-                are lists; None and NaN are missing values. Of a bag the
-                first `max_ids` values count.
-            batch_size: rows of one computation. Defaults to 4,096.
+            rows: a dict of column name to arrays or lists, a list of dicts, an
+                Arrow table or record batch, a pandas or polars frame, or any
+                object with `__arrow_c_stream__`. Columns that are not features
+                are ignored; bags, their weights and vectors are lists; None and
+                NaN are missing values. Only the first `max_ids` values of a bag
+                are used.
+            batch_size: rows per computation. Defaults to 4,096.
 
         Returns:
             dict of task name to probabilities, float32 [N], in the order of
             the rows.
 
         Raises:
-            DataError: a column is missing, or of a type or with a value that
-                breaks its rule; the message names row (from 0), column, rule
-                and value.
+            DataError: a column is missing, of a wrong type or has a value that
+                breaks its rule; names row (from 0), column, rule and value.
 
         Example:
             >>> model = wukong_tf.load_run("runs/mine")  # doctest: +SKIP
@@ -168,7 +167,7 @@ class ClickModel(keras.Model):
         return scoring.predict_rows(self, rows, batch_size)
 
     def call(self, inputs: Any, training: bool | None = None):
-        """Features to {task: logits [B, 1]}, of the log as it was sampled."""
+        """Maps features to {task: logits [B, 1]}, for the log as sampled."""
         x = self.embed(inputs, training=training)  # [B, n, d]
         return self.score(x, training=training)  # {task: [B, 1]}
 
@@ -180,15 +179,14 @@ class ClickModel(keras.Model):
         input_signature: Any = None,
         **kwargs: Any,
     ):
-        """Writes the model for serving, as `keras.Model.export` does.
+        """Writes the model for serving, like `keras.Model.export`.
 
         Args:
-            filepath: where to.
-            format: as Keras names it. Defaults to "tf_saved_model".
-            verbose: whether Keras prints what it wrote. Defaults to None,
-                as the format does.
-            input_signature: Defaults to None, the model's own, which its
-                features say.
+            filepath: path to write to.
+            format: Keras's name of the format. Defaults to "tf_saved_model".
+            verbose: whether Keras prints what it wrote. Defaults to None, the
+                format's default.
+            input_signature: Defaults to None, the model's own signature.
             **kwargs: passed to Keras.
         """
         if input_signature is None:
@@ -202,9 +200,9 @@ class ClickModel(keras.Model):
         )
 
     def get_config(self):
-        """Every constructor argument but those that say how to compute.
+        """Returns the constructor arguments that define the model.
 
-        Those, the lookup and the like, are chosen anew on loading.
+        Others, such as the lookup, are chosen again on loading.
         """
         return {
             "config": self.config.to_dict(),
@@ -214,7 +212,7 @@ class ClickModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
-        """The model of `get_config`'s dict, with the take lookup."""
+        """Returns the model of a `get_config` dict, with the take lookup."""
         return cls(
             model_config_from_dict(config["config"]),
             name=config["name"],

@@ -1,4 +1,4 @@
-"""What the models share that end in an MLP for each task."""
+"""Base class of models that end in an MLP for each task."""
 
 import keras
 from keras import ops
@@ -11,18 +11,18 @@ from wukong_tf.names import identifier
 
 
 class EmbeddingModel(ClickModel):
-    """A model over rows of one width, with its weights made at once.
+    """A model over rows of one width, which builds itself when created.
 
-    Subclasses write `build_score` and `score`.
+    Subclasses implement `build_score` and `score`.
 
     Args:
         config: the model's configuration.
         lookup: "take" or "tfrs". Defaults to "take".
         name: of the model. Defaults to the configuration's model name.
         dtype: Keras dtype policy of the dense part.
-        host_tables: names of the tables that lie in the host's memory.
-            Defaults to (), none.
-        number_initializer: as `FeatureEmbedding` takes it.
+        host_tables: names of the tables kept in host memory. Defaults to (),
+            none.
+        number_initializer: as in `FeatureEmbedding`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class EmbeddingModel(ClickModel):
         number_initializer=None,
     ):
         super().__init__(config, name=name, dtype=dtype)
-        # float32, or float64 where all is.
+        # float32, or float64 if the variables are.
         self._wide = arguments.norm_dtype(self.dtype_policy.variable_dtype)
         self.feature_embedding = FeatureEmbedding(
             config.features,
@@ -53,7 +53,7 @@ class EmbeddingModel(ClickModel):
         self.build()
 
     def build(self, input_shape=None):
-        """Makes every weight; the configuration knows all shapes."""
+        """Creates every weight; the configuration determines all shapes."""
         if self.built:
             return
         self.feature_embedding.build()
@@ -62,11 +62,11 @@ class EmbeddingModel(ClickModel):
         self.built = True
 
     def build_score(self, rows: int, width: int):
-        """Makes the weights of `score` for embeddings [B, rows, width]."""
+        """Creates the weights of `score` for embeddings [B, rows, width]."""
         raise NotImplementedError
 
     def make_heads(self, inputs: int, units) -> list[MLP]:
-        """An MLP to the logit for each task, from `inputs` numbers."""
+        """Builds an MLP from `inputs` numbers to the logit of each task."""
         heads = [
             MLP(
                 (*units, 1),
@@ -81,7 +81,7 @@ class EmbeddingModel(ClickModel):
         return heads
 
     def logits(self, heads, x, training):
-        """{task: [B, 1]} of what the heads make of x, not in bfloat16."""
+        """Returns {task: logits [B, 1]} of the heads for x, never bfloat16."""
         return {
             task.name: ops.cast(head(x, training=training), self._wide)
             for task, head in zip(
@@ -91,7 +91,7 @@ class EmbeddingModel(ClickModel):
 
 
 def library():
-    """The keras_rs package.
+    """Returns the keras_rs package.
 
     Raises:
         ImportError: it is not installed.
@@ -107,7 +107,7 @@ def library():
 
 
 def flatten(x):
-    """[B, n, d] to [B, n * d]."""
+    """Reshapes [B, n, d] to [B, n * d]."""
     return ops.reshape(x, (-1, x.shape[1] * x.shape[2]))
 
 

@@ -1,4 +1,4 @@
-"""The inputs of a model: their signature, and the rules that they keep to."""
+"""A model's inputs: their signature and their validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from wukong_tf.names import alike
 def signature(columns: Sequence[Column]) -> dict[str, keras.KerasTensor]:
     """Returns the shape and dtype of each input, by name.
 
-    Ids are int64, on JAX, which has none unless asked, int32; the rest is
-    float32. One value a row is of shape [B].
+    Ids are int64, or int32 on JAX, which has no int64 by default; the rest is
+    float32. Single values have the shape [B].
     """
     ids = "int32" if keras.backend.backend() == "jax" else "int64"
     return {
@@ -29,24 +29,24 @@ def signature(columns: Sequence[Column]) -> dict[str, keras.KerasTensor]:
 
 
 def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
-    """Returns the model's own inputs, each of which keeps to its rule.
+    """Validates a model's inputs and returns those that it reads.
 
-    Values are looked at where they are known: of arrays and eager tensors,
-    not inside a function that is being compiled.
+    Values are checked only if they are known: in arrays and eager tensors, not
+    inside a function that is being compiled.
 
     Args:
-        columns: those of the model.
-        inputs: what the model is called with.
+        columns: the model's columns.
+        inputs: inputs that the model is called with.
 
     Raises:
-        DataError: naming the feature, the rule and what came.
+        DataError: names the feature, the rule and the received value.
     """
     if not isinstance(inputs, Mapping):
         raise DataError(
             "a model's inputs must be a dict of feature name to array; "
             f"received {type(inputs).__name__}."
         )
-    for column in columns:  # first of all, raw rows in the place of ids
+    for column in columns:  # first, raw values given instead of ids
         if column.name in inputs:
             _check_type(column, inputs[column.name])
     found: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
         if column.num_ids is not None:
             _check_range(where, column.num_ids, value)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-            # JAX would keep the last 32 bits of an integer of 64.
+            # JAX would truncate 64-bit integers to 32 bits.
             found[column.name] = value.astype(np.float64)
     return found
 
@@ -100,7 +100,7 @@ def _check_type(column, value):
 
 
 def _check_shape(where, column, value):
-    """The number of rows, None where it is not known."""
+    """Returns the number of rows, or None if it is unknown."""
     if getattr(value.shape, "rank", 0) is None:
         return None
     shape = tuple(value.shape)
@@ -134,15 +134,15 @@ def _check_range(where, num_ids, value):
 
 
 def checked_data(columns: Sequence[Column], x: Any) -> Any:
-    """Returns what Keras trains on or scores, with every batch checked.
+    """Returns the data for Keras to read, with every batch validated.
 
-    Arrays are checked at once; the batches of a tf.data.Dataset, of a
-    PyDataset and of a generator as they come. What else Keras takes, such as
-    PyTorch's DataLoader, is returned as it is.
+    Arrays are checked at once; batches of a tf.data.Dataset, of a PyDataset and
+    of a generator as they are read. Other data that Keras takes, such as
+    PyTorch's DataLoader, are returned unchanged.
 
     Args:
-        columns: those of the model.
-        x: what Keras's `fit`, `evaluate` and `predict` take.
+        columns: the model's columns.
+        x: data for Keras's `fit`, `evaluate` or `predict`.
     """
     if x is None or isinstance(x, Mapping | np.ndarray | list):
         return x if x is None else checked(columns, x)
@@ -156,7 +156,7 @@ def checked_data(columns: Sequence[Column], x: Any) -> Any:
 
 
 class _CheckedDataset(keras.utils.PyDataset):
-    """The batches of another, checked."""
+    """Validates the batches of another dataset."""
 
     def __init__(self, columns, data):
         super().__init__(
@@ -180,14 +180,14 @@ class _CheckedDataset(keras.utils.PyDataset):
 
 
 def _checked_batch(columns, batch):
-    """A batch of inputs alone, or of inputs, labels and weights."""
+    """Validates a batch of inputs, or of inputs, labels and weights."""
     if isinstance(batch, tuple | list):
         return (checked(columns, batch[0]), *batch[1:])
     return checked(columns, batch)
 
 
 def _asserted(columns, batch):
-    """As `_checked_batch`, where TensorFlow knows the values only later."""
+    """Validates a batch like `_checked_batch`, its ids by graph assertions."""
     from wukong_tf.features import assertions
 
     inputs = assertions.in_range(columns, checked(columns, batch[0]))
@@ -195,7 +195,7 @@ def _asserted(columns, batch):
 
 
 def _known(value):
-    """The values as an array, None while they are traced."""
+    """Returns the values as an array, or None while they are traced."""
     if isinstance(value, np.ndarray):
         return value
     try:

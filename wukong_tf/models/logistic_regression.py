@@ -16,15 +16,15 @@ class LogisticRegression(ClickModel):
     """A weight for each id, number and vector entry, and a bias.
 
     The logit is the sum of the embeddings, which are one float wide for each
-    task. All weights start at 0, but those of ids where the configuration
-    gives a scale.
+    task. All weights start at 0, except those of ids if the configuration gives
+    a scale.
 
     Args:
         config: features.
         lookup: "take" or "tfrs". Defaults to "take".
-        name: of the model. Defaults to "logistic_regression".
+        name: model name. Defaults to "logistic_regression".
         dtype: Keras dtype policy; all of this model is float32.
-        host_tables: as `EmbeddingModel` takes it.
+        host_tables: as in `EmbeddingModel`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LogisticRegression(ClickModel):
         self.build()
 
     def build(self, input_shape: Any = None):
-        """Makes every weight; the configuration knows all shapes."""
+        """Creates every weight; the configuration determines all shapes."""
         if self.built:
             return
         self.feature_embedding.build()
@@ -63,7 +63,7 @@ class LogisticRegression(ClickModel):
         self.built = True
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, tasks] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, tasks] to {task: logits [B, 1]}."""
         total = ops.sum(x, axis=1) + self.bias  # [B, tasks]
         return {
             task.name: total[:, index : index + 1]

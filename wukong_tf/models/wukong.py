@@ -17,17 +17,17 @@ class Wukong(EmbeddingModel):
 
     Args:
         config: features and sizes.
-        lookup: "take" reads tables with keras.ops.take and runs anywhere;
-            "tfrs" reads them with TensorFlow Recommenders, as the trainer
-            does. The weights are the same. Defaults to "take".
-        remat: whether training computes each interaction layer again on
-            the way back instead of keeping what it made; see
-            `InteractionStack`. Defaults to False.
-        name: of the model. Defaults to "wukong".
+        lookup: "take" reads tables with keras.ops.take on any backend; "tfrs"
+            reads them with TensorFlow Recommenders, as the trainer does. The
+            weights are the same. Defaults to "take".
+        remat: whether training recomputes interaction layers in the backward
+            pass instead of storing their activations; see `InteractionStack`.
+            Defaults to False.
+        name: model name. Defaults to "wukong".
         dtype: Keras dtype policy of the dense part, such as "float32" or
             "mixed_bfloat16". Defaults to Keras's global policy.
-        host_tables: names of the tables that lie in the host's memory while
-            the rest is on an accelerator. Defaults to (), none.
+        host_tables: names of the tables kept in host memory while the rest is
+            on an accelerator. Defaults to (), none.
 
     Raises:
         ConfigError: a rank is above the number of embeddings that enter its
@@ -71,7 +71,7 @@ class Wukong(EmbeddingModel):
         )
 
     def build_score(self, rows: int, width: int):
-        """Makes the stack and the heads."""
+        """Creates the stack and the heads."""
         config: WukongConfig = self.config
         self.stack = InteractionStack(
             config.num_layers,
@@ -93,6 +93,6 @@ class Wukong(EmbeddingModel):
         self.heads = self.make_heads(rows * width, config.head_units)
 
     def score(self, x: Any, training: bool | None = None):
-        """Embeddings [B, n, d] to {task: logits [B, 1]}."""
+        """Maps embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = self.stack(x, training=training)  # [B, n_F + n_L, d]
         return self.logits(self.heads, flatten(x), training)
