@@ -1,4 +1,4 @@
-"""Optimizers for tables and for the dense part, and who owns what."""
+"""Optimizers for tables and for the dense part, and their assignment."""
 
 from wukong_tf.optimizers.clipped_adam import ClippedAdam
 from wukong_tf.optimizers.groups import OptimizerGroups

@@ -1,4 +1,4 @@
-"""Adam whose global-norm clipping sees the gradient of the global batch."""
+"""Adam that clips the gradient of the global batch by its global norm."""
 
 from typing import Any
 
@@ -9,24 +9,24 @@ import keras
 class ClippedAdam(keras.optimizers.Adam):
     """Adam; with `global_clipnorm`, clipping follows the all-reduce.
 
-    Keras clips each replica's own gradient before it sums over replicas, so
-    the result depends on how many there are. Here the sum is clipped, and N
-    replicas take the step of one.
+    Keras clips each replica's gradient before the all-reduce, so the result
+    depends on the number of replicas. Here the sum is clipped, so that N
+    replicas take the same step as one.
 
-    On TensorFlow a variable's moments and value move in one operation, which
-    spares the passes over memory that Keras's own formula makes.
+    On TensorFlow a variable and its moments are updated in one operation, which
+    saves passes over memory that Keras's implementation needs.
 
     Takes the arguments of `keras.optimizers.Adam`.
 
     Attributes:
         gradients_are_summed: whether the gradients that `apply` gets are
-            those of all replicas already. False by default.
+            already summed over all replicas. False by default.
     """
 
     gradients_are_summed = False
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
-        """Moves `variable` and its two moments."""
+        """Updates `variable` and its two moments."""
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
@@ -50,7 +50,7 @@ class ClippedAdam(keras.optimizers.Adam):
 
     def _clip_gradients(self, grads):
         if keras.backend.backend() == "tensorflow":
-            return grads  # clipped below, once they are summed
+            return grads  # clipped below, after the all-reduce
         return super()._clip_gradients(grads)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):

@@ -1,4 +1,4 @@
-"""Which variable goes to which optimizer, each exactly once."""
+"""Assignment of variables to optimizers, each to exactly one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ class OptimizerGroups:
     Args:
         variables: every trainable variable of a model.
         optimizers: dict of group name to (optimizer, pattern): the optimizer
-            owns the variables whose path the regular expression is found
-            in. The pattern None stands for what no other group claims.
+            owns the variables whose path contains a match of the regular
+            expression; None matches what no other group claims.
         average: (group name, decay) of a running average of one group's
-            variables, which `apply` moves after each step. Defaults to None.
-        ways: by path of a variable with sparse gradients, how they are
+            variables, which `apply` updates after each step. Defaults to None.
+        ways: dict of path of a variable with sparse gradients to how they are
             summed over replicas, "gather" or "reduce"; see
             `wukong_tf.optimizers.replica_sum`. Defaults to "gather" for all.
 
@@ -29,8 +29,8 @@ class OptimizerGroups:
         average: the `WeightAverage`, once it is built, or None.
 
     Raises:
-        ConfigError: a variable is claimed by no group or by two, or two
-            groups have the pattern None; the message names it.
+        ConfigError: a variable is claimed by no group or by two, or two groups
+            have the pattern None; names the variable or the groups.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class OptimizerGroups:
         self._ways = [
             (ways or {}).get(v.path, replica_sum.GATHER) for v in variables
         ]
-        self._summed_here = []  # for each variable; others sum themselves
+        self._summed_here = []  # per variable; other optimizers sum themselves
         for optimizer in self.optimizers.values():
             if hasattr(optimizer, "gradients_are_summed"):
                 optimizer.gradients_are_summed = True
@@ -78,7 +78,7 @@ class OptimizerGroups:
             group.append(variable)
 
     def build(self):
-        """Makes the optimizers' state; call it under the strategy's scope."""
+        """Creates the optimizers' slots; call it under the strategy's scope."""
         for name, optimizer in self.optimizers.items():
             if self.variables[name]:
                 optimizer.build(self.variables[name])
@@ -87,12 +87,12 @@ class OptimizerGroups:
             self.average = WeightAverage(self.variables[name], decay)
 
     def sum_over_replicas(self, gradients: Sequence[Any]) -> list:
-        """The gradients of the global batch.
+        """Returns the gradients of the global batch.
 
         Args:
-            gradients: of the variables, in the order that the constructor
-                got them, each of this replica's share of the batch. Those of
-                optimizers that sum by themselves, as Keras's do, stay.
+            gradients: gradients of this replica's share of the batch, in the
+                constructor's order of variables. Those of optimizers that
+                all-reduce themselves, as Keras's do, are returned unchanged.
         """
         mine = [i for i, here in enumerate(self._summed_here) if here]
         sums = replica_sum.sum_over_replicas(
@@ -106,10 +106,10 @@ class OptimizerGroups:
         return found
 
     def apply(self, gradients: Sequence[Any]):
-        """One step of every optimizer.
+        """Applies one step of every optimizer.
 
         Args:
-            gradients: of the variables, as `sum_over_replicas` gives them.
+            gradients: gradients as returned by `sum_over_replicas`.
         """
         grouped: dict[str, list] = {
             name: [None] * len(group) for name, group in self.variables.items()

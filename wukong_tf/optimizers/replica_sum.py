@@ -1,13 +1,13 @@
 """Sums gradients over the replicas of a tf.distribute strategy.
 
-A table's gradient is sparse. Its repeated ids are summed on each replica
-before anything is sent, and then one of two ways is taken:
+A table's gradient is sparse. Repeated ids are summed on each replica first, and
+then the replicas are summed in one of two ways:
 
-- "gather": every replica gets the rows, and their numbers, of all others;
-- "reduce": the rows are laid out as the whole table, and summed, which is
-  less to send where the rows of all batches together outnumber the table's.
+- "gather": an all-gather of the rows, and their numbers, of all replicas;
+- "reduce": an all-reduce of the dense gradient of the whole table, which sends
+  less if the batches of all replicas have more rows than the table.
 
-Both give the same sums, and the same rows count as touched.
+Both give the same sums and the same touched rows.
 """
 
 import math
@@ -15,25 +15,25 @@ from collections.abc import Sequence
 
 GATHER, REDUCE = "gather", "reduce"
 WAYS = (GATHER, REDUCE)
-# Of collectives' keys: TensorFlow counts its own from 100 on, one or more for
-# each call of a function.
+# Collective keys: TensorFlow counts its own up from 100, one or more for each
+# call of a function.
 _FIRST_KEY = 2**30
 _KEYS = 2**11
-# Number of each kind of tensor that was gathered; every worker's program
-# comes upon them in the same order.
+# Index of each kind of gathered tensor; every worker's program gathers them in
+# the same order.
 _kinds: dict[tuple, int] = {}
 
 
 def cheaper_way(rows: int, rows_of_a_replica: int, replicas: int) -> str:
-    """The way that sends less for one table.
+    """Returns the way that sends less for one table.
 
-    In a ring, gathering sends (N - 1) U rows from each replica and reducing
-    2 (N - 1) / N times those of the table; U is the number of different rows
-    in a replica's batch.
+    In a ring, an all-gather sends (N - 1) U rows from each replica and an
+    all-reduce 2 (N - 1) / N times the table's rows; U is the number of distinct
+    rows in a replica's batch.
 
     Args:
-        rows: of the table.
-        rows_of_a_replica: most different rows in a replica's batch.
+        rows: rows of the table.
+        rows_of_a_replica: most distinct rows in a replica's batch.
         replicas: N.
     """
     gathered = replicas * min(rows_of_a_replica, rows)
@@ -43,15 +43,15 @@ def cheaper_way(rows: int, rows_of_a_replica: int, replicas: int) -> str:
 def sum_over_replicas(
     gradients: Sequence, variables: Sequence, ways: Sequence[str | None]
 ) -> list:
-    """The gradients, each summed over all replicas.
+    """Returns the gradients, each summed over all replicas.
 
-    To be called in a replica's context of TensorFlow.
+    Must be called in a replica context of TensorFlow.
 
     Args:
-        gradients: tf.Tensor or tf.IndexedSlices, or None where a variable
-            has none.
-        variables: theirs, for the shapes of tables.
-        ways: for each that is sparse "gather" or "reduce".
+        gradients: tf.Tensor or tf.IndexedSlices, or None if a variable has
+            none.
+        variables: their variables, for the shapes of tables.
+        ways: "gather" or "reduce" for each sparse gradient.
 
     Returns:
         The sums, in the same order; a sparse one stays sparse.
@@ -84,7 +84,7 @@ def sum_over_replicas(
 
 
 def summed_rows(gradient):
-    """Different rows [U] of tf.IndexedSlices, and their sums [U, ...]."""
+    """Returns the distinct rows [U] of tf.IndexedSlices and sums [U, ...]."""
     import tensorflow as tf
 
     rows, slot = tf.unique(gradient.indices)  # [U], [N]
@@ -95,20 +95,20 @@ def summed_rows(gradient):
 
 
 def _gather(context, gradient, number):
-    """The different rows of all replicas, one replica's after the other's.
+    """Gathers the distinct rows of all replicas, one replica after the other.
 
-    TensorFlow's own `all_gather` fixes the rows of a replica for all steps
-    that one call of a function runs, where several workers take part.
+    With several workers, TensorFlow's `all_gather` fixes the number of a
+    replica's rows for all steps of one call of a function.
 
     Args:
-        context: the replica's.
+        context: replica context.
         gradient: tf.IndexedSlices of this replica.
-        number: of the gradient among those that a step gathers.
+        number: index of the gradient among those that a step gathers.
     """
     import tensorflow as tf
     from tensorflow.python.ops import collective_ops
 
-    # Not public; pinned by the tests of several processes.
+    # Not public; covered by the multi-process tests.
     launchers = getattr(
         context.strategy.extended._cross_device_ops, "_launchers", None
     )
@@ -142,7 +142,7 @@ def _gather(context, gradient, number):
         counts = gather(tf.shape(rows), first_key)  # [N]
         size, index = _rounded_up(tf.reduce_max(counts))
         key = first_key + 1 + 2 * index
-        # Rows beyond U are zeros, and are added to one that is there.
+        # Rows beyond U are zeros, and are added to an existing one.
         values = tf.math.unsorted_segment_sum(gradient.values, slot, size)
         rows = gather(tf.pad(rows, [[0, size - tf.size(rows)]]), key)
         values = gather(values, key + 1)  # [N size, ...]
@@ -154,10 +154,10 @@ def _gather(context, gradient, number):
 
 
 def _rounded_up(count):
-    """The least of few sizes that holds `count`, and the number of the size.
+    """Returns the smallest of a few sizes that holds `count`, and its index.
 
-    A collective's shape is fixed by its key, so what is sent has one of few
-    sizes, and each has keys: eight for each power of two.
+    A collective's shape is fixed by its key, so tensors are padded to one of a
+    few sizes, eight for each power of two, each with its own keys.
     """
     import tensorflow as tf
 
@@ -170,7 +170,7 @@ def _rounded_up(count):
 
 
 def _reduce(context, rows, values, table_rows):
-    """The rows that any replica has, once each."""
+    """Returns the rows that any replica has, each once."""
     import tensorflow as tf
 
     shape = tf.shape(values)

@@ -24,33 +24,33 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         row   -= learning_rate * g / (sqrt(state) + epsilon)
 
     This is the exact rowwise Adagrad of FBGEMM's table-batched embeddings
-    (`EXACT_ROWWISE_ADAGRAD`). Repeated ids are summed first; rows that are
-    not in the batch do not move and cost nothing where the gradient is
-    sparse (tf.IndexedSlices). JAX and PyTorch give dense gradients, in which
-    repeated ids are summed already: the rows move alike, in O(rows) time.
+    (`EXACT_ROWWISE_ADAGRAD`). Repeated ids are summed first; rows that are not
+    in the batch are unchanged and cost nothing if the gradient is sparse
+    (tf.IndexedSlices). JAX and PyTorch give dense gradients, in which repeated
+    ids are already summed: the updates are the same, in O(rows) time.
 
     Args:
         learning_rate: float or schedule. Defaults to 0.01.
-        initial_accumulator_value: of every row's state. Defaults to 0.
+        initial_accumulator_value: initial state of every row. Defaults to 0.
         epsilon: keeps the division finite; above 0 unless states start
             above 0. Defaults to 1e-8.
-        l2: adds l2 * row to the gradient of the rows in the batch, once a
-            row and step. With a dense gradient, those are the rows whose
-            gradient is not zero. Defaults to 0.
+        l2: adds l2 * row to the gradient of the rows in the batch, once per row
+            and step. With a dense gradient, those are the rows whose gradient
+            is not zero. Defaults to 0.
         l2_scope: "touched", as above, or "all": l2 * row is added to the
             gradient of every row of the table in every step. That takes
             O(rows) time a step and several times the table's memory.
             Defaults to "touched".
-        row_runs: for variables whose rows do not all learn alike, by the
-            variable's path: a list of [rows, factor of the learning rate,
-            l2], one for each run of rows, in order, that cover all rows.
-            Defaults to None.
-        name: of the optimizer. Defaults to "rowwise_adagrad".
+        row_runs: for variables whose rows have different settings, dict of path
+            to a list of [rows, factor of the learning rate, l2], one for each
+            run of rows, in order, that together cover all rows. Defaults to
+            None.
+        name: name of the optimizer. Defaults to "rowwise_adagrad".
         **kwargs: as `keras.optimizers.Optimizer` takes them.
 
     Attributes:
         gradients_are_summed: whether the gradients that `apply` gets are
-            those of all replicas already. False by default: they are summed
+            already summed over all replicas. False by default: they are summed
             over the replicas of the strategy, repeated ids first.
 
     Raises:
@@ -111,7 +111,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         }
 
     def build(self, variables: Any):
-        """Makes one accumulator [rows] for each variable [rows, ...]."""
+        """Creates one accumulator [rows] for each variable [rows, ...]."""
         if self.built:
             return
         super().build(variables)
@@ -138,9 +138,9 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                 )
 
     def _beside(self, variable):
-        """Where `variable` lies, which may not be where the model is."""
+        """Returns a context that places variables on `variable`'s device."""
         strategy = getattr(self, "_distribution_strategy", None)
-        if strategy is None:  # another backend than TensorFlow
+        if strategy is None:  # not the TensorFlow backend
             return contextlib.nullcontext()
         return strategy.extended.colocate_vars_with(variable.value)
 
@@ -173,11 +173,11 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         return list(zip(sums, variables, strict=True))
 
     def accumulator(self, variable: Any):
-        """The state [rows] of `variable`."""
+        """Returns the accumulator [rows] of `variable`."""
         return self._accumulators[self._get_variable_index(variable)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
-        """Moves the rows of `variable` that `gradient` touches."""
+        """Updates the rows of `variable` that `gradient` touches."""
         state = self.accumulator(variable)
         learning_rate = ops.cast(learning_rate, variable.dtype)
         everywhere = self.l2_scope == "all" and self._decays(variable)
@@ -189,7 +189,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             )
 
     def _runs_of(self, variable):
-        # By number: TensorFlow's own variable has another path.
+        # By index: TensorFlow's own variable has another path.
         return self._runs[self._get_variable_index(variable)]
 
     def _decays(self, variable):
@@ -197,12 +197,12 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         return any(l2 for _, _, l2 in runs) if runs else bool(self.l2)
 
     def _of_rows(self, variable, learning_rate, rows=None):
-        """Learning rate and l2, one for all rows or one for each [U].
+        """Returns learning rate and l2, one for all rows or one for each [U].
 
         Args:
-            variable: the table.
-            learning_rate: of this step.
-            rows: numbers of the rows [U]. Defaults to None, all rows.
+            variable: table.
+            learning_rate: learning rate of this step.
+            rows: row numbers [U]. Defaults to None, all rows.
         """
         runs = self._runs_of(variable)
         if runs is None:
@@ -252,7 +252,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         self.assign_sub(variable, scale * gradient)
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns every constructor argument."""
         return {
             **super().get_config(),
             "initial_accumulator_value": self.initial_accumulator_value,
@@ -264,7 +264,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
 
 
 def _beside(numbers, rows):
-    """A number for each row, [U], in the shape that multiplies rows."""
+    """Reshapes numbers [U] to broadcast with rows [U, ...]."""
     if not getattr(numbers, "shape", ()):
         return numbers
     return ops.reshape(numbers, (-1,) + (1,) * (len(rows.shape) - 1))
@@ -273,7 +273,7 @@ def _beside(numbers, rows):
 def _is_sparse(gradient) -> bool:
     """Returns whether `gradient` is tf.IndexedSlices.
 
-    Asked without TensorFlow; a tensor of PyTorch has methods of these names.
+    Does not import TensorFlow; PyTorch's tensors have methods of these names.
     """
     return keras.backend.backend() == "tensorflow" and hasattr(
         gradient, "indices"

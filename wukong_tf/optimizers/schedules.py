@@ -6,12 +6,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """From near zero to the full rate in equal steps, then constant.
+    """Linear warm-up to the full rate, which is then constant.
 
     rate(step) = learning_rate * min(1, (step + 1) / warmup_steps)
 
     Args:
-        learning_rate: the full rate.
+        learning_rate: full learning rate.
         warmup_steps: steps to reach it; 0 for none.
     """
 
@@ -20,12 +20,12 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
 
     def __call__(self, step):
-        """The rate, float32, of the step numbered `step` from 0."""
+        """Returns the rate, float32, of the step numbered `step` from 0."""
         done = (ops.cast(step, "float32") + 1.0) / max(1, self.warmup_steps)
         return self.learning_rate * ops.minimum(1.0, done)
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns every constructor argument."""
         return {
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,

@@ -1,4 +1,4 @@
-"""One optimizer for `compile`: tables by one, everything else by another."""
+"""One optimizer for `compile`, which updates tables separately."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ TABLE_PATHS = r"(.*/)?(host_)?tables_\d+/table"
 def table_optimizer(
     tables: Any = None, rest: Any = None, *, pattern: str = TABLE_PATHS
 ) -> keras.optimizers.MultiOptimizer:
-    """Returns an optimizer that gives tables and the rest one each.
+    """Returns an optimizer that delegates tables and the rest to one each.
 
-    Adam for tables would move every row in every step; rowwise Adagrad for
-    the dense part moves it too far, as each row of a matrix has one state.
+    Adam would update every row of a table in every step; rowwise Adagrad takes
+    too large steps in the dense part, as each row of a matrix has one state.
 
     Args:
         tables: optimizer of the tables. Defaults to None,
@@ -25,7 +25,7 @@ def table_optimizer(
             Adam(1e-3).
         pattern: regular expression that the whole path of a table matches.
             Defaults to that of wukong_tf's models; for a model with a
-            `keras.layers.Embedding`, it is such as ".*/embeddings".
+            `keras.layers.Embedding`, use one such as ".*/embeddings".
 
     Example:
         >>> model.compile(

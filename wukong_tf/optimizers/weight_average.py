@@ -1,4 +1,4 @@
-"""A running average of weights, which is often better than the last ones."""
+"""A running average of weights, often better than the last weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,11 @@ class WeightAverage:
         a += (1 - d) (w - a),   d = min(decay, (1 + t) / (10 + t)),
 
     so that the first weights are soon forgotten. Meant for the dense part: an
-    average of tables would touch every row in every step.
+    average of tables would update every row in every step.
 
     Args:
         variables: Keras variables; tables should not be among them.
-        decay: in (0, 1); 1 / (1 - decay) is about the number of steps that
-            count.
+        decay: in (0, 1); about 1 / (1 - decay) steps are averaged.
 
     Raises:
         ValueError: `decay` is outside (0, 1).
@@ -47,7 +46,7 @@ class WeightAverage:
                 ops.copy(variable),
                 trainable=False,
                 dtype=variable.dtype,
-                # Every replica computes the same.
+                # Every replica computes the same values.
                 aggregation="only_first_replica",
                 name=f"{variable.path.replace('/', '_')}_average",
             )
@@ -55,7 +54,7 @@ class WeightAverage:
         ]
 
     def update(self, step: Any):
-        """Takes the weights after `step` steps, from 1, into the average."""
+        """Updates the averages with the weights after `step` steps, from 1."""
         step = ops.cast(step, "float32")
         decay = ops.minimum(self.decay, (1.0 + step) / (10.0 + step))
         for variable, average in self.pairs():
@@ -63,13 +62,13 @@ class WeightAverage:
             average.assign_add(share * (variable - average))
 
     def restart(self):
-        """Makes the averages what the variables are."""
+        """Resets the averages to the values of the variables."""
         for variable, average in self.pairs():
             average.assign(variable)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the variables have their averages as values."""
+        """Sets the variables to their averages within the context."""
         before = [ops.convert_to_numpy(variable) for variable in self.variables]
         for variable, average in self.pairs():
             variable.assign(average)
@@ -80,5 +79,5 @@ class WeightAverage:
                 variable.assign(value)
 
     def pairs(self):
-        """(variable, average) of each."""
+        """Returns pairs (variable, average)."""
         return zip(self.variables, self.averages, strict=True)
