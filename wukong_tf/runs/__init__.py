@@ -1,4 +1,4 @@
-"""A run directory: its configuration, its checkpoints, its trained model."""
+"""A run directory: its configuration, checkpoints and trained model."""
 
 from wukong_tf.runs.checkpoint import (
     BEST,

@@ -1,8 +1,8 @@
 """Canonical names of a model's and its optimizers' arrays.
 
-A checkpoint knows nothing of fused tables or of distribution: every table
-lies there under its own name, whatever variable it shares, and so does its
-part of the optimizer's state.
+A checkpoint is independent of fused tables and of distribution: every table is
+stored under its own name, whatever variable it shares, and so are its optimizer
+slots.
 """
 
 import collections
@@ -18,7 +18,7 @@ from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError
 from wukong_tf.names import without_digests
 
-AVERAGED = "optimizer/average/"  # weights in training, beside averages
+AVERAGED = "optimizer/average/"  # trained weights, stored next to averages
 TABLES = ("tables/", "optimizer/tables/accumulator/")
 
 
@@ -46,7 +46,7 @@ class NamedArray:
 
 
 def model_slots(model) -> list[NamedArray]:
-    """The arrays of a ClickModel: tables/NAME and dense/PATH."""
+    """Returns the arrays of a ClickModel: tables/NAME and dense/PATH."""
     fused = {id(layer.table): layer.plan for layer in model.tables}
     slots = []
     for variable in model.variables:
@@ -61,7 +61,7 @@ def model_slots(model) -> list[NamedArray]:
 
 
 def optimizer_slots(model, groups) -> list[NamedArray]:
-    """The arrays of OptimizerGroups: optimizer/GROUP/...."""
+    """Returns the arrays of OptimizerGroups: optimizer/GROUP/...."""
     from wukong_tf.optimizers import RowwiseAdagrad
 
     slots = []
@@ -87,7 +87,7 @@ def optimizer_slots(model, groups) -> list[NamedArray]:
 
 
 def table_of(name: str) -> str | None:
-    """Returns the table whose rows, or their state, an array holds."""
+    """Returns the table whose rows or slots an array holds, or None."""
     for prefix in TABLES:
         if name.startswith(prefix):
             return name[len(prefix) :]
@@ -95,10 +95,10 @@ def table_of(name: str) -> str | None:
 
 
 def training_slots(model, groups) -> list[NamedArray]:
-    """All arrays of a run: those of its model and of its optimizers.
+    """Returns all arrays of a run: those of its model and its optimizers.
 
-    Where weights are averaged, dense/PATH is the average, which is what is
-    evaluated and served, and optimizer/average/PATH what is trained.
+    If weights are averaged, dense/PATH is the average, which is evaluated and
+    served, and optimizer/average/PATH the trained weights.
     """
     slots = model_slots(model) + optimizer_slots(model, groups)
     if groups.average is None:
@@ -119,7 +119,7 @@ def training_slots(model, groups) -> list[NamedArray]:
 class Trained(Mapping[str, np.ndarray]):
     """A checkpoint's arrays for a run that averages weights.
 
-    Those of a run that did not are its trained weights too.
+    If the checkpoint's run did not, its weights are the trained ones too.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
@@ -142,7 +142,7 @@ class Renamed(Mapping[str, np.ndarray]):
 
     Args:
         arrays: the arrays.
-        names: new name to the name in `arrays`; other arrays keep theirs.
+        names: dict of new name to name in `arrays`; other arrays keep theirs.
     """
 
     def __init__(
@@ -165,14 +165,14 @@ class Renamed(Mapping[str, np.ndarray]):
 def under_current_names(
     arrays: Mapping[str, np.ndarray], slots: Iterable[NamedArray]
 ) -> Mapping[str, np.ndarray]:
-    """Returns a checkpoint's arrays under the names that slots have now.
+    """Returns a checkpoint's arrays under the current names of slots.
 
-    Earlier versions named layers by the stems of identifiers alone, and
-    numbered those of equal stems in their order.
+    Earlier versions named layers only by the stems of identifiers, and numbered
+    those with equal stems in their order.
 
     Args:
         arrays: canonical arrays of any version.
-        slots: of the model that wrote them, in its order.
+        slots: slots of the model that wrote them, in its order.
     """
     names = [slot.name for slot in slots if table_of(slot.name) is None]
     marked = [name for name in names if name != without_digests(name)]
@@ -185,13 +185,13 @@ def under_current_names(
 
 
 class StoredRows:
-    """A canonical array that lies in a variable, read as it is asked for.
+    """A canonical array in a variable, read on demand.
 
-    `np.asarray` gives all of it; `chunks` gives it piece by piece, so that
-    no more of a table than a few megabytes is in memory twice.
+    `np.asarray` returns all of it; `chunks` yields it in pieces, so that at
+    most a few megabytes of a table are in memory twice.
 
     Args:
-        slot: the array's place.
+        slot: slot of the array.
     """
 
     def __init__(self, slot: NamedArray):
@@ -200,7 +200,7 @@ class StoredRows:
         self.dtype = np.dtype(str(slot.variable.dtype))
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The array in pieces along its first axis."""
+        """Yields the array in pieces along its first axis."""
         variable, rows = self._slot.variable, self._slot.rows
         if rows is None:
             yield np.asarray(keras.ops.convert_to_numpy(variable))
@@ -224,23 +224,23 @@ class StoredRows:
 
 
 def read_slots(slots: Iterable[NamedArray]) -> Iterable[tuple[str, StoredRows]]:
-    """Each slot's name, and its array to be read as it is needed."""
+    """Yields each slot's name, and its array to be read on demand."""
     for slot in slots:
         yield slot.name, StoredRows(slot)
 
 
 def read_arrays(slots: Iterable[NamedArray]) -> dict[str, np.ndarray]:
-    """Each slot's name and its whole array."""
+    """Returns each slot's whole array by name."""
     return {name: np.asarray(rows) for name, rows in read_slots(slots)}
 
 
 def assign_slots(slots: Iterable[NamedArray], arrays: Mapping[str, np.ndarray]):
-    """Gives every slot's variable the array of its name.
+    """Assigns to every slot's variable the array of its name.
 
     Raises:
-        RunError: an array is missing, has another shape, or holds no
-            floats or no integers where the variable does; nothing was
-            assigned then.
+        RunError: an array is missing, or has another shape or another kind of
+            numbers (floats or integers) than the variable; then nothing is
+            assigned.
     """
     slots = list(slots)
     arrays = under_current_names(arrays, slots)
@@ -268,7 +268,7 @@ def _rows_of(array):
 
 
 def _kind(dtype):
-    """Of numbers: a seed's state has other integers on other backends."""
+    """Returns the kind of numbers; seeds differ in integers by backend."""
     name = str(dtype)
     return next((kind for kind in ("float", "int") if kind in name), name)
 
@@ -285,7 +285,7 @@ def _table_slots(prefix, variable, plan):
 
 
 def _stable_path(variable):
-    """Path without the names that Keras numbers through the process.
+    """Returns a path without the names that Keras numbers by process.
 
     Those are the model's or optimizer's own and the seed generators'.
     """
@@ -294,7 +294,7 @@ def _stable_path(variable):
 
 
 def _numbered(slots):
-    """Slots of the same name, such as seed states, told apart by order."""
+    """Numbers slots of the same name, such as seed states, in order."""
     names = _unique(slot.name for slot in slots)
     return [
         dataclasses.replace(slot, name=name)
@@ -303,7 +303,7 @@ def _numbered(slots):
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    """Returns the names, with ":1" and so on at those that come again."""
+    """Returns the names, with ":1" and so on appended to repeated ones."""
     seen: collections.Counter[str] = collections.Counter()
     result = []
     for name in names:

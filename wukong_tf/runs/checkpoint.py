@@ -1,9 +1,9 @@
 """Finds, verifies and reads the checkpoints of a run directory.
 
 A checkpoint is a directory `checkpoints/step-N/` of NumPy files and a
-`checkpoint.json` that names each array with its SHA-256, so that a truncated
-or altered file is found before it is used. Everything is read as data;
-nothing is unpickled.
+`checkpoint.json` with each array's name and SHA-256, so that a truncated or
+altered file is detected before it is used. Everything is read as data; nothing
+is unpickled.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from wukong_tf.runs.run_directory import FORMAT, identity, read_text
 CHECKPOINTS = "checkpoints"
 INDEX = "checkpoint.json"
 BEST = "best.json"
-_MAPPED_BYTES = 2**20  # files above this size are not read at once
+_MAPPED_BYTES = 2**20  # larger files are memory-mapped
 _OUTSIDE = (
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.ESTALE, errno.ETIMEDOUT),
@@ -41,7 +41,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         step: training steps done when it was written.
         state: the trainer's own JSON values, such as the evaluations so far.
         entries: dict of array name to its file, shape and checksum.
-        held: the open index; while it is, a running trainer does not remove
+        held: the open index file, which keeps a running trainer from removing
             the checkpoint. Defaults to None.
         run: identity of the run that wrote it. Defaults to None, as in runs
             of older versions.
@@ -58,7 +58,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         path = os.path.join(self.path, self.entries[name]["file"])
         try:
             if os.path.getsize(path) > _MAPPED_BYTES:
-                # Read as it is used: a table may be most of the memory.
+                # Read on demand: a table may fill most of the memory.
                 return np.lib.format.open_memmap(path, mode="r")
             with open(path, "rb") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
@@ -75,13 +75,13 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
 
 def digest(content: dict[str, Any]) -> str:
-    """SHA-256 of JSON content, whatever the order of its keys."""
+    """Returns the SHA-256 of JSON content, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
-    """(step, directory) of the published checkpoints, oldest first."""
+    """Returns (step, directory) of published checkpoints, oldest first."""
     folder = os.path.join(run_dir, CHECKPOINTS)
     if not os.path.isdir(folder):
         return []
@@ -94,10 +94,10 @@ def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
 
 
 def open_checkpoint(path: str) -> Checkpoint:
-    """The checkpoint in directory `path`, every checksum verified.
+    """Opens the checkpoint in directory `path`, verifying every checksum.
 
     Raises:
-        RunError: naming the file that is missing, truncated or altered.
+        RunError: a file is missing, truncated or altered; names it.
     """
     index = os.path.join(path, INDEX)
     held = None
@@ -140,16 +140,16 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 
 def may_be_whole(error: RunError) -> bool:
-    """Returns whether a checkpoint failed to open for a reason outside of it.
+    """Returns whether a checkpoint failed to open for an external reason.
 
-    Such are permissions, and limits of the process on memory and files.
+    Examples are permissions, and the process's limits on memory and files.
     """
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in _OUTSIDE
 
 
 def check_owner(run_dir: str, found: Checkpoint) -> None:
-    """Raises RunError if another run wrote a checkpoint, whole or not."""
+    """Raises RunError if a checkpoint, whole or not, is of another run."""
     owner = identity(run_dir)
     if None not in (owner, found.run) and owner != found.run:
         raise RunError(
@@ -160,7 +160,7 @@ def check_owner(run_dir: str, found: Checkpoint) -> None:
 
 
 def best_step(run_dir: str) -> int | None:
-    """Step of the best checkpoint so far, or None before an evaluation."""
+    """Returns the step of the best checkpoint, or None before an evaluation."""
     path = os.path.join(run_dir, CHECKPOINTS, BEST)
     if not os.path.exists(path):
         return None
@@ -177,12 +177,12 @@ def best_step(run_dir: str) -> int | None:
 
 
 def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
-    """The checkpoint of a run that `which` names.
+    """Returns the checkpoint of a run that `which` names.
 
     Args:
         run_dir: the run directory.
-        which: "best", "latest", or a step. "best" is the latest where the
-            run has made no evaluation.
+        which: "best", "latest", or a step. "best" is the latest if the run has
+            no evaluation yet.
 
     Raises:
         RunError: there is no such checkpoint, or it is corrupted.
@@ -209,7 +209,7 @@ def _checkpoint_path(run_dir, which):
     if which == "best":
         step = max(paths) if best is None else best
         if step not in paths and best_step(run_dir) != best:
-            return _checkpoint_path(run_dir, which)  # a better one just came
+            return _checkpoint_path(run_dir, which)  # it just changed
     elif which == "latest":
         step = max(paths)
     elif isinstance(which, str) and which.isdigit():

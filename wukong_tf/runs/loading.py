@@ -19,27 +19,27 @@ def load_run(
     keep_units: int | Mapping[str, int] | None = None,
     host_tables: Collection[str] = (),
 ):
-    """The trained model of a run directory.
+    """Loads the trained model of a run directory.
 
     Args:
         run_dir: as given to `trainer.main --run_dir`.
         checkpoint: "best" on the validation rows, "latest", or a step.
-        lookup: engine that reads the tables. Defaults to "take", which
-            needs Keras alone.
+        lookup: engine that reads the tables. Defaults to "take", which needs
+            only Keras.
         dtype: Keras dtype policy of the dense part. Defaults to "float32",
             whatever the run was trained in.
-        keep_units: units that are left of features with several, by feature
-            or one number for all; the columns of the others are not loaded,
-            and their rows of X_0 are zeros. Defaults to None, all.
-        host_tables: names of the tables that lie in the host's memory while
-            the rest is on an accelerator. Defaults to (), none.
+        keep_units: units to keep of features with several, by feature or one
+            number for all; the columns of the others are not loaded, and their
+            rows of X_0 are zeros. Defaults to None, all.
+        host_tables: names of the tables kept in host memory while the rest is
+            on an accelerator. Defaults to (), none.
 
     Returns:
         A `wukong_tf.models.ClickModel`, such as a `Wukong`.
 
     Raises:
         RunError: the run directory or checkpoint is missing or corrupted.
-        ConfigError: `keep_units` names what is not there.
+        ConfigError: `keep_units` names a feature or units that do not exist.
 
     Example:
         >>> model = wukong_tf.load_run("runs/quickstart")  # doctest: +SKIP
@@ -68,7 +68,7 @@ def load_run(
 
 @dataclasses.dataclass(frozen=True)
 class _FirstColumns(Mapping[str, np.ndarray]):
-    """Arrays, some of them with their first columns alone."""
+    """Arrays, some of them cut to their first columns."""
 
     arrays: Mapping[str, np.ndarray]
     widths: Mapping[str, int]
@@ -86,13 +86,13 @@ class _FirstColumns(Mapping[str, np.ndarray]):
 
 
 def parse_keep_units(texts: Sequence[str]) -> int | dict[str, int] | None:
-    """What a `--keep_units` flag says, as `load_run` takes it.
+    """Parses the flag `--keep_units` for `load_run`.
 
     Args:
         texts: one number, or "FEATURE:NUMBER" each; empty for all units.
 
     Raises:
-        ConfigError: a text is neither.
+        ConfigError: a text is neither, or a feature repeats.
     """
     if not texts:
         return None

@@ -1,4 +1,4 @@
-"""Reads what a run directory says of its model and of its training."""
+"""Reads the configuration files of a run directory."""
 
 import contextlib
 import os
@@ -22,13 +22,13 @@ FORMAT = 1  # of a run directory and of its checkpoints
 
 
 def read_features(run_dir: str) -> FeatureSpec:
-    """The feature spec that the run was trained with."""
+    """Reads the feature spec that the run was trained with."""
     path = os.path.join(run_dir, FEATURES)
     return FeatureSpec.from_json(read_text(path), path)
 
 
 def read_config(run_dir: str) -> dict[str, Any]:
-    """config.json: {"format", "run", "model", "training", "data"}."""
+    """Reads config.json: {"format", "run", "model", "training", "data"}."""
     path = os.path.join(run_dir, CONFIG)
     content = schema.parse_json(read_text(path), path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -41,14 +41,14 @@ def read_config(run_dir: str) -> dict[str, Any]:
 
 
 def read_model_config(run_dir: str) -> ModelConfig:
-    """The model's configuration, with the run's features."""
+    """Reads the model's configuration, with the run's features."""
     model = read_config(run_dir)["model"]
     features = read_features(run_dir)
     return model_config_from_dict({**model, "features": features.to_dict()})
 
 
 def identity(run_dir: str) -> str | None:
-    """Returns the random name of a run, or None of one of older versions."""
+    """Returns the random name of a run, or None for older versions."""
     with contextlib.suppress(WukongError):
         found = read_config(run_dir).get("run")
         return found if isinstance(found, str) else None
@@ -56,7 +56,7 @@ def identity(run_dir: str) -> str | None:
 
 
 def read_text(path: str) -> str:
-    """Returns the text of a file of a run; raises RunError if it cannot."""
+    """Reads the text of a run's file; raises RunError if it cannot."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()

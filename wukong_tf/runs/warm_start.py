@@ -1,8 +1,8 @@
-"""Starts a model from another's weights, where features and tables changed.
+"""Starts a model from another's weights if features or tables changed.
 
-Rows of tables are mapped by what their ids stand for, and the parameters that
-belong to rows of X_0 by the features of these rows. What has no counterpart
-keeps its initial value.
+Rows of tables are mapped by the meaning of their ids, and the parameters that
+belong to rows of X_0 by the features of these rows. Parameters without a
+counterpart keep their initial values.
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ from wukong_tf.runs.arrays import (
 
 MakeSlots = Callable[[ModelConfig], Sequence[NamedArray]]
 Axes = dict[tuple[str, int], int | str]
-# Of an axis that has one entry for each task, or for each pair of rows of X_0.
+# Labels of an axis with one entry for each task or pair of rows of X_0.
 _TASKS, _SQUARE = "tasks", "square"
 
 
 @dataclasses.dataclass
 class Report:
-    """What was carried over.
+    """The weights that were carried over.
 
     Args:
         tables: by table, rows that matched, new rows, and rows of the other
@@ -44,7 +44,7 @@ class Report:
         matched: other arrays that were carried over whole.
         mapped: other arrays that were carried over by rows of X_0.
         new: other arrays that have their initial value.
-        dropped: arrays of the other model without a place.
+        dropped: arrays of the other model without a counterpart.
     """
 
     tables: dict[str, tuple[int, int, int]] = dataclasses.field(
@@ -56,7 +56,7 @@ class Report:
     dropped: list[str] = dataclasses.field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """The report for people."""
+        """Returns the report as lines of text."""
         lines = [
             f"table {name}: {matched:,} rows matched, {new:,} new, "
             f"{dropped:,} dropped"
@@ -82,18 +82,18 @@ def carry_over(
     slots: Sequence[NamedArray],
     make_slots: MakeSlots,
 ) -> Report:
-    """Gives `slots` what `arrays` have for them.
+    """Assigns matching values of `arrays` to `slots`.
 
     Args:
-        old: configuration of the model that the arrays are of.
+        old: configuration of the model of the arrays.
         arrays: canonical arrays, such as a checkpoint's.
-        new: configuration of the model that the slots are of.
-        slots: with their initial values.
+        new: configuration of the model of the slots.
+        slots: slots with their initial values.
         make_slots: builds the slots of a small model of a configuration, to
             learn which axes belong to rows of X_0.
 
     Raises:
-        RunError: the models are of two kinds, or have nothing in common.
+        RunError: the models differ in kind, or have nothing in common.
     """
     if old.model != new.model:
         raise RunError(
@@ -135,7 +135,7 @@ def carry_over(
 
 
 def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
-    """For each row of a table, the other model's row, or -1; int64."""
+    """Returns the other model's row for each row of a table, or -1; int64."""
     mine = _first(new, table)
     theirs = _first(old, table)
     found = np.full(mine.num_ids, -1, np.int64)
@@ -151,7 +151,7 @@ def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
         found[mine.first_id : mine.first_id + len(words)] = words
         return found
     if here is not None or there is not None:
-        found[:OOV_ID] = np.arange(OOV_ID)  # ids of two meanings
+        found[:OOV_ID] = np.arange(OOV_ID)  # the ids differ in meaning
         return found
     if mine.boundaries != theirs.boundaries:
         found[:OOV_ID] = np.arange(OOV_ID)
@@ -160,30 +160,30 @@ def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
     if hashed and mine.num_ids != theirs.num_ids:
         found[:OOV_ID] = np.arange(OOV_ID)
         return found
-    # Ids that are numbers stand for the same, as far as both go.
+    # Ids mean the same in both models, up to the smaller table.
     both = min(mine.num_ids, theirs.num_ids)
     found[:both] = np.arange(both)
     return found
 
 
 def _first(spec, table) -> CategoricalFeature | Any:
-    """A feature of a table, that with its vocabulary if one states it."""
+    """Returns a table's feature, one with its vocabulary if any states it."""
     features = [f for f in spec.categorical if f.table_name == table]
     stated = [f for f in features if f.vocabulary is not None]
     return next(iter(stated or features), None)
 
 
 def _carry_table(slot, table, rows, array, columns, report):
-    """Carries rows of a table over, or of their state.
+    """Carries over rows of a table or of its optimizer slots.
 
     Args:
-        slot: the table's.
-        table: its name.
-        rows: for each of its rows, that of the array, or -1.
-        array: the other model's, or None.
-        columns: (columns here, columns there) that match, or None where
-            the array does not fit.
-        report: what was carried over.
+        slot: slot of the table.
+        table: name of the table.
+        rows: for each row of the table, that of the array, or -1.
+        array: the other model's array, or None.
+        columns: (columns here, columns there) that match, or None if the array
+            does not fit.
+        report: report to update.
     """
     if array is None or columns is None:
         if slot.name.startswith(TABLES[0]):
@@ -214,10 +214,10 @@ def _carry_table(slot, table, rows, array, columns, report):
 
 
 def _columns(slot, old, new, array, axes):
-    """Indices of a table's columns, here and there, or None."""
+    """Returns indices of a table's columns, here and there, or None."""
     if array is None or len(array.shape) != len(slot.shape):
         return None
-    # A number of rows of their own: rows are matched by their values.
+    # Rows are matched by their values, so their numbers may differ.
     shape = (slot.shape[0], *array.shape[1:])
     places = _places(slot.name, axes, old, new, shape, slot.shape)
     if places is None:
@@ -263,9 +263,9 @@ def _carry_array(slot, old, new, arrays, axes, report):
 
 
 def _places(name, axes, old, new, old_shape, new_shape):
-    """For each axis, (places here, places there) that match, or Nones.
+    """Returns (indices here, indices there) that match, for each axis.
 
-    None where the shapes cannot be brought together.
+    An unchanged axis has (None, None). Returns None if shapes cannot match.
     """
     if len(old_shape) != len(new_shape):
         return None
@@ -298,7 +298,7 @@ def _places(name, axes, old, new, old_shape, new_shape):
 
 
 def _labels(name, axis, axes, old, new):
-    """What stands along an axis, in the other model and in this one."""
+    """Returns the labels of an axis, in the other model and in this one."""
     if axes.get((name, axis)) == _TASKS:
         return _tasks(old), _tasks(new)
     if (name, axis) in axes:
@@ -318,9 +318,9 @@ def _labels(name, axis, axes, old, new):
 
 
 def _is_first_kernel(model, name, layer):
-    """Whether an array is of the first kernel of a layer of the embedding."""
+    """Returns whether an array is of the first kernel of an embedding layer."""
     path = ("feature_embedding", layer, "dense_0", "kernel")
-    # An optimizer writes the path with "_", after the model's own name.
+    # Optimizer slots join the path by "_", after the model's own name.
     flat = rf"optimizer/[^/]+/{model}_{re.escape('_'.join(path))}_[a-z]+"
     paths = rf"(dense|{re.escape(AVERAGED[:-1])})/{re.escape('/'.join(path))}"
     return re.fullmatch(f"{paths}|{flat}", name) is not None
@@ -331,7 +331,7 @@ def _tasks(config):
 
 
 def _group_columns(config, group):
-    """What stands in the concatenation that a group's MLP takes."""
+    """Returns the columns of the concatenation that a group's MLP takes."""
     return [
         (feature.name, column)
         for feature in config.features.categorical
@@ -346,19 +346,19 @@ def row_labels(config: ModelConfig) -> list[tuple[str, str, int]]:
 
 
 def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
-    """Which axes of which arrays belong to rows of X_0.
+    """Returns the axes of arrays that belong to rows of X_0.
 
-    Found by building the model over small tables, and again with one and
-    with two rows of X_0 more.
+    They are found by building the model over small tables, and again with one
+    and with two more rows of X_0.
 
     Returns:
-        dict of (array, axis) to the numbers that each row has along it, or
-        to "square" where the axis has one for each pair of rows.
+        dict of (array, axis) to the numbers that each row has along it, or to
+        "square" if the axis has one for each pair of rows.
     """
     rows = len(row_labels(config))
     few = {s.name: s.shape for s in make_slots(_small(config, 0))}
     found: Axes = {}
-    # Some arrays are not there where rows of X_0 are as many as others.
+    # Some arrays exist only if rows in and out differ in number.
     for more in (1, 2):
         many = {s.name: s.shape for s in make_slots(_small(config, more))}
         for name, shape in few.items():
@@ -378,8 +378,8 @@ def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
 def task_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
     """Returns the axes of arrays that have one entry for each task.
 
-    Found by building the model over small tables, and again with a task
-    more.
+    They are found by building the model over small tables, and again with one
+    more task.
     """
     tasks = config.features.tasks
     (name,) = _unused(config.features, "task", 1)
@@ -401,7 +401,7 @@ def task_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
 
 
 def _small(config, more=0):
-    """The configuration over tables of a few rows, and features more."""
+    """Returns the configuration with small tables and `more` features."""
     spec = config.features
     categorical = [
         dataclasses.replace(
@@ -428,7 +428,7 @@ def _small(config, more=0):
 
 
 def _unused(spec, kind, count):
-    """Names that no column and no task of a spec has."""
+    """Returns names that no column, table or task of a spec has."""
     taken = {*spec.columns, *(task.name for task in spec.tasks)}
     taken |= {feature.table_name for feature in spec.categorical}
     names = (f"{kind}_{number}" for number in itertools.count())
