@@ -4,12 +4,12 @@ from typing import Any
 
 
 class InvalidValue(ValueError):
-    """Reports the first row whose raw value breaks a rule.
+    """A raw value that breaks a rule, in the first such row.
 
     Args:
-        row: of the array, from 0.
-        rule: what a value must be, in words.
-        value: what came.
+        row: row of the array, from 0.
+        rule: description of valid values.
+        value: received value.
     """
 
     def __init__(self, row: int, rule: str, value: Any):
@@ -20,4 +20,4 @@ class InvalidValue(ValueError):
 
 
 class UnsupportedType(ValueError):
-    """Reports an Arrow type that no rule reads, and what to write instead."""
+    """An Arrow type that is not supported; says what to write instead."""

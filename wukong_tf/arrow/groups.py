@@ -1,4 +1,4 @@
-"""Raw values as the groups of a grouped AUC, one int64 for each."""
+"""The groups of a grouped AUC, an int64 for each raw value."""
 
 import hashlib
 import re
@@ -18,13 +18,13 @@ _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 def groups(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Returns the group of each raw value, int64 [N]; equal for equal values.
 
-    An integer is its own group, in whatever type or text it came; another
-    text is a hash of 62 bits, the same in every file and process, so that two
-    of a million texts meet once in ten million data sets. Missing values, a
-    null, a NaN and an empty text, are one group of their own.
+    An integer is its own group, whatever its type or if it is text; another
+    text is a 62-bit hash, equal in every file and process: two of a million
+    texts collide in one of ten million data sets. Missing values, a null, a NaN
+    and an empty text, are one group.
 
     Raises:
-        UnsupportedType: the column is durations, lists or no single values.
+        UnsupportedType: the column holds durations, lists or no scalars.
     """
     values = plain_array(array)
     if pa.types.is_floating(values.type):

@@ -1,4 +1,4 @@
-"""Lists that stand in rows, as list columns or as texts."""
+"""Lists in rows, as list columns or as texts."""
 
 import ast
 import json
@@ -45,7 +45,7 @@ def list_texts(
         strings [M].
 
     Raises:
-        InvalidValue: a text is no list, or an id breaks the rule of `texts`.
+        InvalidValue: a text is not a list, or an id breaks the rule of `texts`.
         UnsupportedType: neither lists nor texts with a separator or format.
     """
     rows, flat = _items(plain_array(array), separator, format)
@@ -70,7 +70,7 @@ def vectors(
             Defaults to None.
 
     Raises:
-        InvalidValue: a vector has another length or holds what is no number.
+        InvalidValue: a vector has another length or an invalid number.
         UnsupportedType: neither lists nor texts with a separator or format.
     """
     values = plain_array(array)
@@ -99,7 +99,7 @@ def vectors(
 
 
 def _items(values, separator, format):
-    """The row of each item, [M], and the items."""
+    """Returns the row of each item, [M], and the items."""
     if pa.types.is_null(values.type):
         return np.empty(0, np.int64), pa.array([], pa.string())
     if not is_list(values.type):
@@ -118,7 +118,7 @@ def _items(values, separator, format):
 
 
 def _by_row(rows, read):
-    """What `read` gives; its errors name rows of the column."""
+    """Returns the result of `read`; its errors name rows of the column."""
     try:
         return read()
     except InvalidValue as error:
@@ -129,7 +129,7 @@ def _by_row(rows, read):
 
 
 def _parsed(values):
-    """Lists of the items of texts, each distinct text parsed once."""
+    """Parses texts to lists of items, each distinct text once."""
     encoded = values.dictionary_encode()
     lists = []
     for text in encoded.dictionary.to_pylist():
@@ -142,13 +142,13 @@ def _parsed(values):
 
 
 def items_of(text: str) -> list[str | None] | None:
-    """Returns the items of a text as JSON or Python write lists.
+    """Returns the items of a list as JSON or Python writes it.
 
-    Items are quoted or bare, and stand between [] or (). None, null and nan
-    without quotes are missing.
+    Items are quoted or bare, between [] or (). None, null and nan without
+    quotes are missing.
 
     Returns:
-        Texts, None for a missing item; or None if the text is no list.
+        Texts, None for a missing item; or None if the text is not a list.
     """
     text = text.strip()
     if not text:
@@ -173,7 +173,7 @@ def items_of(text: str) -> list[str | None] | None:
 
 
 def _unquoted(word):
-    """The text in quotes, by JSON's escapes or else Python's."""
+    """Returns the text in quotes, by JSON's escapes or else Python's."""
     try:
         item = json.loads(word, strict=False)
     except ValueError:
@@ -181,7 +181,7 @@ def _unquoted(word):
             item = ast.literal_eval(word)
         except (ValueError, SyntaxError):
             return None
-    # Half of a pair of surrogates is no text.
+    # A lone surrogate is not text.
     return item if item.isprintable() or _encodes(item) else None
 
 

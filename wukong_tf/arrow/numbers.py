@@ -10,7 +10,7 @@ from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.plain import is_number, is_text, plain_array
 from wukong_tf.arrow.texts import utf8
 
-# Digits are ASCII; nothing else that some language reads as a number is one.
+# Digits are ASCII; number formats of other languages are invalid.
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 RULE = "a decimal number such as -1.5 or 2e3, or empty"
 _NAN = "^[nN][aA][nN]$"
@@ -21,18 +21,18 @@ _TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 def numbers(
     array: pa.Array | pa.ChunkedArray, missing: Collection[str] = ()
 ) -> np.ndarray:
-    """Returns float64 [N]; NaN for a missing number.
+    """Returns the numbers, float64 [N]; NaN for a missing one.
 
     Args:
-        array: the column: numbers, bools, durations (in seconds), or texts
-            that follow the grammar `NUMBER` but for ASCII space around them.
-            A null, a NaN, an empty text and a text "nan" are missing.
+        array: the column: numbers, bools, durations (in seconds), or texts that
+            match `NUMBER`, apart from ASCII space around them. A null, a NaN,
+            an empty text and a text "nan" are missing.
         missing: texts that are missing values too. Defaults to none.
 
     Raises:
-        InvalidValue: a text is no number, or a number is not finite in
+        InvalidValue: a text is not a number, or a number is not finite in
             float32.
-        UnsupportedType: the column is times, lists or no single values.
+        UnsupportedType: the column holds times, lists or no scalars.
     """
     values = plain_array(array)
     kind = values.type
@@ -57,7 +57,7 @@ def numbers(
 
 
 def _parsed(values, missing):
-    """Floats of texts; null for what is missing."""
+    """Parses texts to floats; null if missing."""
     trimmed = pc.ascii_trim_whitespace(values)
     gone = pc.equal(trimmed, "")
     if missing:
@@ -74,7 +74,7 @@ def _parsed(values, missing):
         _refuse_first(trimmed, good, RULE)
         raise
     nan = pc.is_nan(floats)
-    if pc.any(nan).as_py():  # "nan(1)" and "-nan" are none of the grammar's
+    if pc.any(nan).as_py():  # "nan(1)" and "-nan" are invalid
         good = pc.or_(pc.invert(nan), pc.match_substring_regex(trimmed, _NAN))
         _refuse_first(trimmed, good, RULE)
     return floats

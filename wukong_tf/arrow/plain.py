@@ -1,7 +1,7 @@
-"""Arrow arrays in one of a few plain types, however they were written.
+"""Converts Arrow arrays to a few plain types.
 
-pandas and polars write the same values as dictionaries, views, extension
-types and others, which most of Arrow's functions do not take.
+pandas and polars write the same values as dictionaries, views, extension types
+and others, which most Arrow functions do not support.
 """
 
 import uuid
@@ -62,8 +62,8 @@ def plain_type(field: pa.Field | pa.DataType) -> pa.DataType:
             is not registered; or its type.
 
     Raises:
-        UnsupportedType: it holds structs, maps, lists of lists or others
-            that are no single value; the message says which.
+        UnsupportedType: it holds structs, maps, lists of lists or other values
+            that are not scalars; names them.
     """
     if isinstance(field, pa.Field):
         name = (field.metadata or {}).get(EXTENSION_KEY, b"").decode()
@@ -134,9 +134,9 @@ def _unknown(name):
 def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Returns the same values as one array of a plain type.
 
-    Dictionaries and run-end encoded arrays are decoded; views become the
-    types without; a UUID becomes its text; nulls stay nulls. Large types stay
-    large, and an array of nulls stays one.
+    Dictionaries and run-end encoded arrays are decoded; views become plain
+    types; a UUID becomes its text; nulls stay nulls. Large types stay large,
+    and an array of nulls stays one.
 
     Raises:
         UnsupportedType: as `plain_type` says.
@@ -172,7 +172,7 @@ def _uuids(array):
 
 
 def _plain_lists(array, wanted):
-    """Lists of any kind as lists or large lists, their values plain."""
+    """Converts lists of any kind to lists or large lists of plain values."""
     if array.type == wanted:
         return array
     lengths = pc.list_value_length(array)

@@ -1,4 +1,4 @@
-"""Raw values as the texts that stand in vocabularies."""
+"""Raw values as the texts of vocabularies."""
 
 from collections.abc import Collection
 
@@ -10,8 +10,8 @@ from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.plain import is_text, plain_array
 
 _TYPES = pa.types
-# Integers below these are exact in a float of so many bits, and no other
-# integer is rounded to one of them.
+# By bits of a float, the integers below which are exact, and to which no other
+# integer is rounded.
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 
 
@@ -20,18 +20,18 @@ def texts(
 ) -> pa.Array:
     """Returns ids as strings [N]; "" for a missing one.
 
-    An integer is its decimal text, in whatever type it came: a float or a
-    decimal too must be a whole number. A bool is "true" or "false", a date or
-    timestamp its ISO 8601 text, and bytes are the UTF-8 text that they hold.
+    An integer becomes its decimal text, whatever its type; a float or a decimal
+    must be a whole number. A bool becomes "true" or "false", a date or
+    timestamp its ISO 8601 text, and bytes are decoded as UTF-8.
 
     Args:
         array: the column. A null, a NaN and an empty text are missing.
         missing: texts that are missing values too. Defaults to none.
 
     Raises:
-        InvalidValue: a float may not be an exact integer, or bytes are no
+        InvalidValue: a float may not be an exact integer, or bytes are not
             UTF-8.
-        UnsupportedType: the column is durations, lists or no single values.
+        UnsupportedType: the column holds durations, lists or no scalars.
     """
     values = plain_array(array)
     kind = values.type
@@ -53,10 +53,10 @@ def texts(
 
 
 def utf8(values: pa.Array) -> pa.Array:
-    """Returns strings of strings or of bytes.
+    """Returns strings or bytes as strings.
 
     Raises:
-        InvalidValue: bytes are no UTF-8 text.
+        InvalidValue: bytes are not UTF-8 text.
     """
     try:
         return values.cast(pa.string())
@@ -72,7 +72,7 @@ def utf8(values: pa.Array) -> pa.Array:
 
 
 def _bits(kind):
-    """The bits of the floats in a column, as it came."""
+    """Returns the bits of a column's floats, in its original type."""
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if _TYPES.is_dictionary(kind) or _TYPES.is_run_end_encoded(kind):
@@ -81,7 +81,7 @@ def _bits(kind):
 
 
 def _whole_floats(values, most):
-    """Floats as integers; NaN as null."""
+    """Converts floats to integers; NaN becomes null."""
     floats = values.cast(pa.float64())
     numbers = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
     gaps = np.isnan(numbers)
@@ -100,7 +100,7 @@ def _whole_floats(values, most):
 
 
 def _whole_decimals(values):
-    """Decimals as texts of integers."""
+    """Converts decimals to texts of integers."""
     if values.type.scale <= 0:
         kind = pa.decimal256(76, 0)
         return values.cast(kind).cast(pa.string())

@@ -17,7 +17,7 @@ ISO = "iso"
 UNIX = {"unix": 1, "unix_ms": 10**3, "unix_us": 10**6}
 DIRECTIVES = "YymdHMSIpbB"
 _STAMP = pa.timestamp("us")
-# Files of time zones list changes until then.
+# Time-zone files list transitions until then.
 _UNKNOWN_FROM = pa.scalar(datetime.datetime(2038, 1, 1), _STAMP)
 _OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _MOST = 253_402_300_800  # seconds from 1970 to the year 10000
@@ -27,9 +27,8 @@ def check_format(format: str) -> None:
     """Raises ValueError unless `format` says how times are written.
 
     Args:
-        format: "iso", "unix", "unix_ms", "unix_us", or directives of
-            strftime (`DIRECTIVES`) with what stands between them, such as
-            "%d/%m/%Y %H:%M".
+        format: "iso", "unix", "unix_ms", "unix_us", or directives of strftime
+            (`DIRECTIVES`) and the text between them, such as "%d/%m/%Y %H:%M".
     """
     if format == ISO or format in UNIX:
         return
@@ -52,18 +51,18 @@ def check_zone(zone: str) -> None:
 
 
 def hours(array, format: str | None = None, zone: str = "UTC") -> pa.Array:
-    """Returns the hour of the day, 0 to 23, int64 [N]; null for none.
+    """Returns the hour of the day, 0 to 23, int64 [N]; null if missing.
 
     Args:
-        array: dates, times, timestamps, texts or numbers; a null, a NaN and
-            an empty text are no time.
-        format: as `check_format` says, for texts and numbers. Defaults to
-            None, "iso" for texts.
-        zone: of the hours. Times without an offset or zone of their own are
-            times of this zone already. Defaults to "UTC".
+        array: dates, times, timestamps, texts or numbers; a null, a NaN and an
+            empty text are missing.
+        format: as in `check_format`, for texts and numbers. Defaults to None,
+            "iso" for texts.
+        zone: time zone of the hours. Times without an offset or zone are
+            already in this zone. Defaults to "UTC".
 
     Raises:
-        InvalidValue: a value is no such time.
+        InvalidValue: a value is not a valid time.
         UnsupportedType: the column holds no times, or numbers without a
             format.
     """
@@ -93,17 +92,17 @@ def weekends(array, format: str | None = None, zone: str = "UTC") -> pa.Array:
 def ages(
     array, reference: str, format: str | None = None, zone: str = "UTC"
 ) -> np.ndarray:
-    """Returns days from each time to a reference, float64 [N]; NaN for none.
+    """Returns days from each time to a reference, float64 [N]; NaN if missing.
 
     Args:
-        array: as for `hours`.
+        array: as in `hours`.
         reference: a date or time in ISO 8601, in `zone` if it has no offset;
             ages of later times are negative.
-        format: as for `hours`.
-        zone: as for `hours`.
+        format: as in `hours`.
+        zone: as in `hours`.
 
     Raises:
-        InvalidValue, UnsupportedType: as for `hours`.
+        InvalidValue, UnsupportedType: as in `hours`.
     """
     _check_dated(array)
     end = _instants(pa.array([reference]), ISO, zone)[0]
@@ -117,7 +116,7 @@ def _check_dated(array):
 
 
 def _instants(array, format, zone):
-    """Microseconds since 1970, float64 [N]; NaN for none."""
+    """Returns microseconds since 1970, float64 [N]; NaN if missing."""
     times, known = _times(array, format)
     _check_zoned(times, zone)
     assumed = pc.assume_timezone(
@@ -129,7 +128,7 @@ def _instants(array, format, zone):
 
 
 def _local(array, format, zone):
-    """Timestamps as clocks in `zone` show them."""
+    """Returns timestamps in the local time of `zone`."""
     times, known = _times(array, format)
     if not known.any():
         return times
@@ -141,7 +140,7 @@ def _local(array, format, zone):
 
 
 def _check_zoned(times, zone):
-    """Refuses times for which summer time is not known."""
+    """Raises InvalidValue for times whose summer time is unknown."""
     if zone == "UTC":
         return
     late = pc.fill_null(pc.greater_equal(times, _UNKNOWN_FROM), False)
@@ -152,7 +151,7 @@ def _check_zoned(times, zone):
 
 
 def _times(array, format):
-    """Timestamps [N], and whether each is in UTC, bool [N], or in no zone."""
+    """Returns timestamps [N], and bool [N], True for those in UTC."""
     values = plain_array(array)
     kind = values.type
     count = len(values)
@@ -220,9 +219,9 @@ def _cast(words, kind, rule):
 
 
 def _patterned(words, format):
-    """Timestamps of texts, which are the same when they are written again.
+    """Parses texts to timestamps, which must format to the same texts.
 
-    Numbers may lack leading zeros there, as long as a mark follows them.
+    Numbers may lack leading zeros if a separator follows them.
     """
     times = pc.strptime(words, format, "s", error_is_null=True)
     again = pc.strftime(times, format)
@@ -243,7 +242,7 @@ def _short(words):
     return pc.utf8_lower(short)
 
 
-# By rule: from an array, a format and a time zone to integers.
+# By rule: functions from an array, a format and a time zone to integers.
 PARTS: dict[str, Callable[..., pa.Array]] = {
     "hour": hours,
     "weekday": weekdays,

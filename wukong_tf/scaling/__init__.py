@@ -1,4 +1,4 @@
-"""The paper's sizes by name, and what a model of any size costs."""
+"""The paper's presets, and the cost of a model of any size."""
 
 from wukong_tf.scaling.cost import Cost, cost
 from wukong_tf.scaling.parts import Part

@@ -10,7 +10,7 @@ from wukong_tf.scaling.presets import (
 
 
 def table() -> str:
-    """Each internal scale point beside what the paper prints, as Markdown."""
+    """Returns the internal presets next to the paper's figures, as Markdown."""
     features = internal_features()
     lines = [
         "| preset | l | n_F = n_L | k | MLP | GFLOP, ours | GFLOP, printed | "
@@ -22,7 +22,7 @@ def table() -> str:
             continue
         config = found.config(features)
         made = cost(config)
-        # One row of width d a feature, in place of the true tables.
+        # One row of width d per feature, instead of the true tables.
         dense = made.dense_parameters
         total = (INTERNAL_TABLES + dense) / 1e9
         units = found.sizes["mlp_units"]

@@ -1,4 +1,4 @@
-"""Parameters, operations and bytes of a model, before any of it is made."""
+"""Parameters, operations and bytes of a model, before it is built."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,15 +25,15 @@ _MODELS: dict[str, Callable[[Any], list[Part]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a model takes.
+    """Parameters, operations and bytes of a model.
 
     Args:
         tables: every embedding table.
-        parts: everything else.
+        parts: all other parts.
         batch_size: rows of a batch on one device.
-        activation_bytes: numbers of a batch that the way back reads, in the
-            bytes that the dtype policy gives them. Lower than the peak: it
-            leaves out gradients, and buffers that one operation needs.
+        activation_bytes: bytes of a batch's activations that the backward pass
+            reads, under the dtype policy. Lower than the peak, as it excludes
+            gradients and temporary buffers of single operations.
     """
 
     tables: tuple[Table, ...]
@@ -43,42 +43,42 @@ class Cost:
 
     @property
     def table_parameters(self) -> int:
-        """Trained numbers in tables."""
+        """Parameters in tables."""
         return sum(table.rows * table.width for table in self.tables)
 
     @property
     def dense_parameters(self) -> int:
-        """Trained numbers outside tables."""
+        """Parameters outside tables."""
         return sum(part.parameters for part in self.parts)
 
     @property
     def parameters(self) -> int:
-        """All trained numbers."""
+        """All parameters."""
         return self.table_parameters + self.dense_parameters
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of matrix products, forward, an example."""
+        """Multiply-adds of matrix products in the forward pass, per example."""
         return sum(part.macs for part in self.parts)
 
     @property
     def forward_flop(self) -> int:
-        """Floating-point operations of the same: two a multiply-add."""
+        """FLOP of the forward pass per example: two per multiply-add."""
         return 2 * self.macs
 
     @property
     def training_flop(self) -> int:
-        """Of a training step, an example: six a multiply-add.
+        """FLOP of a training step per example: six per multiply-add.
 
-        Forward, and back for the input and for the weights, each two. The
-        first products over raw numbers need no gradient for their input,
-        and it is counted all the same.
+        Two each in the forward pass and for the gradients of the input and of
+        the weights. The first products over raw numbers need no input gradient,
+        which is counted all the same.
         """
         return 6 * self.macs
 
     @property
     def elementwise_flop(self) -> int:
-        """All other operations of the dense part, forward, an example."""
+        """All other FLOP of the dense part's forward pass, per example."""
         return sum(part.elementwise for part in self.parts)
 
     @property
@@ -93,17 +93,17 @@ class Cost:
 
     @property
     def table_state_bytes(self) -> int:
-        """Bytes of rowwise Adagrad's state: one float32 a row."""
+        """Bytes of rowwise Adagrad's slots: one float32 per row."""
         return FLOAT_BYTES * sum(table.rows for table in self.tables)
 
     @property
     def dense_state_bytes(self) -> int:
-        """Bytes of Adam's state: two float32 a parameter."""
+        """Bytes of Adam's slots: two float32 per parameter."""
         return 2 * self.dense_bytes
 
     @property
     def bytes(self) -> int:
-        """Parameters, optimizer state and activations together."""
+        """Bytes of parameters, optimizer slots and activations together."""
         return (
             self.table_bytes
             + self.dense_bytes
@@ -113,15 +113,15 @@ class Cost:
         )
 
     def pf_days(self, examples: int) -> float:
-        """PF-days of training on so many examples.
+        """Returns the PF-days of training on `examples` examples.
 
-        Days that 10^15 operations a second take for `training_flop` an
+        They are days of 10^15 operations per second, at `training_flop` per
         example.
         """
         return self.training_flop * examples / PF_DAY
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals, and the parts by name."""
+        """Returns the totals, and the parts by name."""
         totals = {
             name: getattr(self, name)
             for name in (
@@ -158,17 +158,17 @@ def cost(
     dtype: str = "float32",
     remat: bool = False,
 ) -> Cost:
-    """What the model of `config` takes; nothing is allocated.
+    """Returns the cost of the model of `config`; nothing is allocated.
 
     Args:
         config: any model's configuration.
         batch_size: rows of a batch on one device. Defaults to 1.
-        dtype: dtype policy of the dense part: "float32" or
-            "mixed_bfloat16", which halves the bytes of its activations but
-            for norms and embeddings. Defaults to "float32".
-        remat: whether interaction layers are computed again on the way
-            back: of their activations, the inputs and norms' outputs stay,
-            and one layer's at a time. Defaults to False.
+        dtype: dtype policy of the dense part: "float32" or "mixed_bfloat16",
+            which halves the bytes of its activations, except norms and
+            embeddings. Defaults to "float32".
+        remat: whether interaction layers are recomputed in the backward pass:
+            only their inputs and norms' outputs are stored, and the other
+            activations of one layer at a time. Defaults to False.
 
     Raises:
         ConfigError: a size is impossible, such as a rank above the number
@@ -205,13 +205,13 @@ def cost(
 
 
 def _recomputed(sizes):
-    """Activations where one layer's are there at a time."""
+    """Returns activations if only one layer's are stored at a time."""
     layers: dict[str, int] = {}
     kept = []
     for name, number in sizes:
         if name.startswith("layer "):
             layer = " ".join(name.split()[:2])
-            if name.endswith("norm"):  # what the next layer starts from
+            if name.endswith("norm"):  # the next layer's input
                 kept.append((name, number))
             else:
                 layers[layer] = layers.get(layer, 0) + number

@@ -1,4 +1,4 @@
-"""What each part of a model takes, in closed form."""
+"""Costs of the parts of a model, in closed form."""
 
 import dataclasses
 
@@ -22,12 +22,12 @@ class Part:
     """One part of a model.
 
     Args:
-        name: of the part.
-        parameters: trained numbers.
-        macs: multiply-adds of its matrix products, forward, an example.
-        elementwise: other floating-point operations, forward, an example.
-        activations: numbers that it makes for an example and that the way
-            back reads: outputs of lookups, products, norms and sums.
+        name: part name.
+        parameters: number of parameters.
+        macs: matrix products' multiply-adds per example, in the forward pass.
+        elementwise: other floating-point operations, likewise.
+        activations: numbers per example that the backward pass reads: outputs
+            of lookups, products, norms and sums.
         float32: of those activations, how many are float32 under every
             dtype policy.
     """
@@ -40,7 +40,7 @@ class Part:
     float32: int = 0
 
     def __add__(self, other: "Part") -> "Part":
-        """Both together, under the first one's name."""
+        """Returns the sum of both, under the first one's name."""
         return Part(
             self.name,
             self.parameters + other.parameters,
@@ -56,8 +56,8 @@ class Table:
     """One embedding table.
 
     Args:
-        name: of the table.
-        rows: one an id.
+        name: table name.
+        rows: one per id.
         width: floats in a row.
     """
 
@@ -67,7 +67,7 @@ class Table:
 
 
 def tables(config) -> list[Table]:
-    """The tables of a model, each once, in the order of its features."""
+    """Returns the tables of a model, each once, in feature order."""
     found = {}
     for feature in config.features.categorical:
         width = len(config.features.tasks)
@@ -80,14 +80,14 @@ def tables(config) -> list[Table]:
 
 
 def dense(inputs: int, outputs: int, name="", bias=True) -> Part:
-    """A matrix and, with `bias`, a shift."""
+    """Returns a matrix product and, with `bias`, its bias."""
     shift = outputs if bias else 0
     macs = inputs * outputs
     return Part(name, macs + shift, macs, shift, outputs)
 
 
 def mlp(inputs: int, units, name="") -> Part:
-    """Dense layers with a ReLU after all but the last."""
+    """Returns dense layers with a ReLU after all but the last."""
     total = Part(name)
     for index, size in enumerate(units):
         total += dense(inputs, size)
@@ -98,7 +98,7 @@ def mlp(inputs: int, units, name="") -> Part:
 
 
 def norm(size: int, groups: int, name="") -> Part:
-    """A LayerNorm over `size` numbers, for each of `groups`."""
+    """Returns a LayerNorm over `size` numbers, for each of `groups`."""
     count = size * groups
     return Part(
         name,
@@ -111,12 +111,12 @@ def norm(size: int, groups: int, name="") -> Part:
 
 
 def float32(part: Part) -> Part:
-    """A part that is float32 under every dtype policy."""
+    """Returns the part as float32 under every dtype policy."""
     return dataclasses.replace(part, float32=part.activations)
 
 
 def embedding(config: EmbeddingModelConfig) -> list[Part]:
-    """Lookups, pooling, projections, groups, numbers and vectors."""
+    """Returns lookups, pooling, projections, groups, numbers and vectors."""
     spec, d = config.features, config.row_width
     lookups = Part("lookups and pooling")
     projections = Part("projections to d")
@@ -149,7 +149,7 @@ def embedding(config: EmbeddingModelConfig) -> list[Part]:
 
 
 def wukong(config: WukongConfig) -> list[Part]:
-    """Embeddings, each layer by its blocks, and heads."""
+    """Returns embeddings, each layer by its blocks, and heads."""
     config.check_ranks()
     rows, d = config.num_embeddings, config.embedding_dim
     found = embedding(config)
@@ -160,7 +160,7 @@ def wukong(config: WukongConfig) -> list[Part]:
 
 
 def _layer(config, name, rows, num_fmb, num_lcb, rank, units) -> list[Part]:
-    """The parts of one interaction layer with `rows` embeddings in."""
+    """Returns the parts of one interaction layer with `rows` rows in."""
     d, out = config.embedding_dim, num_fmb + num_lcb
     linear = "linear_path" not in config.remove
     found = []
@@ -202,7 +202,7 @@ def _compress(name, rows, out, d):
 
 
 def heads(config, inputs: int, units=None) -> list[Part]:
-    """An MLP to the logit for each task."""
+    """Returns an MLP to the logit for each task."""
     units = config.head_units if units is None else units
     return [
         mlp(inputs, (*units, 1), f"head {task.name}")
@@ -211,7 +211,7 @@ def heads(config, inputs: int, units=None) -> list[Part]:
 
 
 def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
-    """A weight for each id and number, and a bias, for each task."""
+    """Returns a weight for each id and number, and a bias, for each task."""
     spec, tasks = config.features, len(config.features.tasks)
     found = Part("linear model", tasks)
     for feature in spec.categorical:
@@ -228,7 +228,7 @@ def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
 
 
 def fm(config: FactorizationMachineConfig) -> list[Part]:
-    """Embeddings with a first-order column, and sums over their rows."""
+    """Returns embeddings with a first-order column, and sums over rows."""
     rows, width = config.num_embeddings, config.row_width
     tasks = len(config.features.tasks)
     own = tasks * width if tasks > 1 else 0
@@ -239,13 +239,13 @@ def fm(config: FactorizationMachineConfig) -> list[Part]:
 
 
 def mlp_model(config: MLPConfig) -> list[Part]:
-    """Embeddings and heads."""
+    """Returns embeddings and heads."""
     size = config.num_embeddings * config.embedding_dim
     return [*embedding(config), *heads(config, size)]
 
 
 def dlrm(config: DLRMConfig) -> list[Part]:
-    """Embeddings, dot products of all pairs, and heads."""
+    """Returns embeddings, dot products of all pairs, and heads."""
     rows, d = config.num_embeddings, config.embedding_dim
     numbers = config.numeric_embeddings if config.features.numeric else 0
     inputs = rows * (rows - 1) // 2
@@ -256,7 +256,7 @@ def dlrm(config: DLRMConfig) -> list[Part]:
 
 
 def dcn_v2(config: DCNv2Config) -> list[Part]:
-    """Embeddings, cross layers and the deep network."""
+    """Returns embeddings, cross layers and the deep network."""
     size = config.num_embeddings * config.embedding_dim
     found = embedding(config)
     for index in range(config.num_cross_layers):

@@ -19,9 +19,9 @@ INTERNAL_TABLES = 627_000_000_000  # parameters of all its tables
 INTERNAL_EXAMPLES = 146_000_000_000
 CRITEO_ROWS = 27  # 26 categorical features and one row of 13 numbers
 
-# GFLOP an example and parameters in billions as printed; l, n_F = n_L, k,
-# width of the three hidden layers; LogLoss in percent relative to DLRM on
-# task 1 and task 2.
+# GFLOP per example and parameters in billions as printed; l, n_F = n_L, k,
+# width of the three hidden layers; LogLoss in percent relative to DLRM on task
+# 1 and task 2.
 _INTERNAL: tuple[tuple[Any, ...], ...] = (
     ("0.53", 627.74, 2, 8, 24, 2048, -0.35, -0.32),
     ("1.25", 627.82, 4, 32, 24, 2048, -0.45, -0.43),
@@ -39,11 +39,11 @@ class Preset:
     """One named set of sizes.
 
     Args:
-        name: of the preset.
+        name: preset name.
         sizes: fields of a WukongConfig.
-        chosen: of them, those that the paper does not give.
-        printed: what the paper prints for the model, the rank included
-            where a layer cannot have all of it.
+        chosen: names of the sizes that the paper does not give.
+        printed: the paper's figures for the model, including the rank if a
+            layer cannot have all of it.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Preset:
     printed: dict[str, float]
 
     def config(self, features: FeatureSpec, **changes: Any) -> WukongConfig:
-        """The preset over `features`, some fields changed."""
+        """Returns the preset over `features`, some fields changed."""
         return WukongConfig(features, **{**self.sizes, **changes})
 
 
 def internal_features() -> FeatureSpec:
-    """As many features as the internal points have rows, of one id each.
+    """Returns one feature of a single id for each row of the internal presets.
 
-    Widths are what counts; tables are added as the paper gives them.
+    Only widths matter; tables are added as the paper gives them.
     """
     return FeatureSpec(
         tuple(
@@ -71,7 +71,7 @@ def internal_features() -> FeatureSpec:
 
 @functools.cache
 def presets() -> dict[str, Preset]:
-    """Every preset by name.
+    """Returns every preset by name.
 
     "internal_GFLOPgf" are the paper's seven scale points, such as
     "internal_5.6gf"; "criteo_lL_nN_mlpMxU" is its Criteo search space, with
@@ -89,10 +89,10 @@ def presets() -> dict[str, Preset]:
 
 
 def preset(name: str) -> Preset:
-    """The preset called `name`.
+    """Returns the preset called `name`.
 
     Raises:
-        ConfigError: there is none; the message names those like it.
+        ConfigError: there is none; names similar ones.
     """
     found = presets()
     if name not in found:
@@ -147,10 +147,10 @@ def _criteo(layers, rows, depth, units):
 
 
 def _ranks(rank, layers, rows):
-    """The k of each layer: as printed, but at most the rows that enter it.
+    """Returns the k of each layer: as printed, but at most its input rows.
 
-    The paper prints k = 24 for layers that 16 rows enter; a Y with more
-    columns than rows gives X X^T Y no more than X X^T has.
+    The paper prints k = 24 for layers with 16 input rows; a Y with more columns
+    than rows gives X X^T Y no more than X X^T has.
     """
     later = min(rank, 2 * rows)
     return rank if later == rank else (rank, *[later] * (layers - 1))

@@ -1,7 +1,7 @@
-"""What replicas send each other in a step, and how long it takes.
+"""Communication of replicas in a training step, and its time.
 
 `python -m wukong_tf.scaling.replication` prints the table of
-docs/distributed.md: an estimate on paper, no measurement.
+docs/distributed.md: an estimate, not a measurement.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ class Step:
 
     Args:
         replicas: N.
-        batch: rows of a replica.
-        compute_s: seconds of forward and backward.
-        dense_bytes: sent by a replica for the dense gradients.
-        table_bytes: sent by a replica for the gradients of tables.
-        way: of those: "gather" or "reduce".
-        exchange_s: seconds that sending both takes.
+        batch: rows per replica.
+        compute_s: seconds of the forward and backward pass.
+        dense_bytes: bytes that a replica sends for the dense gradients.
+        table_bytes: bytes that a replica sends for the gradients of tables.
+        way: how table gradients are summed: "gather" or "reduce".
+        exchange_s: seconds to send both.
     """
 
     replicas: int
@@ -45,17 +45,17 @@ class Step:
 
     @property
     def step_s(self) -> float:
-        """Seconds where sending does not overlap computing, as here."""
+        """Seconds of a step, in which sending does not overlap computing."""
         return self.compute_s + self.exchange_s
 
     @property
     def efficiency(self) -> float:
-        """Share of the throughput that N replicas alone would have."""
+        """Fraction of N times the throughput of a single replica."""
         return self.compute_s / self.step_s
 
     @property
     def rows_per_s(self) -> float:
-        """Rows a second of all replicas."""
+        """Rows per second of all replicas."""
         return self.replicas * self.batch / self.step_s
 
 
@@ -69,20 +69,20 @@ def step_of(
     table_rows: int,
     flops: float,
 ) -> Step:
-    """A step under data parallelism, as `trainer.main` does it.
+    """Returns a step under data parallelism, as in `trainer.main`.
 
-    Rings: of B bytes on each replica, summing sends 2 (N - 1) / N B from
-    each, and gathering (N - 1) B. Within a host NVLink carries it, among
-    hosts the network, which then bounds the rings.
+    In rings, an all-reduce of B bytes on each replica sends 2 (N - 1) / N B
+    from each, and an all-gather (N - 1) B. NVLink carries it within a host, and
+    the network among hosts, which then bounds the rings.
 
     Args:
-        found: what the model costs an example.
+        found: cost of the model.
         replicas: N.
-        batch: rows of a replica.
-        ids: looked up for a row; all different, at worst.
+        batch: rows per replica.
+        ids: ids looked up per row; all distinct, at worst.
         width: floats of a table's row.
         table_rows: rows of the table of that width.
-        flops: operations a second that a replica reaches.
+        flops: operations per second that a replica reaches.
     """
     link = NVLINK_BYTES if replicas <= GPUS_OF_A_HOST else NETWORK_BYTES
     ring = 2 * (replicas - 1) / replicas
@@ -103,7 +103,7 @@ def step_of(
 
 
 def resident_bytes(found: Cost, table_rows: int, width: int) -> float:
-    """Weights and optimizer state of one replica, without activations."""
+    """Returns bytes of a replica's weights and slots, without activations."""
     dense = found.dense_bytes + found.dense_state_bytes
     return dense + FLOAT_BYTES * table_rows * (width + 1)
 
@@ -111,11 +111,11 @@ def resident_bytes(found: Cost, table_rows: int, width: int) -> float:
 def table(
     share: float = 0.4, batch: int = 2048, table_rows: int = 20_000_000
 ) -> str:
-    """The estimate for two presets on 8 and 256 H100s, as Markdown.
+    """Returns the estimate for two presets on 8 and 256 H100s, as Markdown.
 
     Args:
-        share: of the peak that a replica reaches; an assumption.
-        batch: rows of a replica.
+        share: assumed fraction of the peak that a replica reaches.
+        batch: rows per replica.
         table_rows: rows of all tables.
     """
     features = internal_features()
@@ -151,11 +151,11 @@ def table(
 
 
 def batch_for(efficiency: float, step: Step) -> float:
-    """Rows of a replica at which dense gradients alone allow an efficiency.
+    """Returns rows per replica for an efficiency, with only dense gradients.
 
     Args:
         efficiency: in (0, 1).
-        step: at any number of rows.
+        step: a step with any number of rows.
     """
     link = NVLINK_BYTES if step.replicas <= GPUS_OF_A_HOST else NETWORK_BYTES
     needed = step.dense_bytes / link * efficiency / (1 - efficiency)
