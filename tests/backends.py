@@ -1,4 +1,4 @@
-"""Gradients and arrays, the same way on every Keras backend."""
+"""Gradients and arrays on every Keras backend."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ tensorflow_only = pytest.mark.skipif(
 
 
 def exact_products() -> None:
-    """Float32 products at full precision, which a GPU's default is not."""
+    """Sets float32 products to full precision, which is not a GPU's default."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -32,7 +32,7 @@ def exact_products() -> None:
 
 
 def numpy(tensor: Any) -> np.ndarray:
-    """A tensor or variable as an array; bfloat16 as float64, exactly."""
+    """Returns a tensor or variable as an array; bfloat16 as exact float64."""
     array = keras.ops.convert_to_numpy(tensor)
     return array.astype(np.float64) if array.dtype.kind == "V" else array
 
@@ -44,18 +44,18 @@ def gradients(
     dtype: str,
     **kwargs: Any,
 ) -> tuple[Any, list[Any]]:
-    """Of sum(layer(x) * output_gradient), for x and each trainable weight.
+    """Returns the gradients of sum(layer(x) * output_gradient).
 
     Args:
         layer: a built layer.
-        x: its input, an array.
-        output_gradient: of the shape of its output.
-        dtype: that the input and the sum are made in.
+        x: input array.
+        output_gradient: array of the shape of the output.
+        dtype: dtype of the input and the sum.
         **kwargs: passed to the layer's call.
 
     Returns:
-        The gradient for x, and a list of those for the weights; None where
-        there is none.
+        The gradient for x, and a list of those for the trainable weights,
+        None for an unconnected one.
     """
 
     def total(y):
@@ -87,7 +87,7 @@ def _jax(layer, x, total, kwargs):
         return total(y)
 
     weights = [weight.value for weight in layer.trainable_weights]
-    # As one program: each operation of its own would be compiled too.
+    # As one program, as otherwise each operation would be compiled separately.
     return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, weights)
 
 
@@ -102,9 +102,9 @@ def _torch(layer, x, total, kwargs):
 
 
 def recording() -> contextlib.AbstractContextManager:
-    """Where PyTorch records for gradients, which tests else switch off.
+    """Returns a context that enables PyTorch's autograd, disabled in tests.
 
-    A tensor that records cannot be read as an array.
+    A tensor that requires gradients cannot be read as an array.
     """
     if BACKEND != "torch":
         return contextlib.nullcontext()
@@ -114,7 +114,7 @@ def recording() -> contextlib.AbstractContextManager:
 
 
 def compiled(function: Callable) -> Callable:
-    """`function` as the backend compiles it; as it is on PyTorch."""
+    """Returns `function` compiled by the backend; unchanged on PyTorch."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -127,12 +127,12 @@ def compiled(function: Callable) -> Callable:
 
 
 def tensors(batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A batch of arrays as one of tensors."""
+    """Returns a batch of arrays as tensors."""
     return {k: keras.ops.convert_to_tensor(v) for k, v in batch.items()}
 
 
 def is_nonzero(gradients: Sequence[Any]) -> list[bool]:
-    """Whether each gradient is there and has an entry that is not 0."""
+    """Returns whether each gradient exists and has a nonzero entry."""
     return [
         gradient is not None and bool(np.any(numpy(gradient) != 0))
         for gradient in gradients

@@ -1,4 +1,4 @@
-"""Settings that every test runs under."""
+"""Settings of all tests."""
 
 import os
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-# Both are read when TensorFlow is first imported; TFRS wants the second.
+# Both are read when TensorFlow is first imported; TFRS needs the second.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -19,13 +19,13 @@ from tests.properties import profile  # noqa: E402
 
 
 def pytest_report_header():
-    """The examples and the seed of the properties."""
+    """Returns the number of examples and the seed of property tests."""
     return profile.header()
 
 
 @pytest.fixture(autouse=True)
 def no_recording():
-    """On PyTorch, tensors that can be read as arrays; see tests.backends."""
+    """Disables PyTorch's autograd, so that tensors can be read as arrays."""
     if os.environ.get("KERAS_BACKEND") != "torch":
         yield
         return
@@ -37,9 +37,9 @@ def no_recording():
 
 @pytest.fixture(autouse=True)
 def fixed_seeds():
-    """The same random numbers for a test, whichever ran before it."""
+    """Seeds all random numbers, so that tests do not depend on their order."""
     random.seed(1)
     np.random.seed(1)
-    # Keras takes seconds to import, so a test that needs none pays nothing.
+    # Only if imported, as importing Keras takes seconds.
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(1)

@@ -1,4 +1,4 @@
-"""Reads the defaults that a docstring promises."""
+"""Reads the defaults documented by docstrings."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ DEFAULT = re.compile(r"Defaults to ((?:[^.,:\s(]|\.\d)+|\(.*?\))")
 
 
 def documented_defaults(documented: type) -> dict[str, object]:
-    """The values after "Defaults to" in the Args section, by argument."""
+    """Returns the values after "Defaults to" in Args, by argument."""
     section = (inspect.getdoc(documented) or "").split("Args:\n", 1)[1]
     result = {}
     for name, text in ARGUMENT.findall(section):

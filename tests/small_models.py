@@ -1,4 +1,4 @@
-"""A small spec with every kind of feature, its batches, models and runs."""
+"""Small specs with every kind of feature, and their batches, models, runs."""
 
 import json
 from pathlib import Path
@@ -25,8 +25,7 @@ NUMERIC = (
     NumericFeature("price", "log1p", 0.25, 2.0, clip_max=1.5, missing=0.75),
     NumericFeature("age", mean=-0.5, stddev=1.5, clip_min=-1.0),
 )
-# Two widths, two features on one table, and tables of one width that do not
-# follow each other.
+# Two widths, two features on one table, and non-adjacent tables of one width.
 SPEC = FeatureSpec(
     categorical=(
         CategoricalFeature("user", 13),
@@ -38,8 +37,8 @@ SPEC = FeatureSpec(
     numeric=NUMERIC,
     vector=(VectorFeature("content", 3), VectorFeature("image", 2)),
 )
-# Everything else that features can be: units, bags with and without weights,
-# groups, tables shared between kinds, and several rows of numbers.
+# All other kinds of features: units, bags with and without weights, groups,
+# tables shared between kinds, and several rows of numbers.
 RICH = FeatureSpec(
     categorical=(
         CategoricalFeature("user", 13, units=3, unit_dropout=0.5),
@@ -92,7 +91,7 @@ TABLES = {"tables_6": ("user", "city"), "tables_4": ("item", "shop")}
 def inputs(
     rows: int, seed: int = 0, spec: FeatureSpec = SPEC
 ) -> dict[str, np.ndarray]:
-    """A batch of the model's inputs: ids, bags, numbers and vectors."""
+    """Returns a batch of the model's inputs: ids, bags, numbers, vectors."""
     random = np.random.default_rng(seed)
     batch = {}
     for feature in spec.categorical:
@@ -120,12 +119,12 @@ def inputs(
 
 
 def labels(rows: int, seed: int = 0) -> np.ndarray:
-    """Zeros and ones, float32."""
+    """Returns random labels, float32 zeros and ones [rows]."""
     return np.random.default_rng(seed).integers(0, 2, rows).astype(np.float32)
 
 
 def random_weights(model: ClickModel, seed: int = 0) -> blocks.Weights:
-    """Weights none of which is at a default, by canonical name."""
+    """Returns weights, none at its default, by canonical name."""
     random = np.random.default_rng(seed)
     weights = {}
     for slot in model_slots(model):
@@ -140,22 +139,22 @@ def random_weights(model: ClickModel, seed: int = 0) -> blocks.Weights:
 
 
 def make(config=CONFIG, seed: int = 0, **kwargs) -> ClickModel:
-    """A model whose weights are `random_weights`."""
+    """Returns a model with `random_weights`."""
     model = build_model(config, **kwargs)
     assign_slots(model_slots(model), random_weights(model, seed))
     return model
 
 
 def numpy(tensor) -> np.ndarray:
-    """A tensor or a variable as an array."""
+    """Returns a tensor or variable as an array."""
     return backends.numpy(tensor)
 
 
 def write_run(
     run_dir: Path, config: ModelConfig, models: dict[int, ClickModel]
 ) -> None:
-    """A run directory with a checkpoint of each model, by step."""
-    # Not at the top: a process without the trainer imports this module.
+    """Writes a run directory with a checkpoint of each model, by step."""
+    # Imported here, as processes without the trainer import this module.
     from trainer.checkpoints import store
 
     model = config.to_dict()
@@ -169,7 +168,7 @@ def write_run(
 
 
 def float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same numbers, float64; integers as they are."""
+    """Returns float arrays as float64, integer arrays unchanged."""
     return {
         name: value.astype(np.float64) if value.dtype.kind == "f" else value
         for name, value in arrays.items()

@@ -1,4 +1,4 @@
-"""A run directory with checkpoints of small models, to be spoilt."""
+"""Run directories with checkpoints of small models, for corruption tests."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ INPUTS = small_models.inputs(5)
 
 
 def make(step: int) -> ClickModel:
-    """The model whose weights are in the checkpoint of `step`."""
+    """Returns the model whose weights are in the checkpoint of `step`."""
     return small_models.make(seed=step)
 
 
 def write(parent: Path) -> Path:
-    """A run below `parent` with a checkpoint of each of STEPS."""
+    """Writes a run in `parent` with a checkpoint of each of STEPS."""
     run_dir = parent / "run"
     run_dir.mkdir()
     models = {step: make(step) for step in STEPS}
@@ -29,23 +29,23 @@ def write(parent: Path) -> Path:
 
 
 def scores(model: ClickModel) -> np.ndarray:
-    """Logits of a few rows."""
+    """Returns the logits of a few rows."""
     return small_models.numpy(model(INPUTS)["click"])
 
 
 def folder(run_dir: Path, step: int = STEPS[-1]) -> Path:
-    """The directory of a checkpoint."""
+    """Returns the directory of a checkpoint."""
     return run_dir / runs.CHECKPOINTS / f"step-{step:010d}"
 
 
 def array_file(run_dir: Path) -> Path:
-    """The file of an array of the newest checkpoint."""
+    """Returns the file of an array of the newest checkpoint."""
     index = json.loads((folder(run_dir) / runs.INDEX).read_text())
     return folder(run_dir) / index["arrays"]["tables/user"]["file"]
 
 
 def edit(path: Path, change) -> None:
-    """Lets `change` edit checkpoint.json, and makes its digest right."""
+    """Edits checkpoint.json with `change`, and updates its digest."""
     index = path / runs.INDEX
     content = json.loads(index.read_text())
     del content["digest"]
@@ -55,7 +55,7 @@ def edit(path: Path, change) -> None:
 
 
 def replace_array(path: Path, raw: bytes) -> None:
-    """Puts `raw` in the file of an array, and makes all checksums right."""
+    """Writes `raw` to the file of an array, and updates all checksums."""
 
     def change(content):
         entry = content["arrays"]["tables/user"]

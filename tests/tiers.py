@@ -1,4 +1,4 @@
-"""Cases of a test that `make test` has no time for."""
+"""Marks test cases that only `make test-full` runs."""
 
 from collections.abc import Iterable
 
@@ -6,11 +6,11 @@ import pytest
 
 
 def first(values: Iterable, count: int = 1) -> list:
-    """The values, of which those after the first few are in `make test-full`.
+    """Returns the values, those after the first few marked as `full`.
 
     Args:
-        values: of `pytest.mark.parametrize`; a tuple is a case of several.
-        count: how many stay in `make test`. Defaults to 1.
+        values: for `pytest.mark.parametrize`; a tuple is one case of several.
+        count: number of values that `make test` runs. Defaults to 1.
     """
     return [
         value

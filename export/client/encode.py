@@ -1,7 +1,7 @@
-"""Makes the inputs of a published version from raw rows, by one rule each.
+"""Encodes raw rows as the inputs of a published version.
 
-This file needs Python 3.11 and NumPy alone, so it can be copied to where
-requests are made. From the command line it reads rows as lines of JSON:
+This file requires only Python 3.11 and NumPy, so it can be copied to clients.
+From the command line it reads rows as JSON lines:
 
     python encode.py --features=features.json < rows.jsonl > inputs.npz
 
@@ -33,7 +33,7 @@ _MASK = 2**64 - 1
 _K0 = 0xC3A5C85C97CB3127
 _K1 = 0xB492B66FBE98F273
 _K2 = 0x9AE16A3B2F90404F
-# Whole floats below these are exact integers, by bytes of the float.
+# Bounds below which whole floats are exact integers, by bytes per float.
 _EXACT = {2: 2**11, 4: 2**24}
 _BEYOND = (2 - 2**-24) * 2.0**127  # the least that float32 rounds to infinity
 _DTYPES: dict[str, Any] = {
@@ -57,19 +57,19 @@ Arrays = dict[str, np.ndarray]
 
 
 class BadValue(ValueError):
-    """A value that breaks its column's rule.
+    """Raised if a value breaks its column's rule.
 
     Args:
-        column: its name.
-        row: its row, from 0.
-        rule: what the value must be, in words.
-        value: what came.
+        column: name of the column.
+        row: index of the row, from 0.
+        rule: description of valid values.
+        value: the invalid value.
     """
 
     def __init__(self, column: str, row: int, rule: str, value: Any):
         try:
             shown = repr(value)
-        except ValueError:  # more digits than Python writes
+        except ValueError:  # more digits than Python prints
             shown = "an integer of thousands of digits"
         except RecursionError:
             shown = "lists that are nested too deeply"
@@ -81,25 +81,24 @@ class BadValue(ValueError):
 
 
 class _Broken(Exception):
-    """A value that breaks a rule, in words, or the rule of its kind."""
+    """Raised for an invalid value, with its rule or "" for its kind's rule."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One input of a request, and the rule of its values.
+    """An input of a request and the rule of its values.
 
     Args:
-        name: of the input.
+        name: name of the input.
         kind: "id", "string", "int64" or "float" for a categorical feature,
             by its `raw`; "number", "vector", "weight" of a bag's ids, or
             "bytes".
-        size: numbers of a vector, or most values of a bag. Defaults to
-            None, one value.
-        missing: what a missing value is read as, which also fills up bags.
-            Defaults to None: no value may be missing.
-        num_ids: ids are below it. Defaults to None, any that int64 holds.
-        weights: of a bag's values, the name of their column. Defaults to
-            None.
+        size: size of a vector, or largest number of values of a bag.
+            Defaults to None, a single value.
+        missing: value that replaces missing ones and pads bags. Defaults to
+            None: values must not be missing.
+        num_ids: upper bound of ids, exclusive. Defaults to None, any int64.
+        weights: name of the column of a bag's weights. Defaults to None.
     """
 
     name: str
@@ -111,38 +110,38 @@ class Column:
 
     @property
     def dtype(self) -> Any:
-        """NumPy's type of the values; strings are objects, bytes each."""
+        """NumPy dtype of the values; object for strings, each of bytes."""
         return _DTYPES.get(self.kind, np.float32)
 
     @property
     def is_bag(self) -> bool:
-        """Whether a row is a list of any length."""
+        """Whether a row holds a list of any length."""
         return self.size is not None and self.kind != "vector"
 
     @property
     def of_text(self) -> bool:
-        """Whether a value may be text, or the bytes of one."""
+        """Whether values may be text or bytes."""
         return self.kind in ("string", "int64", "bytes")
 
     def none(self, rows: int) -> np.ndarray:
-        """Returns the array of rows whose value is missing."""
+        """Returns the array of `rows` missing values."""
         shape = (rows,) if self.size is None else (rows, self.size)
         return np.full(shape, self.missing, self.dtype)
 
     def array(self, values: Sequence[Any]) -> np.ndarray:
-        """Returns the values of some rows as [B] or [B, size].
+        """Returns the values of rows as an array [B] or [B, size].
 
-        Of a bag the first `size` values count that are not missing.
+        Bags are cut to their first `size` values that are not missing.
 
         Raises:
-            BadValue: naming the first row whose value breaks the rule.
+            BadValue: if a value breaks the rule; names the first such row.
         """
         found = self.rectangle(values)
         if found is not None:
             return found
         shape = () if self.size is None else (self.size,)
         array = np.empty((len(values), *shape), self.dtype)
-        if not len(values):  # an empty list fits no shape of two dimensions
+        if not len(values):  # an empty list has no second dimension
             return array
         try:
             array[...] = [self._row(value) for value in values]
@@ -154,7 +153,7 @@ class Column:
         return array
 
     def rectangle(self, values: Sequence[Any]) -> np.ndarray | None:
-        """Returns values that are good numbers already, at once, or None."""
+        """Returns values as an array if all are valid numbers, else None."""
         if self.dtype is object:
             return None
         try:
@@ -169,7 +168,7 @@ class Column:
         if not isinstance(values, np.ndarray):
             flat = values if self.size is None else chain.from_iterable(values)
             if not {bool, np.bool_}.isdisjoint(map(type, flat)):
-                return None  # true among numbers became 1
+                return None  # bools among numbers became 0 or 1
         with np.errstate(over="ignore"):
             array = array.astype(self.dtype, copy=False)
         return array if self._holds(array) else None
@@ -186,7 +185,7 @@ class Column:
         return True
 
     def named(self, row: int, value: Any) -> "_Named":
-        """Returns a context whose _Broken becomes a BadValue of this row."""
+        """Returns a context that converts _Broken to a BadValue of this row."""
         return _Named(self, row, value)
 
     def _row(self, value):
@@ -218,12 +217,12 @@ class Column:
         return value
 
     def value(self, value: Any) -> Any:
-        """Returns one value as it is read, or raises _Broken."""
+        """Returns one value, converted, or raises _Broken."""
         return _READERS[self.kind](self, value)
 
 
 class _Named:
-    """Names column, row and value of what is broken inside the block."""
+    """Converts _Broken in the block to BadValue with column, row and value."""
 
     def __init__(self, column, row, value):
         self._parts = column, row, value
@@ -262,7 +261,7 @@ def _int64(value):
 
 
 def _whole_float(value):
-    """A float that stands for an integer, exactly."""
+    """Returns a float as an int; raises _Broken unless that is exact."""
     size = value.itemsize if isinstance(value, np.floating) else 8
     if not abs(value) < _EXACT.get(size, 2**53) or value != int(value):
         raise _Broken
@@ -302,7 +301,7 @@ def _read_string(column, value):
     if _is_whole(value):
         try:
             return str(int(value)).encode()
-        except ValueError:  # more digits than Python writes
+        except ValueError:  # more digits than Python prints
             raise _Broken from None
     return _read_bytes(column, value)
 
@@ -314,12 +313,12 @@ def _read_bytes(column, value):
         raise _Broken
     try:
         return value.encode()
-    except UnicodeEncodeError:  # half of a pair of surrogates
+    except UnicodeEncodeError:  # an unpaired surrogate
         raise _Broken from None
 
 
 def _read_float(column, value):
-    """A number of float32, infinite where it is beyond."""
+    """Returns a number as float; infinite if beyond float32's range."""
     if value is None and column.missing is not None:
         return column.missing
     real = isinstance(value, numbers.Number) and not isinstance(value, bool)
@@ -370,7 +369,7 @@ def columns_of(features: Mapping[str, Any]) -> dict[str, Column]:
     """Returns the inputs of a request, by name.
 
     Args:
-        features: what features.json of the version holds.
+        features: contents of the version's features.json.
     """
     found = {}
     for each in features.get("categorical", ()):
@@ -399,16 +398,17 @@ def columns_of(features: Mapping[str, Any]) -> dict[str, Column]:
 def read(
     columns: Mapping[str, Column], given: Mapping[str, Sequence[Any]]
 ) -> Arrays:
-    """Returns the values of rows as arrays, as the SavedModel takes them.
+    """Returns the values of rows as arrays, the inputs of the SavedModel.
 
     Args:
         columns: the inputs.
-        given: by name, a value for each row. A bag and its weights have as
-            many rows. Columns that are not there are left out, but weights
-            are none then.
+        given: column name to a value per row. A bag and its weights must have
+            the same number of rows. Missing columns are left out of the
+            result; if only one of a bag and its weights is missing, it is
+            read as empty.
 
     Raises:
-        BadValue: naming column, row, rule and value.
+        BadValue: if a value breaks a rule; names column, row, rule and value.
     """
     found = {}
     weights = {c.weights: c for c in columns.values() if c.weights}
@@ -434,9 +434,9 @@ def read(
 
 
 def _weighted(bag, weights, values, factors):
-    """Bags and their weights as two arrays [B, size].
+    """Returns bags and their weights as two arrays [B, size].
 
-    Each value has a weight, and each weight a value; both may be padded.
+    Each value must have a weight, and vice versa; both may be padded.
     """
     ids, found = bag.rectangle(values), weights.rectangle(factors)
     if ids is not None and found is not None:
@@ -458,7 +458,7 @@ def _weighted(bag, weights, values, factors):
 
 
 def _match(bag, weights, read, given, length):
-    """Raises _Broken if a value has no weight, or a weight no value."""
+    """Raises _Broken if a value lacks a weight, or a weight a value."""
     real = [each != bag.missing for each in read]
     matched = length == len(given) or max(length, len(given)) <= bag.size
     for place in range(bag.size):
@@ -472,16 +472,16 @@ def _match(bag, weights, read, given, length):
 
 
 class Encoder:
-    """From raw rows to the inputs of the ONNX file.
+    """Encodes raw rows as inputs of the ONNX file.
 
     Args:
-        features: what features.json of the version holds.
+        features: contents of the version's features.json.
 
     Attributes:
         columns: the inputs of a request, by name.
 
     Raises:
-        ValueError: it does not describe features.
+        ValueError: if `features` is malformed.
     """
 
     def __init__(self, features: Mapping[str, Any]):
@@ -504,42 +504,42 @@ class Encoder:
 
     @classmethod
     def from_file(cls, path: str) -> "Encoder":
-        """The encoder of the features.json at `path`."""
+        """Returns the encoder of the features.json at `path`."""
         with open(path, encoding="utf-8") as file:
             return cls(json.load(file))
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Arrays:
-        """The inputs for some rows.
+        """Returns the inputs for rows.
 
         Args:
-            rows: each a dict of column name to its value: a string, a
-                number, a list of them for a bag, its weights or a vector.
-                Integers and their decimal texts stand for one another. A
-                value that is not there, or None, is missing: that holds for
-                features with `raw`, for bags, and for numbers. Of a bag the
-                first `max_ids` values that are not missing count.
+            rows: each a dict of column name to value: a string, a number, or
+                a list of them for a bag, its weights or a vector. Integers
+                and their decimal texts are equivalent. Values of features
+                with `raw`, bags and numbers may be missing, i.e. None or left
+                out. Bags are cut to their first `max_ids` values that are
+                not missing.
 
         Returns:
             dict of input name to int64 [B] or [B, max_ids], and float32 [B],
             [B, max_ids] or [B, size].
 
         Raises:
-            BadValue: a value breaks its column's rule; the message names
+            BadValue: if a value breaks its column's rule; the message names
                 row, column, rule and value. It is a ValueError.
         """
         return self.ids(self.request(rows))
 
     def request(self, rows: Sequence[Mapping[str, Any]]) -> Arrays:
-        """The columns that a request to the SavedModel holds.
+        """Returns the columns of a request to the SavedModel.
 
-        As `encode`, but raw values stay: bytes, int64 and float32.
+        See `encode`, but raw values are kept: bytes, int64 and float32.
         """
         given = {name: [row.get(name) for row in rows] for name in self.columns}
         found = read(self.columns, given)
         return {name: found[name] for name in self.columns}
 
     def ids(self, columns: Mapping[str, np.ndarray]) -> Arrays:
-        """Columns as `request` gives them, raw values made ids."""
+        """Returns the columns of `request` with raw values encoded as ids."""
         found = dict(columns)
         for feature in self._raw:
             name = feature["name"]
@@ -575,10 +575,10 @@ class Encoder:
 
 
 def fingerprint64(data: bytes) -> int:
-    """FarmHash's Fingerprint64 of `data`.
+    """Returns FarmHash's Fingerprint64 of `data`.
 
-    The same on every machine, and the same as `tf.strings.to_hash_bucket_fast`
-    takes modulo the number of buckets.
+    It is the same on every machine. `tf.strings.to_hash_bucket_fast` returns
+    this hash modulo the number of buckets.
     """
     size = len(data)
     if size <= 16:
@@ -713,7 +713,7 @@ def _table(feature):
 
 
 def _is_int64(text) -> bool:
-    """Whether a text is the decimal text of an integer that int64 holds."""
+    """Returns whether `text` is the canonical decimal text of an int64."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         return False
@@ -721,10 +721,10 @@ def _is_int64(text) -> bool:
 
 
 def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows in lines of JSON, empty lines left out.
+    """Reads rows from JSON lines; skips empty lines.
 
     Raises:
-        ValueError: a line is no JSON object; the message names it.
+        ValueError: if a line is not a JSON object; the message names it.
     """
     rows = []
     for number, line in enumerate(lines, 1):
@@ -741,12 +741,12 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def write_inputs(file: IO[bytes], inputs: Mapping[str, np.ndarray]):
-    """Writes arrays as `numpy.savez` does, for inputs of any name.
+    """Writes arrays like `numpy.savez`, but with any names.
 
-    `savez` takes names as its own arguments, such as "file".
+    `savez` would take some names as its own arguments, such as "file".
 
     Raises:
-        ValueError: `numpy.load` would take one name for another.
+        ValueError: if `numpy.load` would confuse two names.
     """
     for name in inputs:
         if f"{name}.npy" in inputs:
@@ -761,7 +761,7 @@ def write_inputs(file: IO[bytes], inputs: Mapping[str, np.ndarray]):
 
 
 def main():
-    """Reads rows from the standard input, writes inputs to the output."""
+    """Reads rows from standard input and writes inputs to standard output."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
         "--features", required=True, help="features.json of the version"

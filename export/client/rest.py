@@ -54,8 +54,8 @@ class RestClient:
             to None.
         deadline_s: longest time of a call, including all attempts and parts,
             in seconds. Defaults to 10 s.
-        retries: number of attempts after the first. Defaults to None, as
-            many as the deadline allows.
+        retries: attempts after the first. Defaults to None, as many as the
+            deadline allows.
         backoff_s: longest wait before the second attempt, in seconds,
             doubled for each further one. Defaults to 0.1 s.
         max_rows: largest number of rows per request; a call with more sends

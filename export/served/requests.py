@@ -1,4 +1,4 @@
-"""Rows as requests of every kind hold them."""
+"""Encoding of rows as requests of every kind."""
 
 import dataclasses
 import itertools
@@ -35,14 +35,14 @@ class RequestEncodings:
         self._spec = of_requests(served.spec)
         self._checks = checks_of(self._spec, labels=False)
         self._encoder = Encoder(served.spec.to_dict())
-        # What is written has to refuse ids out of range by itself.
+        # Written artifacts must reject ids out of range themselves.
         self._encoder.columns = {
             name: dataclasses.replace(column, num_ids=None)
             for name, column in self._encoder.columns.items()
         }
 
     def by_name(self, name: str) -> Callable[[pa.Table], Columns]:
-        """The way called `name`, one of WAYS."""
+        """Returns the encoding called `name`, one of WAYS."""
         return {
             "raw": self.raw,
             "ids": self.ids,
@@ -52,41 +52,41 @@ class RequestEncodings:
         }[name]
 
     def trainer(self, rows: pa.Table) -> Columns:
-        """As the trainer reads them, what is missing as it counts it."""
+        """Returns rows as the trainer reads them, including missing values."""
         return columns.read_table(
             "samples", 0, rows, self._spec, self._checks, Count()
         )
 
     def raw(self, rows: pa.Table) -> Columns:
-        """As a request to the SavedModel."""
+        """Returns rows as a request to the SavedModel."""
         return raw_columns(self._spec, rows)
 
     def ids(self, rows: pa.Table) -> Columns:
-        """Through the client's encoder."""
+        """Returns rows encoded by the client's encoder."""
         return self._encoder.encode(rows.to_pylist())
 
     def rows(self, rows: pa.Table) -> Columns:
-        """As embeddings, which another service reads and pools."""
+        """Returns rows as embeddings, looked up and pooled by a service."""
         return self._served.rows_of(self.ids(rows))
 
     def tf_example(self, rows: pa.Table) -> Columns:
-        """As serialized tf.Examples, without what is missing."""
+        """Returns rows as serialized tf.Examples, without missing values."""
         texts = [
             tf_examples.serialize(self._spec, row) for row in rows.to_pylist()
         ]
         return {"inputs": np.array(texts, object)}
 
     def candidates(self, rows: pa.Table) -> Columns:
-        """As a request to the SavedModel, with the context's columns once."""
+        """Returns rows as a SavedModel request with one row of context."""
         columns = self.raw(rows)
         for name in self._served.context:
             columns[name] = columns[name][:1]
         return columns
 
 
-@np.errstate(over="ignore")  # what float32 cannot hold is infinite
+@np.errstate(over="ignore")  # beyond float32's range becomes infinite
 def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
-    """Rows, as requests hold them, as the SavedModel takes them."""
+    """Returns rows in the form of requests as inputs of the SavedModel."""
     found = {}
     features = {f.name: f for f in spec.categorical}
     weights = {f.weights: f for f in spec.categorical if f.weights}
@@ -110,7 +110,7 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
 
 
 def _values(column, feature):
-    """Rows as Python values, integers and their texts as `raw` says."""
+    """Returns Python values, with integers and texts converted to `raw`."""
     if feature is None or feature.raw not in ("string", "int64"):
         return column.to_pylist()
     array = plain_array(column)
@@ -132,7 +132,7 @@ def _as_raw(array, raw):
 
 
 def _single(values, feature, form, dtype):
-    """One value, or one vector, a row."""
+    """Returns an array with one value or one vector per row."""
     if len(form.shape) > 1:
         return np.array(values, dtype).reshape(-1, *form.shape[1:])
     instead = np.nan if feature is None else missing.of_feature(feature)

@@ -1,4 +1,4 @@
-"""What every layer of wukong_tf.layers must hold, whichever it is.
+"""Checks that every layer of wukong_tf.layers must pass.
 
 A test file lists its layer's cases and runs `CHECKS`, `check_value` and
 `check_gradient` over them.
@@ -23,11 +23,11 @@ from tests.oracles import blocks
 
 backends.exact_products()
 
-# Largest error, over the largest entry of the oracle's array, by dtype
-# policy. One rounding is 2^-53, 2^-24 and 2^-8; a stack makes some tens of
-# them, and the norms magnify them. Central differences bound the float64
-# gradients instead. Inputs and weights are exact in bfloat16, so that one
-# oracle serves all policies.
+# Largest error relative to the largest entry of the oracle's array, by dtype
+# policy. A rounding error is 2^-53, 2^-24 or 2^-8; a stack accumulates some
+# tens of them, and norms amplify them. Float64 gradients are limited by
+# central differences instead. Inputs and weights are exact in bfloat16, so
+# that one oracle serves all policies.
 VALUE_TOLERANCE = {
     "float64": 32 * 2.0**-53,
     "float32": 16 * 2.0**-24,
@@ -38,8 +38,8 @@ GRADIENT_TOLERANCE = {
     "float32": 64 * 2.0**-24,
     "mixed_bfloat16": 16 * 2.0**-8,
 }
-# Float64 is a check on the formulas, which one backend is enough for; Keras
-# rounds some of it to float32 on the others.
+# Float64 checks the formulas, for which one backend is enough; on the others
+# Keras rounds some values to float32.
 POLICIES = list(VALUE_TOLERANCE)
 if backends.BACKEND != "tensorflow":
     POLICIES = tiers.first(["float32", "mixed_bfloat16"])
@@ -56,20 +56,20 @@ class Case:
     oracle: blocks.Block
 
     def make(self, dtype: str = "float32") -> keras.layers.Layer:
-        """The built layer with initial weights."""
+        """Returns the built layer with initial weights."""
         layer = self.layer(**self.arguments, dtype=dtype, name="layer")
         layer.build(self.shape)
         return layer
 
     def make_random(self, dtype: str = "float32") -> keras.layers.Layer:
-        """The built layer with the case's own weights, none at a default."""
+        """Returns the built layer with the case's non-default weights."""
         layer = self.make(dtype)
         layer.set_weights(list(self.weights.values()))
         return layer
 
     @functools.cached_property
     def x(self) -> np.ndarray:
-        """The input."""
+        """Random input array."""
         return _exact(self._random("x").normal(size=self.shape))
 
     @functools.cached_property
@@ -93,7 +93,7 @@ class Case:
 
     @functools.cached_property
     def output_gradient(self) -> np.ndarray:
-        """The gradient that comes from above."""
+        """Random gradient of the loss for the output."""
         return _exact(self._random("gradient").normal(size=self.y.shape))
 
     @functools.cached_property
@@ -109,12 +109,12 @@ class Case:
 
 
 def name_of(value: Any) -> str:
-    """The id of a parametrized test: a case's or a function's name."""
+    """Returns the ID of a parametrized test, a case's or function's name."""
     return getattr(value, "name", None) or value.__name__
 
 
 def shapes(layer: keras.layers.Layer) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights by their path below the layer."""
+    """Returns the shapes of the weights by their path in the layer."""
     return {
         weight.path.split("/", 1)[1]: tuple(weight.shape)
         for weight in layer.weights
@@ -122,12 +122,12 @@ def shapes(layer: keras.layers.Layer) -> dict[str, tuple[int, ...]]:
 
 
 def random_input(*shape: int) -> np.ndarray:
-    """Standard normal float32 numbers, the same for the same shape."""
+    """Returns standard normal float32 numbers, always the same per shape."""
     return np.random.default_rng(7).normal(size=shape).astype("float32")
 
 
 def check_value(case: Case, dtype: str) -> None:
-    """The layer's output is the oracle's."""
+    """Checks that the layer's output equals the oracle's."""
     layer = case.make_random(dtype)
     call = (
         layer if backends.BACKEND == "tensorflow" else backends.compiled(layer)
@@ -141,7 +141,7 @@ def check_value(case: Case, dtype: str) -> None:
 
 
 def check_gradient(case: Case, dtype: str) -> None:
-    """The gradients for the input and every weight are the oracle's."""
+    """Checks that gradients for input and weights equal the oracle's."""
     layer = case.make_random(dtype)
     for_x, for_weights = backends.gradients(
         layer, case.x, case.output_gradient, layer.variable_dtype
@@ -158,7 +158,7 @@ def check_gradient(case: Case, dtype: str) -> None:
 
 
 def check_keras_file(case: Case, folder: Path) -> None:
-    """A model around the layer comes back from a .keras file as it was."""
+    """Checks that a model with the layer is restored from a .keras file."""
     for dtype in ("float32", "mixed_bfloat16"):
         model = _model(case.make_random(dtype), case)
         model.save(folder / "model.keras")
@@ -170,7 +170,7 @@ def check_keras_file(case: Case, folder: Path) -> None:
 
 
 def check_weights_file(case: Case, folder: Path) -> None:
-    """A weights file turns a fresh model into the one that was saved."""
+    """Checks that a weights file restores the weights of a new model."""
     model = _model(case.make_random(), case)
     model.save_weights(folder / "model.weights.h5")
     fresh = _model(case.make(), case)
@@ -181,7 +181,7 @@ def check_weights_file(case: Case, folder: Path) -> None:
 
 
 def check_config(case: Case, folder: Path) -> None:
-    """`get_config` has every argument, and makes the same layer again."""
+    """Checks that `get_config` has all arguments and recreates the layer."""
     del folder
     layer = case.make()
     config = layer.get_config()
@@ -198,7 +198,7 @@ def check_config(case: Case, folder: Path) -> None:
 
 
 def check_output_shape(case: Case, folder: Path) -> None:
-    """The shape that is foretold is the shape that comes."""
+    """Checks that `compute_output_shape` returns the output's shape."""
     del folder
     layer = case.make()
     true = tuple(layer(case.x).shape)
@@ -210,7 +210,7 @@ def check_output_shape(case: Case, folder: Path) -> None:
 
 
 def check_training(case: Case, folder: Path) -> None:
-    """One step of `fit` moves every weight."""
+    """Checks that one step of `fit` changes every weight."""
     del folder
     layer = case.make_random()
     model = _model(layer, case)
@@ -237,16 +237,16 @@ if backends.BACKEND != "tensorflow":
 
 
 def constructor_arguments(layer: type) -> dict[str, inspect.Parameter]:
-    """The layer's own constructor arguments by name."""
+    """Returns the layer's own constructor arguments by name."""
     parameters = dict(inspect.signature(layer).parameters)
     parameters.pop("kwargs")
     return parameters
 
 
 def assert_all_tried(layer: type, cases: Sequence[Case]) -> None:
-    """Every argument has, in some case, a value other than its default.
+    """Asserts that cases cover a non-default value of every argument.
 
-    Otherwise a `get_config` that writes the default would go unseen.
+    Otherwise a `get_config` that writes the default would pass.
     """
     for name, parameter in constructor_arguments(layer).items():
         tried = [case.arguments.get(name, parameter.default) for case in cases]
@@ -254,7 +254,7 @@ def assert_all_tried(layer: type, cases: Sequence[Case]) -> None:
 
 
 def assert_defaults_documented(layer: type) -> None:
-    """The docstring gives the default of every argument that has one."""
+    """Asserts that the docstring documents every argument's default."""
     assert documented_defaults(layer) == {
         name: parameter.default
         for name, parameter in constructor_arguments(layer).items()
@@ -272,7 +272,7 @@ def _exact(value: np.ndarray) -> np.ndarray:
 
 
 def _numpy(tensor: Any) -> np.ndarray:
-    # NumPy's comparisons do not know bfloat16; float64 holds it exactly.
+    # NumPy cannot compare bfloat16; float64 represents it exactly.
     return backends.numpy(tensor).astype(np.float64)
 
 
