@@ -10,7 +10,7 @@ from wukong_tf.arrow.plain import is_text, plain_array
 from wukong_tf.arrow.texts import texts
 
 MISSING_GROUP = -(2**63)
-# Integers below are their own group, and hashes lie from here on.
+# Integers below are their own group, and hashes start here.
 _FIRST_HASH = 2**62
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
@@ -18,10 +18,10 @@ _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 def groups(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Returns the group of each raw value, int64 [N]; equal for equal values.
 
-    An integer is its own group, whatever its type or if it is text; another
-    text is a 62-bit hash, equal in every file and process: two of a million
-    texts collide in one of ten million data sets. Missing values, a null, a NaN
-    and an empty text, are one group.
+    An integer is its own group, in any type and as text; another text is a
+    62-bit hash, equal in every file and process: two of a million texts collide
+    in one of ten million data sets. Missing values, a null, a NaN and an empty
+    text, are one group.
 
     Raises:
         UnsupportedType: the column holds durations, lists or no scalars.

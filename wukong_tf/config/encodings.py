@@ -70,7 +70,7 @@ def name_of(encodings: Mapping[str, Any]) -> str:
 
 
 def name_of_spec(spec: FeatureSpec) -> str:
-    """Returns the short name of the preparation that made a spec."""
+    """Returns the short name of a spec's preparation."""
     return name_of(of_spec(spec))
 
 

@@ -28,9 +28,8 @@ class FusedEmbedding(keras.layers.Layer):
             seed.
 
     Input shape:
-        [B, C], ids of the features in the order of `table.features`, as many
-        columns of each as `table.columns` says, each id in [0, rows of its
-        table).
+        [B, C], ids of the features in the order of `table.features`, with
+        `table.columns` columns of each, each id in [0, rows of its table).
 
     Output shape:
         [B, C, table.width].

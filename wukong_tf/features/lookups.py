@@ -43,8 +43,7 @@ class Lookups(tf.Module):
 
         Args:
             feature: a feature with `raw`.
-            values: strings, int64 or float32, as its `raw` says, of any
-                shape.
+            values: strings, int64 or float32, according to `raw`, of any shape.
 
         Returns:
             int64 of the same shape, each id in [0, num_ids).

@@ -19,7 +19,7 @@ class AttentiveProjection(keras.layers.Layer):
     input, linearly compressed, through an MLP (arXiv 2403.02545, section
     3.6). The paper gives neither sizes nor a norm. The defaults are this
     library's: the MLP's last layer has n * k outputs, so narrow hidden
-    layers keep it small beside the MLP of the block that Y serves. The
+    layers keep it small compared with the MLP of the FM block. The
     LayerNorm keeps Y's scale free of the embeddings' scale, of which
     X X^T Y would otherwise hold the third power.
 

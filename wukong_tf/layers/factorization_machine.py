@@ -30,7 +30,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         fm: "projected", "full" or "attentive". Defaults to "projected".
         dropout: rate after the MLPs' hidden layers. Defaults to 0.
         epsilon: of the LayerNorm over the flattened interactions. Defaults
-            to 1e-5, small beside the products of small embeddings.
+            to 1e-5, small compared with products of small embeddings.
         projection_initializer: of a learned Y. Defaults to "lecun_normal".
         attention_embeddings: rows that X is compressed to before
             fm="attentive" makes Y of it. Defaults to 8.
