@@ -84,7 +84,7 @@ def test_signal_saves_and_the_same_command_goes_on(number, tmp_path, whole):
     code, said = finish(process)
     assert code == EXIT_RESUME, said
     assert signal.Signals(number).name in said
-    assert f"to go on, run again: python -m trainer.main {FLAGS[0]}" in said
+    assert f"to resume, run again: python -m trainer.main {FLAGS[0]}" in said
     stopped = runs.find_checkpoint(run_dir, "latest").step
     assert stopped < 157, "the run ended before the signal"
     code, said = finish(start(run_dir))
