@@ -1,4 +1,4 @@
-"""The functions that are served: raw columns in, scores out."""
+"""Served functions, from raw columns to scores."""
 
 import functools
 from collections.abc import Mapping, Sequence

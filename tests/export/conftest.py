@@ -1,4 +1,4 @@
-"""One run directory and one published version for all tests of a room."""
+"""A run directory and a published version, shared by all tests of export."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from tests.export.run_directories import make_run
 
 
 def run_main(*args):
-    """(exit code, standard output, standard error) of the command line."""
+    """Runs export.main; returns (exit code, stdout, stderr)."""
     values = absl_flags.FlagValues()
     flags.define(values)
     rest = values(["export", *args])
@@ -29,7 +29,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def published(run_dir, tmp_path_factory):
-    """Directory of version 7, in both formats."""
+    """Returns the directory of version 7, in both formats."""
     output = str(tmp_path_factory.mktemp("exports") / "a" / "model")
     code, out, err = run_main(
         f"--run_dir={run_dir}", f"--output={output}", "--version=7"

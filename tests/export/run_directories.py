@@ -50,7 +50,7 @@ LOGISTIC = LogisticRegressionConfig(SPEC)
 
 
 def random_model(config=CONFIG, dtype="float32", seed=7):
-    """A model whose weights are all away from zero."""
+    """Returns a model with random weights, none near zero."""
     model = build_model(config, dtype=dtype)
     random = np.random.default_rng(seed)
     for weight in model.weights:
@@ -59,7 +59,7 @@ def random_model(config=CONFIG, dtype="float32", seed=7):
 
 
 def columns(spec=SPEC, rows=ROWS, seed=3):
-    """Raw columns in range, as the trainer's readers give them."""
+    """Returns valid raw columns in the format of the trainer's readers."""
     random = np.random.default_rng(seed)
     result = {
         f.name: random.integers(0, f.num_ids, rows, np.int32)
@@ -76,7 +76,7 @@ def columns(spec=SPEC, rows=ROWS, seed=3):
 
 
 def request(raw, spec=SPEC):
-    """Raw columns as a served request holds them."""
+    """Returns raw columns in the format of a request."""
     ids = [f.name for f in spec.categorical]
     return {
         name: raw[name].astype(np.int64) if name in ids else raw[name]
@@ -85,7 +85,7 @@ def request(raw, spec=SPEC):
 
 
 def sample_table(raw):
-    """Raw columns as samples.parquet holds them."""
+    """Returns raw columns in the format of samples.parquet."""
     return pa.table(
         {
             name: pa.array(list(value)) if value.ndim > 1 else value
@@ -104,7 +104,7 @@ def write_json(path, content):
 
 
 def make_run(run_dir, config=CONFIG, precision="float32"):
-    """A run directory with checkpoints of steps 10 (the best) and 20."""
+    """Writes a run directory with checkpoints of steps 10 (best) and 20."""
     os.makedirs(run_dir)
     model_config = config.to_dict()
     features = model_config.pop("features")

@@ -1,8 +1,8 @@
-"""A stand-in for TensorFlow Serving in this process.
+"""A fake of TensorFlow Serving in this process.
 
-It runs requests by the tensors that signatures name, in a session, as Serving's
-classic path does, and answers on loopback by REST and gRPC. It is no server
-and shares no code with one: it is there to test clients and requests.
+It runs requests in a session, by the tensors that signatures name, like
+Serving's classic path, and responds on loopback by REST and gRPC. It shares no
+code with Serving: its purpose is to test clients and requests.
 """
 
 import base64
@@ -26,17 +26,17 @@ from export.formats.signature_session import SignatureSession
 
 
 class Faults:
-    """What is wrong with the server, for a while."""
+    """Injected faults of the server, and a record of its requests."""
 
     def __init__(self):
-        self.failing = 0  # requests to come that are answered 503
+        self.failing = 0  # number of next requests to answer with 503
         self.state = "AVAILABLE"
-        self.asked = 0  # requests that came
-        self.seen = []  # (verb, rows) of each request that was answered
+        self.asked = 0  # number of received requests
+        self.seen = []  # (verb, rows) of each answered request
 
 
 def arrays(session, name, inputs, by_row):
-    """JSON values as the arrays of a signature, by Serving's rules."""
+    """Returns JSON values as arrays of a signature, by Serving's rules."""
     signature = session.signatures[name]
     if by_row:
         if len(signature.inputs) == 1 and not (
@@ -71,7 +71,7 @@ def _bytes(value):
 
 
 def example_of(features):
-    """A tf.Example of a JSON object, by Serving's rules."""
+    """Returns the tf.Example of a JSON object, by Serving's rules."""
     example = tf.train.Example()
     for name, value in features.items():
         values = value if isinstance(value, list) else [value]
@@ -205,7 +205,7 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
 @contextlib.contextmanager
 def running(folder, name, version):
-    """Serves a version; gives (REST address, gRPC address, Faults)."""
+    """Serves a version; yields (REST address, gRPC address, Faults)."""
     session, faults = SignatureSession(folder), Faults()
     rest = ThreadingHTTPServer(
         ("127.0.0.1", 0), _handler(name, session, faults, version)

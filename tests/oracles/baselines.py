@@ -11,7 +11,7 @@ def _head(dense, task, x):
 
 
 def logits(config, inputs: Inputs, weights: blocks.Weights) -> dict:
-    """{task: logits [B, 1]} of any baseline but logistic regression."""
+    """Returns {task: logits [B, 1]} of a baseline with embeddings."""
     width = config.embedding_dim + (config.model == "fm")
     x = embed(config.features, inputs, weights, width)
     dense = blocks.inside(weights, "dense")
@@ -19,7 +19,7 @@ def logits(config, inputs: Inputs, weights: blocks.Weights) -> dict:
 
 
 def fm(config, x, dense):
-    """w_0, first-order weights, and the product of each pair of rows."""
+    """Adds w_0, first-order weights, and products of all pairs of rows."""
     found = {}
     batch, rows, width = x.shape
     for index, task in enumerate(config.features.tasks):
@@ -35,14 +35,14 @@ def fm(config, x, dense):
 
 
 def mlp(config, x, dense):
-    """An MLP over all embeddings, side by side."""
+    """Applies an MLP to the concatenated embeddings."""
     flat = x.reshape(len(x), -1)
     tasks = config.features.tasks
     return {task.name: _head(dense, task, flat) for task in tasks}
 
 
 def dlrm(config, x, dense):
-    """The rows of the numbers and the dot product of each pair."""
+    """Returns the rows of the numbers and the dot product of each pair."""
     spec, parts = config.features, []
     if spec.numeric:
         end = x.shape[1] - sum(v.num_embeddings for v in spec.vector)
@@ -56,7 +56,7 @@ def dlrm(config, x, dense):
 
 
 def dcn_v2(config, x, dense):
-    """x_0 * (W x + b) + x again and again, and the deep network."""
+    """Repeats x_0 * (W x + b) + x, and applies the deep network."""
     first = x.reshape(len(x), -1)
     crossed = first
     for index in range(config.num_cross_layers):

@@ -1,9 +1,9 @@
 """Wukong's blocks in float64 NumPy, written from the paper's equations.
 
 Every block is a pure function of its input and of a dict from the end of a
-weight's Keras path, such as "fmb/mlp/dense_0/kernel", to its value. A block
-that the dict has no weight for is one that the layer lacks: no projection is
-the full interaction, no residual the identity, and no FMB or LCB is zeros.
+weight's Keras path, such as "fmb/mlp/dense_0/kernel", to its value. If the
+dict has no weights for a block, the layer lacks it: without a projection the
+interaction is full, the residual is the identity, and FMB or LCB are zeros.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ EPSILON = 1e-5
 
 
 def inside(weights: Weights, prefix: str) -> Weights:
-    """The weights below `prefix`, with their paths from there."""
+    """Returns the weights below `prefix`, with paths relative to it."""
     start = prefix + "/"
     return {
         path[len(start) :]: value
@@ -29,7 +29,7 @@ def inside(weights: Weights, prefix: str) -> Weights:
 def layer_norm(
     x: np.ndarray, weights: Weights, epsilon: float = EPSILON
 ) -> np.ndarray:
-    """Zero mean and unit variance over the last axis, scaled and shifted."""
+    """Normalizes the last axis to mean 0 and variance 1; scales, shifts."""
     centered = x - x.mean(axis=-1, keepdims=True)
     variance = (centered * centered).mean(axis=-1, keepdims=True)
     unit = centered / np.sqrt(variance + epsilon)
@@ -37,7 +37,7 @@ def layer_norm(
 
 
 def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
-    """max(0, h W + b) again and again, and h W + b at the end."""
+    """Repeats max(0, h W + b), without the max at the end."""
     depth = len({path.split("/")[0] for path in weights})
     for index in range(depth):
         dense = inside(weights, f"dense_{index}")
@@ -50,14 +50,14 @@ def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def linear_compress(x: np.ndarray, weights: Weights) -> np.ndarray:
-    """W X, where the kernel holds the transpose of W."""
+    """Returns W X; the kernel is the transpose of W."""
     return np.einsum("nm,bnd->bmd", weights["kernel"], x)
 
 
 def attentive_projection(
     x: np.ndarray, weights: Weights, epsilon: float = EPSILON
 ) -> np.ndarray:
-    """reshape(MLP(LN(flatten(W X)))), one Y for each example."""
+    """Returns reshape(MLP(LN(flatten(W X)))), a Y for each example."""
     batch, n, _ = x.shape
     rows = linear_compress(x, inside(weights, "compress"))
     flat = layer_norm(rows.reshape(batch, -1), inside(weights, "norm"), epsilon)
@@ -67,7 +67,7 @@ def attentive_projection(
 def factorization_machine(
     x: np.ndarray, weights: Weights, epsilon: float = EPSILON
 ) -> np.ndarray:
-    """reshape(MLP(LN(flatten(X X^T Y)))), all dot products made first."""
+    """Returns reshape(MLP(LN(flatten(X X^T Y)))), with X X^T computed first."""
     batch, _, width = x.shape
     dots = np.einsum("bid,bjd->bij", x, x)
     if "projection" in weights:
@@ -90,15 +90,15 @@ def wukong_layer(
     num_lcb: int = 0,
     adds_input: bool = True,
 ) -> np.ndarray:
-    """LN over d of concat(FMB, LCB) plus the residual.
+    """Returns LN over d of concat(FMB, LCB) plus the residual.
 
     Args:
-        x: the input [B, n, d].
-        weights: by the end of their path.
-        epsilon: of the norms.
-        num_fmb: rows of zeros where there is no FMB.
-        num_lcb: rows of zeros where there is no LCB.
-        adds_input: whether there is a residual.
+        x: input [B, n, d].
+        weights: weights by the end of their path.
+        epsilon: epsilon of the norms.
+        num_fmb: number of rows of zeros if there is no FMB. Defaults to 0.
+        num_lcb: number of rows of zeros if there is no LCB. Defaults to 0.
+        adds_input: whether there is a residual. Defaults to True.
     """
     batch, _, width = x.shape
     fmb, lcb = inside(weights, "fmb"), inside(weights, "lcb")
@@ -118,7 +118,7 @@ def wukong_layer(
 def interaction_stack(
     x: np.ndarray, weights: Weights, epsilon: float = EPSILON, **kwargs
 ) -> np.ndarray:
-    """One layer after the other, each with the arguments `kwargs`."""
+    """Applies all layers in turn, each with the arguments `kwargs`."""
     depth = len({path.split("/")[0] for path in weights})
     for index in range(depth):
         layer = inside(weights, f"layer_{index}")
@@ -133,10 +133,11 @@ def gradients(
     output_gradient: np.ndarray,
     step: float = 1e-5,
 ) -> tuple[np.ndarray, Weights]:
-    """Of sum(block(x) * output_gradient), by central differences.
+    """Returns gradients of sum(block(x) * output_gradient).
 
-    Every element is moved by `step` both ways, so the error is of order
-    step squared and rounding over step: about 1e-10 of values near 1.
+    They are central differences: every element is moved by `step` both ways,
+    so the error is of order step squared plus rounding over step, about 1e-10
+    for values near 1.
 
     Returns:
         The gradient for `x`, and a dict of those for the weights.

@@ -13,15 +13,15 @@ from tests.oracles.optimizers import Adam, rowwise_adagrad
 
 @dataclasses.dataclass
 class FM:
-    """The weights, and what one step makes of them.
+    """Weights of a factorization machine, and its training step.
 
     Args:
-        tables: by feature, [rows, d + 1].
+        tables: feature to its table, [rows, d + 1].
         kernel: W, [numbers, d + 1].
         offset: c, [d + 1].
         bias: b, [1].
-        table_rate: of rowwise Adagrad, for the tables.
-        rate: of Adam, for the rest.
+        table_rate: learning rate of rowwise Adagrad, for the tables.
+        rate: learning rate of Adam, for the other weights.
     """
 
     tables: dict[str, np.ndarray]
@@ -36,12 +36,12 @@ class FM:
         self._adam = Adam(self.rate)
 
     def rows(self, ids, numbers):
-        """X_0, [B, n, d + 1]."""
+        """Returns X_0, [B, n, d + 1]."""
         parts = [self.tables[name][ids[name]] for name in self.tables]
         return np.stack([*parts, numbers @ self.kernel + self.offset], axis=1)
 
     def logits(self, x):
-        """[B], pair by pair."""
+        """Returns the logits [B], computed pair by pair."""
         logit = self.bias[0] + x[:, :, -1].sum(1)
         for i in range(x.shape[1]):
             for j in range(i):
@@ -49,7 +49,7 @@ class FM:
         return logit
 
     def step(self, ids, numbers, labels) -> float:
-        """Moves all weights; returns the loss before that."""
+        """Updates all weights; returns the loss before the update."""
         x = self.rows(ids, numbers)
         logit = self.logits(x)
         loss = np.mean(np.logaddexp(0, logit) - labels * logit)

@@ -9,7 +9,7 @@ Rows = Sequence[float] | np.ndarray
 
 
 def logloss(labels: Rows, logits: Rows, weights: Rows) -> float:
-    """Weighted mean of -log of the probability of what came, in nats."""
+    """Returns the weighted mean of -log p(label), in nats."""
     total = 0.0
     for label, logit, weight in _rows(labels, logits, weights):
         sign = 1.0 if label else -1.0
@@ -18,7 +18,7 @@ def logloss(labels: Rows, logits: Rows, weights: Rows) -> float:
 
 
 def normalized_entropy(labels: Rows, logits: Rows, weights: Rows) -> float:
-    """LogLoss over that of always predicting the weighted base rate."""
+    """Returns LogLoss over that of predicting the weighted base rate."""
     rate = np.average(labels, weights=weights)
     always = math.log(rate / (1.0 - rate))
     return logloss(labels, logits, weights) / logloss(
@@ -27,19 +27,19 @@ def normalized_entropy(labels: Rows, logits: Rows, weights: Rows) -> float:
 
 
 def calibration(labels: Rows, logits: Rows, weights: Rows) -> float:
-    """Clicks that were predicted over clicks that came."""
+    """Returns predicted clicks over observed clicks."""
     rows = _rows(labels, logits, weights)
     predicted = sum(w / (1.0 + math.exp(-logit)) for _, logit, w in rows)
     return predicted / sum(w * label for label, _, w in rows)
 
 
 def _rows(*columns: Rows) -> list[tuple[float, ...]]:
-    """Rows of Python's floats: one of float32 would spoil its sum."""
+    """Returns rows of Python floats, as float32 would make sums inexact."""
     return list(zip(*(map(float, column) for column in columns), strict=True))
 
 
 def auc(labels: Rows, scores: Rows, weights: Rows) -> float:
-    """Share of the weight of (positive, negative) pairs in the right order."""
+    """Returns the weighted share of correctly ordered (1, 0) pairs."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     weights = np.asarray(weights, np.float64)
     won, pairs = 0.0, 0.0
@@ -57,7 +57,7 @@ def auc(labels: Rows, scores: Rows, weights: Rows) -> float:
 def grouped_auc(
     labels: Rows, scores: Rows, groups: Rows, weights: Rows
 ) -> float:
-    """Mean AUC of the groups that have one, by the weight of their rows."""
+    """Returns the weighted mean AUC of the groups for which it is defined."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     groups, weights = np.asarray(groups), np.asarray(weights, np.float64)
     total, weight = 0.0, 0.0

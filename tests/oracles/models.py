@@ -22,7 +22,7 @@ Inputs = dict[str, np.ndarray]
 def lookup(
     feature: CategoricalFeature, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
-    """The row of each id, or of each bag one id at a time: [B, width]."""
+    """Looks up ids, and pools bags one id at a time; returns [B, width]."""
     table = weights["tables/" + (feature.table or feature.name)]
     ids = inputs[feature.name]
     if feature.pooling is None:
@@ -45,7 +45,7 @@ def lookup(
 
 
 def standardized(feature: NumericFeature, value: float) -> float:
-    """What the model makes of one raw number, by the rules of docs/data.md."""
+    """Returns one raw number, transformed by the rules of docs/data.md."""
     if math.isnan(value):
         if feature.missing is None:
             return 0.0
@@ -60,7 +60,7 @@ def standardized(feature: NumericFeature, value: float) -> float:
 
 
 def numbers(spec: FeatureSpec, inputs: Inputs) -> np.ndarray:
-    """The standardized numbers [B, F], one by one."""
+    """Returns the standardized numbers [B, F], computed one by one."""
     columns = [
         [standardized(f, value) for value in inputs[f.name].ravel().tolist()]
         for f in spec.numeric
@@ -71,13 +71,14 @@ def numbers(spec: FeatureSpec, inputs: Inputs) -> np.ndarray:
 def embed(
     spec: FeatureSpec, inputs: Inputs, weights: blocks.Weights, width: int = 0
 ) -> np.ndarray:
-    """X_0: rows of ids and bags, of groups, of the numbers, of vectors.
+    """Returns X_0: rows of ids and bags, of groups, of numbers, of vectors.
 
     Args:
         spec: the features.
         inputs: arrays by feature name.
-        weights: by canonical name.
-        width: d; needed where no feature gives one row of it.
+        weights: weights by canonical name.
+        width: d; needed if no feature has a single row of that width.
+            Defaults to 0.
     """
     dense = blocks.inside(weights, "dense/feature_embedding")
     parts = []
@@ -113,7 +114,7 @@ def embed(
 def wukong(
     config: WukongConfig, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
-    """The logits [B, 1] of the first task."""
+    """Returns the logits [B, 1] of the first task."""
     x = embed(config.features, inputs, weights, config.embedding_dim)
     dense = blocks.inside(weights, "dense")
     x = blocks.interaction_stack(x, blocks.inside(dense, "stack"))
@@ -125,7 +126,7 @@ def wukong(
 def logistic_regression(
     spec: FeatureSpec, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
-    """A bias, the weight of every id, and slopes times numbers: [B, 1]."""
+    """Returns logits [B, 1]: bias, ids' weights, and slopes times numbers."""
     logit = weights["dense/bias"][0]
     for categorical in spec.categorical:
         table = weights["tables/" + (categorical.table or categorical.name)]

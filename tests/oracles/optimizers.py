@@ -15,16 +15,17 @@ def rowwise_adagrad(
     epsilon: float = 1e-8,
     l2: float = 0.0,
 ) -> None:
-    """One step on `table` [rows, ...] and `state` [rows], in place.
+    """Updates `table` [rows, ...] and `state` [rows] by one step, in place.
 
     Args:
-        table: float64, its rows move.
-        state: float64, one accumulator a row.
-        ids: rows that the batch looked up, [N], repeated ones too.
+        table: float64 table.
+        state: float64, one accumulator per row.
+        ids: rows that the batch looked up, [N], including duplicates.
         gradients: [N, ...], one for each of `ids`.
-        learning_rate: of this step.
-        epsilon: added to the root.
-        l2: adds l2 * row to each row's gradient, once.
+        learning_rate: learning rate of this step.
+        epsilon: added to the root. Defaults to 1e-8.
+        l2: factor of the row that is added to its gradient, once. Defaults
+            to 0.0.
     """
     for row in sorted(set(int(each) for each in ids)):
         gradient = np.zeros(table.shape[1:])
@@ -37,7 +38,7 @@ def rowwise_adagrad(
 
 
 class Adam:
-    """Adam in the order of computation that Kingma and Ba call efficient."""
+    """Adam in the efficient order of computation of Kingma and Ba."""
 
     def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, eps=1e-7):
         self.learning_rate = learning_rate
@@ -48,7 +49,7 @@ class Adam:
     def step(
         self, variables: list[np.ndarray], gradients: list[np.ndarray]
     ) -> None:
-        """One step on all variables, in place."""
+        """Updates all variables by one step, in place."""
         if not self.moments:
             self.moments = [[0.0 * v, 0.0 * v] for v in variables]
         self.steps += 1
@@ -71,6 +72,6 @@ class Adam:
 def clip_by_global_norm(
     gradients: list[np.ndarray], limit: float
 ) -> list[np.ndarray]:
-    """All gradients, shortened together to the length `limit` or less."""
+    """Returns all gradients, scaled to a global norm of at most `limit`."""
     norm = np.sqrt(sum(np.sum(gradient**2) for gradient in gradients))
     return [gradient * min(1.0, limit / norm) for gradient in gradients]

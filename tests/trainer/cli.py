@@ -12,12 +12,12 @@ from trainer.report import plots
 
 
 def run(*args: str, pictures: bool = False) -> int:
-    """The exit code of `python -m trainer.main ARGS`.
+    """Runs `python -m trainer.main ARGS`; returns its exit code.
 
     Args:
         *args: flags.
-        pictures: whether the report's pictures are drawn, which takes longer
-            than a small run does. Defaults to False: each is empty.
+        pictures: whether to draw the report's pictures, which takes longer
+            than a small run. Defaults to False: they are empty.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(parsed(*args))
@@ -30,7 +30,7 @@ def run(*args: str, pictures: bool = False) -> int:
 
 @contextlib.contextmanager
 def parsed(*args: str):
-    """The trainer's flags, set as `args` say until the block ends."""
+    """Parses `args` as the trainer's flags, for the block."""
     if "run_dir" not in flags.FLAGS:
         trainer_settings.define(flags.FLAGS)
     with flagsaver.flagsaver():
@@ -39,7 +39,7 @@ def parsed(*args: str):
 
 
 def arguments(**options) -> list[str]:
-    """`--name=value` for each option; lists are joined by commas."""
+    """Returns `--name=value` for each option; joins lists by commas."""
     result = []
     for name, value in options.items():
         if isinstance(value, bool):

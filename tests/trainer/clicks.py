@@ -27,7 +27,7 @@ SPEC = FeatureSpec(
 
 
 def columns(rows: int, seed: int) -> dict[str, np.ndarray]:
-    """Random rows whose clicks depend on user and item."""
+    """Returns random rows with clicks that depend on user and item."""
     rng = np.random.default_rng(seed)
     user, item = rng.integers(0, 40, rows), rng.integers(0, 30, rows)
     logit = np.sin(user) + np.cos(3.0 * item) * np.sin(2.0 * user)
@@ -56,7 +56,7 @@ def write(path: str, data: dict[str, np.ndarray], group_rows: int = 256):
 
 
 def write_log(folder: str) -> str:
-    """features.json and the three splits, in `folder`; returns it."""
+    """Writes features.json and the three splits; returns `folder`."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "features.json"), "w") as file:
         file.write(SPEC.to_json())

@@ -45,7 +45,7 @@ SPEC = FeatureSpec(
 
 
 def table(rows: int, seed: int) -> pa.Table:
-    """Random rows; whether there is a click depends on city and item."""
+    """Returns random rows with clicks that depend on city and item."""
     rng = np.random.default_rng(seed)
     city = rng.integers(0, 6, rows)
     item = rng.integers(0, 20, rows)
@@ -88,7 +88,7 @@ def table(rows: int, seed: int) -> pa.Table:
 
 
 def write_log(folder: str) -> str:
-    """features.json and the three splits, in `folder`; returns it."""
+    """Writes features.json and the three splits; returns `folder`."""
     os.makedirs(folder, exist_ok=True)
     with open(
         os.path.join(folder, "features.json"), "w", encoding="utf-8"

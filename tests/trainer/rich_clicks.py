@@ -47,7 +47,7 @@ SPEC = FeatureSpec(
 
 
 def lists(rng, rows, num_ids, max_ids):
-    """Lists of ids, some of them empty, some null."""
+    """Returns random lists of ids, some empty, some null."""
     found = []
     for length in rng.integers(-1, max_ids + 1, rows):
         ids = rng.integers(1, num_ids, max(length, 0)).tolist()
@@ -56,7 +56,7 @@ def lists(rng, rows, num_ids, max_ids):
 
 
 def table(rows: int, seed: int) -> pa.Table:
-    """Random rows; who clicked may have bought."""
+    """Returns random rows; a clicked row may also be a purchase."""
     rng = np.random.default_rng(seed)
     user, item = rng.integers(0, 40, rows), rng.integers(0, 30, rows)
     logit = 2 * np.sin(user) + 2 * np.cos(3.0 * item) * np.sin(2.0 * user)
@@ -84,7 +84,7 @@ def table(rows: int, seed: int) -> pa.Table:
 
 
 def write_log(folder: str, spec: FeatureSpec = SPEC) -> str:
-    """features.json and the three splits, in `folder`; returns it."""
+    """Writes features.json and the three splits; returns `folder`."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "features.json")
     with open(path, "w", encoding="utf-8") as file:
