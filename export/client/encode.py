@@ -36,6 +36,8 @@ _K2 = 0x9AE16A3B2F90404F
 # Bounds below which whole floats are exact integers, by bytes per float.
 _EXACT = {2: 2**11, 4: 2**24}
 _BEYOND = (2 - 2**-24) * 2.0**127  # the least that float32 rounds to infinity
+# The largest that float32 rounds to 2**63, of numbers, and 2**53, of weights.
+_LARGEST, _HEAVIEST = (1 + 2**-24) * 2.0**63, (1 + 2**-24) * 2.0**53
 _DTYPES: dict[str, Any] = {
     "id": np.int64,
     "int64": np.int64,
@@ -48,9 +50,9 @@ _RULES = {
     "string": "a string or an integer, as UTF-8",
     "bytes": "a string, as UTF-8, or bytes",
     "float": "a number",
-    "number": "a number that float32 can hold, or none",
-    "vector": "a number that float32 can hold",
-    "weight": "a number of at least 0 that float32 can hold",
+    "number": "a number in [-2**63, 2**63], or none",
+    "vector": "a number in [-2**63, 2**63]",
+    "weight": "a number in [0, 2**53]",
 }
 
 Arrays = dict[str, np.ndarray]
@@ -177,11 +179,11 @@ class Column:
         if self.kind == "id" and self.num_ids is not None:
             return bool(((array >= 0) & (array < self.num_ids)).all())
         if self.kind == "number":
-            return not np.isinf(array).any()
+            return not (np.abs(array) > _LARGEST).any()
         if self.kind == "vector":
-            return bool(np.isfinite(array).all())
+            return bool((np.abs(array) <= _LARGEST).all())
         if self.kind == "weight":
-            return bool((np.isfinite(array) & (array >= 0)).all())
+            return bool(((array >= 0) & (array <= _HEAVIEST)).all())
         return True
 
     def named(self, row: int, value: Any) -> "_Named":
@@ -192,7 +194,7 @@ class Column:
         if self.size is None:
             return self.value(value)
         if self.kind == "vector":
-            rule = f"a list of {self.size} numbers that float32 can hold"
+            rule = f"a list of {self.size} numbers in [-2**63, 2**63]"
             if not _is_list(value) or len(value) != self.size:
                 raise _Broken(rule)
             try:
@@ -334,21 +336,21 @@ def _read_float(column, value):
 
 def _read_number(column, value):
     value = _read_float(column, value)
-    if math.isinf(value):
+    if abs(value) > _LARGEST:
         raise _Broken
     return value
 
 
 def _read_component(column, value):
     value = _read_float(column, value)
-    if not math.isfinite(value):
+    if not abs(value) <= _LARGEST:
         raise _Broken
     return value
 
 
 def _read_weight(column, value):
-    value = _read_component(column, value)
-    if value < 0:
+    value = _read_float(column, value)
+    if not 0 <= value <= _HEAVIEST:
         raise _Broken
     return value
 

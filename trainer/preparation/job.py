@@ -28,6 +28,7 @@ from trainer.preparation.splitting import SPLITS, Part, Splitter
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import plain_array
 from wukong_tf.config import FeatureSpec, encodings
+from wukong_tf.config.features import LARGEST_NUMBER, NUMBER_RANGE
 from wukong_tf.errors import DataError
 from wukong_tf.names import file_name
 
@@ -247,9 +248,12 @@ def read_vectors(job: Job, name: str):
             f"{source}: value must have shape {(len(keys), column.size)}; it "
             f"has {found.shape}."
         )
-    if not np.isfinite(found).all():
-        row = int(np.argmin(np.isfinite(found).all(axis=1)))
-        raise DataError(f"{source}: vector {row} (from 0) is not finite.")
+    good = (np.abs(found) <= LARGEST_NUMBER).all(axis=1)
+    if not good.all():
+        raise DataError(
+            f"{source}: vector {int(np.argmin(good))} (from 0) must be of "
+            f"numbers {NUMBER_RANGE}."
+        )
     with _beside(job.path("vectors", name, "parquet")) as beside:
         pq.write_table(pa.table({"key": keys}), beside)
     with _beside(path) as beside, open(beside, "wb") as out:

@@ -16,6 +16,7 @@ from wukong_tf.arrow import numbers as arrow_numbers
 from wukong_tf.arrow import texts as arrow_texts
 from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.plain import is_time, plain_array
+from wukong_tf.config.features import LARGEST_NUMBER, NUMBER_RANGE
 from wukong_tf.errors import DataError
 
 # Default format of the times of "hour", "weekday" and "weekend".
@@ -41,7 +42,7 @@ def numbers(shard: Shard, table: pa.Table, column: Column) -> np.ndarray:
     """Returns a numeric column as float64 [N]; NaN for a missing number.
 
     Raises:
-        DataError: a value is not a number, or not finite in float32.
+        DataError: a value is not a number, or outside the allowed range.
     """
     with _reported(shard, table, column.column):
         return numbers_of(table[column.column], column)
@@ -177,7 +178,10 @@ def vectors_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
 
     Args and errors are those of `texts_of`, for a vector.
     """
-    return lists.vectors(array, column.size, column.separator, column.format)
+    found = lists.vectors(array, column.size, column.separator, column.format)
+    beyond = (np.abs(found) > LARGEST_NUMBER).any(axis=1)
+    _refuse_first(array, beyond, f"{column.size} numbers {NUMBER_RANGE}")
+    return found
 
 
 def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
@@ -192,7 +196,16 @@ def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
             column.format,
             column.time_zone,
         )
-    return arrow_numbers.numbers(array, column.missing_values)
+    found = arrow_numbers.numbers(array, column.missing_values)
+    beyond = np.abs(found.astype(np.float32)) > LARGEST_NUMBER
+    _refuse_first(array, beyond, f"a number {NUMBER_RANGE}, or empty")
+    return found
+
+
+def _refuse_first(array, bad, rule):
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InvalidValue(row, rule, plain_array(array)[row].as_py())
 
 
 def _parts_of_times(array, column):

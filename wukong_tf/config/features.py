@@ -6,6 +6,10 @@ from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 
 TRANSFORMS = ("none", "log1p")
+# The largest number of a column or a vector, and weight of a bag, as float32:
+# every int64 is a number, and squares fit float32.
+LARGEST_NUMBER, LARGEST_WEIGHT = 2.0**63, 2.0**53
+NUMBER_RANGE, WEIGHT_RANGE = "in [-2**63, 2**63]", "in [0, 2**53]"
 # Keys next to the tasks in metrics.jsonl and a report's metrics.json.
 RECORD_KEYS = (
     "epoch",
@@ -20,6 +24,8 @@ RECORD_KEYS = (
 @dataclasses.dataclass(frozen=True)
 class NumericFeature:
     """A column of floats: clipped, transformed, then standardized.
+
+    Raw numbers are in [-2**63, 2**63], whatever the clip makes of them.
 
     Args:
         name: column name.
@@ -75,6 +81,8 @@ class NumericFeature:
 @dataclasses.dataclass(frozen=True)
 class VectorFeature:
     """A column of fixed-width float vectors, such as a content embedding.
+
+    Its entries are in [-2**63, 2**63].
 
     Args:
         name: column name.

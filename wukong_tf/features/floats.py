@@ -6,10 +6,15 @@ import tensorflow as tf
 
 from wukong_tf.config.categorical_feature import PADDING_ID
 from wukong_tf.config.feature_spec import FeatureSpec
+from wukong_tf.config.features import (
+    LARGEST_NUMBER,
+    LARGEST_WEIGHT,
+    NUMBER_RANGE,
+    WEIGHT_RANGE,
+)
 
-FLOAT32 = "that float32 can hold"
-_NUMBER = f"a number {FLOAT32}, or none"
-_WEIGHT = f"one weight for each id, a number of at least 0 {FLOAT32}"
+_NUMBER = f"a number {NUMBER_RANGE}, or none"
+_WEIGHT = f"one weight for each id, a number {WEIGHT_RANGE}"
 _SCORE = "of numbers whose scores are finite"
 # In no table: a lookup on the CPU fails instead of returning another feature's
 # row.
@@ -31,14 +36,14 @@ def checked(
     names = [feature.name for feature in spec.numeric]
     if names:
         numbers = tf.stack([inputs[name] for name in names], axis=1)  # [B, F]
-        good = tf.logical_not(tf.math.is_inf(numbers))
+        good = _good_numbers(_without_gaps(numbers))
         with _refused(names, _NUMBER, good, numbers):
             for name in names:
                 found[name] = tf.identity(inputs[name])
     for vector in spec.vector:
         values = inputs[vector.name]  # [B, size]
-        rule = f"a list of {vector.size} numbers {FLOAT32}"
-        good = tf.math.is_finite(values)
+        rule = f"a list of {vector.size} numbers {NUMBER_RANGE}"
+        good = _good_numbers(values)
         with _refused([vector.name] * vector.size, rule, good, values):
             found[vector.name] = tf.identity(values)
     for feature in spec.categorical:
@@ -54,12 +59,15 @@ def checked(
 def real_weights(
     spec: FeatureSpec, inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns the inputs with the weights of padding set to 0."""
+    """Returns the inputs with the weights of padding set to 0.
+
+    So are denormal weights, which only some engines can represent.
+    """
     found = dict(inputs)
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]
-            there = _there(inputs[feature.name])
+            there = _there(inputs[feature.name]) & (weights >= 2.0**-126)
             found[feature.weights] = tf.where(there, weights, 0.0)
     return found
 
@@ -100,15 +108,16 @@ def guard(
         rows: rows of tables, [B, width] each. Defaults to ().
     """
     # x - x is 0, or NaN if x is not finite.
-    parts = [tf.stack(list(logits), axis=1)]
+    x = _joined([tf.stack(list(logits), axis=1), *rows])
+    bad = tf.math.is_nan(tf.reduce_sum(x - x, axis=1))  # [B]
+    numbers = [inputs[vector.name] for vector in spec.vector]
     if spec.numeric:
         names = [feature.name for feature in spec.numeric]
-        numbers = tf.stack([inputs[name] for name in names], axis=1)
-        parts.append(tf.where(tf.math.is_nan(numbers), 0.0, numbers))
-    parts += [inputs[vector.name] for vector in spec.vector]
-    parts += rows
-    x = parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
-    bad = tf.math.is_nan(tf.reduce_sum(x - x, axis=1))  # [B]
+        singles = tf.stack([inputs[name] for name in names], axis=1)
+        numbers.append(_without_gaps(singles))
+    if numbers:
+        good = _good_numbers(_joined(numbers))
+        bad |= tf.logical_not(tf.reduce_all(good, axis=1))
     for feature in spec.categorical:
         if feature.weights and feature.weights in inputs:
             weights = inputs[feature.weights]
@@ -118,6 +127,19 @@ def guard(
     return tf.gather(tf.zeros([1]), place)
 
 
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+
+def _without_gaps(numbers):
+    return tf.where(tf.math.is_nan(numbers), 0.0, numbers)
+
+
+def _good_numbers(numbers):
+    """Returns whether each number is valid; NaN is not."""
+    return tf.abs(numbers) <= LARGEST_NUMBER
+
+
 def _there(ids):
     return ids != tf.constant(PADDING_ID, ids.dtype)
 
@@ -125,7 +147,7 @@ def _there(ids):
 def _good_weights(ids, weights):
     """Returns whether each weight [B, max_ids] is valid."""
     # Written so that NaN fails at an id, and only there.
-    real = (weights >= 0.0) & (weights < tf.constant(float("inf")))
+    real = (weights >= 0.0) & (weights <= LARGEST_WEIGHT)
     padding = (weights == 0.0) | (weights != weights)
     there = _there(ids)
     return (there & real) | (tf.logical_not(there) & padding)

@@ -13,6 +13,12 @@ from wukong_tf.arrow.groups import MISSING_GROUP, groups
 from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_type
 from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import MISSING_ID, CategoricalFeature
+from wukong_tf.config.features import (
+    LARGEST_NUMBER,
+    LARGEST_WEIGHT,
+    NUMBER_RANGE,
+    WEIGHT_RANGE,
+)
 from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
 from wukong_tf.names import alike
@@ -216,25 +222,32 @@ def _bag_weights(name, max_ids):
         "lists of numbers",
         _is_vector,
         np.float32,
-        "a list of finite weights of at least 0",
-        lambda values: np.isfinite(values) & (values >= 0),
+        f"a list of weights {WEIGHT_RANGE}",
+        lambda values: _within(values, 0.0, LARGEST_WEIGHT),
         instead=NAN,
         max_size=max_ids,
         padding=NAN,
     )
 
 
+def _within(values, least, most):
+    """Returns whether each value is in the range as float32; NaN is not."""
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
+    return (least <= values) & (values <= most)
+
+
 def _numbers(name, may_be_missing):
     def holds(values):
-        finite = np.isfinite(values)
-        return finite | np.isnan(values) if may_be_missing else finite
+        good = _within(values, -LARGEST_NUMBER, LARGEST_NUMBER)
+        return good | np.isnan(values) if may_be_missing else good
 
     return Check(
         name,
         "numbers",
         is_number,
         np.float32,
-        "a finite float32" + (", or none" if may_be_missing else ""),
+        f"a number {NUMBER_RANGE}" + (", or none" if may_be_missing else ""),
         holds,
         instead=NAN,
         may_be_null=may_be_missing,
@@ -247,8 +260,10 @@ def _vectors(name, size):
         "lists of numbers",
         _is_vector,
         np.float32,
-        f"a vector of {size} finite float32",
-        lambda values: np.isfinite(values).all(axis=1),
+        f"a vector of {size} numbers {NUMBER_RANGE}",
+        lambda values: _within(values, -LARGEST_NUMBER, LARGEST_NUMBER).all(
+            axis=1
+        ),
         instead=0.0,
         size=size,
     )

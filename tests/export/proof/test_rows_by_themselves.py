@@ -43,7 +43,7 @@ def columns_of(served, artifact, rows):
     return way(sample_table(rows))
 
 
-@pytest.mark.parametrize("size", [1e4, 1e30])
+@pytest.mark.parametrize("size", [1e4, 2.0**63])
 def test_an_extreme_row_leaves_the_others_alone(int8, size):
     served, artifact = int8
     raw = columns(rows=9, seed=31)
@@ -95,7 +95,7 @@ class Held:
         return self._run(signature, sent)
 
 
-@pytest.mark.parametrize("size", [1e4, 1e30])
+@pytest.mark.parametrize("size", [1e4, 2.0**63])
 def test_a_server_joins_strangers_without_a_trace(server, size):
     def logit(row):
         status, answer = server.post("predict", {"instances": [row]})

@@ -54,7 +54,7 @@ def test_bad_values_are_read_as_missing_and_the_rest_as_ever(tmp_path):
     clean, _ = read(tmp_path / "clean.parquet", table, clicks.SPEC)
     changes = {
         "item": {3: 30, 70: -1, 71: None},
-        "price": {5: NAN, 66: INF, 67: None},
+        "price": {5: NAN, 66: 1e20, 67: None},
         "content": {4: [1.0], 5: [NAN, 1.0, 2.0], 6: None, 7: [1.0, None, 2.0]},
         "label": {8: 2, 9: -1, 10: None},
         "importance": {11: -1.0, 12: None, 13: INF},

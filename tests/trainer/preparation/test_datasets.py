@@ -368,7 +368,14 @@ def test_microvideo_with_vectors(tmp_path):
     assert_trainable(output, spec)
 
 
-def test_vectors_of_another_width_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "vectors, words",
+    [
+        (np.zeros((2, 8)), "(2, 64); it has (2, 8)"),
+        (np.eye(2, 64) * 1e20, "vector 0 (from 0) must be of numbers in [-2**"),
+    ],
+)
+def test_vectors_that_break_their_rule_are_refused(vectors, words, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     text = "user_id,item_id,cate_id,is_click,timestamp,clicked_items,"
@@ -377,9 +384,9 @@ def test_vectors_of_another_width_are_refused(tmp_path):
         (source / f"{split}.csv").write_text(text)
     with h5py.File(source / "item_image_emb_dim64.h5", "w") as file:
         file["key"] = np.arange(2)
-        file["value"] = np.zeros((2, 8))
+        file["value"] = vectors
     code, _, err = run("microvideo1.7m", source, tmp_path / "out")
-    assert code == 2 and "(2, 64); it has (2, 8)" in err
+    assert code == 2 and words in err
 
 
 def test_taobaoad(tmp_path):

@@ -351,7 +351,9 @@ def test_rows_that_break_a_rule_are_named(earlier, tmp_path):
     for name, bad, expected in (
         ("click", "maybe", "line 6, column 'click': must be one of 0"),
         ("price", "cheap", "line 6, column 'price': must be"),
+        ("price", "-1e20", "line 6, column 'price': must be a number in [-2**"),
         ("place", "1", "line 6, column 'place': must be 2 finite numbers"),
+        ("place", "1 1e19", "line 6, column 'place': must be 2 numbers in [-2"),
     ):
         lines = [dict(line) for line in TOMORROW]
         lines[4][name] = bad
