@@ -107,18 +107,14 @@ def settings_of(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
 
 
 def define(cls: type, values: flags.FlagValues):
-    """Defines the flags of a dataclass of settings."""
+    """Defines the flags of a dataclass, which checks bounds itself."""
     for field, kind in settings_of(cls):
-        bounds: dict[str, Any] = {
-            "lower_bound": field.metadata["minimum"],
-            "upper_bound": field.metadata["maximum"],
-        }
         default: Any = field.default
         arguments = (field.name, default, field.metadata["help"])
         if kind is int:
-            flags.DEFINE_integer(*arguments, flag_values=values, **bounds)
+            flags.DEFINE_integer(*arguments, flag_values=values)
         elif kind is float:
-            flags.DEFINE_float(*arguments, flag_values=values, **bounds)
+            flags.DEFINE_float(*arguments, flag_values=values)
         elif kind is bool:
             flags.DEFINE_bool(*arguments, flag_values=values)
         elif kind is str:
