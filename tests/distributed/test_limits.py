@@ -127,8 +127,11 @@ def test_a_log_and_a_table_of_one_row(tmp_path, workers):
     assert step_of(tmp_path / "run") == 2
 
 
-def test_64_open_files_are_enough(data, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_64_open_files_are_enough(data, tmp_path, workers):
     command = [sys.executable, "-m", "trainer.main"]
+    if workers > 1:
+        command[2:] = ["trainer.launch", f"--workers={workers}", "--"]
     command += flags_of(data, tmp_path / "run")
     shell = f"ulimit -n 64; exec {shlex.join(command)}"
     subprocess.run(["bash", "-c", shell], check=True, timeout=280)
