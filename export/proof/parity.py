@@ -145,13 +145,10 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
 def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     """Compares `artifacts` with the Keras model, which runs eagerly.
 
-    The model gets the rows as the trainer reads them, each artifact in the
-    encoding that it takes.
-
     Args:
         served: the ServedModel that the artifacts were written from.
         samples: rows in the form of requests, with ids in range.
-        artifacts: the written artifacts, loaded back.
+        artifacts: the artifacts, loaded back, each given rows as it takes them.
     """
     spec = served.spec
     every = list(cases.cases(spec, samples))

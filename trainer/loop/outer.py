@@ -32,8 +32,7 @@ def make_run_steps(
         train_step: returns a replica's part of the loss and, if `tasks` is
             not 0, of the sums.
         tasks: number of tasks whose sums the step returns. Defaults to 0.
-        clock: records when each step asked for its batch and got it.
-            Defaults to None, not recorded.
+        clock: records when a step asks for and gets a batch. Defaults to None.
     """
     clock = clock or StepClock()
 

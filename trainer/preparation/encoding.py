@@ -47,8 +47,7 @@ def spec_of(
         recipe: the recipe.
         counts: counts of the train rows.
         vocabularies: vocabularies by table, without hashed ones.
-        oov_buckets: number of ids for values out of vocabulary. Defaults
-            to 1.
+        oov_buckets: ids for values out of vocabulary. Defaults to 1.
     """
     stated: set[str] = set()
     categorical = []
@@ -191,14 +190,12 @@ def encode(
         recipe: the recipe.
         vocabularies: vocabularies by table.
         splitter: divides the rows.
-        oov_buckets: number of ids for values out of vocabulary. Defaults
-            to 1.
+        oov_buckets: ids for values out of vocabulary. Defaults to 1.
         vectors: keys and vectors [K, size] by vector column with a `key`.
             Defaults to None, none.
         optional_labels: whether labels may be missing: null in a row, or no
             column in a file and the output. Defaults to False.
-        tallies: cut bags and values out of vocabulary are added to it.
-            Defaults to None.
+        tallies: counts of what is cut or unknown. Defaults to None.
     """
     tallies = {} if tallies is None else tallies
     seen = (0, 0)
