@@ -157,15 +157,16 @@ def score(
         rows, seconds = rows + count, seconds + taken
         target, speed = _target(path, output), count / taken
         print(f"{target}: {count:,} rows, {speed:,.0f} rows/s", flush=True)
+    done = len(paths) - left - len(errors)
+    _print_totals(done, left, rows, seconds, scorer.engine.name)
+    _raise_errors(errors, len(paths))
+
+
+def _print_totals(done, left, rows, seconds, engine):
     if left:
         print(f"{left} files were scored before")
     rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
-    done = len(paths) - left - len(errors)
-    print(
-        f"{done} files, {rows:,} rows in {seconds:.1f} s"
-        f"{rate} ({scorer.engine.name})"
-    )
-    _raise_errors(errors, len(paths))
+    print(f"{done} files, {rows:,} rows in {seconds:.1f} s{rate} ({engine})")
 
 
 def _raise_errors(errors, files):

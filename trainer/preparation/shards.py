@@ -336,7 +336,7 @@ def _without_headers(shard, table, columns, more):
 
 
 def _may_repeat(layout, names):
-    """Returns whether repeated headers can be told from rows."""
+    """Returns whether repeated headers differ from rows of values."""
     return layout.names is None and len(names) > 1
 
 

@@ -263,7 +263,7 @@ def test_the_same_rows_in_other_dress(change, ending, tmp_path):
 
 
 def test_a_row_with_a_column_s_name_for_its_value_stays(tmp_path):
-    """It is no header, though no other column is asked for."""
+    """It is not taken for a header, even as the only column."""
     path = tmp_path / "x.csv"
     path.write_text("label,a,b\n1,a,b\n0,x,y\n\ufefflabel,a,b\n1,a,é\n")
     file = InputFile(str(path), "train", Layout())
