@@ -71,9 +71,8 @@ def run(argv, values: absl_flags.FlagValues) -> int:
         print("interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     ids = sum(feature.num_ids for feature in spec.categorical)
-    print(
-        f"wrote {settings.output}: {len(spec.categorical)} features, {ids} ids"
-    )
+    count = len(spec.feature_names)
+    print(f"wrote {settings.output}: {count} features, {ids:,} ids")
     return 0
 
 

@@ -83,6 +83,11 @@ def test_each_column_is_described(said):
     assert '"kind": "numeric"' not in line_of(said, "city")
 
 
+def test_numbers_count_as_features(said):
+    features = len(COLUMNS) - len(["gap"])
+    assert re.search(rf": {features} features, [\d,]+ ids$", said.strip())
+
+
 def warnings(said):
     found = re.findall(r"^warning: column '(\w+)': (.*)$", said, re.MULTILINE)
     assert len(dict(found)) == len(found)
