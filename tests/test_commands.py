@@ -20,7 +20,7 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import launch, prepare
+from trainer import example_log, launch, prepare
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +33,7 @@ DEFINES = {
     "export.rollout": rollout.define,
     "export.score": score.define,
     "export.serve": serve.define,
+    "trainer.example_log": example_log.define,
     "trainer.launch": launch.define_flags,
     "trainer.prepare": prepare.define,
 }

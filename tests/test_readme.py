@@ -74,7 +74,7 @@ def test_flags_that_the_pages_name_exist():
 
     from export import flags as export_flags
     from export import rollout, score, serve
-    from trainer import launch, prepare
+    from trainer import example_log, launch, prepare
 
     known = {"flagfile", "help"}
     for define in (
@@ -82,6 +82,7 @@ def test_flags_that_the_pages_name_exist():
         rollout.define,
         score.define,
         serve.define,
+        example_log.define,
         launch.define_flags,
         prepare.define,
     ):

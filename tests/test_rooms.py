@@ -488,6 +488,7 @@ def test_the_rest_of_the_repository_keeps_to_it_too():
 def test_flags_end_at_the_door():
     """Below the programs, settings are dataclasses."""
     doors = {
+        "trainer/example_log.py",
         "trainer/launch.py",
         "trainer/main.py",
         "trainer/prepare.py",
