@@ -117,3 +117,14 @@ def test_a_spec_of_other_tables_does_not_take_the_checkpoint(run_dir):
     )
     with pytest.raises(RunError, match=r"'tables/user'.*\(14, 6\).*\(13, 6\)"):
         wukong_tf.load_run(run_dir)
+
+
+def test_the_flag_of_units_is_read():
+    read = runs.parse_keep_units
+    assert read([]) is None
+    assert read(["2"]) == 2
+    assert read(["user:1", "a:b:3"]) == {"user": 1, "a:b": 3}
+    for texts in (["two"], ["user:"], ["2", "3"], ["a:1", "a:2"]):
+        with pytest.raises(ConfigError, match="--keep_units") as refused:
+            read(texts)
+        assert ",".join(texts) in str(refused.value)

@@ -132,29 +132,28 @@ def fold_linear_paths(graph: Graph):
     """
     for total in graph.nodes("Add"):
         for joined, added in (total.input, reversed(total.input)):
-            if _fold(graph, total, joined, added):
-                break
+            _fold(graph, total, joined, added)
 
 
 def _fold(graph, total, joined, added):
     concat = graph.maker(joined, "Concat")
     residual = graph.maker(added, "MatMul")
     if concat is None or residual is None or not graph.read_once(joined):
-        return False
+        return
     if [each.i for each in concat.attribute] != [1]:
-        return False
+        return
     if len(concat.input) != 2 or not graph.read_once(added):
-        return False
+        return
     linear = graph.maker(concat.input[1], "MatMul")
     if linear is None or not graph.read_once(concat.input[1]):
-        return False
+        return
     left = graph.constant(linear.input[0])
     right = graph.constant(residual.input[0])
     same = linear.input[1] == residual.input[1]
     if left is None or right is None or not same:
-        return False
+        return
     if left.ndim != 2 or right.ndim != 2 or len(right) <= len(left):
-        return False
+        return
     rows = len(right) - len(left)
     x, name = linear.input[1], total.output[0]
     upper = graph.add_constant(f"{name}/upper", right[:rows])
@@ -169,7 +168,6 @@ def _fold(graph, total, joined, added):
     graph.add(
         "Concat", [f"{name}/interactions", f"{name}/linear"], name, axis=1
     )
-    return True
 
 
 def unroll_tensordots(graph: Graph):

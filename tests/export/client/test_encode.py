@@ -103,6 +103,23 @@ def test_what_is_not_there_is_missing():
     assert np.isnan(found["price"]).all()
 
 
+def test_an_id_beyond_the_table_needs_an_oov_row():
+    """The graph replaces it then; without one, no row is sent."""
+    features = FeatureSpec(
+        (
+            CategoricalFeature("strict", 4),
+            CategoricalFeature("lenient", 4, oov_id=3),
+        )
+    )
+    encoder = Encoder(json.loads(features.to_json()))
+    for strict in (0, 3):
+        columns = encoder.encode([{"strict": strict, "lenient": 2**40}])
+        assert columns["strict"].tolist() == [strict]
+        assert columns["lenient"].tolist() == [2**40]
+    with pytest.raises(ValueError, match="(?s)'strict'.*4"):
+        encoder.encode([{"strict": 4, "lenient": 0}])
+
+
 def test_integers_and_their_texts_are_one():
     encoder = Encoder(RICH.to_dict())
     draw = random.Random(2)
