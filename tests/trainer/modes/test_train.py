@@ -247,20 +247,16 @@ def test_loss_that_is_not_finite_names_the_step(tmp_path, capsys, flags_of):
 @pytest.mark.full
 def test_early_stopping_keeps_the_best(tmp_path, flags_of):
     run_dir = str(tmp_path / "early")
-    options = {"epochs": 40, "eval_every_steps": 2, "patience": 2}
     # So fast that the valid split soon gets worse.
-    assert (
-        run(
-            *flags_of(
-                run_dir,
-                learning_rate=0.03,
-                table_learning_rate=0.5,
-                keep_checkpoints=1,
-                **options,
-            )
-        )
-        == 0
-    )
+    options = {
+        "epochs": 40,
+        "eval_every_steps": 2,
+        "patience": 2,
+        "learning_rate": 0.03,
+        "table_learning_rate": 0.5,
+        "keep_checkpoints": 1,
+    }
+    assert run(*flags_of(run_dir, **options)) == 0
     state = runs.find_checkpoint(run_dir, "latest").state
     assert state["stopped_early"] and state["step"] < 40 * 12
     values = [evaluation["value"] for evaluation in state["evaluations"]]
@@ -276,6 +272,14 @@ def test_early_stopping_keeps_the_best(tmp_path, flags_of):
     assert metrics["valid"]["click"]["logloss"] == pytest.approx(
         best["value"], rel=1e-6
     )
+    # Stopped between the two evaluations that did not improve.
+    parts = str(tmp_path / "parts")
+    for steps in (state["step"] - 2, 0):
+        assert run(*flags_of(parts, max_steps=steps, **options)) == 0
+    resumed = runs.find_checkpoint(parts, "latest").state
+    for key in ("step", "stopped_early", "evaluations"):
+        assert resumed[key] == state[key], key
+    assert runs.best_step(parts) == best["step"]
 
 
 @pytest.mark.full
