@@ -12,6 +12,7 @@ from trainer.preparation import (
     text_files,
     types,
 )
+from trainer.preparation import earlier as earlier_preparation
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
@@ -177,15 +178,7 @@ def _generic(settings, folder):
         raise DataError(f"--input={folder}: there are no train rows.")
     # Without valid files, every 20th train row is a valid row.
     rule = "files" if any(f.split == "valid" for f in files) else "every"
-    if settings.recipe:
-        try:
-            with open(settings.recipe, encoding="utf-8") as file:
-                text = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"--recipe={settings.recipe}: {error}.") from error
-        recipe = Recipe.from_json(text, settings.recipe)
-    else:
-        recipe = _inferred(settings, files)
+    recipe = _recipe(settings, files)
     types.check(files, recipe)
     vectors = _side_files(settings, recipe)
     return Source(settings.dataset, recipe, tuple(files), rule, 1, vectors)
@@ -250,6 +243,23 @@ def _with_rows(files):
         else:
             print(f"{file.path}: there are no rows; it is left out")
     return found
+
+
+def _recipe(settings, files):
+    """Returns the recipe of --recipe, else that of --extend, else a guess."""
+    if settings.recipe:
+        try:
+            with open(settings.recipe, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--recipe={settings.recipe}: {error}.") from error
+        return Recipe.from_json(text, settings.recipe)
+    if settings.extend and not settings.given & {"label", "separator"}:
+        extended = earlier_preparation.read("extend", settings.extend)
+        if extended.recipe is not None:
+            print(f"the recipe is that of {extended.where}")
+            return extended.recipe
+    return _inferred(settings, files)
 
 
 def _inferred(settings, files):

@@ -42,8 +42,8 @@ class Prepare(Settings):
     recipe: str | None = setting(
         None,
         "For csv and parquet: JSON file that says what is made of the "
-        "columns. Default: it is guessed from the first rows, and written "
-        "as recipe.json.",
+        "columns. Default: that of --extend, else it is guessed from the "
+        "first rows; it is written as recipe.json.",
     )
     label: str | None = setting(
         None, "For csv and parquet without --recipe: column of the label."

@@ -97,6 +97,21 @@ def test_ids_stay_and_new_values_follow(first, tmp_path):
     )
 
 
+def test_the_recipe_goes_on_unless_the_flags_give_another(first, tmp_path):
+    source = write(tmp_path / "in", log(200, 1, first=12))
+    extend = f"--extend={first[0]}"
+    code, out, err = run("csv", source, tmp_path / "out", extend)
+    assert code == 0, err
+    assert f"the recipe is that of {extend}\n" in out
+    text = (tmp_path / "out" / "recipe.json").read_text()
+    assert text == (first[0] / "recipe.json").read_text()
+    # A guess makes a table of its own for friends.
+    code, out, err = run(
+        "csv", source, tmp_path / "guess", extend, "--label=label"
+    )
+    assert code == 2 and "guessed from" in out and "'friend'" in err
+
+
 @pytest.mark.parametrize("most", [1, 5, 25, 30, 33, 500])
 def test_a_smaller_vocabulary_takes_no_id_back(most, first, tmp_path):
     option = f"--max_vocabulary={most}"
