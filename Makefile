@@ -12,10 +12,11 @@ WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
   tests/layers/test_every_layer.py::test_value_and_gradient_are_the_oracles \
   tests/optimizers/test_table_optimizer.py
 
-.PHONY: help quickstart test test-fast test-full test-gpu mutants lint clean
+.PHONY: help quickstart tutorial test test-fast test-full test-gpu mutants lint clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
+	@echo "make tutorial    run the first part of docs/tutorial.md in tutorial/"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
@@ -60,6 +61,9 @@ quickstart: $(VENV)/.run
 	$(BIN)/python -m trainer.main --flagfile=configs/quickstart.flags
 	$(BIN)/python -m export.main --run_dir=runs/quickstart \
 	  --output=exports/quickstart --format=saved_model,onnx
+
+tutorial: $(VENV)/.run
+	$(BIN)/python examples/tutorial.py --folder=tutorial
 
 # make mutants ARGS="--sample=50 --only=wukong_tf/metrics --seconds=600"
 mutants: $(VENV)/.mutants

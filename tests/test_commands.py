@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.S | re.M)
 INLINE = re.compile(r"`([^`]+)`")
+LOOP = re.compile(r"^ *for (\w+) in (\S+)", re.M)
 START = re.compile(r"(\.venv/bin/)?python -m |make |pip install |sh ")
 DEFINES = {
     "export.main": export_flags.define,
@@ -47,6 +48,8 @@ def commands():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         blocks = "\n".join(FENCED.findall(text)).replace("\\\n", " ")
+        for name, value in LOOP.findall(blocks):
+            blocks = blocks.replace(f"${name}", value)
         lines = blocks.splitlines()
         lines += INLINE.findall(FENCED.sub("", text))
         for line in lines:
