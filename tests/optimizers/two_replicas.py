@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from wukong_tf.optimizers import ClippedAdam, RowwiseAdagrad
+from wukong_tf.optimizers.dense import DENSE_OPTIMIZERS, dense_optimizer
 
 ROWS, WIDTH, STEPS, BATCH = 9, 3, 6, 8
 CLIPNORM = 0.5
@@ -45,6 +46,16 @@ def _train(strategy, splits):
         rowwise.build([table])
         adam = ClippedAdam(0.05, global_clipnorm=CLIPNORM)
         adam.build([dense])
+        others = {}
+        for name in DENSE_OPTIMIZERS:
+            matrix = keras.Variable(start()[1].reshape(2, 2), name="kernel")
+            decay = 0.0 if name == "schedule_free" else 0.3
+            optimizer = dense_optimizer(
+                name, 0.05, weight_decay=decay, global_clipnorm=CLIPNORM
+            )
+            optimizer.build([matrix])
+            others[name] = (optimizer, matrix)
+        matrices = [matrix for _, matrix in others.values()]
 
     def step(ids, table_gradients, dense_gradients):
         with tf.GradientTape() as tape:
@@ -52,9 +63,18 @@ def _train(strategy, splits):
             for index in range(2):  # two lookups of one table
                 rows = tf.gather(table.value, ids[:, index])
                 loss += tf.reduce_sum(rows * table_gradients[:, index])
-        by_table, by_dense = tape.gradient(loss, [table.value, dense.value])
+            for matrix in matrices:
+                column = tf.reshape(matrix.value, [-1, 1])
+                loss += tf.reduce_sum(dense_gradients @ column)
+        by_table, by_dense, *by_matrix = tape.gradient(
+            loss, [each.value for each in (table, dense, *matrices)]
+        )
         rowwise.apply([by_table], [table])
         adam.apply([by_dense], [dense])
+        for (optimizer, matrix), gradient in zip(
+            others.values(), by_matrix, strict=True
+        ):
+            optimizer.apply([gradient], [matrix])
 
     @tf.function(reduce_retracing=True)
     def run(*parts):
@@ -81,6 +101,7 @@ def _train(strategy, splits):
             "table": table.value,
             "state": rowwise.accumulator(table.value).value,
             "dense": dense.value,
+            **{name: matrix.value for name, (_, matrix) in others.items()},
         }.items()
     }
 

@@ -13,7 +13,7 @@ from trainer.data import held_out
 from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
 from trainer.preparation import requests
-from trainer.settings import FIRST_ORDER_MODELS, FREE_ON_RESUME
+from trainer.settings import FIRST_ORDER_MODELS, FREE_ON_RESUME, Training
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec, encodings, schema
 from wukong_tf.errors import RunError, WukongError
@@ -204,6 +204,9 @@ def _differences(old, new, prefix, excused=()):
         if prefix == "training." and (key in FREE_ON_RESUME or key in excused):
             continue
         before, now = old.get(key), new.get(key)
+        if prefix == "training." and key not in old:
+            # Runs of versions without the setting did as its default says.
+            before = getattr(Training(), key, None)
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now, f"{key}.", excused)
         elif before != now:

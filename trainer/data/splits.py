@@ -67,13 +67,17 @@ def open_sources(
                 bad=bad_values(data),
             )
     if settings.run.mode == "train":
-        needed = ["train"]
+        needed = {"train": "--mode=train"}
         if training.eval != "progressive":
-            needed.append("valid")
-        for split in needed:
+            needed["valid"] = "--mode=train"
+        elif training.patience:
+            needed["valid"] = "--patience"
+        elif training.learning_rate_schedule == "plateau":
+            needed["valid"] = "--learning_rate_schedule=plateau"
+        for split, flag in needed.items():
             if split not in sources:
                 raise ConfigError(
-                    f"--mode=train needs {split} rows; give --data_dir with "
+                    f"{flag} needs {split} rows; give --data_dir with "
                     f"{split}*.parquet in it, or --{split}_files."
                 )
     return sources

@@ -18,6 +18,7 @@ from trainer.loop.evaluator import Evaluator
 from trainer.loop.metrics_log import Metrics
 from trainer.loop.profiling import Profile
 from trainer.loop.progress import Action, Progress, Schedule, Window
+from trainer.loop.rates import Rates
 from trainer.loop.records import Progressive, WriteTraining
 from wukong_tf.errors import WukongError
 
@@ -76,6 +77,7 @@ class Evaluate:
         task: name of the task whose metric it is.
         patience: number of consecutive evaluations without improvement
             after which training stops; 0 disables early stopping.
+        rates: learning rates, which may follow the results.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Evaluate:
         metric: str,
         task: str,
         patience: int,
+        rates: Rates,
     ):
         self._evaluator = evaluator
         self._source = source
@@ -96,6 +99,7 @@ class Evaluate:
         self._metric = metric
         self._task = task
         self._patience = patience
+        self._rates = rates
 
     def __call__(self, progress: Progress, window: Window):
         """Evaluates if an evaluation is due."""
@@ -125,6 +129,8 @@ class Evaluate:
                 + (" (best so far)" if decides and best else "")
                 + _undefined(values)
             )
+        if self._rates.follow(progress.evaluations):
+            log(f"step {progress.step}: no improvement, learning rates fall")
         if progress.stopped_early:
             log(f"step {progress.step}: stopping early")
 

@@ -5,18 +5,16 @@ import functools
 import keras
 import tensorflow as tf
 
+from trainer.loop.rates import Rates, table_rate
 from trainer.settings import Training, memory_dtype
 from wukong_tf.config import (
-    FactorizationMachineConfig,
-    LogisticRegressionConfig,
     ModelConfig,
 )
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import (
-    ClippedAdam,
-    LinearWarmup,
     OptimizerGroups,
     RowwiseAdagrad,
+    dense_optimizer,
     replica_sum,
 )
 from wukong_tf.optimizers.groups import TABLES
@@ -29,22 +27,26 @@ _REPLICA_SEEDS = 1_000_003  # far from each other
 def make_optimizers(
     model: ClickModel,
     training: Training,
+    rates: Rates | None = None,
     ways: dict[str, str] | None = None,
 ) -> OptimizerGroups:
-    """Returns rowwise Adagrad for the tables and Adam for everything else.
+    """Returns rowwise Adagrad for tables, --dense_optimizer for the rest.
 
     Args:
         model: the model.
-        training: learning rates, L2 and the like.
+        training: optimizer, L2 and the like.
+        rates: the learning rates. Defaults to None, those of a run that
+            ends with its warm-up.
         ways: the result of `table_ways`. Defaults to None, one replica.
     """
-    warmup = training.warmup_steps
+    if rates is None:
+        rates = Rates(model.config, training, training.warmup_steps + 1)
     return OptimizerGroups(
         model.trainable_variables,
         {
             "tables": (
                 RowwiseAdagrad(
-                    LinearWarmup(table_rate(model.config, training), warmup),
+                    rates.tables,
                     l2=training.embedding_l2,
                     l2_scope=training.embedding_l2_scope,
                     row_runs=_row_runs(model, training),
@@ -52,8 +54,10 @@ def make_optimizers(
                 TABLES,
             ),
             "dense": (
-                ClippedAdam(
-                    LinearWarmup(dense_rate(model.config, training), warmup),
+                dense_optimizer(
+                    training.dense_optimizer,
+                    rates.dense,
+                    weight_decay=training.weight_decay,
                     global_clipnorm=training.clipnorm or None,
                 ),
                 None,
@@ -64,29 +68,6 @@ def make_optimizers(
         else None,
         ways=ways,
     )
-
-
-def dense_rate(config: ModelConfig, training: Training) -> float:
-    """Returns Adam's learning rate.
-
-    It is that of first-order weights if Adam trains no others. In a
-    factorization machine it does if there is a bottom or a shared MLP.
-    """
-    first_order = isinstance(config, LogisticRegressionConfig) or (
-        isinstance(config, FactorizationMachineConfig)
-        and not config.bottom_mlp_units
-        and not config.features.embedding_groups
-    )
-    if first_order:
-        return training.first_order_learning_rate
-    return training.learning_rate
-
-
-def table_rate(config: ModelConfig, training: Training) -> float:
-    """Returns rowwise Adagrad's rate; first-order tables have their own."""
-    if isinstance(config, LogisticRegressionConfig):
-        return training.first_order_table_learning_rate
-    return training.table_learning_rate
 
 
 def vary_dropout(model: ClickModel):
@@ -189,7 +170,9 @@ def model_cost(config: ModelConfig, training: Training) -> Cost:
     """Returns the cost of the model under these training settings."""
     return cost(
         config,
-        batch_size=training.batch_size,
+        batch_size=-(
+            -training.batch_size // training.gradient_accumulation_steps
+        ),
         dtype=memory_dtype(training.precision),
         remat=training.remat,
     )

@@ -39,6 +39,7 @@ def restore(session: Session):
     session.progress.stopped_early = actions.patience_is_out(
         session.progress.evaluations, session.training.patience
     )
+    session.rates.follow(session.progress.evaluations)
     log(f"going on from step {found.step} ({found.path})")
 
 

@@ -15,7 +15,6 @@ from trainer.distribution.strategies import Distribution
 from trainer.loop import actions, metrics_log, records
 from trainer.loop.evaluator import Evaluator, Interrupted
 from trainer.loop.optimizers import (
-    dense_rate,
     describe_ways,
     make_optimizers,
     table_ways,
@@ -24,6 +23,7 @@ from trainer.loop.optimizers import (
 from trainer.loop.outer import make_run_steps, train
 from trainer.loop.profiling import Profile
 from trainer.loop.progress import Progress, make_schedule
+from trainer.loop.rates import Rates
 from trainer.loop.step_clock import StepClock
 from trainer.loop.steps import make_train_step
 from trainer.loop.watchdog import Watchdog
@@ -33,7 +33,6 @@ from trainer.stop_signal import STOP
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ContentError
 from wukong_tf.models import build_model
-from wukong_tf.optimizers import LinearWarmup
 from wukong_tf.rows.bad_values import REFUSE
 from wukong_tf.runs.arrays import read_slots, training_slots
 
@@ -94,7 +93,14 @@ class Session:
                 distribution.replicas,
                 settings.devices.table_exchange,
             )
-            self.groups = make_optimizers(self.model, self.training, self.ways)
+            self.rates = Rates(
+                config,
+                self.training,
+                self.training.epochs * self.schedule.steps_per_epoch,
+            )
+            self.groups = make_optimizers(
+                self.model, self.training, self.rates, self.ways
+            )
             self.groups.build()
         self.slots = training_slots(self.model, self.groups)
         self.tasks = [task.name for task in config.features.tasks]
@@ -188,6 +194,7 @@ class Session:
             if progressive
             else None,
             clock=clock if self.distribution.times_exchange else None,
+            parts=self.training.gradient_accumulation_steps,
         )
         tasks = len(self.tasks) if progressive else 0
         return make_run_steps(
@@ -212,17 +219,15 @@ class Session:
                 metric=training.early_stopping_metric,
                 task=training.early_stopping_task or self.tasks[0],
                 patience=training.patience,
+                rates=self.rates,
             )
-        rate = LinearWarmup(
-            dense_rate(self.model.config, training), training.warmup_steps
-        )
         bad = getattr(self.splits["train"], "bad", REFUSE)
         return actions.Actions(
             check=self._check_directory,
             profile=Profile(self.run_dir, self.profiled, self.workers.index),
             same_files=self._same_files(),
             record=records.WriteTraining(
-                metrics, schedule, rate, bad, self.workers
+                metrics, schedule, self.rates.dense, bad, self.workers
             ),
             show=show,
             progressive=records.Progressive(metrics, schedule, self.tasks),

@@ -49,6 +49,7 @@ def make_train_step(
     jit_compile: bool = False,
     negative_rates: dict[str, float] | None = None,
     clock: StepClock | None = None,
+    parts: int = 1,
 ) -> Callable[[Batch], Any]:
     """Returns a function that takes one training step on a replica's batch.
 
@@ -62,6 +63,8 @@ def make_train_step(
             scored.
         clock: records the time of the sum over replicas. Defaults to None,
             not recorded.
+        parts: parts that the batch is cut into, whose gradients are summed.
+            Defaults to 1.
 
     Returns:
         A function that returns the replica's part of the loss before the
@@ -75,7 +78,7 @@ def make_train_step(
         score = tf.function(model.score, jit_compile=True)
     differs = _drops_out(model.config)
 
-    def train_step(batch: Batch):
+    def gradients_of(batch: Batch):
         inputs = {name: batch[name] for name in spec.feature_names}
         with tf.GradientTape() as tape:
             x = model.embed(inputs, training=True)  # [B, n, d]
@@ -88,11 +91,47 @@ def make_train_step(
             sums = _batch_sums(
                 spec, model.served_logits(logits), batch, negative_rates
             )
-        gradients = tape.gradient(loss, variables)
+        return tape.gradient(loss, variables), loss, sums
+
+    def train_step(batch: Batch):
+        gradients, loss, sums = gradients_of(_part(batch, 0, parts))
+        for index in range(1, parts):
+            # One part after the other, so that only one is in memory.
+            with tf.control_dependencies(_flat(gradients)):
+                part = _part(batch, index, parts)
+            more, more_loss, more_sums = gradients_of(part)
+            gradients = [
+                _added(*pair) for pair in zip(gradients, more, strict=True)
+            ]
+            loss += more_loss
+            sums = None if sums is None else sums + more_sums
         groups.apply(_summed(groups, gradients, clock))
         return loss if sums is None else (loss, sums)
 
     return train_step
+
+
+def _part(batch, index, parts):
+    """Returns the rows of one of equally large parts of a batch."""
+    if parts == 1:
+        return batch
+    rows = tf.shape(next(v for v in batch.values() if v.shape.rank))[0]
+    begin, end = index * rows // parts, (index + 1) * rows // parts
+    return {
+        name: value[begin:end] if value.shape.rank else tf.identity(value)
+        for name, value in batch.items()
+    }
+
+
+def _added(one, other):
+    """Returns the sum of two gradients, dense or IndexedSlices."""
+    if not isinstance(one, tf.IndexedSlices):
+        return one + other
+    return tf.IndexedSlices(
+        tf.concat([one.values, other.values], 0),
+        tf.concat([one.indices, other.indices], 0),
+        one.dense_shape,
+    )
 
 
 def _summed(groups, gradients, clock):

@@ -22,7 +22,7 @@ from trainer.modes.plan import describe_model
 from trainer.placement.tables import available_devices, place
 from trainer.report.figures import compared_metrics
 from trainer.report.summary import report
-from trainer.settings import Settings
+from trainer.settings import Settings, Training
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
@@ -167,3 +167,18 @@ def _check(settings: Settings, features: FeatureSpec):
                 "command goes on with its own run by itself."
             )
         runs.read_model_config(run.init_from)
+        if run.init_optimizer:
+            _check_same_optimizer(run.init_from, training)
+
+
+def _check_same_optimizer(run_dir: str, training: Training):
+    """Raises ConfigError if --init_optimizer would copy foreign slots."""
+    theirs = runs.read_config(run_dir).get("training", {})
+    before = theirs.get("dense_optimizer", "adam")
+    if before != training.dense_optimizer:
+        raise ConfigError(
+            f"--init_optimizer copies the slots of {before}, the optimizer of "
+            f"--init_from={run_dir}; --dense_optimizer must be the same, but "
+            f"is {training.dense_optimizer}. Without --init_optimizer, it "
+            "starts anew."
+        )

@@ -13,10 +13,10 @@ from trainer.settings.devices import Devices
 from trainer.settings.features import Features
 from trainer.settings.machine import Machine
 from trainer.settings.model import Model
+from trainer.settings.optimization import FIRST_ORDER_MODELS
 from trainer.settings.run import Run
 from trainer.settings.training import (
     DTYPES,
-    FIRST_ORDER_MODELS,
     FREE_ON_RESUME,
     Training,
     memory_dtype,

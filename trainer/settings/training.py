@@ -3,12 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from trainer.settings.fields import Settings, setting
+from trainer.settings.fields import setting
+from trainer.settings.optimization import Optimization
 from wukong_tf.errors import ConfigError
 
-# The models that have first-order weights.
-FIRST_ORDER_MODELS = ("logistic_regression", "fm")
-FIRST_ORDER_RATE = 0.05
 # Keras dtype policies by --precision.
 DTYPES = {
     "float32": "float32",
@@ -23,43 +21,10 @@ def memory_dtype(precision: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training(Settings):
+class Training(Optimization):
     """Training."""
 
     batch_size: int = setting(1024, "Rows of a training step.", minimum=1)
-    learning_rate: float = setting(1e-3, "Adam's rate, for the dense part.")
-    table_learning_rate: float = setting(
-        0.05, "Rowwise Adagrad's rate, for tables."
-    )
-    embedding_l2: float = setting(
-        0.0,
-        "Weight decay of tables: adds embedding_l2 * row to the gradient of "
-        "the rows that --embedding_l2_scope names.",
-        minimum=0.0,
-    )
-    embedding_l2_scope: Literal["touched", "all"] = setting(
-        "touched",
-        "Rows that --embedding_l2 decays in a step. touched: those in the "
-        "batch, once each, at no cost for the others. all: every row of "
-        "every table in every step, which costs O(rows) time a step and "
-        "several times the tables' memory.",
-    )
-    warmup_steps: int = setting(
-        0,
-        "Steps over which both rates rise linearly to their full value.",
-        minimum=0,
-    )
-    clipnorm: float = setting(
-        0.0,
-        "Largest global norm of the dense part's gradient; 0 clips nothing.",
-        minimum=0.0,
-    )
-    average_weights: float = setting(
-        0.0,
-        "Decay of a running average of the dense part, such as 0.999, which "
-        "is evaluated, saved and served in place of the last weights; 0 for "
-        "none. Tables are not averaged, as that would touch all their rows.",
-    )
     seed: int = setting(
         0,
         "Seed of weights, dropout and the order of rows.",
@@ -178,32 +143,14 @@ class Training(Settings):
         minimum=0,
         may_change=True,
     )
-    first_order_learning_rate: float = setting(
-        None,
-        "Adam's rate for the weights of first order in "
-        "--model=logistic_regression and fm: those of numbers, and biases. "
-        "Tables of logistic regression learn at four times it. Default: "
-        f"{FIRST_ORDER_RATE}, or --learning_rate and --table_learning_rate "
-        "if they are given for logistic regression.",
-    )
-    first_order_table_learning_rate: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
-        if self.first_order_learning_rate is None:
-            self._set("first_order_learning_rate", FIRST_ORDER_RATE)
-        if not self.first_order_table_learning_rate:
-            rate = 4 * self.first_order_learning_rate
-            self._set("first_order_table_learning_rate", rate)
-        for name in (
-            "learning_rate",
-            "table_learning_rate",
-            "first_order_learning_rate",
-        ):
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"--{name} must be above 0; received {getattr(self, name)}."
-                )
+        if self.precision == "float64" and self.dense_optimizer == "muon":
+            raise ConfigError(
+                "--dense_optimizer=muon computes in float32: --precision must "
+                "not be float64."
+            )
         if self.eval == "progressive" and self.epochs > 1:
             raise ConfigError(
                 "--eval=progressive scores each row before it is trained on, "
@@ -222,31 +169,6 @@ class Training(Settings):
                     "--batch_size must be a multiple of --data_lanes; "
                     f"received {self.batch_size} and {self.data_lanes}."
                 )
-        if not 0 <= self.average_weights < 1:
-            raise ConfigError(
-                "--average_weights must be in [0, 1); received "
-                f"{self.average_weights}."
-            )
-
-    def _set(self, name, value):
-        object.__setattr__(self, name, value)
-
-    def of_logistic_regression(self, given: frozenset[str]) -> "Training":
-        """Returns the settings with the given rates as first-order ones.
-
-        Args:
-            given: names of the flags that the user gave.
-        """
-        if "first_order_learning_rate" in given:
-            return self
-        return dataclasses.replace(
-            self,
-            **{
-                f"first_order_{name}": getattr(self, name)
-                for name in ("learning_rate", "table_learning_rate")
-                if name in given
-            },
-        )
 
 
 FREE_ON_RESUME = tuple(

@@ -6,7 +6,7 @@ from typing import Any
 
 from wukong_tf.errors import ConfigError
 from wukong_tf.optimizers import replica_sum
-from wukong_tf.optimizers.weight_average import WeightAverage
+from wukong_tf.optimizers.weight_average import OptimizerAverage, WeightAverage
 
 TABLES = r"(^|/)(host_)?tables_\d+/table$"
 
@@ -20,7 +20,8 @@ class OptimizerGroups:
             owns the variables whose path contains a match of the regular
             expression; None matches what no other group claims.
         average: (group name, decay) of a running average of one group's
-            variables, which `apply` updates after each step. Defaults to None.
+            variables, which `apply` updates after each step. Defaults to None,
+            none but that of an optimizer which averages by itself.
         ways: dict of path of a variable with sparse gradients to how they are
             summed over replicas, "gather" or "reduce"; see
             `wukong_tf.optimizers.replica_sum`. Defaults to "gather" for all.
@@ -85,6 +86,10 @@ class OptimizerGroups:
         if self._average is not None:
             name, decay = self._average
             self.average = WeightAverage(self.variables[name], decay)
+        for name, optimizer in self.optimizers.items():
+            if hasattr(optimizer, "evaluated"):
+                self._average = (name, 0.0)
+                self.average = OptimizerAverage(self.variables[name], optimizer)
 
     def sum_over_replicas(self, gradients: Sequence[Any]) -> list:
         """Returns the gradients of the global batch.

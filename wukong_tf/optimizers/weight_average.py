@@ -81,3 +81,29 @@ class WeightAverage:
     def pairs(self):
         """Returns pairs (variable, average)."""
         return zip(self.variables, self.averages, strict=True)
+
+
+class OptimizerAverage(WeightAverage):
+    """The averages that an optimizer such as schedule-free AdamW keeps.
+
+    Args:
+        variables: the optimizer's variables; it must be built.
+        optimizer: has `evaluated(variables)`, which returns their averages,
+            and `restart(variables)`.
+    """
+
+    def __init__(self, variables: Sequence[Any], optimizer: Any):
+        super().__init__(variables, decay=0.5)
+        self._optimizer = optimizer
+
+    def update(self, step: Any):
+        """Copies the optimizer's averages."""
+        del step
+        values = self._optimizer.evaluated(self.variables)
+        for average, value in zip(self.averages, values, strict=True):
+            average.assign(value)
+
+    def restart(self):
+        """Resets averages and optimizer to the values of the variables."""
+        super().restart()
+        self._optimizer.restart(self.variables)

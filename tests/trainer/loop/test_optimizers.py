@@ -14,7 +14,8 @@ from tests import tiers
 from tests.oracles import fm_training
 from tests.trainer import cli
 from trainer.data.pipeline import GLOBAL_ROWS
-from trainer.loop.optimizers import dense_rate, make_optimizers, table_rate
+from trainer.loop.optimizers import make_optimizers
+from trainer.loop.rates import dense_rate, table_rate
 from trainer.loop.steps import make_train_step
 from trainer.settings import Settings
 from wukong_tf.config import (

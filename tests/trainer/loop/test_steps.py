@@ -135,6 +135,40 @@ def test_a_model_of_sampled_rows_is_calibrated_for_the_whole_log():
     assert calibration(fit) > 3
 
 
+@pytest.mark.parametrize("rows", tiers.first([32, 7, 2]))
+def test_parts_of_a_batch_take_the_step_of_the_whole(rows):
+    """Of sizes that differ, and of no rows."""
+    config = FactorizationMachineConfig(small_models.SPEC)
+    batch = small_models.inputs(rows)
+    batch |= {"label": small_models.labels(rows), GLOBAL_ROWS: np.float32(rows)}
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+    results = []
+    for parts in (1, 3):
+        model = small_models.make(config)
+        groups = OptimizerGroups(
+            model.trainable_variables,
+            {
+                "tables": (RowwiseAdagrad(0.1, l2=0.1), TABLES),
+                "dense": (keras.optimizers.SGD(0.1), None),
+            },
+        )
+        groups.build()
+        step = make_train_step(
+            model, groups, negative_rates={"click": 1.0}, parts=parts
+        )
+        steps = [tf.function(step)(batch) for _ in range(3)]
+        results.append(
+            (
+                [float(loss) for loss, _ in steps],
+                [np.asarray(sums) for _, sums in steps],
+                [np.asarray(weight) for weight in model.trainable_weights],
+            )
+        )
+    for one, other in zip(*results, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", tiers.first(["float32", "mixed_bfloat16"]))
 def test_compiling_and_computing_again_take_the_same_step(dtype):
     config = WukongConfig(
@@ -193,6 +227,8 @@ def test_what_drops_out_in_training_is_scored_whole():
 def test_documented_defaults_of_a_step():
     documented = documented_defaults(make_train_step)
     arguments = inspect.signature(make_train_step).parameters
-    assert documented.keys() == {"jit_compile", "negative_rates", "clock"}
+    assert documented.keys() == {
+        *("jit_compile", "negative_rates", "clock", "parts"),
+    }
     for name, value in documented.items():
         assert arguments[name].default is value

@@ -1,0 +1,173 @@
+"""Settings of optimizers and learning rates, which a run records."""
+
+import dataclasses
+import typing
+from typing import Literal
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf.errors import ConfigError
+
+# The models that have first-order weights.
+FIRST_ORDER_MODELS = ("logistic_regression", "fm")
+FIRST_ORDER_RATE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization(Settings):
+    """Optimizers and learning rates."""
+
+    learning_rate: float = setting(1e-3, "Learning rate of the dense part.")
+    table_learning_rate: float = setting(
+        0.05, "Rowwise Adagrad's rate, for tables."
+    )
+    dense_optimizer: Literal["adam", "lion", "muon", "schedule_free"] = setting(
+        "adam",
+        "Optimizer of the dense part, Keras's. adam with --weight_decay is "
+        "AdamW. muon orthogonalizes the updates of matrices; other weights, "
+        "and those of numbers, have AdamW. lion wants about a tenth of "
+        "Adam's rate. schedule_free (AdamW) evaluates and saves its average "
+        "of the weights.",
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Decoupled weight decay of the dense part: a step takes learning "
+        "rate * weight_decay * weight off each weight, but not off biases "
+        "and norms.",
+        minimum=0.0,
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        "Parts that a replica cuts its share of the batch into, one after "
+        "the other; their gradients add up to one step. The same step as in "
+        "one part, with the activations of one part in memory.",
+        minimum=1,
+    )
+    embedding_l2: float = setting(
+        0.0,
+        "Weight decay of tables: adds embedding_l2 * row to the gradient of "
+        "the rows that --embedding_l2_scope names.",
+        minimum=0.0,
+    )
+    embedding_l2_scope: Literal["touched", "all"] = setting(
+        "touched",
+        "Rows that --embedding_l2 decays in a step. touched: those in the "
+        "batch, once each, at no cost for the others. all: every row of "
+        "every table in every step, which costs O(rows) time a step and "
+        "several times the tables' memory.",
+    )
+    warmup_steps: int = setting(
+        0,
+        "Steps over which both rates rise linearly to their full value.",
+        minimum=0,
+    )
+    learning_rate_schedule: Literal[
+        "constant", "linear", "cosine", "plateau"
+    ] = setting(
+        "constant",
+        "What the rates do after warm-up. linear, cosine: fall to "
+        "--final_rate_fraction over --decay_steps. plateau: are multiplied "
+        "by --plateau_factor after --plateau_patience evaluations in a row "
+        "without improvement.",
+    )
+    decay_steps: int = setting(
+        0,
+        "Step at which linear and cosine end, warm-up included. Default: 0, "
+        "that of the last of --epochs, whatever --max_steps is.",
+        minimum=0,
+    )
+    final_rate_fraction: float = setting(
+        0.0,
+        "Smallest rate of a schedule, as a fraction of the full rate.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    plateau_factor: float = setting(
+        0.1,
+        "Factor of the rates on a plateau.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    plateau_patience: int = setting(
+        1,
+        "Evaluations without improvement that make a plateau.",
+        minimum=1,
+    )
+    decay_table_rate: bool = setting(
+        True,
+        "Whether --learning_rate_schedule applies to the tables' rate too; "
+        "warm-up always does.",
+    )
+    clipnorm: float = setting(
+        0.0,
+        "Largest global norm of the dense part's gradient; 0 clips nothing.",
+        minimum=0.0,
+    )
+    average_weights: float = setting(
+        0.0,
+        "Decay of a running average of the dense part, such as 0.999, which "
+        "is evaluated, saved and served in place of the last weights; 0 for "
+        "none. Tables are not averaged, as that would touch all their rows.",
+    )
+    first_order_learning_rate: float = setting(
+        None,
+        "Adam's rate for the weights of first order in "
+        "--model=logistic_regression and fm: those of numbers, and biases. "
+        "Tables of logistic regression learn at four times it. Default: "
+        f"{FIRST_ORDER_RATE}, or --learning_rate and --table_learning_rate "
+        "if they are given for logistic regression.",
+    )
+    first_order_table_learning_rate: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.first_order_learning_rate is None:
+            self._set("first_order_learning_rate", FIRST_ORDER_RATE)
+        if not self.first_order_table_learning_rate:
+            rate = 4 * self.first_order_learning_rate
+            self._set("first_order_table_learning_rate", rate)
+        for name in (
+            "learning_rate",
+            "table_learning_rate",
+            "first_order_learning_rate",
+        ):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"--{name} must be above 0; received {getattr(self, name)}."
+                )
+        if not 0 <= self.average_weights < 1:
+            raise ConfigError(
+                "--average_weights must be in [0, 1); received "
+                f"{self.average_weights}."
+            )
+
+        if self.weight_decay and self.dense_optimizer == "schedule_free":
+            raise ConfigError(
+                "--dense_optimizer=schedule_free does not decay weights: "
+                f"--weight_decay must be 0; received {self.weight_decay}."
+            )
+        if self.average_weights and self.dense_optimizer == "schedule_free":
+            raise ConfigError(
+                "--dense_optimizer=schedule_free averages weights by itself: "
+                "--average_weights must be 0; received "
+                f"{self.average_weights}."
+            )
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def of_logistic_regression(self, given: frozenset[str]) -> typing.Self:
+        """Returns the settings with the given rates as first-order ones.
+
+        Args:
+            given: names of the flags that the user gave.
+        """
+        if "first_order_learning_rate" in given:
+            return self
+        return dataclasses.replace(
+            self,
+            **{
+                f"first_order_{name}": getattr(self, name)
+                for name in ("learning_rate", "table_learning_rate")
+                if name in given
+            },
+        )
