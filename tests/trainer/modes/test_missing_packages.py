@@ -151,14 +151,6 @@ def test_a_broken_package_counts_as_missing(tmp_path, monkeypatch):
         extras.require("--flag=x", "json", "half_there")
 
 
-def test_extras_that_errors_name_are_those_of_setup():
-    text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    for wanted in extras._REQUIREMENTS.values():
-        for name in wanted.split():
-            extra = name.partition("[")[2].rstrip("]")
-            assert (f'"{extra}": ' if extra else f"{name}>=") in text
-
-
 def test_a_lookup_that_is_not_there_is_refused(tmp_path, monkeypatch, capsys):
     name = "tensorflow_recommenders"
     monkeypatch.setitem(sys.modules, name, None)
