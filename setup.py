@@ -90,6 +90,7 @@ setup(
             "wukong-serve=export.serve:main",
             "wukong-launch=trainer.launch:main",
             "wukong-prepare=trainer.prepare:main",
+            "wukong-example-log=trainer.example_log:main",
         ]
     },
 )

@@ -166,4 +166,4 @@ def test_every_program_has_a_script(setup):
     for script, target in scripts.items():
         module, _, name = target.partition(":")
         assert callable(getattr(importlib.import_module(module), name))
-        assert script.removeprefix("wukong-") in module
+        assert script.removeprefix("wukong-").replace("-", "_") in module
