@@ -30,14 +30,15 @@ def make_calls(folder: str):
     from benchmarks import mid_size
     from export.formats import saved_model
     from export.formats.onnx import model as onnx_model
-    from export.served import signatures
+    from export.served import naming
+    from export.served.signatures import ServedModel
     from wukong_tf.models import build_model
 
-    served = signatures.ServedModel(build_model(mid_size.config(ROWS.value)))
+    served = ServedModel(build_model(mid_size.config(ROWS.value)))
     saved_model.write(served, folder)
     onnx_model.write(served, folder)
     loaded = tf.saved_model.load(folder)
-    serve = loaded.signatures[signatures.SIGNATURE]
+    serve = loaded.signatures[naming.PREDICT]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count() or 1
     session = onnxruntime.InferenceSession(

@@ -143,7 +143,8 @@ def make_calls(folder: str, config):
 
     from export.formats.onnx import model as onnx_model
     from export.formats.signature_session import SignatureSession
-    from export.served import signatures
+    from export.served import naming
+    from export.served.signatures import ServedModel
 
     run_dir = os.path.join(folder, "run")
     model = make_run(run_dir, config)
@@ -166,7 +167,7 @@ def make_calls(folder: str, config):
         "--max_logit_change=100",
     )
     raw = os.path.join(folder, "raw")
-    served = signatures.ServedModel(model)
+    served = ServedModel(model)
     onnx_model.write(served, raw, onnx_model.Options(optimize=False))
 
     def session(path):
@@ -183,14 +184,12 @@ def make_calls(folder: str, config):
     by_signature = SignatureSession(os.path.join(output, "1"))
 
     def candidates(columns):
-        return by_signature.run(
-            signatures.CANDIDATES, with_one(columns, context)
-        )
+        return by_signature.run(naming.CANDIDATES, with_one(columns, context))
 
     return output, {
         "keras_predict": lambda columns: model.predict(columns, verbose=0),
         "saved_model": lambda columns: by_signature.run(
-            signatures.SIGNATURE, columns
+            naming.PREDICT, columns
         ),
         "saved_model_candidates": candidates,
         "onnx_unoptimized": session(raw),

@@ -21,7 +21,7 @@ _PACKAGES = {
 FORMATS = tuple(_PACKAGES)
 DEFAULT_FORMATS = ("saved_model", "onnx")
 _CHANGE = (
-    "Largest change of {} by smaller tables or products; over it nothing is "
+    "Largest change of {} by reduced precision; if it is exceeded, nothing is "
     "published."
 )
 
@@ -31,76 +31,76 @@ class Export(Settings):
     """Export of a run."""
 
     run_dir: str = setting(
-        None, "Run directory of a trained model. Needed.", needed=True
+        None, "Run directory of a trained model. Required.", needed=True
     )
     output: str = setting(
         None,
-        "Directory that holds the versions, such as TensorFlow Serving's "
-        "model_base_path. Made if it is missing. Needed.",
+        "Directory of the versions, TensorFlow Serving's model_base_path. "
+        "Created if missing. Required.",
         needed=True,
     )
     format: tuple[str, ...] = setting(
         DEFAULT_FORMATS,
-        "What to write, comma-separated: saved_model, onnx (ids in), "
-        "onnx_dense (embeddings in, for tables that stay elsewhere).",
+        "Formats to write, comma-separated: saved_model, onnx (takes ids), "
+        "onnx_dense (takes embeddings, for tables that are served elsewhere).",
     )
     checkpoint: str = setting(
         "best", 'Checkpoint to export: "best", "latest" or a step.'
     )
     keep_units: tuple[str, ...] = setting(
         (),
-        "Units to keep of features that have several: one number for all of "
-        "them, or FEATURE:NUMBER,... The columns of the others are not in "
-        "what is published. Default: all units.",
+        "Embedding units to keep of features that have several: one number for "
+        "all of them, or FEATURE:NUMBER,... The columns of the others are not "
+        "published. Default: all units.",
     )
     version: int | None = setting(
         None,
-        "Version to publish. Default: the time in seconds since 1970, or one "
-        "above the highest version of --output if that is more. A version "
-        "that exists is never overwritten.",
+        "Number of the version. Default: the Unix time in seconds, or one "
+        "above the highest version in --output if that is higher. Existing "
+        "versions are never overwritten.",
         minimum=1,
         maximum=2**63 - 1,
     )
     context_features: tuple[str, ...] = setting(
         (),
-        "Inputs that all candidates of a request share, such as the user's: "
-        "adds the signature `candidates` to the SavedModel, which takes them "
-        "once.",
+        "Inputs that all candidates of a request share, such as the user's. "
+        "Adds the signature `candidates` to the SavedModel, which takes a "
+        "single row of them.",
     )
     model_name: str = setting(
         None,
-        "Name that servers know the model by, in warm-up requests and "
-        "examples. Default: the last part of --output.",
+        "Name of the model on servers, in warm-up requests and examples. "
+        "Default: the last part of --output.",
     )
     triton: str | None = setting(
         None,
-        "Directory of a Triton model repository, into which the version's "
-        "ONNX file is laid out too, as MODEL_NAME/VERSION.",
+        "Directory of a Triton model repository to copy the version's ONNX "
+        "file into, as MODEL_NAME/VERSION. Default: none.",
     )
     batch_sizes: tuple[str, ...] = setting(
         ("1", "8", "32", "128", "512"),
-        "Rows of warm-up requests, rising: the batch sizes that the server is "
-        "allowed, or those that clients send.",
+        "Batch sizes of warm-up requests, ascending: the server's allowed "
+        "batch sizes, or those that clients send.",
     )
     opset: int = setting(
         18,
-        "Version of ONNX's operators. From 17 on a LayerNormalization is one "
-        "operator.",
+        "ONNX operator set version. LayerNormalization is a single operator "
+        "from 17 on.",
         minimum=13,
         maximum=18,
     )
     tables: Literal["float32", "float16", "int8"] = setting(
-        "float32", "How tables are kept; int8 has a scale for each row."
+        "float32", "Precision of embedding tables; int8 has a scale per row."
     )
     onnx_dense: Literal["float32", "int8"] = setting(
         "float32",
-        "Matrix products of ONNX files: in float32, or of int8 weights.",
+        "Precision of matrix products in ONNX files; int8 has int8 weights.",
     )
     eval_data: tuple[str, ...] = setting(
         (),
-        "Parquet or TFRecord files, or globs, with labels, on which smaller "
-        "tables and products are compared with the checkpoint. Default: the "
-        "split that the run held out, if its files still exist.",
+        "Parquet or TFRecord files with labels, or globs, on which reduced "
+        "precision is compared with the checkpoint. Default: the run's "
+        "held-out split, if its files still exist.",
     )
     max_auc_change: float = setting(0.0002, _CHANGE.format("AUC"), minimum=0.0)
     max_ne_change: float = setting(
@@ -118,17 +118,17 @@ class Export(Settings):
         self._check_formats()
         self.warm_up_sizes  # noqa: B018  raises early if invalid
         if not os.path.isdir(self.run_dir):
-            raise RunError(f"--run_dir={self.run_dir} is no directory.")
+            raise RunError(f"--run_dir={self.run_dir} is not a directory.")
         for name in self.format:
             extras.require(f"--format={name}", *_PACKAGES[name])
 
     def _check_formats(self):
         if not self.format:
-            raise ConfigError("--format is empty; name at least one format.")
+            raise ConfigError("--format must name at least one format.")
         for name in self.format:
             if name not in FORMATS:
                 raise ConfigError(
-                    f"--format must hold some of {list(FORMATS)}; received "
+                    f"--format must be some of {list(FORMATS)}; received "
                     f"{name!r}."
                 )
         if self.onnx_dense != "float32" and self.format == ("saved_model",):
@@ -144,10 +144,10 @@ class Export(Settings):
         """Batch sizes of the warm-up requests."""
         texts = self.batch_sizes
         sizes = [int(text) for text in texts if text.strip().isdecimal()]
-        rising = sizes == sorted({*sizes} - {0})
-        if not texts or len(sizes) < len(texts) or not rising:
+        ascending = sizes == sorted({*sizes} - {0})
+        if not texts or len(sizes) < len(texts) or not ascending:
             raise ConfigError(
-                "--batch_sizes must be whole numbers above 0, rising; received "
+                "--batch_sizes must be ascending integers above 0; received "
                 f"{','.join(texts)!r}."
             )
         return sizes

@@ -59,12 +59,12 @@ def export(settings: flags.Export) -> str:
     if settings.triton:
         name = settings.model_name
         triton.write(draft.final, settings.triton, name, settings.warm_up_sizes)
-        print(f"laid out for Triton in {os.path.join(settings.triton, name)}")
+        print(f"copied for Triton to {os.path.join(settings.triton, name)}")
     highest = publish.versions(settings.output)[-1]
     if highest > draft.version:
         print(
-            f"a server that loads the latest version goes on with {highest}, "
-            "which is higher"
+            f"version {highest} is higher; servers that load the latest "
+            "version keep serving it"
         )
     return draft.final
 

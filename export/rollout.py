@@ -27,32 +27,32 @@ class RollOut(Settings):
 
     output: str = setting(
         None,
-        "Directory of versions, as export.main's --output. Needed.",
+        "Directory of versions, export.main's --output. Required.",
         needed=True,
     )
-    stable: int | None = setting(
-        None, 'Version that gets the label "stable".', minimum=1
-    )
+    stable: int | None = setting(None, 'Version to label "stable".', minimum=1)
     canary: int | None = setting(
-        None, 'Version that gets the label "canary". Default: none.', minimum=1
+        None, 'Version to label "canary". Default: none.', minimum=1
     )
     name: str | None = setting(
-        None, "Name of the model. Default: that of the stable version's export."
+        None,
+        "Name of the model. Default: the name the stable version was exported "
+        "with.",
     )
     base_path: str | None = setting(
         None,
-        "--output as the server sees it. Default: /models/ and the last part "
+        "Path of --output on the server. Default: /models/ and the last part "
         "of --output, as in TensorFlow Serving's image.",
     )
     config: str | None = setting(
         None,
-        "models.config to write; other models that it names stay. Default: "
-        "beside --output.",
+        "models.config to write; other models in it are kept. Default: next to "
+        "--output.",
     )
     prune_to: int | None = setting(
         None,
-        "Removes versions until so many of the highest are left, and never "
-        "one that models.config names. Default: removes none.",
+        "Number of the highest versions to keep; removes all others that "
+        "models.config does not name. Default: removes none.",
         minimum=1,
     )
 
@@ -65,7 +65,7 @@ def run(argv, values: flags.FlagValues) -> int:
     return program.exit_code(
         argv,
         lambda: roll_out(fields.from_flags(RollOut, values)),
-        "interrupted; no file is half-written",
+        "interrupted; every file was either replaced or left unchanged",
     )
 
 
@@ -75,9 +75,9 @@ def roll_out(settings: RollOut):
 
     extras.require("models.config", "tensorflow_serving")
     if settings.stable is None and settings.prune_to is None:
-        raise ConfigError("--stable or --prune_to is needed.")
+        raise ConfigError("--stable or --prune_to is required.")
     if settings.canary is not None and settings.stable is None:
-        raise ConfigError("--canary needs --stable beside it.")
+        raise ConfigError("--canary requires --stable.")
     output = os.path.abspath(settings.output)
     config = settings.config or os.path.join(
         os.path.dirname(output), serving_config.MODELS
@@ -88,8 +88,8 @@ def roll_out(settings: RollOut):
             labels["canary"] = settings.canary
         base = settings.base_path or f"/models/{os.path.basename(output)}"
         name = serving_config.write(output, config, labels, base, settings.name)
-        said = ", ".join(f"{label}={v}" for label, v in labels.items())
-        print(f"{config}: {name} {said}")
+        text = ", ".join(f"{label}={v}" for label, v in labels.items())
+        print(f"{config}: {name} {text}")
     if settings.prune_to is not None:
         for version in serving_config.prune(output, config, settings.prune_to):
             print(f"removed version {version}")

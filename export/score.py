@@ -33,33 +33,34 @@ class Score(Settings):
     """Scoring."""
 
     model: str = setting(
-        None, "Directory of a published version. Needed.", needed=True
+        None, "Directory of a published version. Required.", needed=True
     )
     input: tuple[str, ...] = setting(
         (),
         "Files or globs, comma-separated: Parquet, or a raw log as CSV or "
-        "Parquet if the version carries the recipe of its data. Needed.",
+        "Parquet if the version contains the recipe of its data. Required.",
         needed=True,
     )
     output: str = setting(
         None,
-        "Directory of the scores; made if it is missing. Needed.",
+        "Directory of the scores; created if missing. Required.",
         needed=True,
     )
     engine: Literal["auto", "onnx", "saved_model"] = setting(
-        "auto", "What computes; the scores are the same."
+        "auto", "Runtime that computes scores; all give the same ones."
     )
     verify: bool = setting(
         True,
-        "Compare the version's files with the SHA-256 in its manifest before "
-        "it is loaded. --verify=false if something else has checked them.",
+        "Whether to compare the version's files with the SHA-256 in its "
+        "manifest before loading it. Disable it only if they are verified "
+        "elsewhere.",
     )
     keep_columns: tuple[str, ...] = setting(
-        (), "Columns of the input that stand beside the scores, such as keys."
+        (), "Columns of the input to write next to the scores, such as keys."
     )
-    batch_size: int = setting(4096, "Rows of one computation.", minimum=1)
+    batch_size: int = setting(4096, "Rows per computation.", minimum=1)
     threads: int | None = setting(
-        None, "Threads of one computation. Default: all processors.", minimum=1
+        None, "Threads per computation. Default: all processors.", minimum=1
     )
 
 
@@ -71,8 +72,8 @@ def run(argv, values: flags.FlagValues) -> int:
 
     def work():
         settings = fields.from_flags(Score, values)
-        _make(settings.output)
-        with publish.locked(settings.output, "another run of this"):
+        _make_folder(settings.output)
+        with publish.locked(settings.output, "another run of this program"):
             score(
                 settings.model,
                 settings.input,
@@ -87,12 +88,12 @@ def run(argv, values: flags.FlagValues) -> int:
     return program.exit_code(
         argv,
         work,
-        "interrupted; the same command goes on with the files that are not "
+        "interrupted; the same command resumes with the files that are not "
         "scored",
     )
 
 
-def _make(output):
+def _make_folder(output):
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:
@@ -137,9 +138,9 @@ def score(
     paths = expand(files)
     _check_targets(paths, output)
     scorer = Scorer(model, engine, batch_size, threads, verify)
-    _check_kept(scorer.outputs, keep)
-    _make(output)
-    rows, seconds, left = 0, 0.0, 0
+    _check_columns(scorer.outputs, keep)
+    _make_folder(output)
+    rows, seconds, skipped = 0, 0.0, 0
     errors: list[WukongError] = []
     for path in paths:
         began = time.perf_counter()
@@ -151,20 +152,20 @@ def score(
                 print(f"error: {error}", file=sys.stderr, flush=True)
             continue
         if count is None:
-            left += 1
+            skipped += 1
             continue
-        taken = time.perf_counter() - began
-        rows, seconds = rows + count, seconds + taken
-        target, speed = _target(path, output), count / taken
+        elapsed = time.perf_counter() - began
+        rows, seconds = rows + count, seconds + elapsed
+        target, speed = _target(path, output), count / elapsed
         print(f"{target}: {count:,} rows, {speed:,.0f} rows/s", flush=True)
-    done = len(paths) - left - len(errors)
-    _print_totals(done, left, rows, seconds, scorer.engine.name)
+    done = len(paths) - skipped - len(errors)
+    _print_totals(done, skipped, rows, seconds, scorer.engine.name)
     _raise_errors(errors, len(paths))
 
 
-def _print_totals(done, left, rows, seconds, engine):
-    if left:
-        print(f"{left} files were scored before")
+def _print_totals(done, skipped, rows, seconds, engine):
+    if skipped:
+        print(f"{skipped} files were already scored")
     rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
     print(f"{done} files, {rows:,} rows in {seconds:.1f} s{rate} ({engine})")
 
@@ -184,23 +185,23 @@ def _check_targets(paths, output):
         other = names.setdefault(_name(path), path)
         if other != path:
             raise ExportError(
-                f"--input: {other} and {path} would be scored into one file; "
-                "score them into two directories."
+                f"--input: the scores of {other} and {path} would have the "
+                "same file name; use different output directories."
             )
         if os.path.dirname(os.path.realpath(path)) == os.path.realpath(output):
             raise ExportError(
-                f"--output={output}: holds the input {path}, which its scores "
-                "would replace."
+                f"--output={output}: contains the input {path}, which its "
+                "scores would replace."
             )
 
 
-def _check_kept(outputs, keep):
+def _check_columns(outputs, keep):
     """Raises ExportError if a column would appear twice in the scores."""
     for name in keep:
         if [*outputs, *keep].count(name) > 1:
             raise ExportError(
-                f"--keep_columns: {name!r} would stand twice in the scores, "
-                f"whose own columns are {', '.join(outputs)}."
+                f"--keep_columns: the scores would have two columns {name!r}; "
+                f"their own are {', '.join(outputs)}."
             )
 
 
@@ -240,12 +241,12 @@ def _is_scored(target: str, about: dict) -> bool:
         return False
     except (OSError, pa.ArrowException) as error:
         raise ExportError(
-            f"{target}: is there, and no Parquet file: {error}. Remove it."
+            f"{target}: exists and is not a Parquet file: {error}. Remove it."
         ) from error
     if KEY not in metadata:
         raise ExportError(
-            f"{target}: is there, and was not written by this program. Remove "
-            "it, or choose another --output."
+            f"{target}: exists and was not written by this program. Remove it, "
+            "or choose another --output."
         )
     return json.loads(metadata[KEY]) == about
 

@@ -46,34 +46,37 @@ def _checked_name(settings: Serve) -> str:
     """Returns the model's name; raises WukongError if flags are invalid."""
     from export.version import published
 
-    path, wanted = settings.model, settings.version
+    path, number = settings.model, settings.version
     if os.path.isfile(os.path.join(path, published.MANIFEST)):
-        found = {published.read(path).version: path}
+        paths = {published.read(path).version: path}
     else:
-        found = {
-            each: os.path.join(path, str(each))
-            for each in reversed(published.versions(path))
+        paths = {
+            version: os.path.join(path, str(version))
+            for version in reversed(published.versions(path))
         }
-    if not found:
+    if not paths:
         raise ExportError(
-            f"--model={path}: there is no version in it; publish one with "
+            f"--model={path}: contains no published version; publish one with "
             "python -m export.main."
         )
-    if wanted is not None and wanted not in found:
-        raise ExportError(f"--version={wanted}: {path} holds {sorted(found)}.")
-    version = _readable(
-        [found[wanted]] if wanted in found else [*found.values()]
+    if number is not None and number not in paths:
+        raise ExportError(
+            f"--version={number}: must be one of the versions {sorted(paths)} "
+            f"in {path}."
+        )
+    version = _first_readable(
+        [paths[number]] if number in paths else [*paths.values()]
     )
     name = settings.name or version.manifest["model_name"]
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(
-            "--name must be letters, digits, '_', '.' and '-', as it is part "
-            f"of a path; received {name!r}."
+            "--name must consist of letters, digits, '_', '.' and '-', as it "
+            f"is part of a path; received {name!r}."
         )
     return name
 
 
-def _readable(paths: list[str]):
+def _first_readable(paths: list[str]):
     """Returns the first version that can be read; raises if none can."""
     from export.version import published
 
@@ -117,19 +120,19 @@ async def _serve(settings: Serve, name: str):
         try:
             if versions.current is None:
                 raise ExportError(
-                    f"--model={settings.model}: no version can be served; "
+                    f"--model={settings.model}: no version could be loaded; "
                     f"{versions.states()}."
                 )
             # gRPC first, as TensorFlow takes seconds to import.
-            calls = await _listening_to_calls(settings, server)
-            site = await _listening(settings, runner)
-            _say(name, settings.host, runner.addresses[0])
-            await _told_to_stop()
+            grpc_server = await _open_grpc_port(settings, server)
+            site = await _open_rest_port(settings, runner)
+            _announce(name, settings.host, runner.addresses[0])
+            await _stop_signal()
             logging.info("stopping")
             await site.stop()  # accepts no more connections
             await asyncio.gather(
-                server.leave(settings.grace_s),
-                *([calls.stop(settings.grace_s)] if calls else []),
+                server.drain(settings.grace_s),
+                *([grpc_server.stop(settings.grace_s)] if grpc_server else []),
             )
         finally:
             await runner.cleanup()
@@ -151,7 +154,7 @@ def _versions(settings, executor, measures):
     )
 
 
-async def _listening(settings, runner):
+async def _open_rest_port(settings, runner):
     """Opens the REST port; returns its site."""
     from export.server.connections import Site
 
@@ -166,13 +169,13 @@ async def _listening(settings, runner):
         await site.start()
     except OSError as error:
         raise ConfigError(
-            f"--host={settings.host} --port={settings.port} cannot be listened "
-            f"on: {error}."
+            f"--host={settings.host} --port={settings.port}: cannot listen "
+            f"there: {error}."
         ) from error
     return site
 
 
-async def _listening_to_calls(settings, server):
+async def _open_grpc_port(settings, server):
     """Opens the gRPC port, if any; returns its server or None."""
     if settings.grpc_port is None:
         return None
@@ -181,7 +184,7 @@ async def _listening_to_calls(settings, server):
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         predictions, models = server.services()
-        calls, port = await grpc_service.start(
+        grpc_server, port = await grpc_service.start(
             predictions,
             models,
             f"{host}:{settings.grpc_port}",
@@ -189,24 +192,25 @@ async def _listening_to_calls(settings, server):
         )
     except OSError as error:
         raise ConfigError(
-            f"--host={settings.host} --grpc_port={settings.grpc_port} cannot "
-            f"be listened on: {error}."
+            f"--host={settings.host} --grpc_port={settings.grpc_port}: cannot "
+            f"listen there: {error}."
         ) from error
     logging.info("gRPC on %s:%d", host, port)
-    return calls
+    return grpc_server
 
 
-def _say(name, given_host, address):
+def _announce(name, given_host, address):
     """Prints the server's address; warns if other machines can reach it."""
     host, port = address[:2]
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not _is_loopback(given_host):
         logging.warning(
-            "listening on %s: whoever reaches it may use the model", given_host
+            "listening on %s: any client that can reach it can use the model",
+            given_host,
         )
     print(
-        f"serving {name} on http://{place}/ (predict: "
-        f"http://{place}/v1/models/{name}:predict)",
+        f"serving {name} on http://{authority}/ (predict: "
+        f"http://{authority}/v1/models/{name}:predict)",
         flush=True,
     )
 
@@ -218,12 +222,12 @@ def _is_loopback(host: str) -> bool:
         return host in ("::1", "localhost")
 
 
-async def _told_to_stop():
-    told = asyncio.Event()
+async def _stop_signal():
+    received = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, received.set)
+    await received.wait()
 
 
 def main():

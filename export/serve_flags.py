@@ -14,85 +14,85 @@ class Serve(Settings):
 
     model: str = setting(
         None,
-        "Directory of versions, as export.main's --output, which is watched "
-        "for higher ones; or of a single version. Needed.",
+        "Directory of versions, export.main's --output, which is watched for "
+        "higher ones; or of a single version. Required.",
         needed=True,
     )
     name: str | None = setting(
-        None, "Name of the model in paths. Default: that of the export."
+        None, "Model name in URLs. Default: the name it was exported with."
     )
     version: int | None = setting(
         None,
-        "The only version to serve, to stay with it or to go back to it. "
-        "Default: the highest.",
+        "The only version to serve, to pin it or to roll back to it. Default: "
+        "the highest.",
     )
     verify: bool = setting(
         True,
-        "Compare a version's files with the SHA-256 in its manifest before "
-        "it is loaded. --verify=false if something else has checked them.",
+        "Whether to compare a version's files with the SHA-256 in its manifest "
+        "before loading it. Disable it only if they are verified elsewhere.",
     )
     engine: Literal["auto", "onnx", "saved_model"] = setting(
         "auto",
-        "What computes. auto: ONNX where it was published and requests hold "
-        "ids, else the SavedModel.",
+        "Runtime that computes scores. auto: ONNX if the version has it and "
+        "requests hold ids, else the SavedModel.",
     )
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on. Other machines reach 0.0.0.0 or a public one: "
-        "there is neither a password nor encryption.",
+        "Address to listen on. With 0.0.0.0 or a public address, other "
+        "machines can connect, without authentication or encryption.",
     )
     port: int = setting(
         8501,
-        "Port; 0 takes a free one and prints it.",
+        "REST port; 0 chooses a free one and prints it.",
         minimum=0,
         maximum=65535,
     )
     grpc_port: int | None = setting(
         None,
-        "Port of TensorFlow Serving's gRPC interface; 0 takes a free one and "
-        "prints it. Default: none.",
+        "Port of TensorFlow Serving's gRPC interface; 0 chooses a free one and "
+        "prints it. Default: gRPC is disabled.",
         minimum=0,
         maximum=65535,
     )
     threads: int | None = setting(
-        None, "Threads of one computation. Default: all processors.", minimum=1
+        None, "Threads per computation. Default: all processors.", minimum=1
     )
     max_batch_rows: int = setting(
         512,
-        "Rows of one computation. Requests that wait are joined up to it, "
-        "larger ones are cut.",
+        "Largest number of rows per computation. Waiting requests are batched "
+        "up to it; larger requests are split.",
         minimum=1,
     )
     max_waiting_rows: int = setting(
-        8192, "Rows that may wait; requests beyond are answered 503.", minimum=1
+        8192,
+        "Largest number of waiting rows; further requests get status 503.",
+        minimum=1,
     )
     max_request_mb: float = setting(
-        16.0, "Largest body, in millions of bytes.", minimum=0.001
+        16.0, "Largest request body, in megabytes of 10^6 bytes.", minimum=0.001
     )
     body_timeout_s: float = setting(
-        10.0, "Longest time that a body may take to arrive.", minimum=0.1
+        10.0, "Timeout for a request's body, in seconds.", minimum=0.1
     )
     header_timeout_s: float = setting(
-        10.0,
-        "Longest time that a request's headers may take to arrive.",
-        minimum=0.1,
+        10.0, "Timeout for a request's headers, in seconds.", minimum=0.1
     )
     max_connections: int = setting(
         2000,
-        "Connections that may be open at once; those beyond are answered 503.",
+        "Largest number of open connections; further ones get status 503.",
         minimum=1,
     )
     allow_hosts: tuple[str, ...] = setting(
         (),
-        "On loopback: names that requests may call the server by, besides "
-        "those of loopback. A proxy may pass on its own.",
+        "Values of the Host header to accept on loopback, in addition to those "
+        "of loopback; for example the name of a proxy.",
     )
     poll_s: float = setting(
-        1.0, "Seconds between two looks for another version.", minimum=0.05
+        1.0, "Seconds between two checks for new versions.", minimum=0.05
     )
     grace_s: float = setting(
         10.0,
-        "Seconds that requests at work may take after a signal to stop.",
+        "Seconds that running requests may take after a signal to stop.",
         minimum=0.0,
     )
 

@@ -18,7 +18,7 @@ def held_out(settings: Export) -> Source:
     """Returns the rows on which smaller forms are compared with the run.
 
     Raises:
-        ExportError: if they cannot be read; the message says what to pass.
+        ExportError: if they cannot be read.
     """
     spec = runs.read_features(settings.run_dir)
     try:
@@ -27,9 +27,9 @@ def held_out(settings: Export) -> Source:
         return reopen(os.path.join(settings.run_dir, runs.HELD_OUT), spec)
     except DataError as error:
         raise ExportError(
-            f"--tables={settings.tables} --onnx_dense={settings.onnx_dense}: a "
-            f"smaller form needs held-out rows with labels: {error} Name "
-            "files with --eval_data."
+            f"--tables={settings.tables} --onnx_dense={settings.onnx_dense}: "
+            f"reduced precision needs held-out rows with labels: {error} "
+            "Specify files with --eval_data."
         ) from error
 
 
@@ -47,9 +47,9 @@ def write(
             None, if there are no such products.
     """
     artifacts = []
-    rows: tuple[quality.Columns, ...] = ()
+    batches: tuple[quality.Columns, ...] = ()
     if settings.onnx_dense != "float32" and source is not None:
-        rows = quality.calibration(served, source)
+        batches = quality.calibration(served, source)
     for name in formats:
         if name == saved_model.NAME:
             saved_model.write(served, folder)
@@ -57,14 +57,14 @@ def write(
             print(f"{name}: {len(served.functions())} signatures", flush=True)
             continue
         options = onnx_model.Options(
-            opset=settings.opset, dense=settings.onnx_dense, calibration=rows
+            opset=settings.opset, dense=settings.onnx_dense, calibration=batches
         )
         before, after = onnx_model.write(served, folder, options, name)
         tolerance = None
         if settings.onnx_dense != "float32":  # has its own limits
             tolerance = settings.max_logit_change
         artifacts += onnx_model.load(served, folder, name, tolerance)
-        print(f"{name}: {before} operators became {after}", flush=True)
+        print(f"{name}: {after} operators, {before} before", flush=True)
     return artifacts
 
 
@@ -75,10 +75,12 @@ def changes(
     forms: dict[str, quality.Scorer] = {}
     for artifact in artifacts:
         if artifact.takes in ("ids", "rows"):
-            forms[artifact.name] = quality.of_artifact(served, artifact)
+            forms[artifact.name] = quality.scorer_from_artifact(
+                served, artifact
+            )
         elif served.precision != "float32":
             forms.setdefault(
-                saved_model.NAME, quality.of_ids(served, stored=True)
+                saved_model.NAME, quality.scorer_from_model(served, stored=True)
             )
     limits = quality.Limits(
         settings.max_auc_change,
@@ -101,4 +103,4 @@ def write_requests(settings: Export, formats, served, samples, folder: str):
     count = warmup.write(served, samples, folder, name, sizes)
     if warmup.replay(folder) != count:
         raise ExportError(f"{warmup.FILE}: not all requests can be read.")
-    print(f"warm-up: {count} requests of {sizes} rows were run")
+    print(f"warm-up: ran {count} requests of {sizes} rows")

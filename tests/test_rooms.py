@@ -55,6 +55,7 @@ PLACES = {
     "export/formats/signature_session.py": "signature_session",
     "export/proof/": "proof",
     "export/served/": "served",
+    "export/served/naming.py": "naming",
     "export/server/": "export_server",
     "export/version/": "version",
     "export/version/engines.py": "published",
@@ -215,10 +216,12 @@ RULES = {
         ["grpc", "tensorflow", "tensorflow_serving"],
     ),
     "signature_session": (["numpy", "tensorflow"], []),
+    "naming": (FORMS, []),
     "published": (
         [
             "numpy",
             "export.client",
+            "export.served.naming",
             "export.version.published",
             "wukong_tf.extras",
             "wukong_tf.files",  # digests of what is loaded
@@ -232,7 +235,6 @@ RULES = {
             "pyarrow",
             "export.client",
             "export.served",
-            "export.version.published",
         ],
         [],
     ),
@@ -274,6 +276,7 @@ RULES = {
             "numpy",
             "prometheus_client",
             "export.client",
+            "export.served.naming",
             "export.server",
             "export.version.engines",
             "export.version.published",

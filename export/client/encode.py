@@ -13,6 +13,7 @@ In a program:
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -20,7 +21,7 @@ import numbers
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import IO, Any
 
@@ -121,7 +122,7 @@ class Column:
         return self.size is not None and self.kind != "vector"
 
     @property
-    def of_text(self) -> bool:
+    def takes_text(self) -> bool:
         """Whether values may be text or bytes."""
         return self.kind in ("string", "int64", "bytes")
 
@@ -138,9 +139,9 @@ class Column:
         Raises:
             BadValue: if a value breaks the rule; names the first such row.
         """
-        found = self.rectangle(values)
-        if found is not None:
-            return found
+        numbers = self.rectangle(values)
+        if numbers is not None:
+            return numbers
         shape = () if self.size is None else (self.size,)
         array = np.empty((len(values), *shape), self.dtype)
         if not len(values):  # an empty list has no second dimension
@@ -149,7 +150,7 @@ class Column:
             array[...] = [self._row(value) for value in values]
         except _Broken:
             for row, value in enumerate(values):
-                with self.named(row, value):
+                with self.locating(row, value):
                     self._row(value)
             raise
         return array
@@ -186,9 +187,14 @@ class Column:
             return bool(((array >= 0) & (array <= _HEAVIEST)).all())
         return True
 
-    def named(self, row: int, value: Any) -> "_Named":
-        """Returns a context that converts _Broken to a BadValue of this row."""
-        return _Named(self, row, value)
+    @contextlib.contextmanager
+    def locating(self, row: int, value: Any) -> Iterator[None]:
+        """Converts _Broken in the block to a BadValue of this row."""
+        try:
+            yield
+        except _Broken as error:
+            rule = str(error) or _RULES[self.kind]
+            raise BadValue(self.name, row, rule, value) from None
 
     def _row(self, value):
         if self.size is None:
@@ -198,14 +204,14 @@ class Column:
             if not _is_list(value) or len(value) != self.size:
                 raise _Broken(rule)
             try:
-                return [self.value(each) for each in value]
+                return [self.value(number) for number in value]
             except _Broken:
                 raise _Broken(rule) from None
         listed, bag = self.listed(value), list[Any]()
-        for each in listed:
+        for item in listed:
             if len(bag) == self.size:
                 break
-            read = self.value(each)
+            read = self.value(item)
             if read != self.missing or len(listed) <= self.size:
                 bag.append(read)
         return bag + [self.missing] * (self.size - len(bag))
@@ -221,22 +227,6 @@ class Column:
     def value(self, value: Any) -> Any:
         """Returns one value, converted, or raises _Broken."""
         return _READERS[self.kind](self, value)
-
-
-class _Named:
-    """Converts _Broken in the block to BadValue with column, row and value."""
-
-    def __init__(self, column, row, value):
-        self._parts = column, row, value
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if kind is not None and issubclass(kind, _Broken):
-            column, row, value = self._parts
-            rule = str(error) or _RULES[column.kind]
-            raise BadValue(column.name, row, rule, value) from None
 
 
 def _is_list(value):
@@ -373,28 +363,28 @@ def columns_of(features: Mapping[str, Any]) -> dict[str, Column]:
     Args:
         features: contents of the version's features.json.
     """
-    found = {}
-    for each in features.get("categorical", ()):
-        name, kind = each["name"], each.get("raw") or "id"
-        size, weights = each.get("max_ids"), each.get("weights")
+    columns = {}
+    for feature in features.get("categorical", ()):
+        name, kind = feature["name"], feature.get("raw") or "id"
+        size, weights = feature.get("max_ids"), feature.get("weights")
         missing = {
             "id": PADDING_ID if size else None,
             "string": b"",
-            "int64": each.get("missing_value", -1),
+            "int64": feature.get("missing_value", -1),
             "float": math.nan,
         }[kind]
-        num_ids = each["num_ids"] if each.get("oov_id") is None else None
-        if kind != "id":
-            num_ids = None
-        found[name] = Column(name, kind, size, missing, num_ids, weights)
+        bounded = kind == "id" and feature.get("oov_id") is None
+        num_ids = feature["num_ids"] if bounded else None
+        columns[name] = Column(name, kind, size, missing, num_ids, weights)
         if weights:
-            found[weights] = Column(weights, "weight", size, 0.0)
-    for each in features.get("numeric", ()):
-        name = each["name"]
-        found[name] = Column(name, "number", missing=math.nan)
-    for each in features.get("vector", ()):
-        found[each["name"]] = Column(each["name"], "vector", each["size"])
-    return found
+            columns[weights] = Column(weights, "weight", size, 0.0)
+    for feature in features.get("numeric", ()):
+        name = feature["name"]
+        columns[name] = Column(name, "number", missing=math.nan)
+    for feature in features.get("vector", ()):
+        name = feature["name"]
+        columns[name] = Column(name, "vector", feature["size"])
+    return columns
 
 
 def read(
@@ -405,34 +395,29 @@ def read(
     Args:
         columns: the inputs.
         given: column name to a value per row. A bag and its weights must have
-            the same number of rows. Missing columns are left out of the
-            result; if only one of a bag and its weights is missing, it is
-            read as empty.
+            the same number of rows; if only one of the two is missing, it is
+            read as empty. All other missing columns are left out of the
+            result.
 
     Raises:
         BadValue: if a value breaks a rule; names column, row, rule and value.
     """
-    found = {}
-    weights = {c.weights: c for c in columns.values() if c.weights}
+    arrays = {}
+    weights = {column.weights for column in columns.values()}
     for name, column in columns.items():
-        if name in weights or name not in given:
+        if name in weights:
             continue
         if column.weights is None:
-            found[name] = column.array(given[name])
+            if name in given:
+                arrays[name] = column.array(given[name])
             continue
         pair = column, columns[column.weights]
-        of_weights = given.get(column.weights, [None] * len(given[name]))
-        for each, array in zip(
-            pair, _weighted(*pair, given[name], of_weights), strict=True
-        ):
-            found[each.name] = array
-    for name, column in weights.items():
-        if name in given and column.name not in given:
-            nothing = [None] * len(given[name])
-            found[name] = _weighted(
-                column, columns[name], nothing, given[name]
-            )[1]
-    return found
+        lengths = [len(given[c.name]) for c in pair if c.name in given]
+        if lengths:
+            empty = [None] * lengths[0]
+            values = (given.get(c.name, empty) for c in pair)
+            arrays[name], arrays[column.weights] = _weighted(*pair, *values)
+    return arrays
 
 
 def _weighted(bag, weights, values, factors):
@@ -440,34 +425,34 @@ def _weighted(bag, weights, values, factors):
 
     Each value must have a weight, and vice versa; both may be padded.
     """
-    ids, found = bag.rectangle(values), weights.rectangle(factors)
-    if ids is not None and found is not None:
-        if not ((ids == bag.missing) & (found > 0)).any():
-            return ids, found
-    ids, found = bag.none(len(values)), weights.none(len(values))
+    ids, numbers = bag.rectangle(values), weights.rectangle(factors)
+    if ids is not None and numbers is not None:
+        if not ((ids == bag.missing) & (numbers > 0)).any():
+            return ids, numbers
+    ids, numbers = bag.none(len(values)), weights.none(len(values))
     for row, (value, factor) in enumerate(zip(values, factors, strict=True)):
-        with bag.named(row, value):
+        with bag.locating(row, value):
             listed = bag.listed(value)
-            read = [bag.value(each) for each in listed[: bag.size]]
-        with weights.named(row, factor):
+            read = [bag.value(item) for item in listed[: bag.size]]
+        with weights.locating(row, factor):
             given = weights.listed(factor)
             _match(bag, weights, read, given, len(listed))
-            for place, each in enumerate(read):
-                ids[row, place] = each
-                if each != bag.missing:
-                    found[row, place] = weights.value(given[place])
-    return ids, found
+            for place, item in enumerate(read):
+                ids[row, place] = item
+                if item != bag.missing:
+                    numbers[row, place] = weights.value(given[place])
+    return ids, numbers
 
 
 def _match(bag, weights, read, given, length):
     """Raises _Broken if a value lacks a weight, or a weight a value."""
-    real = [each != bag.missing for each in read]
+    real = [item != bag.missing for item in read]
     matched = length == len(given) or max(length, len(given)) <= bag.size
     for place in range(bag.size):
-        there = place < len(real) and real[place]
+        has_value = place < len(real) and real[place]
         factor = given[place] if place < len(given) else None
-        matched &= factor is not None or not there
-        if not there and not _is_gap(factor):
+        matched &= factor is not None or not has_value
+        if not has_value and not _is_gap(factor):
             matched &= not weights.value(factor)
     if not matched:
         raise _Broken(f"one weight for each of {sum(real)} values")
@@ -536,17 +521,19 @@ class Encoder:
 
         See `encode`, but raw values are kept: bytes, int64 and float32.
         """
-        given = {name: [row.get(name) for row in rows] for name in self.columns}
-        found = read(self.columns, given)
-        return {name: found[name] for name in self.columns}
+        values = {
+            name: [row.get(name) for row in rows] for name in self.columns
+        }
+        arrays = read(self.columns, values)
+        return {name: arrays[name] for name in self.columns}
 
     def ids(self, columns: Mapping[str, np.ndarray]) -> Arrays:
         """Returns the columns of `request` with raw values encoded as ids."""
-        found = dict(columns)
-        for feature in self._raw:
-            name = feature["name"]
-            found[name] = self._ids(feature, columns[name])
-        return found
+        encoded = {
+            feature["name"]: self._ids(feature, columns[feature["name"]])
+            for feature in self._raw
+        }
+        return {**columns, **encoded}
 
     def _ids(self, feature, values):
         if feature["raw"] == "float":
@@ -753,8 +740,8 @@ def write_inputs(file: IO[bytes], inputs: Mapping[str, np.ndarray]):
     for name in inputs:
         if f"{name}.npy" in inputs:
             raise ValueError(
-                f"inputs {name!r} and {name + '.npy'!r} cannot stand in one "
-                ".npz file; call the encoder in a program."
+                f"inputs {name!r} and {name + '.npy'!r} would collide in an "
+                ".npz file; call the encoder from Python."
             )
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         for name, array in inputs.items():

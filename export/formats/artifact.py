@@ -2,8 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+from wukong_tf.errors import ExportError
 
 Columns = dict[str, np.ndarray]
 
@@ -16,8 +19,8 @@ class Artifact:
         name: name of its format, and of the signature or file in it.
         score: maps input columns to outputs, some or all of the model's.
         refusal: exception that it raises to reject a request.
-        takes: encoding of its input rows, one of requests.WAYS. Defaults to
-            "raw".
+        takes: encoding of its input rows, one of requests.ENCODINGS.
+            Defaults to "raw".
         tolerance: largest allowed difference of a logit or probability.
             Defaults to None, parity's own.
     """
@@ -27,3 +30,29 @@ class Artifact:
     refusal: type[Exception]
     takes: str = "raw"
     tolerance: float | None = None
+
+
+def check_written(
+    where: str, kind: str, expected: dict[str, Any], written: dict[str, Any]
+):
+    """Raises ExportError if an artifact's inputs or outputs are unexpected.
+
+    Args:
+        where: name of the artifact, for the error.
+        kind: "inputs" or "outputs".
+        expected: name to (dtype, shape).
+        written: the same, as read from the artifact.
+    """
+    if written != expected:
+        raise ExportError(
+            f"{where}: {kind} must be {expected}; the written file has "
+            f"{written}."
+        )
+
+
+def plain_specs(specs) -> dict[str, Any]:
+    """Returns TensorSpecs as name to (dtype, shape), None for the batch."""
+    return {
+        name: (spec.dtype.name, tuple(spec.shape.as_list()))
+        for name, spec in specs.items()
+    }

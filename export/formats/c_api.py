@@ -136,8 +136,11 @@ class Session:
         def run(name, columns):
             signature = signatures[name]
             feeds = {
-                signature.inputs[each][0]: (value, signature.inputs[each][1])
-                for each, value in {**signature.defaults, **columns}.items()
+                signature.inputs[column][0]: (
+                    value,
+                    signature.inputs[column][1],
+                )
+                for column, value in {**signature.defaults, **columns}.items()
             }
             values = self.run(
                 feeds, [info[0] for info in signature.outputs.values()]
@@ -158,15 +161,15 @@ class Session:
         Raises:
             tf.errors.OpError: if the graph rejects the request.
         """
-        made = [self._tensor(*given) for given in feeds.values()]
+        inputs = [self._tensor(value, dtype) for value, dtype in feeds.values()]
         results = (ctypes.c_void_p * len(fetches))()
         try:
             self._c.TF_SessionRun(
                 self._session,
                 None,
                 self._places(feeds),
-                (ctypes.c_void_p * len(made))(*made),
-                len(made),
+                (ctypes.c_void_p * len(inputs))(*inputs),
+                len(inputs),
                 self._places(fetches),
                 results,
                 len(fetches),
@@ -178,7 +181,7 @@ class Session:
             self._check()
             return [self._array(tensor) for tensor in results]
         finally:
-            for tensor in (*made, *(each for each in results if each)):
+            for tensor in (*inputs, *filter(None, results)):
                 self._c.TF_DeleteTensor(tensor)
 
     def _places(self, names):

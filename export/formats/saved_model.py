@@ -1,5 +1,6 @@
 """Writes the served functions as a SavedModel, and loads it back."""
 
+import copy
 import json
 import os
 
@@ -8,21 +9,18 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from export.formats import c_api
-from export.formats.artifact import Artifact
+from export.formats.artifact import Artifact, check_written, plain_specs
 from export.formats.signature_session import SignatureSession
-from export.served import missing, naming, signatures
+from export.served import missing, naming
+from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
 from wukong_tf.names import arguments
 
 NAME = "saved_model"
 FILE = "saved_model.pb"
-_METHODS = {
-    signatures.REGRESS: "tensorflow/serving/regress",
-    signatures.CLASSIFY: "tensorflow/serving/classify",
-}
 
 
-def write(served: signatures.ServedModel, folder: str):
+def write(served: ServedModel, folder: str):
     """Writes saved_model.pb, variables/ and assets/ into `folder`.
 
     Raises:
@@ -64,11 +62,10 @@ def _finish_signatures(served, keys, path):
     }
     inputs = {name: served.arguments[name] for name in served.inputs}
     _restore_names(graph, inputs, keys)
-    for name, signature in graph.signature_def.items():
-        for kind, method in _METHODS.items():
-            if name == kind or name.endswith(f"_{kind}"):
-                signature.method_name = method
-        if name in (signatures.SIGNATURE, signatures.CANDIDATES):
+    for name in keys:
+        signature = graph.signature_def[name]
+        signature.method_name = naming.method(name)
+        if name in naming.COLUMN_ENCODINGS:
             for column, value in defaults.items():
                 signature.defaults[column].CopyFrom(value)
     with open(path, "wb") as file:
@@ -93,30 +90,28 @@ def _restore_names(graph, inputs, keys):
     for node in graph.object_graph_def.nodes:
         if node.HasField("bare_concrete_function"):
             words = node.bare_concrete_function.argument_keywords
-            named = {inputs[name]: word for name, word in keywords.items()}
-            words[:] = [named.get(word, word) for word in words]
+            new = {inputs[name]: keyword for name, keyword in keywords.items()}
+            words[:] = [new.get(word, word) for word in words]
         elif node.user_object.identifier == "signature_map":
-            named = {key: name for name, key in keys.items()}
+            new = {key: name for name, key in keys.items()}
             for child in node.children:
-                child.local_name = named[child.local_name]
+                child.local_name = new[child.local_name]
 
 
 def _rename(messages, names):
     """Renames a map's messages; `names` maps new names to old ones."""
-    found = {
-        name: messages[old] for name, old in names.items() if old in messages
+    copies = {
+        name: copy.deepcopy(messages[old])
+        for name, old in names.items()
+        if old in messages
     }
-    copies = {name: type(message)() for name, message in found.items()}
-    for name, message in found.items():
-        copies[name].CopyFrom(message)
     for old in names.values():
-        if old in messages:
-            del messages[old]
+        messages.pop(old, None)
     for name, message in copies.items():
         messages[name].CopyFrom(message)
 
 
-def load(served: signatures.ServedModel, folder: str) -> list[Artifact]:
+def load(served: ServedModel, folder: str) -> list[Artifact]:
     """Loads the signatures in `folder` as artifacts for parity.
 
     Each is run in a session by the tensors that it names; `serving_default`
@@ -127,70 +122,42 @@ def load(served: signatures.ServedModel, folder: str) -> list[Artifact]:
     """
     session = SignatureSession(folder)
     functions = served.functions()
-    found = set(session.signatures) - {"__saved_model_init_op"}
-    if found != set(functions):
+    if session.signatures.keys() != functions.keys():
         raise ExportError(
-            f"{NAME}: signatures must be {sorted(functions)}; the file that "
-            f"was written has {sorted(found)}."
+            f"{NAME}: signatures must be {sorted(functions)}; the written "
+            f"file has {sorted(session.signatures)}."
         )
+    written = session.signatures[naming.PREDICT]
     for kind, expected, infos in (
-        (
-            "inputs",
-            served.inputs,
-            session.signatures[signatures.SIGNATURE].inputs,
-        ),
-        (
-            "outputs",
-            served.outputs,
-            session.signatures[signatures.SIGNATURE].outputs,
-        ),
+        ("inputs", served.inputs, written.inputs),
+        ("outputs", served.outputs, written.outputs),
     ):
-        signatures.check_written(
-            NAME,
-            kind,
-            signatures.plain_specs(expected),
-            {name: info[1:] for name, info in infos.items()},
-        )
-    artifacts = [_artifact(served, name, session.run) for name in functions]
-    loaded = c_api.Session(folder)
-    by_c_api = _artifact(
-        served,
-        signatures.SIGNATURE,
-        loaded.run_signature(session.signatures),
-        "c_api",
-    )
-    return [*artifacts, by_c_api]
+        specs = {name: info[1:] for name, info in infos.items()}
+        check_written(NAME, kind, plain_specs(expected), specs)
+    run_by_c_api = c_api.Session(folder).run_signature(session.signatures)
+    return [
+        *(_artifact(served, name, session.run) for name in functions),
+        _artifact(served, naming.PREDICT, run_by_c_api, "c_api"),
+    ]
 
 
 def _artifact(served, name, run, label=NAME):
-    takes = {
-        signatures.SIGNATURE: "raw",
-        signatures.CANDIDATES: "candidates",
-    }.get(name, "tf_example")
-    task = next(
-        (
-            task
-            for task in served.spec.tasks
-            for kind in _METHODS
-            if name == signatures.task_signature(served.spec, task.name, kind)
-        ),
-        None,
-    )
+    tasks = naming.task_signatures(task.name for task in served.spec.tasks)
 
     def score(columns):
         outputs = run(name, columns)
-        if task is None:
+        if name not in tasks:
             return outputs
-        probability, _ = naming.output_names(served.spec)[task.name]
+        probability, _ = naming.output_names(served.spec)[tasks[name][0]]
         if "scores" in outputs:
             return {probability: outputs["scores"][:, 1]}
         return {probability: outputs["outputs"]}
 
     return Artifact(
-        label if name == signatures.SIGNATURE else f"{label} {name}",
+        label if name == naming.PREDICT else f"{label} {name}",
         score,
         tf.errors.InvalidArgumentError,
-        takes,
+        naming.COLUMN_ENCODINGS.get(name, "tf_example"),
     )
 
 

@@ -79,33 +79,33 @@ class SignatureSession:
         """
         if name not in self.signatures:
             raise RequestError(
-                f"signature {name!r} is unknown; there are "
-                f"{sorted(self.signatures)}."
+                f"the signature must be one of {sorted(self.signatures)}; "
+                f"received {name!r}."
             )
         signature = self.signatures[name]
         columns = {**signature.defaults, **columns}
         if columns.keys() != signature.inputs.keys():
-            extra = sorted(columns.keys() - signature.inputs.keys())
-            lacking = sorted(signature.inputs.keys() - columns.keys())
+            unknown = sorted(columns.keys() - signature.inputs.keys())
+            missing = sorted(signature.inputs.keys() - columns.keys())
             raise RequestError(
-                f"signature {name!r}: inputs missing: {lacking}; unknown: "
-                f"{extra}."
+                f"signature {name!r}: inputs missing: {missing}; unknown: "
+                f"{unknown}."
             )
-        wanted = tuple(outputs or signature.outputs)
-        call = self._call(name, wanted)
-        values = call(*(columns[each] for each in signature.inputs))
-        return dict(zip(wanted, values, strict=True))
+        fetched = tuple(outputs or signature.outputs)
+        call = self._call(name, fetched)
+        values = call(*(columns[name] for name in signature.inputs))
+        return dict(zip(fetched, values, strict=True))
 
-    def _call(self, name, wanted):
+    def _call(self, name, fetched):
         """Returns a cached callable; building one costs more than a batch."""
-        key = (name, wanted)
+        key = (name, fetched)
         if key not in self._calls:
             signature = self.signatures[name]
             graph = self._session.graph
             self._calls[key] = self._session.make_callable(
                 [
-                    graph.get_tensor_by_name(signature.outputs[each][0])
-                    for each in wanted
+                    graph.get_tensor_by_name(signature.outputs[output][0])
+                    for output in fetched
                 ],
                 feed_list=[
                     graph.get_tensor_by_name(tensor)
@@ -137,8 +137,8 @@ def _infos(infos):
             info.name,
             tf.dtypes.as_dtype(info.dtype).name,
             tuple(
-                None if each.size < 0 else each.size
-                for each in info.tensor_shape.dim
+                None if dim.size < 0 else dim.size
+                for dim in info.tensor_shape.dim
             ),
         )
         for name, info in sorted(infos.items())

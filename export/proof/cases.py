@@ -53,11 +53,11 @@ def cases(spec: FeatureSpec, samples: pa.Table) -> Iterator[Case]:
             table = _replaced(spec, samples, edge)
             yield Case(table, table)
     for size in BATCHES:
-        some = samples.take(np.arange(size) % rows)
-        yield Case(some, some)
+        batch = samples.take(np.arange(size) % rows)
+        yield Case(batch, batch)
     for row in range(min(rows, SINGLE_ROWS)):
-        one = samples.slice(row, 1)
-        yield Case(one, one)
+        single = samples.slice(row, 1)
+        yield Case(single, single)
     if any(feature.oov_id is not None for feature in spec.categorical):
         yield Case(
             _replaced(spec, samples, _ids_out_of_range),
@@ -90,10 +90,10 @@ def _replaced(spec, samples, edge):
 def _spread(feature, values, rows):
     """Returns `values`, repeated in turn, as single values or full bags."""
     size = feature.ids_per_row
-    taken = [values[place % len(values)] for place in range(rows * size)]
+    flat = [values[place % len(values)] for place in range(rows * size)]
     if not feature.pooling:
-        return taken
-    return [taken[row * size : (row + 1) * size] for row in range(rows)]
+        return flat
+    return [flat[row * size : (row + 1) * size] for row in range(rows)]
 
 
 def _no_values(spec, feature, rows):
@@ -210,9 +210,9 @@ def with_last_id(
             columns[feature.weights] = (weights, pa.list_(pa.float32()))
     else:
         values[-1] = value
-    for name, (given, kind) in columns.items():
+    for name, (column, kind) in columns.items():
         place = rows.column_names.index(name)
-        rows = rows.set_column(place, name, pa.array(given, kind))
+        rows = rows.set_column(place, name, pa.array(column, kind))
     return rows
 
 

@@ -89,7 +89,7 @@ class Report:
         if not close or self.faults:
             faults = "".join(f"\n  {fault}" for fault in self.faults)
             raise ExportError(
-                "nothing is published, as what was written does not give "
+                "nothing is published, as the written files do not reproduce "
                 f"the checkpoint's scores.\n{self.describe()}{faults}"
             )
 
@@ -121,22 +121,22 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ExportError(
-            f"{path}: the held-out rows that parity needs cannot be read: "
+            f"{path}: cannot read the held-out rows for the parity check: "
             f"{error}."
         ) from error
     if not table.num_rows:
-        raise ExportError(f"{path}: parity needs at least one row.")
+        raise ExportError(f"{path}: the parity check needs at least one row.")
     spec = of_requests(spec)
     checks = checks_of(spec, labels=False)
-    found = Count()
+    bad_values = Count()
     try:
         for check in checks:
             check_type(path, table.schema, check)
-        columns.read_table(path, 0, table, spec, checks, found)
+        columns.read_table(path, 0, table, spec, checks, bad_values)
     except DataError as error:
         raise ExportError(str(error)) from error
     numbers = [feature.name for feature in spec.numeric]  # may be missing
-    for name, text in found.first.items():
+    for name, text in bad_values.first.items():
         if name not in numbers:
             raise ExportError(f"column {name!r} of {text}.")
     return table.select(list(spec.feature_names))
@@ -148,17 +148,17 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     Args:
         served: the ServedModel that the artifacts were written from.
         samples: rows in the form of requests, with ids in range.
-        artifacts: the artifacts, loaded back, each given rows as it takes them.
+        artifacts: the artifacts, loaded back.
     """
     spec = served.spec
-    every = list(cases.cases(spec, samples))
+    all_cases = list(cases.cases(spec, samples))
     encodings = requests.RequestEncodings(served)
     expected = [
-        _reference(served, encodings.trainer(case.read)) for case in every
+        _reference(served, encodings.trainer(case.read)) for case in all_cases
     ]
     shared: list[tuple[cases.Case, Columns]] = []
     if served.context:
-        for case in every:
+        for case in all_cases:
             case = cases.with_one_context(case, served.context)
             shared.append(
                 (case, _reference(served, encodings.trainer(case.read)))
@@ -167,23 +167,23 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
     for artifact in artifacts:
-        pairs = list(zip(every, expected, strict=True))
+        pairs = list(zip(all_cases, expected, strict=True))
         if artifact.takes == "candidates":
             pairs = shared
-        way = encodings.by_name(artifact.takes)
-        worst, refusal = _worst(artifact, way, pairs, logits)
+        encode_rows = encodings.by_name(artifact.takes)
+        worst, refusal = _worst(artifact, encode_rows, pairs, logits)
         if refusal is None:
             batches[artifact.name] = _between_batches(
-                served, samples, artifact, way
+                served, samples, artifact, encode_rows
             )
         else:
-            faults.append(f"{artifact.name} refuses a request: {refusal}")
+            faults.append(f"{artifact.name} rejects a valid request: {refusal}")
         if worst["probability"] is None:
-            faults.append(f"{artifact.name} gives no probability.")
+            faults.append(f"{artifact.name} returns no probability.")
         logit[artifact.name] = worst["logit"]
         probability[artifact.name] = worst["probability"]
-        if artifact.takes != "rows":  # whoever reads the rows checks ids
-            faults += _unrefused(spec, samples, artifact, way)
+        if artifact.takes != "rows":  # the service that looks up checks ids
+            faults += _unrefused(spec, samples, artifact, encode_rows)
     return Report(
         samples.num_rows,
         min(samples.num_rows, cases.SINGLE_ROWS),
@@ -203,12 +203,12 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     )
 
 
-def _worst(artifact, way, pairs, logits):
+def _worst(artifact, encode_rows, pairs, logits):
     """Returns the largest differences by kind of output, and any refusal."""
     worst: dict[str, float | None] = {"logit": None, "probability": None}
     for case, want in pairs:
         try:
-            got = artifact.score(way(case.sent))
+            got = artifact.score(encode_rows(case.sent))
         except artifact.refusal as error:
             return dict.fromkeys(worst, math.inf), error
         for name in want.keys() & got.keys():
@@ -218,7 +218,7 @@ def _worst(artifact, way, pairs, logits):
     return worst, None
 
 
-def _between_batches(served, samples, artifact, way) -> float:
+def _between_batches(served, samples, artifact, encode_rows) -> float:
     """Returns the largest effect of a batch's other rows on a row's scores.
 
     A row's score must depend on that row only: each is scored by itself,
@@ -230,20 +230,20 @@ def _between_batches(served, samples, artifact, way) -> float:
         if artifact.takes == "candidates":
             case = cases.Case(table, table)
             table = cases.with_one_context(case, served.context).sent
-        return artifact.score(way(table))
+        return artifact.score(encode_rows(table))
 
-    among = [score(rows)]
+    batches = [score(rows)]
     extreme = cases.extreme(served.spec, samples)
     with contextlib.suppress(artifact.refusal):  # its own score may be rejected
-        among.append(score(pa.concat_tables([rows, extreme])))
+        batches.append(score(pa.concat_tables([rows, extreme])))
     if artifact.takes == "candidates":  # all rows have the first one's context
         case = cases.Case(rows, rows)
         rows = cases.with_one_context(case, served.context).sent
     worst = 0.0
     for row in range(rows.num_rows):
         for name, value in score(rows.slice(row, 1)).items():
-            for other in among:
-                gap = np.max(np.abs(value[0].astype(float) - other[name][row]))
+            for batch in batches:
+                gap = np.max(np.abs(value[0].astype(float) - batch[name][row]))
                 worst = float(np.maximum(worst, gap))
     return worst
 
@@ -277,7 +277,7 @@ def _refusing(spec):
     return [f for f in spec.categorical if not f.raw and f.oov_id is None]
 
 
-def _unrefused(spec, samples, artifact, way):
+def _unrefused(spec, samples, artifact, encode_rows):
     """Returns a message per feature if `artifact` accepts out-of-range ids."""
     # Candidates get the first row's context only.
     rows = samples.slice(0, 1 if artifact.takes == "candidates" else 2)
@@ -285,10 +285,10 @@ def _unrefused(spec, samples, artifact, way):
         for value in cases.out_of_range(feature):
             sent = cases.with_last_id(rows, feature, int(value))
             try:
-                artifact.score(way(sent))
+                artifact.score(encode_rows(sent))
             except artifact.refusal:
                 continue
             yield (
-                f"{artifact.name} answers a request whose {feature.name!r} is "
+                f"{artifact.name} accepts a request whose {feature.name!r} is "
                 f"{value}; ids must be in [0, {feature.num_ids})."
             )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export.served import naming, signatures
+from export.served import naming
+from export.served.signatures import ServedModel
 from trainer.data.source import Source
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode
@@ -56,26 +57,26 @@ class Report:
     def describe(self) -> str:
         """Returns the figures as human-readable text."""
         lines = [
-            f"smaller forms on {self.rows:,} held-out rows, against the "
-            "checkpoint in float32:"
+            f"reduced precision on {self.rows:,} held-out rows, compared with "
+            "the checkpoint in float32:"
         ]
         for form, tasks in self.changes.items():
             lines += [
-                f"  {form:<12} {task}: AUC {each['auc']:.6f} "
-                f"({each['auc_change']:+.6f}), NE {each['ne']:.6f} "
-                f"({each['ne_change']:+.6f}), largest change of a logit "
-                f"{each['logit_change']:.4f}"
-                for task, each in tasks.items()
+                f"  {form:<12} {task}: AUC {figures['auc']:.6f} "
+                f"({figures['auc_change']:+.6f}), NE {figures['ne']:.6f} "
+                f"({figures['ne_change']:+.6f}), largest change of a logit "
+                f"{figures['logit_change']:.4f}"
+                for task, figures in tasks.items()
             ]
         return "\n".join(lines)
 
     def check(self):
         """Raises ExportError, with the figures, if a limit is exceeded."""
         over = [
-            f"{form}, {task}: the change of {name} is {each[key]:.6f}; "
+            f"{form}, {task}: the change of {name} is {figures[key]:.6f}; "
             f"--{flag} allows {limit:g}."
             for form, tasks in self.changes.items()
-            for task, each in tasks.items()
+            for task, figures in tasks.items()
             for name, key, flag, limit in (
                 ("AUC", "auc_change", "max_auc_change", self.limits.auc),
                 ("NE", "ne_change", "max_ne_change", self.limits.ne),
@@ -87,11 +88,12 @@ class Report:
                 ),
             )
             # Written so that NaN fails.
-            if not abs(each[key]) <= limit
+            if not abs(figures[key]) <= limit
         ]
         if over:
             raise ExportError(
-                "nothing is published, as a smaller form changes too much.\n"
+                "nothing is published, as reduced precision changes the scores "
+                "too much.\n"
                 f"{self.describe()}\n" + "\n".join(over)
             )
 
@@ -101,7 +103,7 @@ class Report:
 
 
 def measure(
-    served: signatures.ServedModel,
+    served: ServedModel,
     forms: Mapping[str, Scorer],
     source: Source,
     limits: Limits,
@@ -118,22 +120,22 @@ def measure(
         ExportError: if a task has no labels, or only one class.
     """
     spec = served.spec
-    scorers = {"float32": of_ids(served, stored=False), **forms}
+    scorers = {"float32": scorer_from_model(served, stored=False), **forms}
     names = [*(task.label for task in spec.tasks), spec.weight]
-    kept: dict[str, list] = {name: [] for name in names if name}
+    targets: dict[str, list] = {name: [] for name in names if name}
     logits: dict[str, dict[str, list]] = {
         form: {task.name: [] for task in spec.tasks} for form in scorers
     }
     for batch in source.batches(BATCH):
-        for name, parts in kept.items():
+        for name, parts in targets.items():
             parts.append(batch[name])
         columns = _id_columns(served, batch)
         for form, score in scorers.items():
             for name, value in score(columns).items():
                 logits[form][name].append(value)
-    joined = {name: np.concatenate(parts) for name, parts in kept.items()}
+    joined = {name: np.concatenate(parts) for name, parts in targets.items()}
     weights = joined.get(spec.weight or "")
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    changes: dict[str, dict[str, dict[str, float]]] = {}
     rows = 0
     for task in spec.tasks:
         labels = joined[task.label]
@@ -142,14 +144,14 @@ def measure(
         before = metrics(task, labels, full, weights)
         if not math.isfinite(before["auc"]):
             raise ExportError(
-                f"--eval_data: task {task.name!r} needs rows of both classes "
-                f"to tell a change of AUC; there are {len(labels)} rows."
+                f"--eval_data: the AUC of task {task.name!r} needs rows of "
+                f"both classes; received {len(labels)} rows."
             )
         for form in forms:
             small = np.concatenate(logits[form][task.name])
             after = metrics(task, labels, small, weights)
             gap = np.max(np.abs(small.astype(np.float64) - full))
-            found.setdefault(form, {})[task.name] = {
+            changes.setdefault(form, {})[task.name] = {
                 "auc_float32": before["auc"],
                 "auc": after["auc"],
                 "auc_change": after["auc"] - before["auc"],
@@ -158,18 +160,16 @@ def measure(
                 "ne_change": after["ne"] - before["ne"],
                 "logit_change": float(gap),
             }
-    return Report(rows, limits, found)
+    return Report(rows, limits, changes)
 
 
-def calibration(
-    served: signatures.ServedModel, source: Source
-) -> tuple[Columns, ...]:
+def calibration(served: ServedModel, source: Source) -> tuple[Columns, ...]:
     """Returns batches of held-out ids to calibrate ranges with."""
     batches = itertools.islice(source.batches(512), CALIBRATION_BATCHES)
     return tuple(_id_columns(served, batch) for batch in batches)
 
 
-def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
+def scorer_from_model(served: ServedModel, *, stored: bool) -> Scorer:
     """Returns a scorer that runs the model.
 
     Args:
@@ -190,19 +190,19 @@ def of_ids(served: signatures.ServedModel, *, stored: bool) -> Scorer:
         return {task: value[:, 0] for task, value in logits.items()}
 
     def score(columns):
-        given = {name: tf.constant(value) for name, value in columns.items()}
-        return {task: value.numpy() for task, value in run(given).items()}
+        tensors = {name: tf.constant(value) for name, value in columns.items()}
+        return {task: value.numpy() for task, value in run(tensors).items()}
 
     return score
 
 
-def of_artifact(served: signatures.ServedModel, artifact) -> Scorer:
+def scorer_from_artifact(served: ServedModel, artifact) -> Scorer:
     """Returns a scorer that runs an artifact that takes ids or table rows."""
     outputs = naming.output_names(served.spec)
 
     def score(columns):
         if artifact.takes == "rows":
-            columns = served.rows_of(columns)
+            columns = served.rows_from_ids(columns)
         scores = artifact.score(columns)
         return {task: scores[logit] for task, (_, logit) in outputs.items()}
 

@@ -11,7 +11,7 @@ from wukong_tf.features import signature
 Value = str | int | float
 
 
-def of_feature(feature: CategoricalFeature) -> Value:
+def missing_value(feature: CategoricalFeature) -> Value:
     """Returns the value that replaces a missing one and pads bags."""
     if feature.raw == "string":
         return ""
@@ -27,15 +27,15 @@ def missing_values(spec: FeatureSpec) -> dict[str, Value]:
     ids and vectors are not. If only the weights of a nonempty bag are left
     out, they are NaN, which the graph rejects.
     """
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for feature in spec.categorical:
         if feature.raw or feature.pooling:
-            found[feature.name] = of_feature(feature)
+            values[feature.name] = missing_value(feature)
         if feature.weights:
-            found[feature.weights] = math.nan
+            values[feature.weights] = math.nan
     for numeric in spec.numeric:
-        found[numeric.name] = math.nan
-    return found
+        values[numeric.name] = math.nan
+    return values
 
 
 def empty_inputs(spec: FeatureSpec) -> dict[str, tf.Tensor]:
@@ -68,8 +68,8 @@ def fill(
     check = tf.debugging.Assert(
         tf.reduce_all((sizes == rows) | ((sizes == 0) & optional)),
         [
-            "every input must have as many rows, or none where it may be "
-            f"missing; rows of {names}:",
+            "all inputs must have the same number of rows, or 0 if optional; "
+            f"received for {names}:",
             sizes,
         ],
         summarize=len(names),

@@ -19,7 +19,7 @@ from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import checks_of
 
-WAYS = ("raw", "ids", "rows", "tf_example", "candidates")
+ENCODINGS = ("raw", "ids", "rows", "tf_example", "candidates")
 Columns = dict[str, np.ndarray]
 
 
@@ -42,14 +42,8 @@ class RequestEncodings:
         }
 
     def by_name(self, name: str) -> Callable[[pa.Table], Columns]:
-        """Returns the encoding called `name`, one of WAYS."""
-        return {
-            "raw": self.raw,
-            "ids": self.ids,
-            "rows": self.rows,
-            "tf_example": self.tf_example,
-            "candidates": self.candidates,
-        }[name]
+        """Returns the encoding called `name`, one of ENCODINGS."""
+        return getattr(self, name)
 
     def trainer(self, rows: pa.Table) -> Columns:
         """Returns rows as the trainer reads them, including missing values."""
@@ -67,7 +61,7 @@ class RequestEncodings:
 
     def rows(self, rows: pa.Table) -> Columns:
         """Returns rows as embeddings, looked up and pooled by a service."""
-        return self._served.rows_of(self.ids(rows))
+        return self._served.rows_from_ids(self.ids(rows))
 
     def tf_example(self, rows: pa.Table) -> Columns:
         """Returns rows as serialized tf.Examples, without missing values."""
@@ -87,17 +81,17 @@ class RequestEncodings:
 @np.errstate(over="ignore")  # beyond float32's range becomes infinite
 def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
     """Returns rows in the form of requests as inputs of the SavedModel."""
-    found = {}
+    arrays = {}
     features = {f.name: f for f in spec.categorical}
     weights = {f.weights: f for f in spec.categorical if f.weights}
-    for name, form in signature(spec).items():
-        dtype = form.dtype.as_numpy_dtype
+    for name, tensor in signature(spec).items():
+        dtype = tensor.dtype.as_numpy_dtype
         feature = features.get(name) or weights.get(name)
         values = _values(rows[name], features.get(name))
         if feature is None or not feature.pooling:
-            found[name] = _single(values, feature, form, dtype)
+            arrays[name] = _single(values, feature, tensor.shape, dtype)
             continue
-        padding = 0 if name in weights else missing.of_feature(feature)
+        padding = 0 if name in weights else missing.missing_value(feature)
         padded = np.full((len(values), feature.ids_per_row), padding, dtype)
         for row, bag in enumerate(values):
             bag = bag or []
@@ -105,8 +99,8 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
                 bag = [v for v in bag if v not in (None, "", b"", padding)]
             bag = bag[: feature.ids_per_row]
             padded[row, : len(bag)] = bag
-        found[name] = padded
-    return found
+        arrays[name] = padded
+    return arrays
 
 
 def _values(column, feature):
@@ -125,15 +119,15 @@ def _as_raw(array, raw):
     is_text = plain.is_text(array.type)
     if is_text if raw == "string" else pa.types.is_integer(array.type):
         return array.to_pylist()
-    found = texts(array).to_pylist()
+    decimals = texts(array).to_pylist()
     if raw == "string":
-        return found
-    return [int(text) if text else None for text in found]
+        return decimals
+    return [int(text) if text else None for text in decimals]
 
 
-def _single(values, feature, form, dtype):
+def _single(values, feature, shape, dtype):
     """Returns an array with one value or one vector per row."""
-    if len(form.shape) > 1:
-        return np.array(values, dtype).reshape(-1, *form.shape[1:])
-    instead = np.nan if feature is None else missing.of_feature(feature)
-    return np.array([instead if v is None else v for v in values], dtype)
+    if len(shape) > 1:
+        return np.array(values, dtype).reshape(-1, *shape[1:])
+    absent = np.nan if feature is None else missing.missing_value(feature)
+    return np.array([absent if v is None else v for v in values], dtype)

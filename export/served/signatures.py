@@ -1,15 +1,15 @@
 """Served functions, from raw columns to scores."""
 
 import functools
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from export.served import missing, tables, tf_examples
+from export.served import missing, naming, tables, tf_examples
 from export.served.naming import output_names
-from export.version import published
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ExportError
 from wukong_tf.features import (
@@ -21,11 +21,6 @@ from wukong_tf.features import (
 )
 from wukong_tf.names import arguments
 
-SIGNATURE = published.PREDICT
-TF_EXAMPLE = "tf_example"
-REGRESS, CLASSIFY = "regress", "classify"
-CANDIDATES = published.CANDIDATES
-EXAMPLES = "inputs"  # the input name required by Regress and Classify
 CLASSES = ("0", "1")
 
 
@@ -72,27 +67,27 @@ class ServedModel(tf.Module):
         origin: Mapping[str, str] | None = None,
     ):
         super().__init__(name="served_model")
-        self._origin = _Untracked(dict(origin or {}))
+        # Neither tracked by tf.Module nor saved.
+        self._untracked = types.SimpleNamespace(
+            model=model, origin=dict(origin or {}), stored={}, functions={}
+        )
         self.spec: FeatureSpec = model.config.features
         self.lookups = Lookups(self.spec, folder)
         self.precision = precision
         self.context = _check_context(self.spec, context)
-        self._model = _Untracked(model)
-        self._kept = _Untracked({})
-        self._functions: _Untracked = _Untracked({})
-        in_other_form = set()
-        self.tables: dict[str, dict[str, tf.Variable]] = {}
-        if precision != "float32":
-            for layer in model.tables:
-                in_other_form.add(layer.table.path)
-                self.tables[layer.plan.name] = {
-                    name: tf.Variable(value, trainable=False)
-                    for name, value in self.stored(layer).items()
-                }
+        converted = model.tables if precision != "float32" else []
+        self.tables: dict[str, dict[str, tf.Variable]] = {
+            layer.plan.name: {
+                name: tf.Variable(value, trainable=False)
+                for name, value in self.stored(layer).items()
+            }
+            for layer in converted
+        }
+        replaced = {layer.table.path for layer in converted}
         self.weights = {
             weight.path.partition("/")[2]: weight.value
             for weight in model.weights
-            if weight.path not in in_other_form
+            if weight.path not in replaced
         }
         self.arguments = arguments([*self.inputs, *self.outputs])
         self.serve = tf.function(
@@ -102,12 +97,12 @@ class ServedModel(tf.Module):
     @property
     def model(self):
         """The Keras model."""
-        return self._model.value
+        return self._untracked.model
 
     @property
     def origin(self) -> dict[str, str]:
         """Metadata on the model's origin."""
-        return self._origin.value
+        return self._untracked.origin
 
     @property
     def inputs(self) -> dict[str, tf.TensorSpec]:
@@ -130,14 +125,13 @@ class ServedModel(tf.Module):
             for layer in self.model.tables
             for name in layer.plan.features
         }
-        numbers = [feature.name for feature in self.spec.numeric]
-        numbers += [feature.name for feature in self.spec.vector]
+        numbers = (*self.spec.numeric, *self.spec.vector)
         return {
             feature.name: tf.TensorSpec(
                 [None, widths[feature.name]], tf.float32, feature.name
             )
             for feature in self.spec.categorical
-        } | {name: self.inputs[name] for name in numbers}
+        } | {feature.name: self.inputs[feature.name] for feature in numbers}
 
     def traced(
         self, specs: dict[str, tf.TensorSpec]
@@ -148,7 +142,7 @@ class ServedModel(tf.Module):
             for name, spec in specs.items()
         }
 
-    def rows_of(self, columns) -> dict[str, np.ndarray]:
+    def rows_from_ids(self, columns) -> dict[str, np.ndarray]:
         """Returns columns for `row_inputs`, computed from `id_inputs`'."""
         encoded = encode_served(of_ids(self.spec), columns)
         with self.stored_tables():
@@ -169,40 +163,37 @@ class ServedModel(tf.Module):
 
     def stored(self, layer) -> dict[str, np.ndarray]:
         """Returns a table in its written form; see `tables.store`."""
-        kept = self._kept.value
-        if layer.plan.name not in kept:
-            kept[layer.plan.name] = tables.store(layer, self.precision)
-        return kept[layer.plan.name]
+        stored = self._untracked.stored
+        if layer.plan.name not in stored:
+            stored[layer.plan.name] = tables.store(layer, self.precision)
+        return stored[layer.plan.name]
 
     def functions(self) -> dict[str, Any]:
         """Returns the tf.function of each signature by name, traced once."""
-        if not self._functions.value:
-            self._functions.value = self._make_functions()
-        return self._functions.value
+        functions = self._untracked.functions
+        if not functions:
+            functions |= self._make_functions()
+        return functions
 
     def _make_functions(self):
-        examples = tf.TensorSpec([None], tf.string, EXAMPLES)
-        found = {
-            SIGNATURE: self.serve,
-            TF_EXAMPLE: tf.function(
-                self.scores_of_examples, input_signature=[examples]
-            ),
+        examples = tf.TensorSpec([None], tf.string, naming.EXAMPLES)
+        on_examples = {naming.TF_EXAMPLE: self.scores_of_examples}
+        makers = {
+            naming.REGRESS: self._regress,
+            naming.CLASSIFY: self._classify,
         }
-        for task in self.spec.tasks:
-            for kind, make in (
-                (REGRESS, self._regress),
-                (CLASSIFY, self._classify),
-            ):
-                found[task_signature(self.spec, task.name, kind)] = tf.function(
-                    functools.partial(make, task.name),
-                    input_signature=[examples],
-                )
+        tasks = [task.name for task in self.spec.tasks]
+        for name, (task, kind) in naming.task_signatures(tasks).items():
+            on_examples[name] = functools.partial(makers[kind], task)
+        functions = {naming.PREDICT: self.serve}
+        for name, function in on_examples.items():
+            functions[name] = tf.function(function, input_signature=[examples])
         if self.context:
-            found[CANDIDATES] = tf.function(
+            functions[naming.CANDIDATES] = tf.function(
                 self.scores_of_candidates,
                 input_signature=[self.traced(self.inputs)],
             )
-        return found
+        return functions
 
     def scores(self, raw_columns):
         """Returns a dict of outputs for a dict of columns; see `serve`."""
@@ -285,18 +276,13 @@ class ServedModel(tf.Module):
         return outputs
 
 
-def task_signature(spec: FeatureSpec, task: str, kind: str) -> str:
-    """Returns a task's signature name: KIND, or TASK_KIND of several tasks."""
-    return kind if len(spec.tasks) == 1 else f"{task}_{kind}"
-
-
 def _check_context(spec, context):
     columns = list(signature(spec))
     for name in context:
         if name not in columns:
             raise ExportError(
-                f"--context_features: {name!r} is no input; the inputs are "
-                f"{columns}."
+                f"--context_features: the input {name!r} does not exist; the "
+                f"inputs are {columns}."
             )
     weights = {f.name: f.weights for f in spec.categorical if f.weights}
     for name, weight in weights.items():
@@ -307,40 +293,7 @@ def _check_context(spec, context):
             )
     if context and set(context) >= set(columns):
         raise ExportError(
-            "--context_features names all inputs; candidates need one of "
-            "their own."
+            "--context_features names all inputs; at least one must differ "
+            "between candidates."
         )
     return tuple(context)
-
-
-def check_written(
-    where: str, kind: str, expected: dict[str, Any], found: dict[str, Any]
-):
-    """Raises ExportError if an artifact's inputs or outputs are unexpected.
-
-    Args:
-        where: name of the artifact, for the error.
-        kind: "inputs" or "outputs".
-        expected: name to (dtype, shape).
-        found: the same for the artifact.
-    """
-    if found != expected:
-        raise ExportError(
-            f"{where}: {kind} must be {expected}; the file that was written "
-            f"has {found}."
-        )
-
-
-def plain_specs(specs) -> dict[str, Any]:
-    """Returns TensorSpecs as name to (dtype, shape), None for the batch."""
-    return {
-        name: (spec.dtype.name, tuple(spec.shape.as_list()))
-        for name, spec in specs.items()
-    }
-
-
-class _Untracked:
-    """Holds a value that tf.Module must not track."""
-
-    def __init__(self, value):
-        self.value = value

@@ -17,7 +17,7 @@ _LARGEST = 127  # of int8, symmetric around 0
 _CHUNK_ROWS = 1 << 16
 
 
-def _kept_as(layer, precision):
+def _stored_precision(layer, precision):
     """Returns a table's precision: float32, not int8, for rows of 1 number."""
     narrow = precision == "int8" and layer.plan.width == 1
     return "float32" if narrow else precision
@@ -36,48 +36,48 @@ def store(layer: FusedEmbedding, precision: str) -> dict[str, np.ndarray]:
     Returns:
         dict with "rows" [R, W] and, for int8, "scale", float32 [R, 1].
     """
-    precision = _kept_as(layer, precision)
+    precision = _stored_precision(layer, precision)
     table = layer.table.value
     rows, width = table.shape
-    kept = {"rows": np.empty((rows, width), _DTYPES[precision])}
+    arrays = {"rows": np.empty((rows, width), _DTYPES[precision])}
     if precision == "int8":
-        kept["scale"] = np.empty((rows, 1), np.float32)
+        arrays["scale"] = np.empty((rows, 1), np.float32)
     for first in range(0, rows, _CHUNK_ROWS):
         chunk = slice(first, min(first + _CHUNK_ROWS, rows))
         values = np.asarray(table[chunk], np.float32)
         if precision == "int8":
             scale = np.abs(values).max(1, keepdims=True) / _LARGEST
-            kept["scale"][chunk] = scale
+            arrays["scale"][chunk] = scale
             values = np.rint(values / np.where(scale > 0, scale, 1))
-        kept["rows"][chunk] = values
-    return kept
+        arrays["rows"][chunk] = values
+    return arrays
 
 
 def specs(layer: FusedEmbedding, precision: str) -> dict[str, tf.TensorSpec]:
     """Returns the specs of the arrays that `store` returns."""
-    precision = _kept_as(layer, precision)
+    precision = _stored_precision(layer, precision)
     rows, width = layer.table.shape
-    found = {"rows": tf.TensorSpec((rows, width), _DTYPES[precision])}
+    tensors = {"rows": tf.TensorSpec((rows, width), _DTYPES[precision])}
     if precision == "int8":
-        found["scale"] = tf.TensorSpec((rows, 1), tf.float32)
-    return found
+        tensors["scale"] = tf.TensorSpec((rows, 1), tf.float32)
+    return tensors
 
 
 class Reader:
     """A lookup that reads rows in the format of `store`.
 
     Args:
-        kept: tensors or variables, named as by `store`.
+        arrays: tensors or variables, named as by `store`.
         check: maps row numbers [B, C] to the same with out-of-range ones
             replaced. Defaults to None: all are in range.
     """
 
     def __init__(
         self,
-        kept: Mapping[str, Any],
+        arrays: Mapping[str, Any],
         check: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ):
-        self._kept = kept
+        self._arrays = arrays
         self._check = check
 
     def build(self, layer, rows, width, features):
@@ -89,16 +89,16 @@ class Reader:
         del table
         if self._check is not None:
             ids = self._check(ids)
-        rows = tf.cast(_take(self._kept["rows"], ids), tf.float32)
-        if "scale" in self._kept:
-            rows *= _take(self._kept["scale"], ids)  # [B, C, 1]
+        rows = tf.cast(_take(self._arrays["rows"], ids), tf.float32)
+        if "scale" in self._arrays:
+            rows *= _take(self._arrays["scale"], ids)  # [B, C, 1]
         return rows
 
 
-def _take(kept, ids):
-    if hasattr(kept, "sparse_read"):
-        return kept.sparse_read(ids)
-    return tf.gather(kept, ids)
+def _take(array, ids):
+    if hasattr(array, "sparse_read"):
+        return array.sparse_read(ids)
+    return tf.gather(array, ids)
 
 
 def range_check(
@@ -109,7 +109,7 @@ def range_check(
     It replaces an id outside its feature's range by the feature's `oov_id`
     or, if that is None, by a row number outside every table.
     """
-    first, past, instead = [], [], []
+    first, past, replacement = [], [], []
     plan = layer.plan
     for name, offset, columns in zip(
         plan.features, plan.offsets, plan.columns, strict=True
@@ -118,13 +118,13 @@ def range_check(
         oov = NO_ROW if feature.oov_id is None else offset + feature.oov_id
         first += [offset] * columns
         past += [offset + feature.num_ids] * columns
-        instead += [oov] * columns
+        replacement += [oov] * columns
 
     def check(ids):
         inside = (ids >= tf.constant(first, ids.dtype)) & (
             ids < tf.constant(past, ids.dtype)
         )
-        return tf.where(inside, ids, tf.constant(instead, ids.dtype))
+        return tf.where(inside, ids, tf.constant(replacement, ids.dtype))
 
     return check
 

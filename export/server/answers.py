@@ -10,8 +10,8 @@ from aiohttp import web
 from export.server.versions import NotServed, check_label
 
 
-async def json_of(rows: int, content: Callable[[], Any]) -> web.Response:
-    """Returns a JSON response, built in a thread if it is large."""
+async def json_response(rows: int, content: Callable[[], Any]) -> web.Response:
+    """Returns a JSON response, built in a thread if it has many rows."""
 
     def text():
         return json.dumps(content()).encode()
@@ -20,21 +20,21 @@ async def json_of(rows: int, content: Callable[[], Any]) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-def refusal(
+def error_response(
     status: int, message: str, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Returns an error response."""
     return web.json_response({"error": message}, status=status, headers=headers)
 
 
-def well(request: web.Request, what: str) -> web.Response:
+def health_response(request: web.Request, key: str) -> web.Response:
     """Returns a health response in the format of the requested path."""
     if request.path.startswith("/v2"):
-        return web.json_response({what: True})
+        return web.json_response({key: True})
     return web.Response(text="ok\n")
 
 
-def version_of(request: web.Request) -> int | None:
+def requested_version(request: web.Request) -> int | None:
     """Returns the number of the version that a path requests, or None.
 
     Raises:

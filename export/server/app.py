@@ -11,20 +11,19 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from export.server import v2, wire
-from export.server.answers import refusal, version_of, well
+from export.server.answers import (
+    error_response,
+    health_response,
+    requested_version,
+)
 from export.server.arrivals import Hosts
 from export.server.batching import Overloaded
 from export.server.connections import Connection
-from export.server.grpc_service import Models, Predictions
+from export.server.grpc_service import INTERNAL_ERROR, Models, Predictions
 from export.server.measures import Measures
-from export.server.metadata import metadata_of
+from export.server.metadata import metadata
 from export.server.scoring import Scoring
-from export.server.versions import (
-    STABLE,
-    NotServed,
-    Versions,
-    log,
-)
+from export.server.versions import STABLE, NotServed, Versions, log
 from export.version import published
 from export.version.engines import Refused
 
@@ -65,8 +64,8 @@ class Server:
         self._poll_s = poll_s
         self._hosts = hosts
         self._scoring = Scoring(name, versions, body_s)
-        self._going = False
-        self._at_work = 0
+        self._stopping = False
+        self._active = 0  # requests
 
     def application(self, max_bytes: int) -> web.Application:
         """Returns the application.
@@ -76,7 +75,7 @@ class Server:
         """
         self._scoring.max_bytes = max_bytes
         app = web.Application(
-            client_max_size=max_bytes, middlewares=[self._answered]
+            client_max_size=max_bytes, middlewares=[self._respond]
         )
         get = app.router.add_get
         post = functools.partial(app.router.add_post, expect_handler=_later)
@@ -93,7 +92,7 @@ class Server:
             get(f"{path}/ready", self._model_ready)
             post(f"{path}/infer", self._scoring.infer)
         get(f"/v1{model}/example", self._example)
-        get("/v2", self._about)
+        get("/v2", self._server_metadata)
         for path in ("/healthz", "/v2/health/live"):
             get(path, self._alive)
         for path in ("/readyz", "/v2/health/ready"):
@@ -109,19 +108,19 @@ class Server:
         del app
         await self._versions.refresh()
 
-        async def look():
-            said = ""
+        async def poll():
+            last_error = ""
             while True:
                 await asyncio.sleep(self._poll_s)
                 try:
                     await self._versions.refresh()
-                    said = ""
+                    last_error = ""
                 except Exception as error:  # noqa: BLE001 it is retried
-                    if str(error) != said:
-                        log.error("versions cannot be looked at: %s", error)
-                    said = str(error)
+                    if str(error) != last_error:
+                        log.error("failed to check for versions: %s", error)
+                    last_error = str(error)
 
-        task = asyncio.create_task(look())
+        task = asyncio.create_task(poll())
         yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -130,44 +129,44 @@ class Server:
     def services(self) -> tuple[Predictions, Models]:
         """Returns the gRPC services for the same versions."""
         shared = self._name, self._versions, self._measures
-        return Predictions(*shared, self._scoring.arrives), Models(*shared)
+        return Predictions(*shared, self._scoring.admit), Models(*shared)
 
-    async def leave(self, grace_s: float):
+    async def drain(self, grace_s: float):
         """Reports not ready, and waits until all requests are answered.
 
         Args:
             grace_s: longest time to wait, in seconds.
         """
-        self._going = True
-        ends = time.monotonic() + grace_s
-        while self._at_work and time.monotonic() < ends:
+        self._stopping = True
+        deadline = time.monotonic() + grace_s
+        while self._active and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
 
     @web.middleware
-    async def _answered(self, request, handler):
+    async def _respond(self, request, handler):
         """Converts errors to JSON responses, and counts every response."""
         verb = next(
             (VERBS[end] for end in VERBS if request.path.endswith(end)), "other"
         )
         connection = request.protocol
         began = time.perf_counter()
-        self._at_work += 1
+        self._active += 1
         try:
             with contextlib.ExitStack() as stack:
                 if isinstance(connection, Connection):
-                    stack.enter_context(connection.at_work(request))
+                    stack.enter_context(connection.busy(request))
                 response = await self._response(request, handler)
         finally:
-            self._at_work -= 1
-        taken = time.perf_counter() - began
-        self._measures.note(verb, response.status, taken, self._served)
-        if self._going:
+            self._active -= 1
+        seconds = time.perf_counter() - began
+        self._measures.note(verb, response.status, seconds, self._served)
+        if self._stopping:
             response.force_close()
         elif "Retry-After" in response.headers:
-            await self._keep_away(request, response)
+            await self._delay_retry(request, response)
         return response
 
-    async def _keep_away(self, request, response):
+    async def _delay_retry(self, request, response):
         """Sends a 503 response, and delays the client's next request.
 
         Immediate retries would take time from requests that are served. The
@@ -188,10 +187,9 @@ class Server:
                 self._hosts.check(request.headers.get("Host", "localhost"))
             return await handler(request)
         except web.HTTPRequestEntityTooLarge as error:
-            return refusal(
+            return error_response(
                 413,
-                f"the body is larger than --max_request_mb allows: "
-                f"{error.text}.",
+                f"the body is larger than --max_request_mb: {error.text}.",
             )
         except web.HTTPException as error:
             headers = {
@@ -200,29 +198,29 @@ class Server:
                 if name in error.headers
             }
             path = request.path[:200]
-            return refusal(
+            return error_response(
                 error.status,
                 f"{request.method} {path}: {error.reason}",
                 headers,
             )
         except (wire.BadRequest, Refused) as error:
-            return refusal(400, str(error))
+            return error_response(400, str(error))
         except RecursionError:  # JSON that was parsed but cannot be printed
-            return refusal(400, "the body is nested too deeply.")
+            return error_response(400, "the body is nested too deeply.")
         except NotServed as error:
-            return refusal(503 if error.none else 404, str(error))
+            return error_response(503 if error.none else 404, str(error))
         except Overloaded as error:
             wait = math.ceil(self._scoring.arrivals.pause)
-            return refusal(503, str(error), {"Retry-After": str(wait)})
+            return error_response(503, str(error), {"Retry-After": str(wait)})
         except (asyncio.CancelledError, ConnectionError):  # client is gone
             raise
         except TimeoutError:
-            return refusal(
-                408, f"the body did not arrive in {self._body_s:g} s."
+            return error_response(
+                408, f"the body did not arrive within {self._body_s:g} s."
             )
         except Exception:  # noqa: BLE001 the server keeps running
             log.exception("%s %s", request.method, request.path)
-            return refusal(500, "the server has a fault, which is in its log.")
+            return error_response(500, INTERNAL_ERROR)
 
     @property
     def _served(self) -> int | None:
@@ -230,27 +228,29 @@ class Server:
         current = self._versions.current
         return current.published.version if current else None
 
-    async def _about(self, request):
+    async def _server_metadata(self, request):
         del request
-        return web.json_response(v2.ABOUT)
+        return web.json_response(v2.SERVER_METADATA)
 
     async def _model(self, request):
-        async with self._versions.using(version_of(request)) as loaded:
-            return web.json_response(v2.model_of(self._name, loaded))
+        async with self._versions.using(requested_version(request)) as loaded:
+            return web.json_response(v2.model_metadata(self._name, loaded))
 
     async def _model_ready(self, request):
-        async with self._versions.using(version_of(request)):
+        async with self._versions.using(requested_version(request)):
             return web.json_response({"name": self._name, "ready": True})
 
     async def _status(self, request):
         label = request.match_info.get("label")
-        version = self._served if label == STABLE else version_of(request)
+        version = (
+            self._served if label == STABLE else requested_version(request)
+        )
         states = self._versions.states(version)
         return web.json_response({"model_version_status": states})
 
     async def _metadata(self, request):
-        async with self._versions.using(version_of(request)) as loaded:
-            return web.json_response(metadata_of(self._name, loaded))
+        async with self._versions.using(requested_version(request)) as loaded:
+            return web.json_response(metadata(self._name, loaded))
 
     async def _example(self, request):
         del request
@@ -261,12 +261,12 @@ class Server:
             return web.json_response(example)
 
     async def _alive(self, request):
-        return well(request, "live")
+        return health_response(request, "live")
 
     async def _ready(self, request):
-        if self._versions.current is None or self._going:
-            return refusal(503, "no version is available.")
-        return well(request, "ready")
+        if self._versions.current is None or self._stopping:
+            return error_response(503, "no version is available.")
+        return health_response(request, "ready")
 
     async def _metrics(self, request):
         del request

@@ -49,8 +49,8 @@ class Hosts:
                 return
         if name not in self._names and not name.endswith(".localhost"):
             raise web.HTTPForbidden(
-                reason=f"the Host {host[:100]!r} is not this machine's; "
-                "--allow_hosts names others."
+                reason=f"the Host {host[:100]!r} is not a name of this "
+                "machine; allow others with --allow_hosts."
             )
 
 
@@ -68,7 +68,7 @@ class Arrivals:
     def __init__(self, most: int):
         self._most = most
         self._bytes = self._rows = self._seconds = 0.0
-        self.coming = 0.0
+        self.unread = 0.0  # estimated rows of requests that are being read
 
     @property
     def pause(self) -> float:
@@ -80,8 +80,8 @@ class Arrivals:
         return min(max(4 * self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     @contextlib.contextmanager
-    def admitted(self, size: int, waiting: int) -> Iterator["Coming"]:
-        """Counts a request as coming until its rows wait, or the block ends.
+    def admitted(self, size: int, waiting: int) -> Iterator["Admitted"]:
+        """Counts a request as unread until its rows wait, or the block ends.
 
         Args:
             size: bytes of its body.
@@ -91,18 +91,18 @@ class Arrivals:
             Overloaded: if too many rows would wait.
         """
         rows = size * self._rows / self._bytes if self._bytes else 0.0
-        before = waiting + self.coming
+        before = waiting + self.unread
         if before >= 1 and before + rows > self._most:
             raise Overloaded(int(before), self._most)
-        coming = Coming(self, size, rows)
-        self.coming += rows
+        admitted = Admitted(self, size, rows)
+        self.unread += rows
         began = time.monotonic()
         try:
-            yield coming
+            yield admitted
         finally:
-            coming.leave()
-        taken = time.monotonic() - began
-        self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * taken
+            admitted.release()
+        seconds = time.monotonic() - began
+        self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * seconds
 
     def learn(self, size: int, rows: int):
         """Updates the averages by a request's bytes, if known, and rows."""
@@ -112,26 +112,26 @@ class Arrivals:
         self._rows = _MEMORY * self._rows + rows
 
 
-class Coming:
+class Admitted:
     """A request that is being read."""
 
-    def __init__(self, all_: Arrivals, size: int, rows: float):
-        self._all = all_
+    def __init__(self, arrivals: Arrivals, size: int, rows: float):
+        self._arrivals = arrivals
         self._size = size
         self._rows = rows
 
-    def has(self, rows: int):
+    def is_read(self, rows: int):
         """Notes that the request is read and its `rows` now wait."""
-        self._all.learn(self._size, rows)
-        self.leave()
+        self._arrivals.learn(self._size, rows)
+        self.release()
 
-    def leave(self):
+    def release(self):
         """Stops counting the request as being read."""
-        self._all.coming -= self._rows
+        self._arrivals.unread -= self._rows
         self._rows = 0.0
 
 
-def size_of(request: web.Request, most: int) -> int:
+def body_size(request: web.Request, most: int) -> int:
     """Returns the size of a body by its header, or 0 if not given.
 
     Raises:
@@ -159,24 +159,24 @@ async def read(request: web.Request, seconds: float, most: int) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "", *ENCODINGS):
         raise web.HTTPUnsupportedMediaType(
-            reason=f"Content-Encoding {encoding[:100]!r} is unknown; there are "
-            f"{list(ENCODINGS)}.",
+            reason=f"Content-Encoding must be one of {list(ENCODINGS)}; "
+            f"received {encoding[:100]!r}.",
             headers={"Accept-Encoding": ", ".join(ENCODINGS)},
         )
-    await _welcome(request)
+    await _continue(request)
     try:
         async with asyncio.timeout(seconds):
             body = await request.read()
     except web.RequestPayloadError as error:
         raise wire.BadRequest(
-            f"the body is broken: {' '.join(str(error).split())[:200]}."
+            f"the body is malformed: {' '.join(str(error).split())[:200]}."
         ) from error
     if encoding in ENCODINGS:
         return await spread(len(body), _decompressed, body, encoding, most)
     return body
 
 
-async def _welcome(request: web.Request):
+async def _continue(request: web.Request):
     """Sends 100 Continue if the client expects it.
 
     Raises:
@@ -187,8 +187,8 @@ async def _welcome(request: web.Request):
         return
     if expected.lower() != "100-continue":
         raise web.HTTPExpectationFailed(
-            reason=f"Expect {expected[:100]!r} is unknown; there is "
-            "'100-continue'."
+            reason=f"Expect must be '100-continue'; received "
+            f"{expected[:100]!r}."
         )
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # the response has not begun
@@ -223,14 +223,14 @@ def _from_deflate(body: bytes, most: int) -> bytes:
     failed: zlib.error | None = None
     # 32 accepts the headers of both gzip and zlib.
     for bits in (32 + zlib.MAX_WBITS, -zlib.MAX_WBITS):
-        one = zlib.decompressobj(bits)
+        stream = zlib.decompressobj(bits)
         try:
-            content = one.decompress(body, most)
+            content = stream.decompress(body, most)
         except zlib.error as error:
             failed = failed or error
             continue
-        if len(content) < most and (not one.eof or one.unused_data):
-            raise zlib.error("it is cut short, or goes on after its end")
+        if len(content) < most and (not stream.eof or stream.unused_data):
+            raise zlib.error("it is truncated, or has trailing bytes")
         return content
     raise failed or zlib.error("it is empty")
 

@@ -16,7 +16,8 @@ class Overloaded(Exception):
 
     def __init__(self, waiting: int, allowed: int):
         super().__init__(
-            f"{waiting} rows wait already; {allowed} may (--max_waiting_rows)."
+            f"{waiting} rows are already waiting; at most {allowed} may "
+            "(--max_waiting_rows)."
         )
 
 
@@ -121,13 +122,13 @@ class Batcher:
         """Runs waiting requests until none is left."""
         try:
             while self._queue:
-                pieces = self._taken()
+                pieces = self._next_batch()
                 if pieces:
                     await self._run(pieces)
         finally:
             self._running = False
 
-    def _taken(self) -> list[_Piece]:
+    def _next_batch(self) -> list[_Piece]:
         """Removes the next batch from the queue; returns its pieces."""
         pieces: list[_Piece] = []
         rows = 0
@@ -153,7 +154,7 @@ class Batcher:
         """Returns the next rows of a request, with its whole context."""
         columns = request.columns
         if count < request.rows:
-            context = self._engine.forms[self._signature].context
+            context = self._engine.signatures[self._signature].context
             rows = slice(request.first, request.first + count)
             columns = {
                 name: value if name in context else value[rows]
@@ -179,11 +180,11 @@ class Batcher:
             request = piece.request
             request.outputs.append(output)
             if not request.left and not request.answer.done():
-                request.answer.set_result(_joined(request.outputs))
+                request.answer.set_result(_concatenated(request.outputs))
 
     def _compute(self, pieces: list[_Piece]) -> list[Columns]:
         """Returns the outputs of each piece; runs in a thread."""
-        columns = _joined([piece.columns for piece in pieces])
+        columns = _concatenated([piece.columns for piece in pieces])
         self._note(sum(piece.rows for piece in pieces))
         outputs = self._engine.run(self._signature, columns)
         if len(pieces) == 1:
@@ -191,12 +192,12 @@ class Batcher:
         ends = np.cumsum([piece.rows for piece in pieces])[:-1]
         parts = {name: np.split(value, ends) for name, value in outputs.items()}
         return [
-            {name: split[place] for name, split in parts.items()}
-            for place in range(len(pieces))
+            {name: split[index] for name, split in parts.items()}
+            for index in range(len(pieces))
         ]
 
 
-def _joined(parts: list[Columns]) -> Columns:
+def _concatenated(parts: list[Columns]) -> Columns:
     """Returns the columns of all parts, concatenated."""
     if len(parts) == 1:
         return parts[0]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from export.served.naming import PREDICT, task_signatures
 from export.server import wire
-from export.server.arrivals import Coming, spread
+from export.server.arrivals import Admitted, spread
 from export.server.versions import Loaded
 from export.version.engines import Columns
-from export.version.published import PREDICT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scored:
 
 
 async def predict(
-    loaded: Loaded, body: Mapping[str, Any], size: int, coming: Coming
+    loaded: Loaded, body: Mapping[str, Any], size: int, admitted: Admitted
 ) -> Scored:
     """Scores the body of a Predict request.
 
@@ -37,23 +37,23 @@ async def predict(
         loaded: the version.
         body: body in the format of TensorFlow Serving's REST interface.
         size: bytes of the body.
-        coming: the request's entry in admission control.
+        admitted: the request's entry in admission control.
 
     Raises:
         BadRequest: if the body breaks a rule.
         Refused: if the model rejects the request.
         Overloaded: if too many rows wait.
     """
-    forms = loaded.engine.forms
+    signatures = loaded.engine.signatures
     name, columns, by_row = await spread(
-        size, wire.predict_request, body, forms
+        size, wire.predict_request, body, signatures
     )
-    form = forms[name]
-    rows = max(len(v) for n, v in columns.items() if n not in form.context)
-    coming.has(rows)
+    spec = signatures[name]
+    rows = max(len(v) for n, v in columns.items() if n not in spec.context)
+    admitted.is_read(rows)
     outputs = await loaded.batchers[name].run(columns, rows)
-    wanted = {each: outputs[each] for each in form.outputs}
-    return Scored(wanted, rows, by_row)
+    ordered = {output: outputs[output] for output in spec.outputs}
+    return Scored(ordered, rows, by_row)
 
 
 async def on_examples(
@@ -61,7 +61,7 @@ async def on_examples(
     body: Mapping[str, Any],
     kind: str,
     size: int,
-    coming: Coming,
+    admitted: Admitted,
 ) -> np.ndarray:
     """Returns the probabilities for a Regress or Classify body.
 
@@ -70,18 +70,18 @@ async def on_examples(
         body: body in the format of TensorFlow Serving's REST interface.
         kind: "regress" or "classify".
         size: bytes of the body.
-        coming: the request's entry in admission control.
+        admitted: the request's entry in admission control.
 
     Raises:
         BadRequest: if the body breaks a rule.
         Refused: if the model rejects the request.
         Overloaded: if too many rows wait.
     """
-    output = _probability(loaded, body, kind)
-    form = loaded.engine.forms[PREDICT]
-    columns = await spread(size, wire.examples_request, body, form)
+    output = _probability_name(loaded, body, kind)
+    spec = loaded.engine.signatures[PREDICT]
+    columns = await spread(size, wire.examples_request, body, spec)
     rows = len(next(iter(columns.values())))
-    coming.has(rows)
+    admitted.is_read(rows)
     outputs = await loaded.batchers[PREDICT].run(columns, rows)
     return outputs[output]
 
@@ -91,10 +91,14 @@ def classes_of(values: np.ndarray) -> list[list[list[Any]]]:
     return [[["0", 1 - value], ["1", value]] for value in values.tolist()]
 
 
-def _probability(loaded: Loaded, body, kind: str) -> str:
+def _probability_name(loaded: Loaded, body, kind: str) -> str:
     """Returns the name of the output for a Regress or Classify body."""
-    tasks = loaded.published.tasks
-    alone = len(tasks) == 1
-    names = {kind if alone else f"{task}_{kind}": task for task in tasks}
-    name = wire.signature_name(body, next(iter(names)), names)
-    return tasks[names[name]]["probability"]
+    tasks = {
+        name: task
+        for name, (task, served_kind) in task_signatures(
+            loaded.published.tasks
+        ).items()
+        if served_kind == kind
+    }
+    name = wire.signature_name(body, next(iter(tasks)), tasks)
+    return loaded.published.tasks[tasks[name]]["probability"]

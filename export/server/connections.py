@@ -36,31 +36,31 @@ class Connection(web.RequestHandler):
     """A connection that is closed if headers do not arrive in time.
 
     Args:
-        all_: the open connections.
+        connections: the open connections.
     """
 
-    def __init__(self, all_: Connections):
+    def __init__(self, connections: Connections):
         super().__init__(
-            all_.server,
+            connections.server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]
             auto_decompress=False,
             keepalive_timeout=IDLE_S,
         )
-        self._all = all_
+        self._connections = connections
         self._timer: asyncio.TimerHandle | None = None
         self._request: web.BaseRequest | None = None
-        self._at_work = self._has_sent = False
+        self._busy = self._received = False
         self.requests = 0  # that have begun
 
     def connection_made(self, transport):
         """Accepts a connection, or answers 503 if there are too many."""
-        self._all.open += 1
-        if self._all.open > self._all.most:
+        self._connections.open += 1
+        if self._connections.open > self._connections.most:
             transport.write(
-                _answer(
+                _error_bytes(
                     "503 Service Unavailable",
-                    f"{self._all.most} connections are open already "
+                    f"{self._connections.most} connections are already open "
                     "(--max_connections).",
                 )
             )
@@ -71,33 +71,35 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc):
         """Forgets the connection."""
-        self._all.open -= 1
+        self._connections.open -= 1
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data):
         """Passes bytes on; a request's first start the headers' timeout."""
-        self._has_sent = True
+        self._received = True
         request = self._request
         in_body = request is not None and not request.content.is_eof()
-        if self._timer is None and not self._at_work and not in_body:
+        if self._timer is None and not self._busy and not in_body:
             self._expect_headers()
         super().data_received(data)
 
     @contextlib.contextmanager
-    def at_work(self, request: web.BaseRequest):
+    def busy(self, request: web.BaseRequest):
         """Marks the connection as busy until its request is answered."""
         self._stop_timer()
-        self._request, self._at_work = request, True
+        self._request, self._busy = request, True
         self.requests += 1
         try:
             yield
         finally:
-            self._at_work = False
+            self._busy = False
 
     def _expect_headers(self):
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._all.header_s, self._close_late)
+        self._timer = loop.call_later(
+            self._connections.header_s, self._close_late
+        )
 
     def _stop_timer(self):
         if self._timer is not None:
@@ -106,25 +108,26 @@ class Connection(web.RequestHandler):
 
     def _close_late(self):
         self._timer = None
-        if self._has_sent and self.transport is not None:
-            text = f"the headers did not arrive in {self._all.header_s:g} s."
-            self.transport.write(_answer("408 Request Timeout", text))
+        if self._received and self.transport is not None:
+            seconds = self._connections.header_s
+            text = f"the headers did not arrive within {seconds:g} s."
+            self.transport.write(_error_bytes("408 Request Timeout", text))
         self.force_close()
 
     def handle_error(self, request, status=500, exc=None, message=None):
         """Answers malformed HTTP with JSON and one line in the log."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun already")
-        said = " ".join(str(message or exc).split())[:200]
-        log.warning("%s: no HTTP request: %s", request.remote, said)
+            raise ConnectionError("the response has already begun")
+        reason = " ".join(str(message or exc).split())[:200]
+        log.warning("%s: malformed HTTP request: %s", request.remote, reason)
         response = web.json_response(
-            {"error": f"this is no HTTP request: {said}"}, status=status
+            {"error": f"malformed HTTP request: {reason}"}, status=status
         )
         response.force_close()
         return response
 
 
-def _answer(status: str, error: str) -> bytes:
+def _error_bytes(status: str, error: str) -> bytes:
     """Returns the bytes of an error response sent outside any request."""
     body = json.dumps({"error": error}).encode()
     return (
@@ -154,21 +157,21 @@ class Site(web.BaseSite):
         header_s: float,
     ):
         super().__init__(runner, backlog=min(most, 1024))
-        self._place = host, port
+        self._address = host, port
         assert runner.server is not None
         self._connections = Connections(runner.server, most, header_s)
 
     @property
     def name(self) -> str:
         """Address of the site."""
-        return "http://{}:{}".format(*self._place)
+        return "http://{}:{}".format(*self._address)
 
     async def start(self):
         """Opens the port."""
         await super().start()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._connections, *self._place, backlog=self._backlog
+            self._connections, *self._address, backlog=self._backlog
         )
 
 
@@ -177,8 +180,8 @@ def allow_open_files(connections: int):
     import resource  # not available on every system
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 256
+    limit = connections + 256
     if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        limit = min(limit, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -17,7 +17,7 @@ _LISTS = {
 }
 
 
-def check_tensors(request, form: SignatureSpec | None):
+def check_tensors(request, signature: SignatureSpec | None):
     """Raises BadRequest if a tensor has a wrong dtype or too many values.
 
     To be called before values are read, as a few bytes can encode any number
@@ -25,26 +25,26 @@ def check_tensors(request, form: SignatureSpec | None):
     """
     import tensorflow as tf
 
-    for name, (dtype, _) in form.inputs.items() if form else ():
+    for name, (dtype, _) in signature.inputs.items() if signature else ():
         if name in request.inputs:
             number = request.inputs[name].dtype
             if number != tf.dtypes.as_dtype(dtype).as_datatype_enum:
                 raise wire.BadRequest(
                     f"input {name!r}: must be a tensor of {dtype}; received "
-                    f"one of {_name_of_type(number)}."
+                    f"one of {_dtype_name(number)}."
                 )
     values = 0
     for tensor in request.inputs.values():
-        sizes = [each.size for each in tensor.tensor_shape.dim] or [1]
+        sizes = [dim.size for dim in tensor.tensor_shape.dim] or [1]
         values += max(sizes[0], math.prod(sizes), 0)
     if values > max(request.ByteSize(), _MOST_REPEATED):
         raise wire.BadRequest(
-            f"the tensors must hold as many values as their shapes, {values}; "
+            f"the tensors must have the {values} values of their shapes; "
             f"received {request.ByteSize()} bytes."
         )
 
 
-def _name_of_type(number: int) -> str:
+def _dtype_name(number: int) -> str:
     """Returns the name of a tensor's dtype, or its number if unknown."""
     import tensorflow as tf
 
@@ -54,7 +54,7 @@ def _name_of_type(number: int) -> str:
         return f"type {number}"
 
 
-def body_of(request, signature: str) -> dict[str, Any]:
+def body_from_request(request, signature: str) -> dict[str, Any]:
     """Returns a Predict request as a REST body."""
     import tensorflow as tf
 
@@ -64,45 +64,45 @@ def body_of(request, signature: str) -> dict[str, Any]:
             array = tf.make_ndarray(tensor)
         except (TypeError, ValueError) as error:
             raise wire.BadRequest(
-                f"input {name!r}: it is no tensor: {error}."
+                f"input {name!r}: must be a tensor: {error}."
             ) from error
         if not array.ndim:
             raise wire.BadRequest(
-                f"input {name!r}: must have a value for each row; received a "
+                f"input {name!r}: must have one value per row; received a "
                 "scalar."
             )
-        inputs[name] = (
-            _texts(array.tolist())
-            if array.dtype == object
-            else (array.tolist())
-        )
+        values = array.tolist()
+        inputs[name] = _as_base64(values) if array.dtype == object else values
     return {"inputs": inputs, "signature_name": signature}
 
 
-def _texts(value):
+def _as_base64(value):
     if isinstance(value, list):
-        return [_texts(each) for each in value]
+        return [_as_base64(item) for item in value]
     # A tensor without values holds str instead of bytes.
     octets = value.encode() if isinstance(value, str) else value
     return {"b64": base64.b64encode(octets).decode()}
 
 
-def examples_of(given, form: SignatureSpec) -> dict[str, Any]:
-    """Returns tf.Examples as the rows of a REST body."""
+def body_from_examples(request, signature: SignatureSpec) -> dict[str, Any]:
+    """Returns the input of a Regress or Classify request as a REST body."""
     context = {}
-    listed = given.example_list.examples
-    if given.WhichOneof("kind") == "example_list_with_context":
-        both = given.example_list_with_context
-        context = _row(both.context, form, "context")
-        listed = both.examples
-    rows = [_row(each, form, f"row {n}") for n, each in enumerate(listed)]
+    examples = request.example_list.examples
+    if request.WhichOneof("kind") == "example_list_with_context":
+        with_context = request.example_list_with_context
+        context = _row(with_context.context, signature, "context")
+        examples = with_context.examples
+    rows = [
+        _row(example, signature, f"row {number}")
+        for number, example in enumerate(examples)
+    ]
     return {"examples": rows, "context": context}
 
 
-def _row(example, form: SignatureSpec, where: str) -> dict[str, Any]:
+def _row(example, signature: SignatureSpec, where: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, feature in example.features.feature.items():
-        dtype, shape = form.inputs.get(name, ("", (None, None)))
+        dtype, shape = signature.inputs.get(name, ("", (None, None)))
         kind = feature.WhichOneof("kind")
         if kind and dtype and kind != _LISTS[dtype]:
             raise wire.BadRequest(
@@ -111,7 +111,7 @@ def _row(example, form: SignatureSpec, where: str) -> dict[str, Any]:
             )
         values = list(getattr(feature, kind).value) if kind else []
         if kind == "bytes_list":
-            values = _texts(values)
+            values = _as_base64(values)
         if len(shape) > 1:
             row[name] = values
         elif values:  # a feature without values is missing
@@ -137,25 +137,25 @@ def predict_reply(spec, outputs):
     return reply
 
 
-def metadata_reply(spec, forms):
+def metadata_reply(spec, signatures):
     """Returns a GetModelMetadataResponse of the signatures."""
     import tensorflow as tf
     from tensorflow_serving.apis import get_model_metadata_pb2
 
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for name, form in forms.items():
-        kept = signatures.signature_def[name]
-        kept.method_name = form.method
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in signatures.items():
+        definition = definitions.signature_def[name]
+        definition.method_name = signature.method
         for infos, specs in (
-            (kept.inputs, form.inputs),
-            (kept.outputs, form.outputs),
+            (definition.inputs, signature.inputs),
+            (definition.outputs, signature.outputs),
         ):
-            for each, (dtype, shape) in specs.items():
-                info = infos[each]
-                info.name = each
+            for tensor, (dtype, shape) in specs.items():
+                info = infos[tensor]
+                info.name = tensor
                 info.dtype = tf.dtypes.as_dtype(dtype).as_datatype_enum
                 for size in shape:
                     info.tensor_shape.dim.add(size=-1 if size is None else size)
     reply = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
-    reply.metadata["signature_def"].Pack(signatures)
+    reply.metadata["signature_def"].Pack(definitions)
     return reply

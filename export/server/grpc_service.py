@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from export.served.naming import CLASSIFY, PREDICT, REGRESS
 from export.server import calls, grpc_messages, wire
 from export.server.arrivals import spread
 from export.server.batching import Overloaded
 from export.server.measures import Measures
 from export.server.versions import NotServed, Versions, check_label
 from export.version.engines import Refused
-from export.version.published import PREDICT
 
+INTERNAL_ERROR = "internal error; see the server's log."
 log = logging.getLogger("wukong.serve")
 
 
@@ -35,14 +36,14 @@ class _Service:
         if spec.name != self._name:
             raise NotServed(
                 f"Servable not found for request: Latest({spec.name:.100}); "
-                f"there is {self._name}."
+                f"the served model is {self._name}."
             )
         kind = spec.WhichOneof("version_choice")
         if kind == "version_label":
             check_label(spec.version_label)
         return spec.version.value if kind == "version" else None
 
-    async def _answered(self, context, verb: str, work: Callable) -> Any:
+    async def _respond(self, context, verb: str, work: Callable) -> Any:
         """Returns the reply, or aborts the call with an error's status."""
         import grpc
 
@@ -61,7 +62,7 @@ class _Service:
         except Exception:  # noqa: BLE001 the server keeps running
             log.exception("gRPC %s", verb)
             code = grpc.StatusCode.INTERNAL
-            error = "the server has a fault, which is in its log."
+            error = INTERNAL_ERROR
         current = self._versions.current
         self._measures.note(
             verb,
@@ -73,11 +74,11 @@ class _Service:
             await context.abort(code, error)
         return reply
 
-    async def _lacking(self, context, name):
+    async def _unimplemented(self, context, name):
         import grpc
 
         await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served here."
+            grpc.StatusCode.UNIMPLEMENTED, f"{name} is not implemented."
         )
 
 
@@ -88,7 +89,7 @@ class Predictions(_Service):
         name: the model's name.
         versions: the served version.
         measures: the metrics.
-        arrives: `Scoring.arrives`.
+        admit: `Scoring.admit`.
     """
 
     def __init__(
@@ -96,82 +97,86 @@ class Predictions(_Service):
         name: str,
         versions: Versions,
         measures: Measures,
-        arrives: Callable,
+        admit: Callable,
     ):
         super().__init__(name, versions, measures)
-        self._arrives = arrives
+        self._admit = admit
 
     async def Predict(self, request, context):
         """Scores tensors."""
 
         async def work():
             spec, size = request.model_spec, request.ByteSize()
-            async with self._arrives(size, self._version(spec)) as found:
-                loaded, coming = found
+            async with self._admit(size, self._version(spec)) as entry:
+                loaded, admitted = entry
                 name = spec.signature_name or PREDICT
                 grpc_messages.check_tensors(
-                    request, loaded.engine.forms.get(name)
+                    request, loaded.engine.signatures.get(name)
                 )
-                body = await spread(size, grpc_messages.body_of, request, name)
-                scored = await calls.predict(loaded, body, size, coming)
-            wanted = list(request.output_filter) or scored.outputs
-            for each in wanted:
-                if each not in scored.outputs:
+                body = await spread(
+                    size, grpc_messages.body_from_request, request, name
+                )
+                scored = await calls.predict(loaded, body, size, admitted)
+            outputs = list(request.output_filter) or scored.outputs
+            for output in outputs:
+                if output not in scored.outputs:
                     raise wire.BadRequest(
-                        f"output_filter: {each!r:.100} is unknown; there are "
-                        f"{list(scored.outputs)}."
+                        "output_filter must be some of "
+                        f"{list(scored.outputs)}; received {output!r:.100}."
                     )
             return grpc_messages.predict_reply(
-                self._named(spec, loaded, name),
-                {each: scored.outputs[each] for each in wanted},
+                self._model_spec(spec, loaded, name),
+                {output: scored.outputs[output] for output in outputs},
             )
 
-        return await self._answered(context, "predict", work)
+        return await self._respond(context, "predict", work)
 
     async def Regress(self, request, context):
         """Scores tf.Examples."""
         from tensorflow_serving.apis import regression_pb2
 
         async def work():
-            spec, values = await self._on_examples(request, "regress")
+            spec, values = await self._on_examples(request, REGRESS)
             reply = regression_pb2.RegressionResponse(model_spec=spec)
             for value in values.tolist():
                 reply.result.regressions.add(value=value)
             return reply
 
-        return await self._answered(context, "regress", work)
+        return await self._respond(context, REGRESS, work)
 
     async def Classify(self, request, context):
         """Scores tf.Examples; returns both classes."""
         from tensorflow_serving.apis import classification_pb2
 
         async def work():
-            spec, values = await self._on_examples(request, "classify")
+            spec, values = await self._on_examples(request, CLASSIFY)
             reply = classification_pb2.ClassificationResponse(model_spec=spec)
             for row in calls.classes_of(values):
-                kept = reply.result.classifications.add()
+                classes = reply.result.classifications.add().classes
                 for label, score in row:
-                    kept.classes.add(label=label, score=score)
+                    classes.add(label=label, score=score)
             return reply
 
-        return await self._answered(context, "classify", work)
+        return await self._respond(context, CLASSIFY, work)
 
     async def _on_examples(self, request, kind):
         spec, size = request.model_spec, request.ByteSize()
-        async with self._arrives(size, self._version(spec)) as found:
-            loaded, coming = found
-            form = loaded.engine.forms[PREDICT]
+        async with self._admit(size, self._version(spec)) as entry:
+            loaded, admitted = entry
             body = await spread(
-                size, grpc_messages.examples_of, request.input, form
+                size,
+                grpc_messages.body_from_examples,
+                request.input,
+                loaded.engine.signatures[PREDICT],
             )
             body["signature_name"] = spec.signature_name
-            values = await calls.on_examples(loaded, body, kind, size, coming)
-        return self._named(spec, loaded, spec.signature_name), values
+            values = await calls.on_examples(loaded, body, kind, size, admitted)
+        return self._model_spec(spec, loaded, spec.signature_name), values
 
-    def _named(self, spec, loaded, signature: str):
-        named = type(spec)(name=spec.name, signature_name=signature)
-        named.version.value = loaded.published.version
-        return named
+    def _model_spec(self, requested, loaded, signature: str):
+        spec = type(requested)(name=self._name, signature_name=signature)
+        spec.version.value = loaded.published.version
+        return spec
 
     async def GetModelMetadata(self, request, context):
         """Returns the signatures."""
@@ -184,14 +189,16 @@ class Predictions(_Service):
                     f"{list(request.metadata_field)!r:.200}."
                 )
             async with self._versions.using(version) as loaded:
-                spec = self._named(request.model_spec, loaded, "")
-                return grpc_messages.metadata_reply(spec, loaded.engine.forms)
+                return grpc_messages.metadata_reply(
+                    self._model_spec(request.model_spec, loaded, ""),
+                    loaded.engine.signatures,
+                )
 
-        return await self._answered(context, "other", work)
+        return await self._respond(context, "other", work)
 
     async def MultiInference(self, request, context):
         """Aborts with UNIMPLEMENTED."""
-        await self._lacking(context, "MultiInference")
+        await self._unimplemented(context, "MultiInference")
 
 
 class Models(_Service):
@@ -205,21 +212,21 @@ class Models(_Service):
             version = self._version(request.model_spec)
             kind = get_model_status_pb2.ModelVersionStatus.State
             reply = get_model_status_pb2.GetModelStatusResponse()
-            for each in self._versions.states(version):
+            for state in self._versions.states(version):
                 status = reply.model_version_status.add(
-                    version=int(each["version"]),
-                    state=kind.Value(each["state"]),
+                    version=int(state["version"]),
+                    state=kind.Value(state["state"]),
                 )
-                failed = each["status"]["error_code"] != "OK"
+                failed = state["status"]["error_code"] != "OK"
                 status.status.error_code = 2 if failed else 0  # UNKNOWN
-                status.status.error_message = each["status"]["error_message"]
+                status.status.error_message = state["status"]["error_message"]
             return reply
 
-        return await self._answered(context, "other", work)
+        return await self._respond(context, "other", work)
 
     async def HandleReloadConfigRequest(self, request, context):
         """Aborts with UNIMPLEMENTED."""
-        await self._lacking(context, "HandleReloadConfigRequest")
+        await self._unimplemented(context, "HandleReloadConfigRequest")
 
 
 async def start(

@@ -27,52 +27,51 @@ class Measures:
 
     def __init__(self, model: str):
         self._model = model
-        self.registry = CollectorRegistry()
-        every = self.registry
+        registry = self.registry = CollectorRegistry()
         both = ["model", "version"]
         self._requests = Counter(
             "wukong_requests",
-            "Requests by what they ask for and the status of the answer.",
+            "Requests by verb and by status of the response.",
             [*both, "verb", "status"],
-            registry=every,
+            registry=registry,
         )
         self._seconds = Histogram(
             "wukong_request_seconds",
-            "Time from the headers' arrival to the answer, of requests that "
-            "were scored.",
+            "Seconds from a request's headers to its response, of scored "
+            "requests.",
             [*both, "verb"],
             buckets=_SECONDS,
-            registry=every,
+            registry=registry,
         )
         self._rows = Histogram(
             "wukong_batch_rows",
-            "Rows of one computation.",
+            "Rows per computation.",
             both,
             buckets=_ROWS,
-            registry=every,
+            registry=registry,
         )
         self._waiting_rows = Gauge(
-            "wukong_waiting_rows", "Rows that wait.", ["model"], registry=every
+            "wukong_waiting_rows", "Waiting rows.", ["model"], registry=registry
         )
         self._waiting_requests = Gauge(
             "wukong_waiting_requests",
-            "Requests that wait.",
+            "Waiting requests.",
             ["model"],
-            registry=every,
+            registry=registry,
         )
         self._version = Gauge(
             "wukong_version",
-            "Number of the version that is served; 0 for none.",
+            "Number of the served version; 0 if none.",
             ["model"],
-            registry=every,
+            registry=registry,
         )
         self._loads = Gauge(
             "wukong_version_loads",
-            "Versions that were loaded, or failed to.",
+            "Versions that were loaded or failed to load, by result.",
             ["model", "result"],
-            registry=every,
+            registry=registry,
         )
-        ProcessCollector(registry=every)  # memory, CPU, open files
+        ProcessCollector(registry=registry)  # memory, CPU, open files
 
     def note(self, verb: str, status, seconds: float, version: int | None):
         """Counts a response; records its time only if the request was scored.

@@ -5,7 +5,7 @@ from typing import Any
 from export.server.versions import Loaded
 
 
-def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
+def metadata(name: str, loaded: Loaded) -> dict[str, Any]:
     """Returns the signatures in TensorFlow Serving's format."""
     types = {
         "int64": "DT_INT64",
@@ -15,9 +15,9 @@ def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
 
     def described(specs):
         return {
-            each: {
+            tensor: {
                 "dtype": types[dtype],
-                "name": each,
+                "name": tensor,
                 "tensor_shape": {
                     "dim": [
                         {"size": str(-1 if size is None else size), "name": ""}
@@ -26,7 +26,7 @@ def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
                     "unknown_rank": False,
                 },
             }
-            for each, (dtype, shape) in specs.items()
+            for tensor, (dtype, shape) in specs.items()
         }
 
     return {
@@ -39,11 +39,11 @@ def metadata_of(name: str, loaded: Loaded) -> dict[str, Any]:
             "signature_def": {
                 "signature_def": {
                     signature: {
-                        "inputs": described(form.inputs),
-                        "outputs": described(form.outputs),
-                        "method_name": form.method,
+                        "inputs": described(spec.inputs),
+                        "outputs": described(spec.outputs),
+                        "method_name": spec.method,
                     }
-                    for signature, form in loaded.engine.forms.items()
+                    for signature, spec in loaded.engine.signatures.items()
                 }
             }
         },

@@ -5,8 +5,15 @@ from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
+from export.served.naming import CLASSIFY, REGRESS
 from export.server import answers, calls, v2, wire
-from export.server.arrivals import Arrivals, Coming, read, size_of, spread
+from export.server.arrivals import (
+    Admitted,
+    Arrivals,
+    body_size,
+    read,
+    spread,
+)
 from export.server.versions import Loaded, Versions
 
 
@@ -31,9 +38,9 @@ class Scoring:
         self.max_bytes = 0
 
     @contextlib.asynccontextmanager
-    async def arrives(
+    async def admit(
         self, size: int, version: int | None
-    ) -> AsyncIterator[tuple[Loaded, Coming]]:
+    ) -> AsyncIterator[tuple[Loaded, Admitted]]:
         """Admits a request; yields its version and its admission entry.
 
         Args:
@@ -45,23 +52,24 @@ class Scoring:
             Overloaded: if too many rows wait.
         """
         async with self._versions.using(version) as loaded:
-            with self.arrivals.admitted(size, loaded.waiting_rows) as coming:
-                yield loaded, coming
+            waiting = loaded.waiting_rows
+            with self.arrivals.admitted(size, waiting) as admitted:
+                yield loaded, admitted
 
-    def _arrives(self, request):
-        size = size_of(request, self.max_bytes)
-        return self.arrives(size, answers.version_of(request))
+    def _admit(self, request):
+        size = body_size(request, self.max_bytes)
+        return self.admit(size, answers.requested_version(request))
 
     async def _body(self, request) -> bytes:
         return await read(request, self._body_s, self.max_bytes)
 
     async def predict(self, request: web.Request) -> web.Response:
         """Scores rows or columns."""
-        async with self._arrives(request) as (loaded, coming):
+        async with self._admit(request) as (loaded, admitted):
             body = await self._body(request)
             content = await spread(len(body), wire.parse, body)
-            scored = await calls.predict(loaded, content, len(body), coming)
-        return await answers.json_of(
+            scored = await calls.predict(loaded, content, len(body), admitted)
+        return await answers.json_response(
             scored.rows,
             lambda: wire.predict_answer(scored.outputs, scored.by_row),
         )
@@ -69,41 +77,43 @@ class Scoring:
     async def regress(self, request: web.Request) -> web.Response:
         """Returns the probabilities of examples."""
         return await self._on_examples(
-            request, "regress", lambda values: values.tolist()
+            request, REGRESS, lambda values: values.tolist()
         )
 
     async def classify(self, request: web.Request) -> web.Response:
         """Returns both classes of examples with their scores."""
-        return await self._on_examples(request, "classify", calls.classes_of)
+        return await self._on_examples(request, CLASSIFY, calls.classes_of)
 
     async def _on_examples(self, request, kind: str, answer: Callable):
-        async with self._arrives(request) as (loaded, coming):
+        async with self._admit(request) as (loaded, admitted):
             body = await self._body(request)
             content = await spread(len(body), wire.parse, body)
             values = await calls.on_examples(
-                loaded, content, kind, len(body), coming
+                loaded, content, kind, len(body), admitted
             )
-        return await answers.json_of(
+        return await answers.json_response(
             len(values), lambda: {"results": answer(values)}
         )
 
     async def infer(self, request: web.Request) -> web.Response:
         """Scores tensors in the Open Inference Protocol."""
-        async with self._arrives(request) as (loaded, coming):
+        async with self._admit(request) as (loaded, admitted):
             body = await self._body(request)
-            asked = await spread(
+            inference = await spread(
                 len(body),
                 v2.read,
                 body,
                 request.headers.get(v2.HEADER),
-                loaded.engine.forms,
+                loaded.engine.signatures,
             )
-            scored = await calls.predict(loaded, asked.body, len(body), coming)
-        about = {
+            scored = await calls.predict(
+                loaded, inference.body, len(body), admitted
+            )
+        model = {
             "model_name": self._name,
             "model_version": str(loaded.published.version),
         }
-        content, size = v2.answer(asked, scored.outputs, about)
+        content, size = v2.answer(inference, scored.outputs, model)
         kind = "application/json" if size is None else v2.OCTETS
         response = web.Response(body=content, content_type=kind)
         if size is not None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from export.served.naming import PREDICT
 from export.server import wire
 from export.server.versions import Loaded
 from export.version.engines import Columns
-from export.version.published import PREDICT, SignatureSpec
+from export.version.published import SignatureSpec
 
 DATATYPES = {"int64": "INT64", "float32": "FP32", "string": "BYTES"}
 _BINARY: dict[str, np.dtype] = {
@@ -23,7 +24,7 @@ _BINARY: dict[str, np.dtype] = {
 # Number of bytes of JSON if tensors follow as raw bytes.
 HEADER = "Inference-Header-Content-Length"
 OCTETS = "application/octet-stream"
-ABOUT = {
+SERVER_METADATA = {
     "name": "wukong_tf",
     "version": "2",  # of the protocol
     "extensions": ["binary_tensor_data"],
@@ -49,15 +50,15 @@ class Inference:
 
 
 def read(
-    body: bytes, header: str | None, forms: Mapping[str, SignatureSpec]
+    body: bytes, header: str | None, signatures: Mapping[str, SignatureSpec]
 ) -> Inference:
     """Reads the body of an infer request.
 
     Args:
         body: body of the request.
         header: value of HEADER, or None.
-        forms: specs of the signatures; the parameter `signature_name`
-            selects one other than serving_default.
+        signatures: specs of the signatures; the parameter `signature_name`
+            selects one, serving_default by default.
 
     Raises:
         BadRequest: if it breaks a rule.
@@ -65,7 +66,9 @@ def read(
     size = len(body)
     if header is not None:
         if not (header.isascii() and header.isdigit()) or len(header) > 18:
-            raise wire.BadRequest(f"{HEADER} must be a number of bytes.")
+            raise wire.BadRequest(
+                f"{HEADER} must be a number of bytes; received {header:.100}."
+            )
         size = int(header)
         if size > len(body):
             raise wire.BadRequest(
@@ -73,7 +76,7 @@ def read(
             )
     content = wire.parse(body[:size])
     parameters = _object(content.get("parameters"), "parameters")
-    name = wire.signature_name(parameters, PREDICT, forms)
+    name = wire.signature_name(parameters, PREDICT, signatures)
     inputs = content.get("inputs")
     if not isinstance(inputs, list):
         raise wire.BadRequest('the body must hold "inputs", a list of tensors.')
@@ -82,23 +85,24 @@ def read(
     for tensor in inputs:
         if not isinstance(tensor, dict):
             raise wire.BadRequest('"inputs" must be a list of objects.')
-        each = _known(tensor.get("name"), forms[name].inputs)
-        if each in values:
-            raise wire.BadRequest(f"input {each!r} is there twice.")
-        values[each] = _values(each, tensor, forms[name], tail)
+        column = _known(tensor.get("name"), "input", signatures[name].inputs)
+        if column in values:
+            raise wire.BadRequest(f"input {column!r}: must be given only once.")
+        values[column] = _values(column, tensor, signatures[name], tail)
     tail.check_end()
     if not isinstance(content.get("id"), str | None):
         raise wire.BadRequest('"id" must be a string.')
-    wanted = content.get("outputs")
-    if wanted is not None and not (
-        isinstance(wanted, list) and all(isinstance(w, dict) for w in wanted)
+    requested = content.get("outputs")
+    if requested is not None and not (
+        isinstance(requested, list)
+        and all(isinstance(tensor, dict) for tensor in requested)
     ):
         raise wire.BadRequest('"outputs" must be a list of objects.')
-    outputs = wanted and {
-        _known(each.get("name"), forms[name].outputs): bool(
-            _object(each.get("parameters"), "parameters").get("binary_data")
+    outputs = requested and {
+        _known(tensor.get("name"), "output", signatures[name].outputs): bool(
+            _object(tensor.get("parameters"), "parameters").get("binary_data")
         )
-        for each in wanted
+        for tensor in requested
     }
     return Inference(
         {"inputs": values, "signature_name": name},
@@ -114,10 +118,10 @@ def _object(value, name) -> dict[str, Any]:
     return value or {}
 
 
-def _known(name, specs) -> str:
+def _known(name, kind, specs) -> str:
     if not isinstance(name, str) or name not in specs:
         raise wire.BadRequest(
-            f"{name!r:.100} is unknown; there are {list(specs)}."
+            f"{kind} name must be one of {list(specs)}; received {name!r:.100}."
         )
     return name
 
@@ -131,26 +135,28 @@ class _Tail:
     def take(self, name, size) -> bytes:
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise wire.BadRequest(
-                f"input {name!r}: binary_data_size must be a number of bytes."
+                f"input {name!r}: binary_data_size must be a number of bytes; "
+                f"received {size!r:.100}."
             )
         if size > len(self._left):
             raise wire.BadRequest(
-                f"input {name!r}: binary_data_size is {size}; "
-                f"{len(self._left)} bytes are left."
+                f"input {name!r}: binary_data_size is {size}; the body has "
+                f"{len(self._left)} bytes left."
             )
-        taken, self._left = self._left[:size], self._left[size:]
-        return taken
+        content, self._left = self._left[:size], self._left[size:]
+        return content
 
     def check_end(self):
         if self._left:
             raise wire.BadRequest(
-                f"{len(self._left)} bytes follow that no input has."
+                f"the body has {len(self._left)} bytes after those of the last "
+                "input."
             )
 
 
-def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
+def _values(name: str, tensor, spec: SignatureSpec, tail: _Tail) -> list:
     """Returns the values of an input, a list per row if it has two axes."""
-    dtype, dims = form.inputs[name]
+    dtype, dims = spec.inputs[name]
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != DATATYPES[dtype]:
         raise wire.BadRequest(
@@ -159,8 +165,7 @@ def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
         )
     if not isinstance(shape, list) or not wire.fits(shape, dims):
         raise wire.BadRequest(
-            f"input {name!r}: shape must be that of "
-            f"{[-1 if size is None else size for size in dims]}; received "
+            f"input {name!r}: shape must match {_json_shape(dims)}; received "
             f"{shape!r:.100}."
         )
     parameters = _object(tensor.get("parameters"), "parameters")
@@ -171,12 +176,12 @@ def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
         flat = tensor.get("data")
         for _ in shape[1:]:  # may be flat, or nested like the shape
             if isinstance(flat, list) and flat and isinstance(flat[0], list):
-                flat = _chained(name, flat)
+                flat = _flattened(name, flat)
     if not isinstance(flat, list) or len(flat) != math.prod(shape):
-        count = len(flat) if isinstance(flat, list) else "none"
+        count = len(flat) if isinstance(flat, list) else "no list"
         raise wire.BadRequest(
-            f"input {name!r}: the shape {shape} has {math.prod(shape)} "
-            f"values; received {count}."
+            f"input {name!r}: must have the {math.prod(shape)} values of the "
+            f"shape {shape}; received {count}."
         )
     if len(shape) == 1:
         return flat
@@ -184,9 +189,11 @@ def _values(name: str, tensor, form: SignatureSpec, tail: _Tail) -> list:
     return [flat[n * width : (n + 1) * width] for n in range(shape[0])]
 
 
-def _chained(name, rows) -> list:
+def _flattened(name, rows) -> list:
     if not all(isinstance(row, list) for row in rows):
-        raise wire.BadRequest(f"input {name!r}: data must be lists in a list.")
+        raise wire.BadRequest(
+            f"input {name!r}: data must be flat or nested lists."
+        )
     return [value for row in rows for value in row]
 
 
@@ -195,35 +202,39 @@ def _from_bytes(name, content: bytes, datatype: str) -> list:
         kind = _BINARY[datatype]
         if len(content) % kind.itemsize:
             raise wire.BadRequest(
-                f"input {name!r}: {len(content)} bytes are no {datatype}."
+                f"input {name!r}: {datatype} values have {kind.itemsize} bytes "
+                f"each; received {len(content)} bytes."
             )
         return np.frombuffer(content, kind).tolist()
-    found, place = [], 0
+    texts, place = [], 0
     while place < len(content):
         size = int.from_bytes(content[place : place + 4], "little")
         text = content[place + 4 : place + 4 + size]
         if len(text) < size or place + 4 > len(content):
-            raise wire.BadRequest(f"input {name!r}: its last bytes are short.")
-        found.append({"b64": base64.b64encode(text).decode()})
+            raise wire.BadRequest(
+                f"input {name!r}: the last value must have {size} bytes; "
+                f"received {len(text)}."
+            )
+        texts.append({"b64": base64.b64encode(text).decode()})
         place += 4 + size
-    return found
+    return texts
 
 
 def answer(
-    asked: Inference, outputs: Columns, about: dict[str, Any]
+    inference: Inference, outputs: Columns, model: dict[str, str]
 ) -> tuple[bytes, int | None]:
     """Returns the response to an infer request.
 
     Args:
-        asked: the request.
+        inference: the request.
         outputs: name to array.
-        about: the model's name and version.
+        model: "model_name" and "model_version".
 
     Returns:
         The body, and the number of bytes of JSON in it, or None if all are.
     """
     tensors, tail = [], b""
-    for name in asked.outputs or outputs:
+    for name in inference.outputs or outputs:
         value = outputs[name]
         kind = value.dtype.name if value.dtype.kind != "O" else "string"
         tensor: dict[str, Any] = {
@@ -231,19 +242,19 @@ def answer(
             "datatype": DATATYPES[kind],
             "shape": list(value.shape),
         }
-        if asked.binary or (asked.outputs or {}).get(name):
+        if inference.binary or (inference.outputs or {}).get(name):
             octets = _to_bytes(value)
             tensor["parameters"] = {"binary_data_size": len(octets)}
             tail += octets
         else:
             flat = value.ravel().tolist()
             if kind == "string":
-                flat = [each.decode(errors="replace") for each in flat]
+                flat = [text.decode(errors="replace") for text in flat]
             tensor["data"] = flat
         tensors.append(tensor)
-    content = {**about, "outputs": tensors}
-    if asked.id is not None:
-        content["id"] = asked.id
+    content = {**model, "outputs": tensors}
+    if inference.id is not None:
+        content["id"] = inference.id
     body = json.dumps(content).encode()
     has_bytes = any("parameters" in tensor for tensor in tensors)
     return body + tail, len(body) if has_bytes else None
@@ -253,34 +264,38 @@ def _to_bytes(value: np.ndarray) -> bytes:
     if value.dtype.kind != "O":
         return value.astype(value.dtype.newbyteorder("<")).tobytes()
     return b"".join(
-        struct.pack("<I", len(each)) + each for each in value.ravel()
+        struct.pack("<I", len(text)) + text for text in value.ravel()
     )
 
 
-def tensors_of(specs) -> list[dict[str, Any]]:
-    """Returns inputs or outputs in the format of a model's metadata."""
-    return [
-        {
-            "name": name,
-            "datatype": DATATYPES[dtype],
-            "shape": [-1 if size is None else size for size in shape],
-        }
-        for name, (dtype, shape) in specs.items()
-    ]
-
-
-def model_of(name: str, loaded: Loaded) -> dict[str, Any]:
+def model_metadata(name: str, loaded: Loaded) -> dict[str, Any]:
     """Returns the metadata of a model.
 
     Args:
         name: the model's name.
         loaded: its served version.
     """
-    form = loaded.engine.forms[PREDICT]
+    spec = loaded.engine.signatures[PREDICT]
     return {
         "name": name,
         "versions": [str(loaded.published.version)],
         "platform": f"wukong_{loaded.engine.name}",
-        "inputs": tensors_of(form.inputs),
-        "outputs": tensors_of(form.outputs),
+        "inputs": _tensors(spec.inputs),
+        "outputs": _tensors(spec.outputs),
     }
+
+
+def _tensors(specs) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "datatype": DATATYPES[dtype],
+            "shape": _json_shape(shape),
+        }
+        for name, (dtype, shape) in specs.items()
+    ]
+
+
+def _json_shape(shape) -> list[int]:
+    """Returns a shape with -1 for the batch."""
+    return [-1 if size is None else size for size in shape]

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from export.served.naming import PREDICT
 from export.server import wire
 from export.server.batching import Batcher
 from export.version import engines, published
-from export.version.published import PREDICT, Published
+from export.version.published import Published
 from wukong_tf.errors import ExportError
 
 log = logging.getLogger("wukong.serve")
@@ -40,8 +41,8 @@ def check_label(label: str):
     """Raises NotServed unless a label is that of the served version."""
     if label != STABLE:
         raise NotServed(
-            f"the label {label[:100]!r} is unknown; there is {STABLE!r}, the "
-            "version that is served."
+            f"the label must be {STABLE!r}, that of the served version; "
+            f"received {label[:100]!r}."
         )
 
 
@@ -64,12 +65,12 @@ class Loaded:
     @property
     def waiting_rows(self) -> int:
         """Number of waiting rows of all signatures."""
-        return sum(each.waiting_rows for each in self.batchers.values())
+        return sum(b.waiting_rows for b in self.batchers.values())
 
     @property
     def waiting_requests(self) -> int:
         """Number of waiting requests of all signatures."""
-        return sum(each.waiting_requests for each in self.batchers.values())
+        return sum(b.waiting_requests for b in self.batchers.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +100,13 @@ class _Failure:
     """A failure to load a version.
 
     Args:
-        why: the error message.
-        again: when to retry, a time of `time.monotonic`.
+        message: the error message.
+        retry_at: when to retry, a time of `time.monotonic`.
         files: `_state` of the version's files at the failure.
     """
 
-    why: str
-    again: float
+    message: str
+    retry_at: float
     files: frozenset
 
 
@@ -152,8 +153,8 @@ class Versions:
     async def refresh(self):
         """Checks the directory; loads and serves another version if needed."""
         tried = set()
-        while (wanted := self._wanted()) is not None:
-            version, path = wanted
+        while (candidate := self._candidate()) is not None:
+            version, path = candidate
             if self.current and self.current.published.version == version:
                 return
             if version in tried or await self._replace(version, path):
@@ -167,10 +168,10 @@ class Versions:
         try:
             loaded = await asyncio.to_thread(self._load, path)
         except Exception as error:  # noqa: BLE001 whatever is wrong with it
-            again = time.monotonic() + RETRY_S
-            self._failed[version] = _Failure(str(error), again, state)
+            retry_at = time.monotonic() + RETRY_S
+            self._failed[version] = _Failure(str(error), retry_at, state)
             self.loads["failed"] += 1
-            log.error("version %d cannot be served: %s", version, error)
+            log.error("failed to load version %d: %s", version, error)
             return False
         finally:
             self._loading = None
@@ -178,58 +179,57 @@ class Versions:
         before, self.current = self.current, loaded
         self.loads["ok"] += 1
         log.info("serving version %d (%s)", version, loaded.engine.name)
-        if differs := loaded.published.renumbered():
-            log.warning("%s", differs)
+        if message := loaded.published.renumbered():
+            log.warning("%s", message)
         if before is not None and not before.running:
             before.engine.close()
         return True
 
-    def _wanted(self) -> tuple[int, str] | None:
+    def _candidate(self) -> tuple[int, str] | None:
         """Returns the version to serve and its directory, or None."""
         if self._single:
-            version = published.read(self._base).version
-            waits = self._waits(version, self._base)
-            return None if waits else (version, self._base)
-        found = published.versions(self._base)
-        # A removed version may reappear fixed.
-        self._failed = {
-            version: each
-            for version, each in self._failed.items()
-            if version in found
-        }
-        if self._settings.pinned is not None:
-            found = [v for v in found if v == self._settings.pinned]
-        for version in reversed(found):
-            path = os.path.join(self._base, str(version))
-            if not self._waits(version, path):
+            paths = {published.read(self._base).version: self._base}
+        else:
+            paths = {
+                version: os.path.join(self._base, str(version))
+                for version in reversed(published.versions(self._base))
+            }
+            # A removed version may reappear fixed.
+            for version in self._failed.keys() - paths.keys():
+                del self._failed[version]
+            pinned = self._settings.pinned
+            if pinned is not None:
+                paths = {v: paths[v] for v in paths if v == pinned}
+        for version, path in paths.items():
+            if not self._is_postponed(version, path):
                 return version, path
         return None
 
-    def _waits(self, version, path):
+    def _is_postponed(self, version, path):
         """Returns whether a version failed recently and has not changed."""
-        failed = self._failed.get(version)
-        if failed is None or time.monotonic() >= failed.again:
+        failure = self._failed.get(version)
+        if failure is None or time.monotonic() >= failure.retry_at:
             return False
-        return _state(path) == failed.files
+        return _state(path) == failure.files
 
     def _load(self, path: str) -> Loaded:
         version = published.read(path)
         if self._settings.verify:
             version.verify()
-        name = engines.choose(version, self._settings.engine)
-        engine = engines.load(version, name, self._settings.threads)
+        kind = engines.choose(version, self._settings.engine)
+        engine = engines.load(version, kind, self._settings.threads)
         _warm(version, engine, self._settings.max_rows)
         batchers = {
-            signature: Batcher(
+            name: Batcher(
                 engine,
-                signature,
+                name,
                 self._executor,
                 max_rows=self._settings.max_rows,
                 max_waiting=self._settings.max_waiting,
-                joins=not form.context,
+                joins=not signature.context,
                 note=functools.partial(self._note_rows, version.version),
             )
-            for signature, form in engine.forms.items()
+            for name, signature in engine.signatures.items()
         }
         return Loaded(version, engine, batchers)
 
@@ -245,8 +245,8 @@ class Versions:
             raise NotServed("no version is available.", none=True)
         if version not in (None, loaded.published.version):
             raise NotServed(
-                f"version {version} is not served; "
-                f"{loaded.published.version} is."
+                f"version {version} is not served; the served version is "
+                f"{loaded.published.version}."
             )
         loaded.running += 1
         try:
@@ -266,8 +266,8 @@ class Versions:
             NotServed: if there is no such version.
         """
         states = {
-            version: ("END", "UNKNOWN", failed.why)
-            for version, failed in self._failed.items()
+            version: ("END", "UNKNOWN", failure.message)
+            for version, failure in self._failed.items()
         }
         if self._loading is not None:
             states[self._loading] = ("LOADING", "OK", "")
@@ -281,9 +281,9 @@ class Versions:
             {
                 "version": str(number),
                 "state": state,
-                "status": {"error_code": code, "error_message": why},
+                "status": {"error_code": code, "error_message": message},
             }
-            for number, (state, code, why) in sorted(
+            for number, (state, code, message) in sorted(
                 states.items(), reverse=True
             )
         ]
@@ -291,14 +291,14 @@ class Versions:
 
 def _state(path: str) -> frozenset:
     """Returns the names, sizes and times of the files in a directory."""
-    found = set()
+    state = set()
     for parent, _, names in os.walk(path):
         for name in names:
             file = os.path.join(parent, name)
             with contextlib.suppress(OSError):  # removed in the meantime
                 stat = os.stat(file)
-                found.add((file, stat.st_size, stat.st_mtime_ns))
-    return frozenset(found)
+                state.add((file, stat.st_size, stat.st_mtime_ns))
+    return frozenset(state)
 
 
 def _warm(version: Published, engine: engines.Engine, max_rows: int):
@@ -306,17 +306,18 @@ def _warm(version: Published, engine: engines.Engine, max_rows: int):
     example = version.example(published.EXAMPLE_COLUMNS)
     if example is None:
         return
-    name, columns, _ = wire.predict_request(example, engine.forms)
+    name, columns, _ = wire.predict_request(example, engine.signatures)
     assert name == PREDICT
-    sizes = version.manifest["batch_sizes"]
-    for size in [*(each for each in sizes if each < max_rows), max_rows]:
-        rows = {each: _tiled(value, size) for each, value in columns.items()}
+    sizes = [n for n in version.manifest["batch_sizes"] if n < max_rows]
+    for size in (*sizes, max_rows):
+        rows = {key: _tiled(value, size) for key, value in columns.items()}
         for _ in range(WARM_ROUNDS):
             try:
                 engine.run(PREDICT, rows)
             except engines.Refused as error:
                 raise ExportError(
-                    f"{version.path}: its own example is refused: {error}"
+                    f"{version.path}: {published.EXAMPLE_COLUMNS} is rejected: "
+                    f"{error}"
                 ) from error
 
 

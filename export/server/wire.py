@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from export.client import encode
-from export.version.published import PREDICT, SignatureSpec
+from export.served.naming import PREDICT
+from export.version.published import SignatureSpec
 
 Columns = dict[str, np.ndarray]
 
@@ -24,25 +25,26 @@ def parse(body: bytes) -> dict[str, Any]:
         BadRequest: if it is not a JSON object.
     """
     try:
-        found = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is no JSON: {error}.") from error
-    if not isinstance(found, dict):
+        raise BadRequest(f"the body is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
         raise BadRequest(
-            f"the body must be a JSON object; received {type(found).__name__}."
+            "the body must be a JSON object; received "
+            f"{type(content).__name__}."
         )
-    return found
+    return content
 
 
 def predict_request(
-    body: Mapping[str, Any], forms: Mapping[str, SignatureSpec]
+    body: Mapping[str, Any], signatures: Mapping[str, SignatureSpec]
 ) -> tuple[str, Columns, bool]:
     """Reads the body of a Predict request.
 
     Args:
         body: object with "instances" or "inputs", and "signature_name" if it
             is not serving_default.
-        forms: specs of the signatures.
+        signatures: specs of the signatures.
 
     Returns:
         The signature, its columns, and whether to respond by row.
@@ -50,8 +52,8 @@ def predict_request(
     Raises:
         BadRequest: if the body breaks a rule.
     """
-    name = signature_name(body, PREDICT, forms)
-    form = forms[name]
+    name = signature_name(body, PREDICT, signatures)
+    spec = signatures[name]
     by_row = "instances" in body
     if by_row == ("inputs" in body):
         raise BadRequest(
@@ -59,15 +61,15 @@ def predict_request(
             f'"inputs", lists by name; received {sorted(body)}.'
         )
     if by_row:
-        if form.context:
+        if spec.context:
             raise BadRequest(
-                f'signature {name!r} takes "inputs" alone, as '
-                f"{list(form.context)} have one row."
+                f'signature {name!r} takes only "inputs", as '
+                f"{list(spec.context)} have one row."
             )
-        given = _columns_of_rows(body["instances"], form)
+        values = _columns_from_rows(body["instances"], spec)
     else:
-        given = _columns(body["inputs"], form)
-    return name, _arrays(given, form), by_row
+        values = _columns(body["inputs"], spec)
+    return name, _arrays(values, spec), by_row
 
 
 def signature_name(body: Mapping[str, Any], default: str, known) -> str:
@@ -79,19 +81,19 @@ def signature_name(body: Mapping[str, Any], default: str, known) -> str:
     name = body.get("signature_name") or default
     if not isinstance(name, str) or name not in known:
         raise BadRequest(
-            f"signature_name {_short(name)} is unknown; there are "
-            f"{sorted(known)}."
+            f"signature_name must be one of {sorted(known)}; received "
+            f"{_short(name)}."
         )
     return name
 
 
-def examples_request(body: Mapping[str, Any], form: SignatureSpec) -> Columns:
+def examples_request(body: Mapping[str, Any], spec: SignatureSpec) -> Columns:
     """Reads the columns of a Regress or Classify body.
 
     Args:
         body: object with "examples", a list of rows, and optionally
             "context", the inputs that all rows share.
-        form: spec of serving_default.
+        spec: spec of serving_default.
 
     Raises:
         BadRequest: if the body breaks a rule.
@@ -106,56 +108,58 @@ def examples_request(body: Mapping[str, Any], form: SignatureSpec) -> Columns:
     rows = []
     for number, example in enumerate(examples):
         if not isinstance(example, dict):
-            raise BadRequest(f"examples, row {number}: must be an object.")
+            raise BadRequest(
+                f"examples, row {number}: must be an object; received "
+                f"{_short(example)}."
+            )
         rows.append({**context, **example})
-    given = _columns_of_rows(rows, form)
-    return _arrays(given, form)
+    return _arrays(_columns_from_rows(rows, spec), spec)
 
 
-def _arrays(given: Mapping[str, Any], form: SignatureSpec) -> Columns:
+def _arrays(columns: Mapping[str, Any], spec: SignatureSpec) -> Columns:
     """Returns an array for every input, including those left out.
 
     Raises:
         BadRequest: if a value breaks a rule; names input, row and rule.
     """
-    for name, values in given.items():
+    for name, values in columns.items():
         if not isinstance(values, list):
             raise BadRequest(
-                f"input {name!r}: must be a list with a value for each row; "
+                f"input {name!r}: must be a list with one value per row; "
                 f"received {_short(values)}."
             )
     counts = {
-        name: len(value)
-        for name, value in given.items()
-        if name not in form.context
+        name: len(values)
+        for name, values in columns.items()
+        if name not in spec.context
     }
     if len(set(counts.values())) > 1:
         raise BadRequest(
-            f"all inputs must have as many rows; received {counts}."
+            f"all inputs must have the same number of rows; received {counts}."
         )
     rows = max(counts.values(), default=0)
-    given = {
-        name: _decoded(values) if form.columns[name].of_text else values
-        for name, values in given.items()
+    columns = {
+        name: _decoded(values) if spec.columns[name].takes_text else values
+        for name, values in columns.items()
     }
-    for name in form.context:
-        if name in given and len(given[name]) != 1:
+    for name in spec.context:
+        if name in columns and len(columns[name]) != 1:
             raise BadRequest(
-                f"input {name!r}: must have one row, which all others share; "
-                f"received {len(given[name])}."
+                f"input {name!r}: must have exactly one row, which all others "
+                f"share; received {len(columns[name])}."
             )
     try:
-        found = encode.read(form.columns, given)
+        arrays = encode.read(spec.columns, columns)
     except encode.BadValue as error:
         raise BadRequest(
             f"input {error.column!r}, row {error.row}: must be {error.rule}; "
             f"received {_short(error.value)}."
         ) from error
     return {
-        name: found[name]
-        if name in found
-        else column.none(1 if name in form.context else rows)
-        for name, column in form.columns.items()
+        name: arrays[name]
+        if name in arrays
+        else column.none(1 if name in spec.context else rows)
+        for name, column in spec.columns.items()
     }
 
 
@@ -164,7 +168,7 @@ def _decoded(values):
     if not any(isinstance(value, dict | list) for value in values):
         return values
     return [
-        [_bytes(each) for each in value]
+        [_bytes(item) for item in value]
         if isinstance(value, list)
         else _bytes(value)
         for value in values
@@ -180,14 +184,14 @@ def _bytes(value):
     return value
 
 
-def _columns_of_rows(rows, form: SignatureSpec) -> dict[str, list]:
+def _columns_from_rows(rows, spec: SignatureSpec) -> dict[str, list]:
     """Returns the values by input of a list of rows."""
     if not isinstance(rows, list):
         raise BadRequest('"instances" must be a list of rows.')
-    names = list(form.inputs)
+    names = list(spec.inputs)
     if len(names) == 1 and not any(isinstance(row, dict) for row in rows):
         return {names[0]: rows}
-    if len(names) == 1 and form.inputs[names[0]][0] == "string":
+    if len(names) == 1 and spec.inputs[names[0]][0] == "string":
         if all("b64" in row for row in rows if isinstance(row, dict)):
             return {names[0]: rows}
     known = set(names)
@@ -200,10 +204,10 @@ def _columns_of_rows(rows, form: SignatureSpec) -> dict[str, list]:
         if not row.keys() <= known:
             unknown = sorted(row.keys() - known)
             raise BadRequest(
-                f"row {number}: inputs {unknown} are unknown; there are "
+                f"row {number}: inputs {unknown} are unknown; the inputs are "
                 f"{names}."
             )
-    return {name: _column(name, rows, name in form.optional) for name in names}
+    return {name: _column(name, rows, name in spec.optional) for name in names}
 
 
 def _column(name, rows, optional):
@@ -216,27 +220,27 @@ def _column(name, rows, optional):
         raise BadRequest(f"row {number}: input {name!r} is missing.") from None
 
 
-def _columns(inputs, form: SignatureSpec) -> dict[str, Any]:
+def _columns(inputs, spec: SignatureSpec) -> dict[str, Any]:
     if not isinstance(inputs, dict):
-        if len(form.inputs) > 1:
+        if len(spec.inputs) > 1:
             raise BadRequest(
-                f'"inputs" must be an object of {list(form.inputs)}.'
+                f'"inputs" must be an object of {list(spec.inputs)}.'
             )
-        return {next(iter(form.inputs)): inputs}
-    if len(form.inputs) == 1 and list(inputs) == ["b64"]:
-        return {next(iter(form.inputs)): inputs}
-    return _named(inputs, form)
+        return {next(iter(spec.inputs)): inputs}
+    if len(spec.inputs) == 1 and list(inputs) == ["b64"]:
+        return {next(iter(spec.inputs)): inputs}
+    return _named(inputs, spec)
 
 
-def _named(inputs, form: SignatureSpec) -> dict[str, Any]:
+def _named(inputs, spec: SignatureSpec) -> dict[str, Any]:
     """Returns inputs; raises if some are unknown or required ones missing."""
-    unknown = sorted(inputs.keys() - form.inputs.keys())
+    unknown = sorted(inputs.keys() - spec.inputs.keys())
     if unknown:
         raise BadRequest(
-            f"inputs {unknown} are unknown; there are {list(form.inputs)}."
+            f"inputs {unknown} are unknown; the inputs are {list(spec.inputs)}."
         )
-    for name in form.inputs:
-        if name not in inputs and name not in form.optional:
+    for name in spec.inputs:
+        if name not in inputs and name not in spec.optional:
             raise BadRequest(f"input {name!r} is missing.")
     return dict(inputs)
 
@@ -257,12 +261,12 @@ def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
 
 def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:
     """Returns the body of the response to a Predict request."""
-    lists = {name: _listed(value) for name, value in outputs.items()}
-    alone = len(lists) == 1
+    lists = {name: _as_list(value) for name, value in outputs.items()}
+    if len(lists) == 1:
+        (values,) = lists.values()
+        return {"predictions" if by_row else "outputs": values}
     if not by_row:
-        return {"outputs": next(iter(lists.values())) if alone else lists}
-    if alone:
-        return {"predictions": next(iter(lists.values()))}
+        return {"outputs": lists}
     return {
         "predictions": [
             dict(zip(lists, row, strict=True))
@@ -271,14 +275,14 @@ def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:
     }
 
 
-def _listed(value):
+def _as_list(value):
     if value.dtype.kind != "O":
         return value.tolist()
     return [
-        _listed(each)
-        if isinstance(each, np.ndarray)
-        else each.decode(errors="replace")
-        for each in value
+        _as_list(item)
+        if isinstance(item, np.ndarray)
+        else item.decode(errors="replace")
+        for item in value
     ]
 
 

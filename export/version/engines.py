@@ -9,23 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from export.client.encode import Encoder
-from export.version.published import (
-    CANDIDATES,
-    FEATURES,
-    PREDICT,
-    Published,
-    SignatureSpec,
-)
+from export.served import naming
+from export.version.published import FEATURES, Published, SignatureSpec
 from wukong_tf import extras
 from wukong_tf.errors import ExportError
 
 Columns = dict[str, np.ndarray]
 NAMES = ("onnx", "saved_model")
 _PACKAGES = {"onnx": "onnxruntime", "saved_model": "tensorflow"}
-_REFUSED = (
-    "must hold ids of the tables, and numbers whose scores are finite; "
-    "received others."
-)
+_REFUSED = "every id must be in range, and every score finite."
 log = logging.getLogger("wukong.serve")
 
 
@@ -37,7 +29,7 @@ class Engine(Protocol):
     """Runs the signatures of one version; safe for use by several threads."""
 
     name: str
-    forms: dict[str, SignatureSpec]
+    signatures: dict[str, SignatureSpec]
 
     def run(self, signature: str, columns: Columns) -> Columns:
         """Returns all outputs.
@@ -66,23 +58,23 @@ def choose(published: Published, name: str = "auto") -> str:
         ExportError: if the version lacks the format.
         ConfigError: if a package that the engine needs is missing.
     """
-    there = [each for each in NAMES if each in published.formats]
+    available = [engine for engine in NAMES if engine in published.formats]
     if name == "auto":
         if published.has_raw:
-            there.reverse()
-        if not there:
+            available.reverse()
+        if not available:
             raise ExportError(
-                f"{published.path}: holds neither of {list(NAMES)}; it holds "
-                f"{published.formats}."
+                f"{published.path}: one of the formats {list(NAMES)} is "
+                f"needed; the version has {published.formats}."
             )
-        name = there[0]
-        if len(there) > 1 and (reason := extras.lack(_PACKAGES[name])):
+        name = available[0]
+        if len(available) > 1 and (reason := extras.lack(_PACKAGES[name])):
             log.warning("--engine=%s: %s", name, reason)
-            name = there[1]
-    if name not in there:
+            name = available[1]
+    if name not in available:
         raise ExportError(
-            f"{published.path}: holds {published.formats}, and no {name!r}, "
-            "which --engine asks for."
+            f"{published.path}: --engine={name} needs the format {name!r}; "
+            f"the version has {published.formats}."
         )
     extras.require(f"--engine={name}", _PACKAGES[name])
     return name
@@ -117,9 +109,10 @@ class OnnxEngine:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-        forms = published.forms()
-        self.forms = {
-            name: forms[name] for name in (PREDICT, CANDIDATES) if name in forms
+        self.signatures = {
+            name: signature
+            for name, signature in published.signatures().items()
+            if name in naming.COLUMN_ENCODINGS
         }
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # clients get the errors
@@ -132,7 +125,7 @@ class OnnxEngine:
             options,
             providers=["CPUExecutionProvider"],
         )
-        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self._refusal = states.InvalidArgument
         self._encoder = None
         if published.has_raw:
@@ -142,7 +135,7 @@ class OnnxEngine:
 
     def run(self, signature: str, columns: Columns) -> Columns:
         """Returns all outputs; see `Engine`."""
-        context = self.forms[signature].context
+        context = self.signatures[signature].context
         if context:
             columns = _repeated(columns, context)
         if self._encoder is not None:
@@ -195,7 +188,7 @@ class SavedModelEngine:
 
         from export.formats.signature_session import SignatureSession
 
-        self.forms = published.forms()
+        self.signatures = published.signatures()
         self._session = SignatureSession(published.path, threads)
         self._refusal = tf.errors.OpError
 
@@ -208,7 +201,7 @@ class SavedModelEngine:
                 "input 'inputs': must be serialized tf.Examples."
             ) from error
         except (self._refusal, ValueError) as error:
-            raise Refused(_said(error)) from error
+            raise Refused(_message(error)) from error
 
     def close(self):
         """Frees the model."""
@@ -228,13 +221,13 @@ def finite(outputs: Columns) -> Columns:
     return outputs
 
 
-def _said(error) -> str:
+def _message(error) -> str:
     """Returns the message of a failed assertion in the graph."""
     message = getattr(error, "message", None) or str(error)
-    found = re.search("assertion failed: (.*)", message)
-    if found is None:
+    failed = re.search("assertion failed: (.*)", message)
+    if failed is None:
         return message.removeprefix("Graph execution error:").strip()
-    text = found[1].strip("[]").replace("] [", " ")
+    text = failed[1].strip("[]").replace("] [", " ")
     return text.replace("\\'", "'").replace(" :", ":").removesuffix("]")
 
 

@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pyarrow as pa
 
-from export.served import requests, signatures
+from export.served import naming, requests
+from export.served.signatures import ServedModel
 from export.version import warmup
 from wukong_tf.names import file_name
 
@@ -17,7 +18,7 @@ ROWS = 3
 
 _CURL = """\
 #!/bin/sh
-# Sends the requests beside this file: sh curl.sh [http://HOST:PORT]
+# Sends the requests in this folder: sh curl.sh [http://HOST:PORT]
 set -e
 cd "$(dirname "$0")"
 server="${{1:-http://localhost:8501}}"
@@ -51,7 +52,7 @@ for name, tensor in sorted(reply.outputs.items()):
 
 
 def write(
-    served: signatures.ServedModel,
+    served: ServedModel,
     samples: pa.Table,
     folder: str,
     model_name: str,
@@ -70,63 +71,48 @@ def write(
     """
     from google.protobuf import text_format
 
-    place = os.path.join(folder, FOLDER)
-    os.makedirs(place)
-    rows = _whole_rows(samples)
-    verbs = {}
+    folder = os.path.join(folder, FOLDER)
+    os.makedirs(folder)
+    rows = _complete_rows(samples)
+    commands = ""
     for name, (verb, body) in bodies(served, rows).items():
-        with open(
-            os.path.join(place, f"{file_name(name)}.json"),
-            "w",
-            encoding="utf-8",
-        ) as file:
-            json.dump(body, file, indent=1)
-            file.write("\n")
-        verbs[name] = verb
-    lines = "".join(
-        f"curl -fsS -d '@{file_name(name)}.json' "
-        f'"$server/v1/models/{model_name}:{verb}"\n'
-        for name, verb in verbs.items()
-    )
-    _write(place, "curl.sh", _CURL.format(lines=lines))
-    log = warmup.predict_log(
-        model_name,
-        signatures.SIGNATURE,
-        requests.RequestEncodings(served).raw(rows),
-    )
+        file = f"{file_name(name)}.json"
+        _write(folder, file, json.dumps(body, indent=1) + "\n")
+        commands += (
+            f"curl -fsS -d '@{file}' "
+            f'"$server/v1/models/{model_name}:{verb}"\n'
+        )
+    _write(folder, "curl.sh", _CURL.format(lines=commands))
+    columns = requests.RequestEncodings(served).raw(rows)
+    log = warmup.predict_log(model_name, naming.PREDICT, columns)
     text = text_format.MessageToString(log.predict_log.request)
-    _write(place, "predict.pbtxt", text)
-    _write(place, "grpc_predict.py", _GRPC)
+    _write(folder, "predict.pbtxt", text)
+    _write(folder, "grpc_predict.py", _GRPC)
 
 
 def bodies(served, rows: pa.Table) -> dict[str, tuple[str, dict]]:
     """Returns request name to (verb, JSON body)."""
     encodings = requests.RequestEncodings(served)
     raw = encodings.raw(rows)
-    found: dict[str, tuple[str, dict]] = {
+    by_name: dict[str, tuple[str, dict]] = {
         "predict_rows": ("predict", {"instances": instances(raw)}),
         "predict_columns": ("predict", {"inputs": inputs(raw)}),
     }
     if served.context:
-        found[signatures.CANDIDATES] = (
-            "predict",
-            {
-                "signature_name": signatures.CANDIDATES,
-                "inputs": inputs(encodings.candidates(rows)),
-            },
-        )
+        candidates = {
+            "signature_name": naming.CANDIDATES,
+            "inputs": inputs(encodings.candidates(rows)),
+        }
+        by_name[naming.CANDIDATES] = ("predict", candidates)
     examples = [
-        {name: _listed(v) for name, v in row.items() if v is not None}
+        {name: _json_value(v) for name, v in row.items() if v is not None}
         for row in rows.to_pylist()
     ]
-    for task in served.spec.tasks:
-        for kind in (signatures.REGRESS, signatures.CLASSIFY):
-            name = signatures.task_signature(served.spec, task.name, kind)
-            found[name] = (
-                kind,
-                {"signature_name": name, "examples": examples},
-            )
-    return found
+    tasks = [task.name for task in served.spec.tasks]
+    for name, (_, kind) in naming.task_signatures(tasks).items():
+        body = {"signature_name": name, "examples": examples}
+        by_name[name] = (kind, body)
+    return by_name
 
 
 def instances(columns) -> list:
@@ -142,12 +128,12 @@ def instances(columns) -> list:
 
 def inputs(columns) -> dict[str, list]:
     """Returns columns as JSON lists; strings as text or {"b64": ...}."""
-    return {name: _listed(value) for name, value in columns.items()}
+    return {name: _json_value(value) for name, value in columns.items()}
 
 
-def _listed(value):
+def _json_value(value):
     if isinstance(value, np.ndarray | list):
-        return [_listed(each) for each in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -156,18 +142,18 @@ def _listed(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _whole_rows(samples):
+def _complete_rows(samples):
     """Returns the first rows without missing values, else the first rows."""
 
-    def whole(row):
+    def complete(row):
         return not any(
             value is None or (isinstance(value, float) and math.isnan(value))
             for value in row.values()
         )
 
-    some = samples.slice(0, 256).to_pylist()
-    places = [place for place, row in enumerate(some) if whole(row)]
-    return samples.take((places or range(len(some)))[:ROWS])
+    rows = samples.slice(0, 256).to_pylist()
+    places = [place for place, row in enumerate(rows) if complete(row)]
+    return samples.take((places or range(len(rows)))[:ROWS])
 
 
 def _write(folder, name, text):

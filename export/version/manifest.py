@@ -14,8 +14,9 @@ import tensorflow as tf
 import wukong_tf
 from export.flags import Export
 from export.formats import saved_model
+from export.formats.artifact import plain_specs
 from export.formats.onnx import model as onnx_model
-from export.served import missing, naming, signatures
+from export.served import missing, naming
 from export.version import published
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
@@ -75,25 +76,28 @@ def describe(
                 served.spec
             ).items()
         },
-        "identifiers": listed(_names_in_layers(served.spec)),
+        "identifiers": listed(_layer_names(served.spec)),
         "python_keywords": _python_keywords(served),
         "batch_sizes": settings.warm_up_sizes,
         "parity": report.to_dict(),
         "smaller_forms": changes and changes.to_dict(),
-        "versions": _versions(formats),
+        "versions": _package_versions(formats),
     }
 
 
-def _versions(formats):
-    return {
+def _package_versions(formats):
+    versions = {
         "python": platform.python_version(),
         "wukong_tf": wukong_tf.__version__,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
-        **_writers(formats),
     }
+    for name in formats:
+        module = saved_model if name == saved_model.NAME else onnx_model
+        versions |= module.versions()
+    return versions
 
 
 def origin(checkpoint, version: int, settings: Export) -> dict[str, str]:
@@ -147,16 +151,7 @@ def write_features(spec: FeatureSpec, draft):
         file.write(spec.to_json())
 
 
-def _writers(formats) -> dict[str, str]:
-    """Returns the versions of the packages that wrote the formats."""
-    found = {}
-    for name in formats:
-        module = saved_model if name == saved_model.NAME else onnx_model
-        found.update(module.versions())
-    return found
-
-
-def _onnx_inputs(served: signatures.ServedModel, formats) -> dict:
+def _onnx_inputs(served, formats) -> dict:
     """Returns the inputs of each ONNX file by format."""
     inputs = {
         onnx_model.NAME: served.id_inputs,
@@ -168,14 +163,14 @@ def _onnx_inputs(served: signatures.ServedModel, formats) -> dict:
 def _python_keywords(served):
     """Returns the inputs that TensorFlow's Python loader renames."""
     inputs = {name: served.arguments[name] for name in served.inputs}
-    words = naming.loader_names(inputs)
-    return {name: word for name, word in words.items() if name != word}
+    keywords = naming.loader_names(inputs)
+    return {name: word for name, word in keywords.items() if name != word}
 
 
-def _names_in_layers(spec):
+def _layer_names(spec):
     """Returns the names, without duplicates, that identify parts of layers."""
     parts = (spec.categorical, spec.vector, spec.embedding_groups, spec.tasks)
-    return dict.fromkeys(each.name for part in parts for each in part)
+    return dict.fromkeys(item.name for part in parts for item in part)
 
 
 def _features(features):
@@ -185,23 +180,21 @@ def _features(features):
     """
     columns = dict(features)
     columns["categorical"] = [
-        {key: value for key, value in each.items() if key != "vocabulary"}
-        for each in features.get("categorical", ())
+        {key: value for key, value in feature.items() if key != "vocabulary"}
+        for feature in features.get("categorical", ())
     ]
     return {"digest": runs.digest(features), "columns": columns}
 
 
 def _signature(served, name, function):
     """Returns the inputs and outputs of a signature."""
-    outputs = function.get_concrete_function().structured_outputs
-    raw = name in (signatures.SIGNATURE, signatures.CANDIDATES)
     examples = {
-        signatures.EXAMPLES: tf.TensorSpec(
-            [None], tf.string, signatures.EXAMPLES
-        )
+        naming.EXAMPLES: tf.TensorSpec([None], tf.string, naming.EXAMPLES)
     }
+    has_columns = name in naming.COLUMN_ENCODINGS
+    outputs = function.get_concrete_function().structured_outputs
     return {
-        "inputs": _specs(served.inputs if raw else examples),
+        "inputs": _specs(served.inputs if has_columns else examples),
         "outputs": _specs(outputs),
     }
 
@@ -209,18 +202,18 @@ def _signature(served, name, function):
 def _specs(specs):
     return {
         name: {"dtype": dtype, "shape": list(shape)}
-        for name, (dtype, shape) in signatures.plain_specs(specs).items()
+        for name, (dtype, shape) in plain_specs(specs).items()
     }
 
 
 def _files(folder):
     """Returns the size and SHA-256 of every file by its path in the version."""
-    found = {}
+    entries = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
-            found[os.path.relpath(path, folder)] = {
+            entries[os.path.relpath(path, folder)] = {
                 "bytes": os.path.getsize(path),
                 "sha256": files.sha256(path),
             }
-    return dict(sorted(found.items()))
+    return dict(sorted(entries.items()))

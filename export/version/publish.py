@@ -44,9 +44,9 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
         ExportError: if the version exists, another export is running in
             `output`, or it cannot be written.
     """
-    made: list[str] = []
+    created: list[str] = []
     try:
-        _make_directories(output, made)
+        _make_directories(output, created)
         with locked(output):
             remove_unfinished(output)
             version = _choose(output, version)
@@ -62,7 +62,7 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
                 shutil.rmtree(path, ignore_errors=True)
             files.sync_folder(output)
     except BaseException as error:
-        for directory in reversed(made):
+        for directory in reversed(created):
             with contextlib.suppress(OSError):  # not empty
                 os.rmdir(directory)
         if isinstance(error, OSError):
@@ -102,24 +102,24 @@ def _choose(output, version):
 def _check_free(output, version):
     if version in versions(output):
         raise ExportError(
-            f"--version={version} exists in {output}, and a published version "
-            "is never overwritten; choose another, or leave the flag out."
+            f"--version={version} already exists in {output}; published "
+            "versions are never overwritten. Choose another, or omit the flag."
         )
 
 
-def _make_directories(path, made):
-    """Creates directories like os.makedirs; appends the new ones to `made`."""
+def _make_directories(path, created):
+    """Creates directories like os.makedirs; appends them to `created`."""
     path = os.path.abspath(path)
     if os.path.isdir(path):
         return
-    _make_directories(os.path.dirname(path), made)
+    _make_directories(os.path.dirname(path), created)
     try:
         os.mkdir(path)
     except FileExistsError:
         if not os.path.isdir(path):  # else another export created it
             raise
     else:
-        made.append(path)
+        created.append(path)
 
 
 @contextlib.contextmanager
@@ -130,13 +130,13 @@ def locked(output, other="another export"):
         try:
             lock = held.enter_context(files.locked(path))
             # The previous holder may have removed the file opened here.
-            mine = os.path.samestat(os.fstat(lock), os.stat(path))
+            owned = os.path.samestat(os.fstat(lock), os.stat(path))
         except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:
+            owned = False
+        if not owned:
             raise ExportError(
-                f"--output={output}: {other} is at work there; try again "
-                "when it has ended."
+                f"--output={output}: {other} is running there; try again when "
+                "it has finished."
             )
         try:
             yield

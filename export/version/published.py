@@ -7,14 +7,13 @@ import os
 from typing import Any
 
 from export.client.encode import Column, columns_of
+from export.served import naming
 from wukong_tf import files
 from wukong_tf.errors import ExportError
 
 MANIFEST = "manifest.json"
 FORMAT = 2  # of the manifest
 FEATURES = "features.json"
-PREDICT = "serving_default"
-CANDIDATES = "candidates"
 EXAMPLE_ROWS = os.path.join("examples", "predict_rows.json")
 EXAMPLE_COLUMNS = os.path.join("examples", "predict_columns.json")
 
@@ -78,16 +77,16 @@ class Published:
     def has_raw(self) -> bool:
         """Whether requests hold raw values that must be encoded as ids."""
         features = self.manifest["features"]["columns"]
-        return any(each.get("raw") for each in features["categorical"])
+        return any(f.get("raw") for f in features["categorical"])
 
     def renumbered(self) -> str | None:
         """Returns a message if its number differs from its manifest's."""
-        said = int(self.manifest["version"])
-        if self.version == said:
+        original = int(self.manifest["version"])
+        if self.version == original:
             return None
         return (
-            f"{self.path} is served as version {self.version}; its "
-            f"{MANIFEST} says {said}, so it is a copy of that one."
+            f"{self.path}: a copy of version {original}, by its {MANIFEST}; "
+            f"served as version {self.version}."
         )
 
     def verify(self):
@@ -97,48 +96,48 @@ class Published:
             ExportError: if a file is missing or has changed; the message
                 names it.
         """
-        for name, want in self.manifest["files"].items():
+        for name, recorded in self.manifest["files"].items():
             path = os.path.join(self.path, name)
             try:
-                size = os.path.getsize(path)
-                if size == want["bytes"] and (
-                    files.sha256(path) == want["sha256"]
-                ):
+                if os.path.getsize(path) != recorded["bytes"]:
+                    changed = "size"
+                elif files.sha256(path) != recorded["sha256"]:
+                    changed = "SHA-256"
+                else:
                     continue
             except OSError as error:
                 raise ExportError(f"{path} cannot be read: {error}.") from error
             raise ExportError(
-                f"{path} is not the file that was published: its "
-                f"{'SHA-256' if size == want['bytes'] else 'size'} differs "
-                f"from that in {MANIFEST}. Copy the version again."
+                f"{path} has changed since it was published: its {changed} "
+                f"differs from that in {MANIFEST}. Copy the version again."
             )
 
-    def forms(self) -> dict[str, SignatureSpec]:
+    def signatures(self) -> dict[str, SignatureSpec]:
         """Returns the signatures by name."""
         optional = {
             name: math.nan if value is None else value
             for name, value in self.manifest["optional_inputs"].items()
         }
         features = columns_of(self.manifest["features"]["columns"])
-        found = {}
+        context = tuple(self.manifest["context_features"])
+        signatures = {}
         for name, content in self.manifest["signatures"].items():
-            shared = self.manifest["context_features"]
-            kind = name.rpartition("_")[2]
-            known = kind in ("regress", "classify")
             inputs = _specs(content["inputs"])
-            raw = name in (PREDICT, CANDIDATES)
-            found[name] = SignatureSpec(
+            has_columns = name in naming.COLUMN_ENCODINGS
+            signatures[name] = SignatureSpec(
                 inputs,
                 _specs(content["outputs"]),
-                optional if raw else {},
-                tuple(shared) if name == CANDIDATES else (),
-                f"tensorflow/serving/{kind if known else 'predict'}",
+                optional if has_columns else {},
+                context if name == naming.CANDIDATES else (),
+                naming.method(name),
                 {
-                    each: features[each] if raw else Column(each, "bytes")
-                    for each in inputs
+                    column: features[column]
+                    if has_columns
+                    else Column(column, "bytes")
+                    for column in inputs
                 },
             )
-        return found
+        return signatures
 
     def example(self, name: str) -> dict[str, Any] | None:
         """Returns the JSON of an example request, or None if missing."""
@@ -166,20 +165,22 @@ def read(path: str) -> Published:
         version = int(manifest["version"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ExportError(
-            f"{path} is no published version: {file}: {error}."
+            f"{path} is not a published version: {file}: {error}."
         ) from error
     if manifest.get("format") != FORMAT:
         raise ExportError(
             f"{file}: the format must be {FORMAT}; received "
             f"{manifest.get('format')!r}. Export the run again."
         )
-    if lacking := [key for key in _NEEDED if key not in manifest]:
-        raise ExportError(f"{file}: lacks {lacking}. Copy the version again.")
-    number = number_of(os.path.basename(os.path.abspath(path)))
+    if absent := [key for key in _NEEDED if key not in manifest]:
+        raise ExportError(
+            f"{file}: the keys {absent} are missing. Copy the version again."
+        )
+    number = version_number(os.path.basename(os.path.abspath(path)))
     return Published(path, version if number is None else number, manifest)
 
 
-def number_of(name: str) -> int | None:
+def version_number(name: str) -> int | None:
     """Returns the version number that a directory's name represents, or None.
 
     It must be written as by `str`, and fit into int64.
@@ -199,13 +200,13 @@ def versions(base: str) -> list[int]:
     return sorted(
         number
         for name in names
-        if (number := number_of(name)) is not None
+        if (number := version_number(name)) is not None
         and os.path.isfile(os.path.join(base, name, MANIFEST))
     )
 
 
 def _specs(content) -> Specs:
     return {
-        name: (each["dtype"], tuple(each["shape"]))
-        for name, each in content.items()
+        name: (spec["dtype"], tuple(spec["shape"]))
+        for name, spec in content.items()
     }

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.served import requests
+from export.served import naming, requests
 from export.version import engines, published
 from trainer.data.scored_files import ScoredFile, open_to_score
 from trainer.preparation.inputs import is_parquet
@@ -68,7 +68,7 @@ class Scorer:
     def outputs(self) -> list[str]:
         """Names of the columns of scores."""
         tasks = self._version.tasks.values()
-        return [each[kind] for each in tasks for kind in OUTPUTS]
+        return [outputs[kind] for outputs in tasks for kind in OUTPUTS]
 
     def about(self, path: str, keep: list[str]) -> dict[str, Any]:
         """Returns the metadata to store in a file of scores."""
@@ -101,12 +101,12 @@ class Scorer:
             ExportError: if the scores cannot be written.
         """
         folder = os.path.dirname(os.path.abspath(target))
-        with tempfile.TemporaryDirectory(prefix=".score-", dir=folder) as made:
+        with tempfile.TemporaryDirectory(prefix=".score-", dir=folder) as work:
             file = open_to_score(
                 path,
                 self._spec,
                 self._preparation,
-                made,
+                work,
                 keep=keep,
                 requests=self._raw,
             )
@@ -114,15 +114,15 @@ class Scorer:
                 print(f"warning: {line}", file=sys.stderr, flush=True)
             if self._raw and file.source and not file.holds_requests:
                 raise DataError(
-                    f"{path}: holds ids, and the SavedModel takes raw values; "
-                    "--engine=onnx takes ids."
+                    f"{path}: has ids, but the SavedModel takes raw values; "
+                    "use --engine=onnx."
                 )
             return self._write(file, target, keep, about)
 
     def _write(self, file, target, keep, about):
-        kept = _Rows(file, keep, self._batch_size) if keep else None
+        inputs = _Rows(file, keep, self._batch_size) if keep else None
         names = self.outputs
-        fields = [*(kept.schema if kept else ())]
+        fields = [*(inputs.schema if inputs else ())]
         fields += [pa.field(name, pa.float32()) for name in names]
         schema = pa.schema(fields, {KEY: json.dumps(about).encode()})
         rows = 0
@@ -134,7 +134,7 @@ class Scorer:
                 for batch in self._batches(file):
                     outputs = self._outputs(file.path, rows, batch)
                     count = len(outputs[names[0]])
-                    columns = kept.take(count).columns if kept else []
+                    columns = inputs.take(count).columns if inputs else []
                     columns += [pa.array(outputs[name]) for name in names]
                     writer.write_table(pa.table(columns, schema=writer.schema))
                     rows += count
@@ -156,8 +156,8 @@ class Scorer:
                 }
             return
         # The reader checks the same rows, and encodes them as ids.
-        own = dataclasses.replace(file, prefix="")
-        rows = _Rows(own, list(signature(self._spec)), self._batch_size)
+        unprefixed = dataclasses.replace(file, prefix="")
+        rows = _Rows(unprefixed, list(signature(self._spec)), self._batch_size)
         for batch in file.source.batches(self._batch_size):
             count = len(next(iter(batch.values())))
             yield requests.raw_columns(self._spec, rows.take(count))
@@ -166,7 +166,7 @@ class Scorer:
         try:
             if isinstance(self.engine, engines.OnnxEngine):
                 return self.engine.run_ids(columns)
-            return self.engine.run(published.PREDICT, columns)
+            return self.engine.run(naming.PREDICT, columns)
         except engines.Refused as error:
             raise DataError(
                 f"{path}, rows from {first} (from 0): {error}"
@@ -182,20 +182,20 @@ class _Rows:
             self.schema = pa.schema([(name, pa.string()) for name in names])
             return
         opened = pq.ParquetFile(file.parquet)
-        there = opened.schema_arrow
-        inside = [f"{file.prefix}{name}" for name in names]
-        for name in inside:
-            if there.names.count(name) != 1:
+        schema = opened.schema_arrow
+        stored_names = [f"{file.prefix}{name}" for name in names]
+        for name in stored_names:
+            if schema.names.count(name) != 1:
                 raise DataError(
-                    f"{file.path}: --keep_columns names {name!r}, which must "
-                    f"stand there once; the file has {there.names}."
+                    f"{file.path}: --keep_columns: the column {name!r} must "
+                    f"be there exactly once; the file has {schema.names}."
                 )
-        fields = [there.field(name) for name in inside]
+        fields = [schema.field(name) for name in stored_names]
         self.schema = pa.schema(
             [f.with_name(n) for f, n in zip(fields, names, strict=True)]
         )
-        self._batches = opened.iter_batches(batch_size, columns=inside)
-        self._inside = inside
+        self._batches = opened.iter_batches(batch_size, columns=stored_names)
+        self._stored_names = stored_names
         self._rest = self.schema.empty_table()
 
     def take(self, rows: int) -> pa.Table:
@@ -203,7 +203,7 @@ class _Rows:
         parts = [self._rest]
         while sum(len(part) for part in parts) < rows:
             batch = next(self._batches)
-            columns = [batch.column(name) for name in self._inside]
+            columns = [batch.column(name) for name in self._stored_names]
             parts.append(pa.table(columns, schema=self.schema))
         table = pa.concat_tables(parts)
         self._rest = table.slice(rows)
@@ -216,4 +216,4 @@ def _features(model) -> FeatureSpec:
         with open(path, encoding="utf-8") as file:
             return FeatureSpec.from_json(file.read())
     except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error}.") from error
+        raise ExportError(f"{path} cannot be read: {error}.") from error

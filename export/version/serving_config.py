@@ -69,7 +69,7 @@ def write(
     servers = read(config)
     _put_model(servers, config, name, base_path, labels)
     folder = os.path.dirname(os.path.abspath(config))
-    sizes = {size for each in manifests for size in each["batch_sizes"]}
+    sizes = {size for manifest in manifests for size in manifest["batch_sizes"]}
     _write(os.path.join(folder, BATCHING), batching(sorted(sizes)))
     _write(os.path.join(folder, MONITORING), _MONITORING)
     # Last, as a running server watches this file.
@@ -84,16 +84,16 @@ def _put_model(servers, config, name, base_path, labels):
     for other in others:
         if other.base_path == base_path:
             raise ConfigError(
-                f"{config}: {other.name!r} has the base path {base_path} "
-                f"already; {name!r} needs another."
+                f"{config}: the model {other.name!r} already has the base "
+                f"path {base_path}; {name!r} needs a different one."
             )
     del models[:]
     models.extend(others)
     model = models.add(
         name=name, base_path=base_path, model_platform="tensorflow"
     )
-    wanted = sorted(set(labels.values()))
-    model.model_version_policy.specific.versions.extend(wanted)
+    versions = sorted(set(labels.values()))
+    model.model_version_policy.specific.versions.extend(versions)
     for label, version in labels.items():
         model.version_labels[label] = version
 
@@ -105,18 +105,19 @@ def _servable(output, label, version):
             "labels must be letters, digits and underscores; received "
             f"{label!r}."
         )
-    path = os.path.join(output, str(version))
-    if version not in published.versions(output):
+    available = published.versions(output)
+    if version not in available:
         raise ExportError(
-            f"--{label}={version}: {output} holds {published.versions(output)}."
+            f"--{label}={version}: the version must be one of {output}; it has "
+            f"{available}."
         )
-    found = published.read(path)
-    if "saved_model" not in found.formats:
+    candidate = published.read(os.path.join(output, str(version)))
+    if "saved_model" not in candidate.formats:
         raise ExportError(
-            f"--{label}={version}: holds {found.formats} and no SavedModel, "
-            "which TensorFlow Serving loads."
+            f"--{label}={version}: TensorFlow Serving needs a SavedModel; the "
+            f"version has {candidate.formats}."
         )
-    return found.manifest
+    return candidate.manifest
 
 
 def read(config: str):
@@ -135,9 +136,13 @@ def read(config: str):
     except FileNotFoundError:
         return servers
     except (OSError, text_format.ParseError) as error:
-        raise ExportError(f"{config}: is no models.config: {error}.") from error
+        raise ExportError(
+            f"{config} cannot be read as a models.config: {error}."
+        ) from error
     if servers.WhichOneof("config") == "custom_model_config":
-        raise ExportError(f"{config}: has a custom_model_config.")
+        raise ExportError(
+            f"{config}: must list models; it has a custom_model_config."
+        )
     return servers
 
 
@@ -180,11 +185,11 @@ def prune(output: str, config: str, keep: int) -> list[int]:
             if version in named:
                 continue
             path = os.path.join(output, str(version))
-            beside = os.path.join(output, f"{publish.REMOVED}{version}")
+            hidden = os.path.join(output, f"{publish.REMOVED}{version}")
             try:
                 # Servers must not see a partly removed version.
-                os.rename(path, beside)
-                shutil.rmtree(beside)
+                os.rename(path, hidden)
+                shutil.rmtree(hidden)
             except OSError as error:
                 raise ExportError(
                     f"{path} cannot be removed: {error}."

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from export.served.naming import PREDICT
 from export.version import published
 from wukong_tf import files, runs
 from wukong_tf.errors import ExportError
@@ -37,7 +38,7 @@ def write(version: str, repository: str, name: str, sizes: Sequence[int]):
     target = os.path.join(model, os.path.basename(version))
     if os.path.exists(target):
         raise ExportError(
-            f"--triton={repository}: {target} is there, and a version is "
+            f"--triton={repository}: {target} already exists; versions are "
             "never overwritten."
         )
     unfinished = f"{target}{files.UNFINISHED}"
@@ -71,9 +72,9 @@ def config(about: published.Published, name: str, sizes: Sequence[int]) -> str:
         sizes: batch sizes of warm-up requests; the largest is the maximum.
     """
     inputs = about.manifest["onnx_inputs"]["onnx"]
-    outputs = about.manifest["signatures"][published.PREDICT]["outputs"]
+    outputs = about.manifest["signatures"][PREDICT]["outputs"]
     checkpoint = about.manifest["checkpoint"]
-    facts = {
+    origin = {
         "run": about.manifest["run"],
         "step": str(checkpoint["step"]),
         "digest": checkpoint["digest"],
@@ -84,13 +85,13 @@ def config(about: published.Published, name: str, sizes: Sequence[int]) -> str:
         ("backend", "onnxruntime"),
         ("default_model_filename", _FILE),
         ("max_batch_size", max(sizes)),
-        *(("input", _tensor(*each)) for each in inputs.items()),
-        *(("output", _tensor(*each)) for each in outputs.items()),
+        *(("input", _tensor(*item)) for item in inputs.items()),
+        *(("output", _tensor(*item)) for item in outputs.items()),
         ("dynamic_batching", []),
         *(("model_warmup", _warmup(inputs, size)) for size in sizes),
         *(
             ("parameters", [("key", key), ("value", [("string_value", value)])])
-            for key, value in facts.items()
+            for key, value in origin.items()
         ),
     ]
     return "\n".join(_lines(parts)) + "\n"
@@ -102,34 +103,29 @@ def _tensor(name, spec):
     If no dimension is left, the server requires [1] and an empty reshape.
     """
     _, *dims = spec["shape"]
-    found: list[tuple[str, Any]] = [
+    fields: list[tuple[str, Any]] = [
         ("name", name),
         ("data_type", _Word(_TYPES[spec["dtype"]])),
         *(("dims", size) for size in dims or [1]),
     ]
-    return found if dims else [*found, ("reshape", [])]
+    return fields if dims else [*fields, ("reshape", [])]
 
 
 def _warmup(inputs, size):
     """Returns a warm-up request of zeros for all inputs."""
     tensors = [
-        (
-            "inputs",
-            [
-                ("key", name),
-                (
-                    "value",
-                    [
-                        ("data_type", _Word(_TYPES[spec["dtype"]])),
-                        *(("dims", each) for each in spec["shape"][1:] or [1]),
-                        ("zero_data", _Word("true")),
-                    ],
-                ),
-            ],
-        )
+        ("inputs", [("key", name), ("value", _zeros(spec))])
         for name, spec in inputs.items()
     ]
     return [("name", f"{size} rows"), ("batch_size", size), *tensors]
+
+
+def _zeros(spec):
+    return [
+        ("data_type", _Word(_TYPES[spec["dtype"]])),
+        *(("dims", dim) for dim in spec["shape"][1:] or [1]),
+        ("zero_data", _Word("true")),
+    ]
 
 
 class _Word(str):

@@ -8,7 +8,8 @@ import pyarrow as pa
 import tensorflow as tf
 
 from export.formats import signature_session
-from export.served import requests, signatures
+from export.served import naming, requests
+from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -16,7 +17,7 @@ MAX_RECORDS = 1000  # a server rejects a file with more
 
 
 def write(
-    served: signatures.ServedModel,
+    served: ServedModel,
     samples: pa.Table,
     folder: str,
     model_name: str,
@@ -42,9 +43,9 @@ def write(
     count = len(names) * len(batch_sizes)
     if count > MAX_RECORDS:
         raise ExportError(
-            f"--batch_sizes: {len(batch_sizes)} sizes and {len(names)} "
-            f"signatures make {count} warm-up requests; a server takes at "
-            f"most {MAX_RECORDS}."
+            f"--batch_sizes: {len(batch_sizes)} sizes of {len(names)} "
+            f"signatures are {count} warm-up requests; TensorFlow Serving "
+            f"accepts at most {MAX_RECORDS}."
         )
     path = os.path.join(folder, FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -61,26 +62,20 @@ def write(
 
 def _records(served, samples, model_name, batch_sizes) -> Iterator:
     encodings = requests.RequestEncodings(served)
-    kinds = {
-        signatures.task_signature(served.spec, task.name, kind): kind
-        for task in served.spec.tasks
-        for kind in (signatures.REGRESS, signatures.CLASSIFY)
-    }
+    tasks = naming.task_signatures(task.name for task in served.spec.tasks)
     first = 0
     for name in served.functions():
+        encoding = naming.COLUMN_ENCODINGS.get(name, "tf_example")
         for size in batch_sizes:
             places = (first + np.arange(size)) % samples.num_rows
-            rows = samples.take(places)
+            columns = encodings.by_name(encoding)(samples.take(places))
             first += size
-            if name in kinds:
-                texts = encodings.tf_example(rows)["inputs"]
-                yield _examples(kinds[name], model_name, name, texts)
-                continue
-            way = {
-                signatures.SIGNATURE: encodings.raw,
-                signatures.CANDIDATES: encodings.candidates,
-            }.get(name, encodings.tf_example)
-            yield predict_log(model_name, name, way(rows))
+            if name in tasks:
+                _, kind = tasks[name]
+                examples = columns[naming.EXAMPLES]
+                yield _examples_log(kind, model_name, name, examples)
+            else:
+                yield predict_log(model_name, name, columns)
 
 
 def predict_log(model_name: str, signature: str, columns):
@@ -96,15 +91,15 @@ def predict_log(model_name: str, signature: str, columns):
     return log
 
 
-def _examples(kind, model_name, signature, texts):
+def _examples_log(kind, model_name, signature, examples):
     from tensorflow_serving.apis import prediction_log_pb2
 
     log = prediction_log_pb2.PredictionLog()
-    part = log.regress_log if kind == signatures.REGRESS else log.classify_log
-    part.request.model_spec.name = model_name
-    part.request.model_spec.signature_name = signature
-    for text in texts:
-        part.request.input.example_list.examples.add().ParseFromString(text)
+    request = getattr(log, f"{kind}_log").request
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature
+    for example in examples:
+        request.input.example_list.examples.add().ParseFromString(example)
     return log
 
 
@@ -127,35 +122,35 @@ def replay(folder: str) -> int:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             number += 1
             log = prediction_log_pb2.PredictionLog.FromString(record)
-            session.run(*request_of(log))
+            session.run(*request_from_log(log))
     except (tf.errors.OpError, DecodeError, ValueError) as error:
         raise ExportError(
-            f"{FILE}: request {number} (from 1) cannot be run: {error}."
+            f"{FILE}: request {number} (from 1) failed: {error}."
         ) from error
     finally:
         session.close()
     return number
 
 
-def request_of(log) -> tuple[str, dict[str, np.ndarray]]:
+def request_from_log(log) -> tuple[str, dict[str, np.ndarray]]:
     """Returns the signature and the columns of a PredictionLog.
 
     Raises:
         ValueError: if it is of an unsupported kind.
     """
     kind = log.WhichOneof("log_type")
+    if kind not in ("predict_log", "regress_log", "classify_log"):
+        raise ValueError(f"records of kind {kind!r} are not supported")
+    request = getattr(log, kind).request
     if kind == "predict_log":
-        request = log.predict_log.request
-        return request.model_spec.signature_name, {
+        columns = {
             name: tf.make_ndarray(value)
             for name, value in request.inputs.items()
         }
-    if kind in ("regress_log", "classify_log"):
-        request = getattr(log, kind).request
+    else:
         texts = [
             example.SerializeToString()
             for example in request.input.example_list.examples
         ]
-        columns = {signatures.EXAMPLES: np.array(texts, object)}
-        return request.model_spec.signature_name, columns
-    raise ValueError(f"a record of kind {kind!r} is no request")
+        columns = {naming.EXAMPLES: np.array(texts, object)}
+    return request.model_spec.signature_name, columns

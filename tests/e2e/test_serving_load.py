@@ -219,7 +219,7 @@ def swap_and_kill(base, world, connections, each):
     assert all(killed - 1 < when < ready + 1 for when, _ in load.failed)
     assert min(load.scored) > 0
     assert found["malformed"] == (400, found["malformed"][1])
-    assert "no JSON" in found["malformed"][1]
+    assert "not valid JSON" in found["malformed"][1]
     assert found["dtype"][0] == 400
     assert found["missing"][0] == 400 and "'item'" in found["missing"][1]
     assert found["large"][0] == 413
@@ -418,7 +418,7 @@ def test_two_servers_do_not_share_a_port(base):
     )
     assert server.end() == 0
     assert other.returncode == 2
-    assert f"--port={server.port} cannot be listened on" in other.stderr
+    assert f"--port={server.port}: cannot listen there" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -429,8 +429,11 @@ def test_two_servers_do_not_share_a_port(base):
         (["--model={base}/7/manifest.json"], "there is no version"),
         (["--model={base}", "--version=5"], "--version=5"),
         (["--model={base}/7", "--version=8"], "--version=8"),
-        (["--model={base}", "--name=a/b"], "--name must be"),
-        (["--model={base}", "--engine=saved_model"], "--engine asks for"),
+        (["--model={base}", "--name=a/b"], "--name must consist"),
+        (
+            ["--model={base}", "--engine=saved_model"],
+            "--engine=saved_model needs",
+        ),
         (["--model={base}", "stray"], "unexpected arguments"),
     ],
 )

@@ -73,7 +73,7 @@ def test_the_checkpoint_is_the_one_asked_for(run_dir, output):
         *args, "--format=saved_model", "--checkpoint=latest"
     )
     assert code == 0
-    assert "latest version goes on with 4" in out
+    assert "version 4 is higher" in out
     raw = columns(seed=31)
     got = served(os.path.join(output, "2"))(request(raw))["logit"]
     latest = logits_of(run_dir, raw, checkpoint=20)
@@ -119,12 +119,12 @@ def test_another_model_s_scores_are_not_published(
 
 def test_a_version_that_exists_is_refused(run_dir, output):
     error = refused(output, f"--run_dir={run_dir}", "--version=4")
-    assert "--version=4 exists" in error
+    assert "--version=4 already exists" in error
 
 
 def test_a_missing_run_is_refused(tmp_path, output):
     error = refused(output, f"--run_dir={tmp_path / 'nowhere'}")
-    assert "nowhere is no directory" in error
+    assert "nowhere is not a directory" in error
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path, output):
@@ -161,7 +161,7 @@ def test_missing_samples_are_refused(copied_run, output):
     ("flag", "match"),
     [
         ("--format=tflite", "--format.*'tflite'"),
-        ("--format=", "--format is empty"),
+        ("--format=", "--format must name"),
         ("--run_dir=", "--run_dir is needed"),
         ("stray", "unexpected arguments"),
     ],

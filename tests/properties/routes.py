@@ -109,7 +109,7 @@ def version(run_dir: str, folder: Path) -> Path:
     (folder / "words").mkdir()
     with publish.draft(settings.output, 1) as draft:
         served = signatures.ServedModel(model, str(folder / "words"))
-        one = {signatures.SIGNATURE: served.serve}
+        one = {naming.PREDICT: served.serve}
         # The others are wrapped around it, and take most of the time.
         with mock.patch.object(
             signatures.ServedModel, "functions", lambda _: one
@@ -167,7 +167,7 @@ def of_version(
                 direct = engine.run_ids(encoder.encode(rows))
             else:
                 columns = raw_columns(spec, raw)
-                direct = engine.run(signatures.SIGNATURE, columns)
+                direct = engine.run(naming.PREDICT, columns)
         assert status == 200, answer
         answered = {
             output: np.array([row[output] for row in answer["predictions"]])

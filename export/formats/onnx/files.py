@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from wukong_tf.errors import ExportError
+
 # Protobuf's limit on a message, and the part of it reserved for graph nodes.
 MAX_BYTES = 2**31 - 1
 GRAPH_BYTES = 2**24
@@ -11,27 +13,56 @@ _ALIGNMENT = 4096  # of external arrays, so that they can be memory-mapped
 _CHUNK_BYTES = 1 << 26
 
 
-def save(proto, kept, path):
-    """Writes the file, and large tables into a second one next to it."""
+def check_size(model):
+    """Raises ExportError if the dense part exceeds one ONNX file.
+
+    The message lists the bytes of the largest weights.
+    """
+    tables = {layer.table.path for layer in model.tables}
+    sizes = {
+        weight.path: 4 * int(np.prod(weight.shape, dtype=np.int64))
+        for weight in model.weights
+        if weight.path not in tables
+    }
+    total = sum(sizes.values())
+    if total + GRAPH_BYTES <= MAX_BYTES:
+        return
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:20]
+    text = ", ".join(f"{name} {size:,}" for name, size in largest)
+    raise ExportError(
+        f"--format=onnx: an ONNX graph without its tables is limited to "
+        f"{MAX_BYTES:,} bytes, of which {GRAPH_BYTES:,} are reserved for its "
+        f"nodes; this model's dense weights take {total:,}. The largest: "
+        f"{text}. Export with --format=saved_model."
+    )
+
+
+def save(proto, stored, path):
+    """Writes the file, and large tables into a second one next to it.
+
+    Args:
+        proto: an onnx.ModelProto without the tables.
+        stored: name of an array to the arguments of `table_array`.
+        path: path of the file.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    sizes = {
-        name: int(np.prod(layer.table.shape, dtype=np.int64)) * 4
-        for name, (_, layer, _) in kept.items()
-    }
-    beside = proto.ByteSize() + sum(sizes.values()) + GRAPH_BYTES > MAX_BYTES
-    if not beside:
-        for name, place in kept.items():
+    tables = sum(
+        int(np.prod(layer.table.shape, dtype=np.int64)) * 4
+        for _, layer, _ in stored.values()
+    )
+    if proto.ByteSize() + tables + GRAPH_BYTES <= MAX_BYTES:
+        for name, entry in stored.items():
             proto.graph.initializer.append(
-                numpy_helper.from_array(part_of_table(*place), name)
+                numpy_helper.from_array(table_array(*entry), name)
             )
         onnx.save_model(proto, path)
         return
     data = f"{path}.data"
     with open(data, "wb") as file:
-        for name, place in kept.items():
-            array = part_of_table(*place)
+        for name, entry in stored.items():
+            array = table_array(*entry)
             file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
             tensor = TensorProto(
                 name=name,
@@ -50,7 +81,7 @@ def save(proto, kept, path):
     onnx.save_model(proto, path)
 
 
-def part_of_table(served, layer, part):
+def table_array(served, layer, part):
     """Returns a part of a table in its stored form."""
     if served.precision == "float32":
         return np.asarray(layer.table)

@@ -1,6 +1,7 @@
 """An ONNX graph with an index of its nodes, for rewriting."""
 
 import collections
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,8 +22,8 @@ class Graph:
         self.proto = proto
         self._makers: dict[str, Any] = {}
         self._readers: dict[str, list] = collections.defaultdict(list)
-        self._constants = {each.name: each for each in proto.initializer}
-        self._outputs = {each.name for each in proto.output}
+        self._constants = {array.name: array for array in proto.initializer}
+        self._outputs = {value.name for value in proto.output}
         for node in proto.node:
             self._note(node)
 
@@ -96,17 +97,17 @@ class Graph:
             self._makers.pop(name, None)
         for name in set(node.input):
             self._readers[name] = [
-                each for each in self._readers[name] if each is not node
+                reader for reader in self._readers[name] if reader is not node
             ]
         self.proto.node.remove(node)
 
     def _free(self, name):
-        taken = self._constants.keys() | self._makers.keys()
-        number, found = 0, name
-        while found in taken:
+        used = self._constants.keys() | self._makers.keys()
+        number, free = 0, name
+        while free in used:
             number += 1
-            found = f"{name}_{number}"
-        return found
+            free = f"{name}_{number}"
+        return free
 
     def tidy(self):
         """Removes unused nodes and initializers; sorts nodes topologically."""
@@ -117,14 +118,16 @@ class Graph:
                 order.setdefault(id(node), node)
         for node in order.values():
             used.update(node.input)
-        ordered = [_copy(node) for node in order.values()]
-        kept = [
-            _copy(each) for each in self.proto.initializer if each.name in used
+        ordered = [copy.deepcopy(node) for node in order.values()]
+        arrays = [
+            copy.deepcopy(array)
+            for array in self.proto.initializer
+            if array.name in used
         ]
         del self.proto.node[:], self.proto.initializer[:]
         del self.proto.value_info[:]
         self.proto.node.extend(ordered)
-        self.proto.initializer.extend(kept)
+        self.proto.initializer.extend(arrays)
 
     def _needed(self, name, done) -> Iterator[Any]:
         """Yields the nodes that compute a value, in topological order."""
@@ -138,7 +141,7 @@ class Graph:
                 continue
             done.add(id(node))
             stack.append((node, True))
-            stack.extend((self._makers.get(each), False) for each in node.input)
+            stack.extend((self._makers.get(i), False) for i in node.input)
 
 
 def rename(proto, names: dict[str, str]):
@@ -149,31 +152,23 @@ def rename(proto, names: dict[str, str]):
         names: old name to new; an intermediate value whose name equals a new
             one is renamed, too.
     """
-    within = {each.name for each in proto.initializer}
+    within = {array.name for array in proto.initializer}
     within |= {name for node in proto.node for name in node.output}
-    taken = within | {*names.values()}
+    used = within | {*names.values()}
     new = {old: name for old, name in names.items() if old != name}
     for name in sorted((within - names.keys()) & {*names.values()}):
-        number = next(
-            n for n in itertools.count() if f"{name}:{n}" not in taken
-        )
+        number = next(n for n in itertools.count() if f"{name}:{n}" not in used)
         new[name] = f"{name}:{number}"
     for node in proto.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
-    for each in (
+    for value in (
         *proto.initializer, *proto.input, *proto.output, *proto.value_info,
     ):  # fmt: skip
-        each.name = new.get(each.name, each.name)
+        value.name = new.get(value.name, value.name)
 
 
 def count(proto) -> dict[str, int]:
     """Returns the number of nodes by operator type, most frequent first."""
     kinds = collections.Counter(node.op_type for node in proto.node)
     return dict(kinds.most_common())
-
-
-def _copy(message):
-    other = type(message)()
-    other.CopyFrom(message)
-    return other

@@ -16,14 +16,14 @@ def handlers(optimize: bool) -> dict[str, tuple[Any, list]]:
         optimize: whether to include those that only make the graph faster
             and compare large integers exactly.
     """
-    found: dict[str, tuple[Any, list]] = {"Log1p": (_log1p, [])}
+    by_operator: dict[str, tuple[Any, list]] = {"Log1p": (_log1p, [])}
     if optimize:
-        found |= {
+        by_operator |= {
             "SelectV2": (_select, []),
             "Less": (_compare("Less"), []),
             "GreaterEqual": (_compare("GreaterOrEqual"), []),
         }
-    return found
+    return by_operator
 
 
 def _select(graph, node, name, args):

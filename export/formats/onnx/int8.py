@@ -30,11 +30,11 @@ def quantize(proto, rows: Iterable[Mapping[str, np.ndarray]]):
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "float32.onnx")
-        made = os.path.join(folder, "int8.onnx")
+        quantized = os.path.join(folder, "int8.onnx")
         onnx.save_model(proto, path)
         quantization.quantize_static(
             path,
-            made,
+            quantized,
             Reader(),
             quant_format=quantization.QuantFormat.QOperator,
             op_types_to_quantize=["MatMul", "Gemm"],
@@ -46,4 +46,4 @@ def quantize(proto, rows: Iterable[Mapping[str, np.ndarray]]):
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={"MatMulConstBOnly": True},
         )
-        return onnx.load(made)
+        return onnx.load(quantized)

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.formats.artifact import Artifact
+from export.formats.artifact import Artifact, check_written, plain_specs
 from export.formats.onnx import files, handlers, int8, passes
 from export.formats.onnx import graph as onnx_graph
-from export.served import signatures, tables
+from export.served import tables
+from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode_served, guard, of_ids, real_weights
 
@@ -24,7 +25,6 @@ FILE = os.path.join(FOLDER, FILES[NAME])
 # The highest that tf2onnx supports (OPSET_TO_IR_VERSION in its constants.py);
 # onnxruntime 1.32 runs it, as the parity check verifies for each file.
 OPSET = 18
-LOWEST_OPSET = 13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Options:
 
 
 def write(
-    served: signatures.ServedModel,
+    served: ServedModel,
     folder: str,
     options: Options | None = None,
     name: str = NAME,
@@ -71,10 +71,9 @@ def write(
     import tf2onnx
 
     options = options or Options()
-    check_size(served.model)
-
+    files.check_size(served.model)
     cut = _dense_cut if name == DENSE_NAME else _whole_cut
-    function, specs, kept = cut(served, options)
+    function, specs, stored = cut(served, options)
     proto, _ = tf2onnx.convert.from_function(
         function,
         input_signature=specs,
@@ -85,14 +84,14 @@ def write(
     if options.optimize:
         passes.improve(proto.graph, options.opset)
     if options.dense == "int8":
-        rows = _calibration(served, options, kept, name)
+        rows = _calibration(served, options, stored, name)
         proto = int8.quantize(proto, rows)
-    _name(proto.graph, served, kept)
-    facts = served.origin | {"opset": str(options.opset)}
-    onnx.helper.set_model_props(proto, facts)
+    _name(proto.graph, served, stored)
+    metadata = served.origin | {"opset": str(options.opset)}
+    onnx.helper.set_model_props(proto, metadata)
     path = os.path.join(folder, FOLDER, FILES[name])
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    files.save(proto, kept, path)
+    files.save(proto, stored, path)
     try:
         onnx.checker.check_model(path, full_check=True)
     except (
@@ -100,18 +99,21 @@ def write(
         onnx.shape_inference.InferenceError,
     ) as error:
         raise ExportError(
-            f"the ONNX graph that tf2onnx made is not valid: {error}."
+            f"{path}: tf2onnx wrote an invalid ONNX graph: {error}."
         ) from error
     return before, len(proto.graph.node)
 
 
-def _name(graph, served, kept):
+def _name(graph, served, stored):
     """Sets the names of a graph, its inputs and outputs, and the batch axis."""
     graph.name = graph.doc_string = served.model.name
-    columns = [value for value in graph.input if value.name not in kept]
+    columns = [value for value in graph.input if value.name not in stored]
     del graph.input[:]
     graph.input.extend(columns)
-    _name_batch([*graph.input, *graph.output])
+    for value in (*graph.input, *graph.output):
+        dimension = value.type.tensor_type.shape.dim[0]
+        dimension.Clear()
+        dimension.dim_param = "batch"
     names = {argument: name for name, argument in served.arguments.items()}
     onnx_graph.rename(graph, names)
 
@@ -124,7 +126,7 @@ def count(path: str) -> dict[str, int]:
 
 
 def load(
-    served: signatures.ServedModel,
+    served: ServedModel,
     folder: str,
     name: str = NAME,
     tolerance: float | None = None,
@@ -145,7 +147,7 @@ def load(
         providers=["CPUExecutionProvider"],
     )
     dense = name == DENSE_NAME
-    for kind, expected, found in (
+    for kind, expected, written in (
         (
             "inputs",
             served.row_inputs if dense else served.id_inputs,
@@ -153,9 +155,7 @@ def load(
         ),
         ("outputs", served.outputs, session.get_outputs()),
     ):
-        signatures.check_written(
-            name, kind, signatures.plain_specs(expected), _plain(found)
-        )
+        check_written(name, kind, plain_specs(expected), _plain(written))
     names = [output.name for output in session.get_outputs()]
 
     def score(columns):
@@ -164,31 +164,6 @@ def load(
 
     takes = "rows" if dense else "ids"
     return [Artifact(name, score, states.InvalidArgument, takes, tolerance)]
-
-
-def check_size(model):
-    """Raises ExportError if the dense part exceeds one ONNX file.
-
-    The message lists the bytes of the largest weights.
-    """
-    tables_ = {layer.table.path for layer in model.tables}
-    sizes = {
-        weight.path: 4 * int(np.prod(weight.shape, dtype=np.int64))
-        for weight in model.weights
-        if weight.path not in tables_
-    }
-    total = sum(sizes.values())
-    if total + files.GRAPH_BYTES <= files.MAX_BYTES:
-        return
-    largest = sorted(sizes.items(), key=lambda item: -item[1])[:20]
-    text = ", ".join(f"{name} {size:,}" for name, size in largest)
-    raise ExportError(
-        f"--format=onnx: the graph without its tables holds at most "
-        f"{files.MAX_BYTES:,} bytes, of which "
-        f"{files.GRAPH_BYTES:,} are kept for its nodes; this model's "
-        f"dense weights take {total:,}. The largest: {text}. Export it with "
-        "--format=saved_model."
-    )
 
 
 def versions() -> dict[str, str]:
@@ -213,46 +188,48 @@ def _whole_cut(served, options):
     layers = {
         f"tables/{layer.plan.name}": layer for layer in served.model.tables
     }
-    kept, parts = {}, {}
+    arguments, stored = {}, {}
     for name, layer in layers.items():
         specs = tables.specs(layer, served.precision)
-        parts[name] = {
-            part: tf.TensorSpec(each.shape, each.dtype, _part(name, part))
-            for part, each in specs.items()
+        paths = {
+            part: name if part == "rows" else f"{name}/{part}" for part in specs
         }
-        for part in specs:
-            kept[_part(name, part)] = (served, layer, part)
+        arguments[name] = {
+            part: tf.TensorSpec(spec.shape, spec.dtype, paths[part])
+            for part, spec in specs.items()
+        }
+        stored |= {path: (served, layer, part) for part, path in paths.items()}
 
-    def serve(columns, stored):
+    def serve(columns, arrays):
         readers = {
-            layer: _reader(spec, layer, stored[name], options.optimize)
+            layer: _reader(spec, layer, arrays[name], options.optimize)
             for name, layer in layers.items()
         }
-        inputs = real_weights(spec, columns)
-        if not options.optimize:  # else ids are checked by the readers
+        if options.optimize:  # the readers check the ids
+            inputs = real_weights(spec, columns)
+        else:
             inputs = encode_served(spec, columns)
         with tables.read_by(readers):
             logits = served.model(inputs, training=False)
-        return _called(served, logits, lambda each: guard(spec, columns, each))
+        return _outputs(
+            served, logits, lambda values: guard(spec, columns, values)
+        )
 
-    return tf.function(serve), [served.traced(served.id_inputs), parts], kept
+    inputs = [served.traced(served.id_inputs), arguments]
+    return tf.function(serve), inputs, stored
 
 
-def _called(served, logits, guard):
+def _outputs(served, logits, guard):
     """Returns the outputs by their names in the graph."""
     outputs = served.named_outputs(logits, guard)
     return {served.arguments[name]: value for name, value in outputs.items()}
 
 
-def _part(name, part):
-    return name if part == "rows" else f"{name}/{part}"
-
-
-def _reader(spec, layer, stored, optimize):
-    if optimize or "scale" in stored:
+def _reader(spec, layer, arrays, optimize):
+    if optimize or "scale" in arrays:
         features = {feature.name: feature for feature in spec.categorical}
-        return tables.Reader(stored, tables.range_check(layer, features))
-    return _TakeReader(stored["rows"])
+        return tables.Reader(arrays, tables.range_check(layer, features))
+    return _TakeReader(arrays["rows"])
 
 
 class _TakeReader:
@@ -279,34 +256,25 @@ def _dense_cut(served, options):
             for feature in spec.categorical
         }
         x = served.model.feature_embedding.join(rows, columns, training=False)
-        flat = [columns[feature.name] for feature in spec.categorical]
-        return _called(
+        logits = served.model.score(x, training=False)
+        embeddings = [columns[feature.name] for feature in spec.categorical]
+        return _outputs(
             served,
-            served.model.score(x, training=False),
-            lambda each: guard(spec, columns, each, flat),
+            logits,
+            lambda values: guard(spec, columns, values, embeddings),
         )
 
     return tf.function(serve), [served.traced(served.row_inputs)], {}
 
 
-def _calibration(served, options, kept, name):
+def _calibration(served, options, stored, name):
     """Yields batches of the graph's inputs, tables included, by graph name."""
-    tables_ = {
-        part: files.part_of_table(*place) for part, place in kept.items()
-    }
+    arrays = {path: files.table_array(*entry) for path, entry in stored.items()}
     for columns in options.calibration:
         if name == DENSE_NAME:
-            columns = served.rows_of(columns)
-        named = {served.arguments[each]: v for each, v in columns.items()}
-        yield named | tables_
-
-
-def _name_batch(values):
-    """Names the first dimension of each value "batch"."""
-    for value in values:
-        dimension = value.type.tensor_type.shape.dim[0]
-        dimension.Clear()
-        dimension.dim_param = "batch"
+            columns = served.rows_from_ids(columns)
+        inputs = {served.arguments[name]: v for name, v in columns.items()}
+        yield inputs | arrays
 
 
 def _plain(values):

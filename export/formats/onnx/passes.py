@@ -27,10 +27,10 @@ def improve(proto, opset: int):
 def fuse_layer_norms(graph: Graph):
     """Fuses the dozen nodes of each LayerNormalization into one."""
     for last in graph.nodes("Add"):
-        found = _layer_norm(graph, last)
-        if found is None:
+        norm = _layer_norm(graph, last)
+        if norm is None:
             continue
-        x, scales, epsilon = found
+        x, scales, epsilon = norm
         graph.remove(last)
         graph.add(
             "LayerNormalization",
@@ -113,7 +113,7 @@ def _is_mean_of(graph, mean, x, rank):
     node = graph.maker(mean, "ReduceMean")
     if node is None or node.input[0] != x:
         return False
-    attributes = {each.name: each for each in node.attribute}
+    attributes = {item.name: item for item in node.attribute}
     if len(node.input) > 1:
         axes = graph.constant(node.input[1])
         axes = [] if axes is None else axes.tolist()
@@ -140,7 +140,7 @@ def _fold(graph, total, joined, added):
     residual = graph.maker(added, "MatMul")
     if concat is None or residual is None or not graph.read_once(joined):
         return
-    if [each.i for each in concat.attribute] != [1]:
+    if [attribute.i for attribute in concat.attribute] != [1]:
         return
     if len(concat.input) != 2 or not graph.read_once(added):
         return
@@ -201,7 +201,7 @@ def _is_shape_of(graph, name, x):
         return node is not None and (
             node.op_type == "Shape" and node.input[0] == x
         )
-    parts = [each for each in node.input if graph.constant(each) is None]
+    parts = [name for name in node.input if graph.constant(name) is None]
     return bool(parts) and all(_is_shape_of(graph, p, x) for p in parts)
 
 
@@ -212,10 +212,10 @@ def rejoin_columns(graph: Graph):
         if split is None or list(split.output) != list(concat.input):
             continue
         axes = [
-            each.i
+            attribute.i
             for node in (concat, split)
-            for each in node.attribute
-            if each.name == "axis"
+            for attribute in node.attribute
+            if attribute.name == "axis"
         ]
         if axes == [1, 1]:
             graph.replace(concat.output[0], split.input[0])
@@ -234,7 +234,7 @@ def stack_inputs(graph: Graph):
     }
     for concat in graph.nodes("Concat"):
         columns = [graph.maker(name, "Reshape") for name in concat.input]
-        axis = [each.i for each in concat.attribute]
+        axis = [attribute.i for attribute in concat.attribute]
         if axis != [1] or len(columns) < 4 or not all(columns):
             continue
         shapes = [graph.constant(column.input[1]) for column in columns]

@@ -230,7 +230,7 @@ def test_an_artifact_that_answers_bad_ids_fails(served):
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] < 1e-5
     assert len(report.faults) == 2 * 4  # features without oov_id, bad ids
-    with pytest.raises(ExportError, match=r"fake answers .*'item' is -1;"):
+    with pytest.raises(ExportError, match=r"fake accepts .*'item' is -1;"):
         report.check()
 
 
@@ -241,7 +241,7 @@ def test_an_artifact_that_refuses_good_requests_fails(served):
     fake = Artifact("fake", score, Refused)
     report = parity.compare(served, sample_table(columns()), [fake])
     assert report.logit["fake"] == math.inf
-    with pytest.raises(ExportError, match="fake refuses .* no such row"):
+    with pytest.raises(ExportError, match="fake rejects .* no such row"):
         report.check()
 
 

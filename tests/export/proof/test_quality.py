@@ -78,7 +78,7 @@ def expected(task, labels, logits, weights):
 
 def test_figures_are_those_of_the_weighted_log(served):
     rows = Rows()
-    full = quality.of_ids(served, stored=False)
+    full = quality.scorer_from_model(served, stored=False)
     one = {name: rows.columns[name][4] for name in ("user", "item")}
     forms = {
         "same": full,
@@ -144,7 +144,7 @@ def test_a_change_up_to_its_limit_passes_either_way(key, sign):
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_form_that_gives_no_number_is_not_published(served, broken):
-    full = quality.of_ids(served, stored=False)
+    full = quality.scorer_from_model(served, stored=False)
 
     def form(given):
         found = dict(full(given))
@@ -186,10 +186,10 @@ def test_an_artifact_is_scored_by_what_it_takes(served, takes):
         }
 
     fake = SimpleNamespace(
-        spec=served.spec, rows_of=lambda columns: {"rows": columns}
+        spec=served.spec, rows_from_ids=lambda columns: {"rows": columns}
     )
     artifact = SimpleNamespace(takes=takes, score=score)
-    found = quality.of_artifact(fake, artifact)(given)
+    found = quality.scorer_from_artifact(fake, artifact)(given)
     assert {name: value[0] for name, value in found.items()} == {
         "click": 1.0,
         "buy": 2.0,
@@ -207,9 +207,11 @@ def test_tables_are_read_as_they_are_stored():
         name: value.astype(half.id_inputs[name].dtype.as_numpy_dtype)
         for name, value in given.items()
     }
-    full = quality.of_ids(signatures.ServedModel(model), stored=False)(given)
-    exact = quality.of_ids(half, stored=False)(given)
-    small = quality.of_ids(half, stored=True)(given)
+    full = quality.scorer_from_model(
+        signatures.ServedModel(model), stored=False
+    )(given)
+    exact = quality.scorer_from_model(half, stored=False)(given)
+    small = quality.scorer_from_model(half, stored=True)(given)
     for task in ("click", "buy"):
         np.testing.assert_array_equal(exact[task], full[task])
         gap = np.abs(small[task] - full[task]).max()

@@ -73,7 +73,7 @@ def test_the_local_server_takes_them(with_candidates, run_dir, engine):
 @pytest.mark.parametrize(
     "context, match",
     [
-        (("user", "nobody"), "'nobody' is no input"),
+        (("user", "nobody"), "the input 'nobody' does not exist"),
         (
             ("user", "item", "other", "site", "price", "age", "content"),
             "names all inputs",
@@ -106,5 +106,7 @@ def test_columns_of_unequal_rows_are_refused_by_name(with_candidates):
     columns_ = request(columns(rows=5))
     columns_["age"] = columns_["age"][:3]
     session = SignatureSession(with_candidates)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="as many rows"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="same number of rows"
+    ):
         session.run("serving_default", columns_)

@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from export.served import signatures
+from export.formats import artifact
 from wukong_tf.errors import ExportError
 
 INPUTS = {
@@ -35,8 +35,8 @@ def test_saved_model_has_the_signature(published):
     function = loaded.signatures["serving_default"]
     args, inputs = function.structured_input_signature
     assert args == ()
-    assert signatures.plain_specs(inputs) == INPUTS
-    assert signatures.plain_specs(function.structured_outputs) == OUTPUTS
+    assert artifact.plain_specs(inputs) == INPUTS
+    assert artifact.plain_specs(function.structured_outputs) == OUTPUTS
 
 
 def test_onnx_has_the_signature(published):
@@ -69,4 +69,4 @@ def test_manifest_has_the_signature(published):
 
 def test_an_artifact_of_another_signature_is_refused():
     with pytest.raises(ExportError, match="onnx: inputs must be .*'user'"):
-        signatures.check_written("onnx", "inputs", INPUTS, {"user": ()})
+        artifact.check_written("onnx", "inputs", INPUTS, {"user": ()})

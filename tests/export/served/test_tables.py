@@ -95,7 +95,7 @@ def labelled(run_dir, model, rows=4000):
     import pyarrow.parquet as pq
 
     raw = columns(rows=rows, seed=81)
-    score = quality.of_ids(ServedModel(model), stored=False)
+    score = quality.scorer_from_model(ServedModel(model), stored=False)
     ids = {
         name: value.astype(np.int64) if value.dtype == np.int32 else value
         for name, value in raw.items()

@@ -17,7 +17,7 @@ class Doubling:
 
     def __init__(self, context=()):
         spec = {"x": ("int64", (None,)), "c": ("int64", (None,))}
-        self.forms = {"s": SignatureSpec(spec, {}, {}, context)}
+        self.signatures = {"s": SignatureSpec(spec, {}, {}, context)}
         self.batches = []
         self.free = threading.Event()
         self.free.set()

@@ -109,10 +109,10 @@ def test_no_rows_are_answered(server):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"{", ["no JSON"]),
-        (b"[" * 100_000, ["no JSON"]),
+        (b"{", ["not valid JSON"]),
+        (b"[" * 100_000, ["not valid JSON"]),
         (b"[1]", ["JSON object", "list"]),
-        (b"\xff\xfe", ["no JSON"]),
+        (b"\xff\xfe", ["not valid JSON"]),
         ({}, ['"instances"', '"inputs"']),
         ({"instances": [ROW], "inputs": {}}, ['"instances"']),
         ({"instances": 3}, ["list of rows"]),
@@ -138,7 +138,7 @@ def test_no_rows_are_answered(server):
         ({"inputs": [1]}, ['"inputs"', "'user'"]),
         (
             {"inputs": {n: [v] for n, v in ROW.items()} | {"item": [1, 2]}},
-            ["as many rows", "'item': 2"],
+            ["same number of rows", "'item': 2"],
         ),
         (
             {"inputs": {n: [v] for n, v in ROW.items()} | {"item": 1}},

@@ -72,7 +72,7 @@ def test_the_default_is_above_every_version(tmp_path):
 def test_a_version_is_never_overwritten(tmp_path):
     os.mkdir(tmp_path / "007")
     with (
-        pytest.raises(ExportError, match="--version=7 exists"),
+        pytest.raises(ExportError, match="--version=7 already exists"),
         publish.draft(str(tmp_path), 7),
     ):
         pass
@@ -81,7 +81,7 @@ def test_a_version_is_never_overwritten(tmp_path):
 
 def test_a_version_that_came_meanwhile_is_not_overwritten(tmp_path):
     with (
-        pytest.raises(ExportError, match="--version=7 exists"),
+        pytest.raises(ExportError, match="--version=7 already exists"),
         publish.draft(str(tmp_path), 7) as draft,
     ):
         write(draft)

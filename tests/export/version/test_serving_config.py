@@ -66,7 +66,7 @@ def test_other_models_stay(base):
     models = {model.name: model for model in parsed(config)}
     assert set(models) == {"one", "two"}
     assert models["one"].version_labels["stable"] == 8
-    with pytest.raises(ConfigError, match="'two' has the base path"):
+    with pytest.raises(ConfigError, match="'two' already has the base path"):
         write(base, {"stable": 7}, name="three", base_path="/models/two")
 
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_served_is_refused(base):
     config = base.parent / "models.config"
     for labels, match in (
         ({"stable": 6}, r"--stable=6: .* holds \[7, 8, 9\]"),
-        ({"stable": 7, "canary": 9}, "--canary=9: .*no SavedModel"),
+        ({"stable": 7, "canary": 9}, "--canary=9: .*needs a SavedModel"),
     ):
         with pytest.raises(ExportError, match=match):
             write(base, labels)
@@ -152,4 +152,4 @@ def test_the_command_line(base, capsys):
     code, said = run()
     assert code == 2 and "--stable or --prune_to" in said
     code, said = run(canary=8, prune_to=1)
-    assert code == 2 and "--canary needs --stable" in said
+    assert code == 2 and "--canary requires --stable" in said

@@ -25,7 +25,7 @@ def test_every_signature_is_warmed_at_every_size(published):
     for log in logs_of(published):
         request = getattr(log, log.WhichOneof("log_type")).request
         assert request.model_spec.name == "model"
-        name, columns = warmup.request_of(log)
+        name, columns = warmup.request_from_log(log)
         found[name].add(len(next(iter(columns.values()))))
     sizes = {1, 8, 32, 128, 512}
     assert found == {
@@ -75,5 +75,5 @@ def test_more_than_a_server_takes_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(warmup, "MAX_RECORDS", 7)
     served, table = ServedModel(random_model()), sample_table(columns())
-    with pytest.raises(ExportError, match="--batch_sizes: 2 sizes and 4"):
+    with pytest.raises(ExportError, match="--batch_sizes: 2 sizes of 4"):
         warmup.write(served, table, str(tmp_path), "m", [1, 2])

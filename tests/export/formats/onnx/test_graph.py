@@ -198,7 +198,7 @@ def test_the_dense_file_takes_embeddings(tmp_path):
     (artifact,) = onnx_model.load(served, str(tmp_path), "onnx_dense")
     raw = columns(seed=17)
     want = served.serve(request(raw))["logit"]
-    got = artifact.score(served.rows_of(request(raw)))["logit"]
+    got = artifact.score(served.rows_from_ids(request(raw)))["logit"]
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 

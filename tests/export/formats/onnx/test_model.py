@@ -142,7 +142,7 @@ def test_dense_weights_beyond_protobuf_are_refused(monkeypatch, tmp_path):
     dense = 4 * (model.count_params() - tables)
     limit = dense + files.GRAPH_BYTES
     monkeypatch.setattr(files, "MAX_BYTES", limit)
-    onnx_model.check_size(model)
+    files.check_size(model)
     monkeypatch.setattr(files, "MAX_BYTES", limit - 1)
     with pytest.raises(ExportError, match=f"dense weights take {dense:,}"):
         onnx_model.write(ServedModel(model), str(tmp_path))
