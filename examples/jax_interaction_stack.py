@@ -1,7 +1,7 @@
 """InteractionStack in a JAX program: KERAS_BACKEND=jax python FILE.
 
-The stack is a pure function of its weights here, as JAX wants it: one jitted
-step computes the loss and the gradients and moves the weights. Needs jax and
+The stack is used as a pure function of its weights, as JAX requires: one jitted
+step computes the loss and the gradients and updates the weights. Needs jax and
 keras; TensorFlow is not imported.
 """
 
@@ -27,7 +27,7 @@ class Clicks:
         self._latents = self._random.normal(size=(FEATURES, IDS))
 
     def batch(self):
-        """Ids int32 [B, F] and clicks float32 [B]."""
+        """Returns ids, int32 [B, F], and clicks, float32 [B]."""
         ids = self._random.integers(0, IDS, (BATCH, FEATURES), np.int32)
         latents = np.take_along_axis(self._latents, ids.T, axis=1)  # [F, B]
         logit = latents[0] + latents[1] + latents[0] * latents[1]
@@ -36,7 +36,7 @@ class Clicks:
 
 
 def main():
-    """Trains, and prints the loss as it falls."""
+    """Trains and prints the loss."""
     keras.utils.set_random_seed(0)
     stack = InteractionStack(2, 4, 4, rank=4, mlp_units=(64,))
     stack.build((None, FEATURES, WIDTH))
@@ -48,13 +48,13 @@ def main():
         name="table",
     )
     layers = (stack, head)
-    trained = [table, *(v for each in layers for v in each.trainable_variables)]
+    trained = [table, *(v for x in layers for v in x.trainable_variables)]
     optimizer.build(trained)
     split = 1 + len(stack.trainable_variables)
 
     def loss_of(weights, ids, click):
         rows = weights[0][jnp.arange(FEATURES), ids]  # [B, F, d]
-        # A layer's own state, of which these have none, comes back second.
+        # The second result is the layers' non-trainable state, which is empty.
         x, _ = stack.stateless_call(weights[1:split], [], rows)  # [B, 8, d]
         flat = x.reshape(len(x), -1)
         logit, _ = head.stateless_call(weights[split:], [], flat)
@@ -78,7 +78,7 @@ def main():
         if number % 50 == 0 or number == STEPS - 1:
             print(f"step {number}: loss {float(loss):.4f}", flush=True)
     for variable, value in zip(trained, weights, strict=True):
-        variable.assign(value)  # back into the layers, to save them
+        variable.assign(value)  # so that the layers can be saved
 
 
 if __name__ == "__main__":

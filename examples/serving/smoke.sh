@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts TensorFlow Serving's image with a published version, sends the requests
-# that lie beside it, and stops. It needs Docker, and curl; no test of this
-# project runs it.
+# Starts TensorFlow Serving's image with a published version, sends the version's
+# example requests, and stops. It needs Docker and curl; no test of this project
+# runs it.
 #
 #   sh examples/serving/smoke.sh exports/clicks [IMAGE_TAG]
 set -eu
@@ -18,7 +18,7 @@ for attempt in $(seq 60); do
   if curl -fsS "http://$address/v1/models/$name" 2> /dev/null |
       grep -q '"AVAILABLE"'; then
     sh "$output/$version/examples/curl.sh" "http://$address"
-    printf '\n%s: version %s answered\n' "$name" "$version"
+    printf '\n%s: version %s responded\n' "$name" "$version"
     exit 0
   fi
   sleep 1
