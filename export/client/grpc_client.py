@@ -1,7 +1,7 @@
 """A client of TensorFlow Serving's gRPC interface.
 
-It requires the packages grpcio, tensorflow-serving-api and tensorflow. This
-folder can be copied:
+It requires the packages grpcio, tensorflow-serving-api and tensorflow, and
+retry.py of this folder, which can be copied:
 
     client = GrpcClient("localhost:8500", "clicks")
     client.wait_until_ready(60)
@@ -14,14 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export.client.retry import (
-    ServerError,
-    Transient,
-    attempt,
-    check_version,
-    chunks,
-    wait_until,
-)
+from export.client.retry import Client, ServerError, Transient, chunks
 
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED")
 # Replies of many rows exceed gRPC's default limit of 4 MB. After a failed
@@ -35,7 +28,7 @@ _OPTIONS = [
 ]
 
 
-class GrpcClient:
+class GrpcClient(Client):
     """Sends requests over one channel; several threads may use it.
 
     Args:
@@ -80,7 +73,7 @@ class GrpcClient:
             prediction_service_pb2_grpc,
         )
 
-        check_version(version, label)
+        super().__init__(server, version, label, deadline_s, retries, backoff_s)
         if credentials is None:
             self._channel = grpc.insecure_channel(server, _OPTIONS)
         else:
@@ -90,13 +83,9 @@ class GrpcClient:
         )
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._error = grpc.RpcError
-        self._server = server
         self._model = model
         self._version = version
         self._label = label
-        self._deadline = deadline_s
-        self._retries = retries
-        self._backoff = backoff_s
         self._max_rows = max_rows
 
     def predict(
@@ -127,9 +116,10 @@ class GrpcClient:
         counts = {name: len(value) for name, value in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(
-                f"columns must have as many rows; received {counts}."
+                "all columns must have the same number of rows; received "
+                f"{counts}."
             )
-        ends = time.monotonic() + self._deadline
+        ends = self._ends()
         parts: list[dict[str, np.ndarray]] = []
         for chunk in chunks(max(counts.values(), default=0), self._max_rows):
             request = self._request(signature)
@@ -140,12 +130,12 @@ class GrpcClient:
             for name, value in (context or {}).items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             reply = self._call(self._stub.Predict, request, ends)
-            wanted = chunk.stop - chunk.start if arrays else None
-            parts.append(self._outputs(reply, wanted))
+            rows = chunk.stop - chunk.start if arrays else None
+            parts.append(self._outputs(reply, rows))
         if any(part.keys() != parts[0].keys() for part in parts):
             raise ServerError(
-                f"{self._server}: the outputs differ between the parts of a "
-                f"call: {[sorted(part) for part in parts]}.",
+                f"{self._server}: all parts of a call must have the same "
+                f"outputs; received {[sorted(part) for part in parts]}.",
                 "OK",
             )
         return {
@@ -163,65 +153,46 @@ class GrpcClient:
                 outputs[name] = tf.make_ndarray(value)
             except (TypeError, ValueError) as error:
                 raise ServerError(
-                    f"{self._server}: output {name!r} is no tensor: {error}.",
+                    f"{self._server}: output {name!r} is not a valid tensor: "
+                    f"{error}.",
                     "OK",
                 ) from error
             shape = outputs[name].shape
             if not shape or rows is not None and shape[0] != rows:
                 raise ServerError(
-                    f"{self._server}: output {name!r} must have a value for "
+                    f"{self._server}: output {name!r} must have one value for "
                     f"each of {rows} rows; received the shape {shape}.",
                     "OK",
                 )
         if not outputs:
-            raise ServerError(f"{self._server}: the reply is empty.", "OK")
+            raise ServerError(
+                f"{self._server}: the reply has no outputs.", "OK"
+            )
         return outputs
 
     def status(self) -> dict[int, str]:
         """Returns the state of each version, by its number."""
-        return self._status(self._deadline)
-
-    def ready(self) -> bool:
-        """Returns whether a matching version is available; asks once."""
-        return self._ready(self._deadline)
-
-    def _ready(self, seconds):
-        try:
-            states = self._status(min(seconds, self._deadline), once=True)
-        except ServerError:
-            return False
-        return "AVAILABLE" in states.values()
-
-    def _status(self, seconds, once=False):
-        from tensorflow_serving.apis import get_model_status_pb2
-
-        request = get_model_status_pb2.GetModelStatusRequest()
-        self._name(request.model_spec)
-        ends = time.monotonic() + seconds
-        reply = self._call(self._models.GetModelStatus, request, ends, once)
-        kind = get_model_status_pb2.ModelVersionStatus.State
-        return {
-            each.version: kind.Name(each.state)
-            for each in reply.model_version_status
-        }
-
-    def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
-        """Waits until a version is available.
-
-        Raises:
-            ServerError: if none is after `timeout_s` seconds.
-        """
-        wait_until(self._ready, timeout_s, every_s, self._server)
+        return self._status(self._ends())
 
     def close(self):
         """Closes the channel; the client cannot be used again."""
         self._channel.close()
 
-    def __enter__(self):
-        return self
+    def _is_available(self, seconds):
+        states = self._status(time.monotonic() + seconds, once=True)
+        return "AVAILABLE" in states.values()
 
-    def __exit__(self, *exception):
-        self.close()
+    def _status(self, ends, once=False):
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = get_model_status_pb2.GetModelStatusRequest()
+        self._name(request.model_spec)
+        reply = self._call(self._models.GetModelStatus, request, ends, once)
+        kind = get_model_status_pb2.ModelVersionStatus.State
+        return {
+            status.version: kind.Name(status.state)
+            for status in reply.model_version_status
+        }
 
     def _request(self, signature):
         from tensorflow_serving.apis import predict_pb2
@@ -239,11 +210,8 @@ class GrpcClient:
             spec.version_label = self._label
 
     def _call(self, method, request, ends, once=False):
-        return attempt(
-            lambda left: self._once(method, request, left),
-            deadline=ends - time.monotonic(),
-            retries=0 if once else self._retries,
-            backoff=self._backoff,
+        return self._attempt(
+            lambda left: self._once(method, request, left), ends, once
         )
 
     def _once(self, method, request, left):

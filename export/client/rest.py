@@ -1,6 +1,7 @@
 r"""A client of TensorFlow Serving's REST interface, in plain Python.
 
-It requires only Python 3.11. This folder can be copied:
+It requires only Python 3.11, and connection.py, json_http.py and retry.py of
+this folder, which can be copied:
 
     client = RestClient("http://localhost:8501", "clicks")
     client.wait_until_ready(60)
@@ -13,33 +14,18 @@ From the command line it sends rows given as JSON lines:
 """
 
 import argparse
-import base64
-import http.client
 import json
-import math
 import sys
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from export.client.connection import Connection
-from export.client.retry import (
-    ServerError,
-    Transient,
-    attempt,
-    check_version,
-    chunks,
-    wait_until,
-)
-
-# Statuses after which a retry may succeed: the server, or a proxy before it,
-# is busy, starting or stopping.
-RETRIED = (408, 429, 502, 503, 504)
-AVAILABLE = "AVAILABLE"
+from export.client.json_http import JsonConnection, dumps
+from export.client.retry import Client, ServerError, chunks
 
 
-class RestClient:
+class RestClient(Client):
     """Sends requests over one connection, kept alive and reopened if needed.
 
     It is not thread-safe; create one per thread.
@@ -81,28 +67,22 @@ class RestClient:
         max_rows: int = 1024,
         headers: Mapping[str, str] | None = None,
     ):
-        address = _address(server)
-        if address is None:
-            raise ValueError(
-                "`server` must be http://HOST:PORT or https://HOST:PORT; "
-                f"received {server!r}."
-            )
-        check_version(version, label)
-        self._address = address
-        self._path = f"{address.path.rstrip('/')}/v1/models/" + (
-            urllib.parse.quote(model, safe="")
+        self._http = JsonConnection(server, headers or {})
+        super().__init__(
+            self._http.address.geturl(),
+            version,
+            label,
+            deadline_s,
+            retries,
+            backoff_s,
         )
-        self._version = ""
+        prefix = self._http.address.path.rstrip("/")
+        self._path = f"{prefix}/v1/models/{urllib.parse.quote(model, safe='')}"
         if version is not None:
-            self._version = f"/versions/{version}"
+            self._path += f"/versions/{version}"
         if label is not None:
-            self._version = f"/labels/{urllib.parse.quote(label, safe='')}"
-        self._deadline = deadline_s
-        self._retries = retries
-        self._backoff = backoff_s
+            self._path += f"/labels/{urllib.parse.quote(label, safe='')}"
         self._max_rows = max_rows
-        self._headers = dict(headers or {})
-        self._connection = Connection(address)
 
     def predict(
         self, rows: Sequence[Any], signature: str | None = None
@@ -123,8 +103,8 @@ class RestClient:
             ServerError: if the server rejects the request, with its message,
                 or does not respond in time.
         """
-        return self._in_parts("predict", "instances", "predictions")(
-            rows, signature
+        return self._send_rows(
+            "predict", "instances", "predictions", rows, signature
         )
 
     def predict_columns(
@@ -150,18 +130,18 @@ class RestClient:
         if signature:
             body["signature_name"] = signature
         answer = self._post("predict", body, self._ends())
-        outputs = self._held(answer, "outputs", dict | list)
+        outputs = self._field(answer, "outputs", dict | list)
         rows = {
-            len(each)
-            for each in columns.values()
-            if isinstance(each, list | tuple) or getattr(each, "shape", None)
+            len(values)
+            for values in columns.values()
+            if isinstance(values, list | tuple)
+            or getattr(values, "shape", None)
         }
-        for each in (
-            outputs.values() if isinstance(outputs, dict) else [outputs]
-        ):
+        lists = outputs.values() if isinstance(outputs, dict) else [outputs]
+        for values in lists:
             # The context of candidates has a different number of rows.
-            if not isinstance(each, list) or rows and len(each) not in rows:
-                self._refuse(f"outputs of {sorted(rows)} rows", answer)
+            if not isinstance(values, list) or rows and len(values) not in rows:
+                self._reject(f"outputs of {sorted(rows)} rows", answer)
         return outputs
 
     def regress(
@@ -180,8 +160,9 @@ class RestClient:
         Raises:
             ServerError: see `predict`.
         """
-        send = self._in_parts("regress", "examples", "results", context)
-        return send(examples, signature)
+        return self._send_rows(
+            "regress", "examples", "results", examples, signature, context
+        )
 
     def classify(
         self,
@@ -199,8 +180,9 @@ class RestClient:
         Raises:
             ServerError: see `predict`.
         """
-        send = self._in_parts("classify", "examples", "results", context)
-        return send(examples, signature)
+        return self._send_rows(
+            "classify", "examples", "results", examples, signature, context
+        )
 
     def status(self) -> list[dict[str, Any]]:
         """Returns each version's number, state and error.
@@ -209,32 +191,25 @@ class RestClient:
             ServerError: see `predict`; also if the server's status has
                 another format, such as KServe's.
         """
-        answer = self._status(self._deadline)
-        states = self._held(answer, "model_version_status", list)
-        if not all(isinstance(each, dict) for each in states):
-            self._refuse("objects as model_version_status", answer)
+        answer = self._call("GET", "", None, self._ends())
+        states = self._field(answer, "model_version_status", list)
+        if not all(isinstance(state, dict) for state in states):
+            self._reject("objects in model_version_status", answer)
         return states
 
     def metadata(self) -> dict[str, Any]:
         """Returns the signatures, as the server describes them."""
-        path = f"{self._path}{self._version}/metadata"
-        answer = self._call("GET", path, None, self._ends())
-        self._held(answer, "metadata", dict)
+        answer = self._call("GET", "/metadata", None, self._ends())
+        self._field(answer, "metadata", dict)
         return answer
 
-    def ready(self) -> bool:
-        """Returns whether a matching version is available; asks once.
+    def close(self):
+        """Closes the connection; the next call opens another."""
+        self._http.close()
 
-        A response is not enough, as a server also reports the states of
-        versions that are loading or have failed.
-        """
-        return self._ready(self._deadline)
-
-    def _ready(self, seconds):
-        try:
-            answer = self._status(min(seconds, self._deadline), once=True)
-        except ServerError:
-            return False
+    def _is_available(self, seconds):
+        ends = time.monotonic() + seconds
+        answer = self._call("GET", "", None, ends, once=True)
         if not isinstance(answer, dict):
             return False
         states = answer.get("model_version_status")
@@ -242,164 +217,60 @@ class RestClient:
             # KServe's format, for a model without versions.
             return str(answer.get("ready")).lower() == "true"
         return any(
-            isinstance(each, dict) and each.get("state") == AVAILABLE
-            for each in states
+            isinstance(state, dict) and state.get("state") == "AVAILABLE"
+            for state in states
         )
 
-    def _status(self, seconds, once=False):
-        ends = time.monotonic() + seconds
-        path = f"{self._path}{self._version}"
-        return self._call("GET", path, None, ends, once)
-
-    def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
-        """Waits until a version is available.
-
-        Raises:
-            ServerError: if none is after `timeout_s` seconds.
-        """
-        wait_until(self._ready, timeout_s, every_s, self._address.geturl())
-
-    def close(self):
-        """Closes the connection; the next call opens another."""
-        self._connection.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
-
-    def _ends(self):
-        return time.monotonic() + self._deadline
-
-    def _in_parts(self, verb, field, result, context=None):
-        """Returns a function that sends rows in requests of `max_rows`."""
-
-        def send(rows, signature):
-            ends = self._ends()
-            found: list[Any] = []
-            for chunk in chunks(len(rows), self._max_rows):
-                body: dict[str, Any] = {field: list(rows[chunk])}
-                if signature:
-                    body["signature_name"] = signature
-                if context:
-                    body["context"] = dict(context)
-                answer = self._post(verb, body, ends)
-                part = self._held(answer, result, list)
-                if len(part) != len(body[field]):
-                    self._refuse(
-                        f"{len(body[field])} {result}, one for each row, and "
-                        f"holds {len(part)}",
-                        answer,
-                    )
-                found += part
-            return found
-
-        return send
+    def _send_rows(self, verb, field, result, rows, signature, context=None):
+        """Sends rows in requests of `max_rows`; returns their results."""
+        ends = self._ends()
+        results: list[Any] = []
+        for chunk in chunks(len(rows), self._max_rows):
+            body: dict[str, Any] = {field: list(rows[chunk])}
+            if signature:
+                body["signature_name"] = signature
+            if context:
+                body["context"] = dict(context)
+            answer = self._post(verb, body, ends)
+            part = self._field(answer, result, list)
+            if len(part) != len(body[field]):
+                self._reject(
+                    f"{len(body[field])} {result}, one per row, and has "
+                    f"{len(part)}",
+                    answer,
+                )
+            results += part
+        return results
 
     def _post(self, verb, body, ends):
-        path = f"{self._path}{self._version}:{verb}"
-        text = json.dumps(body, default=_plain)
-        return self._call("POST", path, text.encode(), ends)
+        return self._call("POST", f":{verb}", dumps(body), ends)
 
-    def _held(self, answer, field: str, kind) -> Any:
+    def _call(self, method, path, body, ends, once=False):
+        path = f"{self._path}{path}"
+        return self._attempt(
+            lambda left: self._http.request(method, path, body, left),
+            ends,
+            once,
+        )
+
+    def _field(self, answer, field: str, kind) -> Any:
         """Returns a field of a response; raises if not of type `kind`."""
-        if not isinstance(answer, dict) or not isinstance(
-            answer.get(field), kind
-        ):
-            self._refuse(f"{field!r} as TensorFlow Serving's do", answer)
-        return answer[field]
+        content = answer.get(field) if isinstance(answer, dict) else None
+        if not isinstance(content, kind):
+            self._reject(f"{field!r} as TensorFlow Serving's does", answer)
+        return content
 
-    def _refuse(self, rule: str, answer) -> NoReturn:
+    def _reject(self, rule: str, answer) -> NoReturn:
         text = json.dumps(answer)
         raise ServerError(
-            f"{self._address.netloc}{self._path}: the answer must hold {rule}; "
-            f"received {text if len(text) <= 200 else text[:200] + '...'}.",
+            f"{self._server}: the response must have {rule}; received "
+            f"{text if len(text) <= 200 else text[:200] + '...'}.",
             200,
         )
 
-    def _call(self, method, path, body, ends, once=False):
-        return attempt(
-            lambda left: self._once(method, path, body, left),
-            deadline=ends - time.monotonic(),
-            retries=0 if once else self._retries,
-            backoff=self._backoff,
-        )
-
-    def _once(self, method, path, body, left):
-        """Makes one attempt of at most `left` seconds."""
-        where = f"{method} {self._address.netloc}{path}"
-        headers = {"Content-Type": "application/json", **self._headers}
-        ends = time.monotonic() + left
-        reused = self._connection.open
-        try:
-            try:
-                answer = self._connection.ask(method, path, body, headers, ends)
-            except ConnectionError:
-                if not reused:
-                    raise
-                # The server had closed the idle connection.
-                answer = self._connection.ask(method, path, body, headers, ends)
-        except (OSError, http.client.HTTPException) as error:
-            said = f"{where}: {error or type(error).__name__}"
-            raise Transient(ServerError(f"{said}.")) from error
-        if answer.status == 200:
-            try:
-                return json.loads(answer.content)
-            except (ValueError, RecursionError) as error:
-                refused = ServerError(
-                    f"{where}: the answer is no JSON: {error}.", 200
-                )
-                if not answer.marked:  # it may be incomplete
-                    raise Transient(refused) from error
-                raise refused from error
-        refused = ServerError(
-            f"{where}: status {answer.status}: {_error_of(answer.content)}",
-            answer.status,
-        )
-        if answer.status in RETRIED:
-            raise Transient(refused, _seconds(answer.retry_after)) from None
-        raise refused
-
-
-def _address(server: str) -> urllib.parse.SplitResult | None:
-    """Returns the parts of a server's address, or None if it is invalid."""
-    try:
-        address = urllib.parse.urlsplit(server)
-        port = address.port  # parsed on access
-    except ValueError:
-        return None
-    known = address.scheme in ("http", "https") and port != 0
-    return address if known and address.hostname else None
-
-
-def _plain(value):
-    """Returns NumPy values as lists or numbers, and bytes as base64."""
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON holds")
-
-
-def _error_of(content):
-    try:
-        return json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return content[:500].decode(errors="replace")
-
-
-def _seconds(text):
-    """Returns the seconds of a Retry-After header, or None."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
 
 def main():
-    """Reads rows from the standard input, writes predictions as JSON lines."""
+    """Reads rows from standard input; writes predictions as JSON lines."""
     from export.client.encode import read_rows  # needs NumPy
 
     parser = argparse.ArgumentParser(description=main.__doc__)

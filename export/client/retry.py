@@ -1,10 +1,10 @@
-"""Deadlines and retries, shared by the clients."""
+"""Deadlines, retries and readiness, shared by the clients."""
 
 import itertools
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 # Shortest time for an attempt, in seconds.
@@ -81,36 +81,100 @@ def attempt(
     raise AssertionError("unreachable")
 
 
-def wait_until(
-    ready: Callable[[float], bool], timeout: float, every: float, what: str
-):
-    """Waits until `ready` returns True.
+class Client:
+    """Base class of the clients.
 
     Args:
-        ready: takes the seconds left; called until it returns True.
-        timeout: longest time to wait, in seconds.
-        every: seconds between two calls.
-        what: start of the error message.
+        server: the server's address, for messages.
+        version: number of the version to use, or None.
+        label: label of the version to use, or None.
+        deadline_s: longest time of a call, in seconds.
+        retries: attempts after the first, or None.
+        backoff_s: longest wait before the second attempt, in seconds.
 
     Raises:
-        ServerError: if it is not ready after `timeout` seconds.
+        ValueError: if both `version` and `label` are given.
     """
-    ends = time.monotonic() + timeout
-    while not ready(max(ends - time.monotonic(), 1e-3)):
-        if time.monotonic() + every > ends:
-            raise ServerError(
-                f"{what}: no version of the model is available after "
-                f"{timeout:g} s."
+
+    def __init__(
+        self,
+        server: str,
+        version: int | None,
+        label: str | None,
+        deadline_s: float,
+        retries: int | None,
+        backoff_s: float,
+    ):
+        if version is not None and label is not None:
+            raise ValueError(
+                "only one of `version` and `label` may be given; received "
+                f"version={version} and label={label!r}."
             )
-        time.sleep(every)
+        self._server = server
+        self._deadline = deadline_s
+        self._retries = retries
+        self._backoff = backoff_s
 
+    def ready(self) -> bool:
+        """Returns whether a matching version is available; sends one request.
 
-def check_version(version: int | None, label: str | None):
-    """Raises ValueError if both `version` and `label` are given."""
-    if version is not None and label is not None:
-        raise ValueError(
-            "`version` and `label` are two ways to name one version; "
-            f"received version={version} and label={label!r}."
+        A response is not enough, as a server also reports the states of
+        versions that are loading or have failed.
+        """
+        return self._is_ready(self._deadline)
+
+    def wait_until_ready(self, timeout_s: float, every_s: float = 0.5):
+        """Waits until a version is available.
+
+        Args:
+            timeout_s: longest time to wait, in seconds.
+            every_s: seconds between two requests. Defaults to 0.5 s.
+
+        Raises:
+            ServerError: if none is after `timeout_s` seconds.
+        """
+        ends = time.monotonic() + timeout_s
+        while not self._is_ready(max(ends - time.monotonic(), 1e-3)):
+            if time.monotonic() + every_s > ends:
+                raise ServerError(
+                    f"{self._server}: no version of the model is available "
+                    f"after {timeout_s:g} s."
+                )
+            time.sleep(every_s)
+
+    def close(self):
+        """Closes the connection."""
+        raise NotImplementedError
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _is_ready(self, seconds: float) -> bool:
+        try:
+            return self._is_available(min(seconds, self._deadline))
+        except ServerError:
+            return False
+
+    def _is_available(self, seconds: float) -> bool:
+        """Returns whether a version is available, by a single attempt."""
+        raise NotImplementedError
+
+    def _ends(self) -> float:
+        """Returns the deadline of a call that starts now."""
+        return time.monotonic() + self._deadline
+
+    def _attempt(
+        self, call: Callable[[float], Any], ends: float, once: bool = False
+    ) -> Any:
+        """Calls `attempt` with the client's settings, until `ends`."""
+        return attempt(
+            call,
+            deadline=ends - time.monotonic(),
+            retries=0 if once else self._retries,
+            backoff=self._backoff,
         )
 
 

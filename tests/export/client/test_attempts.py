@@ -126,7 +126,7 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now = 1000.0
         self.lefts = []
-        for module in ("rest", "grpc_client", "retry"):
+        for module in ("rest", "json_http", "grpc_client", "retry"):
             monkeypatch.setattr(
                 f"export.client.{module}.time",
                 SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep),
@@ -150,7 +150,7 @@ def test_one_deadline_is_for_all_parts_of_a_call(monkeypatch):
             clock.take(left)
             return {"predictions": json.loads(body)["instances"]}
 
-        monkeypatch.setattr(client, "_once", once)
+        monkeypatch.setattr(client._http, "request", once)
         assert client.predict([1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]
         assert clock.lefts == [10.0, 7.0, 4.0]
         # Another call begins anew.
@@ -315,9 +315,9 @@ def test_a_body_that_was_cut_short_is_asked_again(head, whole):
         ({"predictions": None}, "'predictions'"),
         ({"predictions": {"a": 1}}, "'predictions'"),
         ({"outputs": [1, 2]}, "'predictions'"),
-        ({"predictions": [1]}, "2 predictions.*holds 1"),
-        ({"predictions": [1, 2, 3]}, "2 predictions.*holds 3"),
-        ({"predictions": []}, "2 predictions.*holds 0"),
+        ({"predictions": [1]}, "2 predictions.*has 1"),
+        ({"predictions": [1, 2, 3]}, "2 predictions.*has 3"),
+        ({"predictions": []}, "2 predictions.*has 0"),
     ],
 )
 def test_an_answer_of_another_form_is_an_error(content, said):
