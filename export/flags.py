@@ -1,10 +1,9 @@
 """The settings of an export and the rules of their values."""
 
 import dataclasses
+import functools
 import os
 from typing import Literal
-
-from absl import flags
 
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
@@ -158,6 +157,4 @@ class Export(Settings):
         return self.tables != "float32" or self.onnx_dense != "float32"
 
 
-def define(values: flags.FlagValues):
-    """Defines the flags of an export."""
-    fields.define(Export, values)
+define = functools.partial(fields.define, Export)

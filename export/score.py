@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 from absl import flags
@@ -69,62 +68,16 @@ define = functools.partial(fields.define, Score)
 
 def run(argv, values: flags.FlagValues) -> int:
     """Scores the files that the flags name; returns the exit code."""
-
-    def work():
-        settings = fields.from_flags(Score, values)
-        _make_folder(settings.output)
-        with publish.locked(settings.output, "another run of this program"):
-            score(
-                settings.model,
-                settings.input,
-                settings.output,
-                engine=settings.engine,
-                keep=settings.keep_columns,
-                batch_size=settings.batch_size,
-                threads=settings.threads,
-                verify=settings.verify,
-            )
-
     return program.exit_code(
         argv,
-        work,
+        lambda: score(fields.from_flags(Score, values)),
         "interrupted; the same command resumes with the files that are not "
         "scored",
     )
 
 
-def _make_folder(output):
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise ExportError(
-            f"--output={output} cannot be written: {error}."
-        ) from error
-
-
-def score(
-    model: str,
-    files: Sequence[str],
-    output: str,
-    *,
-    engine: str = "auto",
-    keep: Sequence[str] = (),
-    batch_size: int = 4096,
-    threads: int | None = None,
-    verify: bool = True,
-):
+def score(settings: Score):
     """Scores files, each into a file of the same name.
-
-    Args:
-        model: directory of a published version.
-        files: paths or globs.
-        output: directory of the scores; created if missing.
-        engine: "auto", "onnx" or "saved_model". Defaults to "auto".
-        keep: columns to write next to the scores. Defaults to none.
-        batch_size: rows per computation. Defaults to 4,096.
-        threads: threads per computation. Defaults to None, all processors.
-        verify: whether to compare the version's files with the digests in
-            its manifest. Defaults to True.
 
     Raises:
         ExportError: if there is no version, one of its files has changed, two
@@ -135,17 +88,34 @@ def score(
     from export.version.scorer import Scorer
     from trainer.data.paths import expand
 
-    paths = expand(files)
+    output = settings.output
+    paths = expand(settings.input)
     _check_targets(paths, output)
-    scorer = Scorer(model, engine, batch_size, threads, verify)
-    _check_columns(scorer.outputs, keep)
-    _make_folder(output)
+    scorer = Scorer(
+        settings.model,
+        settings.engine,
+        settings.batch_size,
+        settings.threads,
+        settings.verify,
+    )
+    _check_columns(scorer.outputs, settings.keep_columns)
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"--output={output} cannot be written: {error}."
+        ) from error
+    with publish.locked(output, "another run of this program"):
+        _score_files(scorer, paths, output, list(settings.keep_columns))
+
+
+def _score_files(scorer, paths, output, keep):
     rows, seconds, skipped = 0, 0.0, 0
     errors: list[WukongError] = []
     for path in paths:
         began = time.perf_counter()
         try:
-            count = _score_one(scorer, path, output, list(keep))
+            count = _score_one(scorer, path, output, keep)
         except (DataError, ExportError) as error:
             errors.append(error)
             if len(paths) > 1:
@@ -160,7 +130,12 @@ def score(
         print(f"{target}: {count:,} rows, {speed:,.0f} rows/s", flush=True)
     done = len(paths) - skipped - len(errors)
     _print_totals(done, skipped, rows, seconds, scorer.engine.name)
-    _raise_errors(errors, len(paths))
+    if len(paths) == 1 and errors:
+        raise errors[0]
+    if errors:
+        raise DataError(
+            f"{len(errors)} of {len(paths)} files could not be scored."
+        )
 
 
 def _print_totals(done, skipped, rows, seconds, engine):
@@ -168,14 +143,6 @@ def _print_totals(done, skipped, rows, seconds, engine):
         print(f"{skipped} files were already scored")
     rate = f", {rows / seconds:,.0f} rows/s" if rows else ""
     print(f"{done} files, {rows:,} rows in {seconds:.1f} s{rate} ({engine})")
-
-
-def _raise_errors(errors, files):
-    """Raises the error of an only file, else an error with their count."""
-    if files == 1 and errors:
-        raise errors[0]
-    if errors:
-        raise DataError(f"{len(errors)} of {files} files could not be scored.")
 
 
 def _check_targets(paths, output):

@@ -7,7 +7,6 @@ the program; 2 the flags or the model break a rule.
 
 import asyncio
 import logging
-import os
 import re
 import signal
 import socket
@@ -47,13 +46,7 @@ def _checked_name(settings: Serve) -> str:
     from export.version import published
 
     path, number = settings.model, settings.version
-    if os.path.isfile(os.path.join(path, published.MANIFEST)):
-        paths = {published.read(path).version: path}
-    else:
-        paths = {
-            version: os.path.join(path, str(version))
-            for version in reversed(published.versions(path))
-        }
+    paths = published.version_paths(path)
     if not paths:
         raise ExportError(
             f"--model={path}: contains no published version; publish one with "

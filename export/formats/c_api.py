@@ -22,69 +22,42 @@ class _Output(ctypes.Structure):
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
 
-_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
-_TEXT, _INT = ctypes.c_char_p, ctypes.c_int
+# Codes of the types of results and arguments. Arrays are passed as pointers.
+_TYPES: dict[str, Any] = {
+    "v": None,
+    "p": ctypes.c_void_p,
+    "s": ctypes.c_char_p,
+    "i": ctypes.c_int,
+    "l": ctypes.c_int64,
+    "z": ctypes.c_size_t,
+}
 # Functions that are called, with the types of their results and arguments.
-_FUNCTIONS: tuple[tuple[str, Any, tuple], ...] = (
-    ("TF_NewStatus", _POINTER, ()),
-    ("TF_DeleteStatus", None, (_POINTER,)),
-    ("TF_GetCode", _INT, (_POINTER,)),
-    ("TF_Message", _TEXT, (_POINTER,)),
-    ("TF_NewSessionOptions", _POINTER, ()),
-    ("TF_DeleteSessionOptions", None, (_POINTER,)),
-    ("TF_NewGraph", _POINTER, ()),
-    ("TF_DeleteGraph", None, (_POINTER,)),
-    (
-        "TF_LoadSessionFromSavedModel",
-        _POINTER,
-        (
-            _POINTER,
-            _POINTER,
-            _TEXT,
-            ctypes.POINTER(_TEXT),
-            _INT,
-            _POINTER,
-            _POINTER,
-            _POINTER,
-        ),
-    ),
-    ("TF_CloseSession", None, (_POINTER, _POINTER)),
-    ("TF_DeleteSession", None, (_POINTER, _POINTER)),
-    ("TF_GraphOperationByName", _POINTER, (_POINTER, _TEXT)),
-    (
-        "TF_AllocateTensor",
-        _POINTER,
-        (_INT, ctypes.POINTER(ctypes.c_int64), _INT, _SIZE),
-    ),
-    ("TF_DeleteTensor", None, (_POINTER,)),
-    ("TF_TensorData", _POINTER, (_POINTER,)),
-    ("TF_TensorByteSize", _SIZE, (_POINTER,)),
-    ("TF_NumDims", _INT, (_POINTER,)),
-    ("TF_Dim", ctypes.c_int64, (_POINTER, _INT)),
-    ("TF_TensorType", _INT, (_POINTER,)),
-    ("TF_StringInit", None, (_POINTER,)),
-    ("TF_StringCopy", None, (_POINTER, _TEXT, _SIZE)),
-    ("TF_StringGetDataPointer", _POINTER, (_POINTER,)),
-    ("TF_StringGetSize", _SIZE, (_POINTER,)),
-    (
-        "TF_SessionRun",
-        None,
-        (
-            _POINTER,
-            _POINTER,
-            ctypes.POINTER(_Output),
-            ctypes.POINTER(_POINTER),
-            _INT,
-            ctypes.POINTER(_Output),
-            ctypes.POINTER(_POINTER),
-            _INT,
-            _POINTER,
-            _INT,
-            _POINTER,
-            _POINTER,
-        ),
-    ),
-)
+_FUNCTIONS = {
+    "TF_NewStatus": "p",
+    "TF_DeleteStatus": "vp",
+    "TF_GetCode": "ip",
+    "TF_Message": "sp",
+    "TF_NewSessionOptions": "p",
+    "TF_DeleteSessionOptions": "vp",
+    "TF_NewGraph": "p",
+    "TF_DeleteGraph": "vp",
+    "TF_LoadSessionFromSavedModel": "pppspippp",
+    "TF_CloseSession": "vpp",
+    "TF_DeleteSession": "vpp",
+    "TF_GraphOperationByName": "pps",
+    "TF_AllocateTensor": "pipiz",
+    "TF_DeleteTensor": "vp",
+    "TF_TensorData": "pp",
+    "TF_TensorByteSize": "zp",
+    "TF_NumDims": "ip",
+    "TF_Dim": "lpi",
+    "TF_TensorType": "ip",
+    "TF_StringInit": "vp",
+    "TF_StringCopy": "vpsz",
+    "TF_StringGetDataPointer": "pp",
+    "TF_StringGetSize": "zp",
+    "TF_SessionRun": "vppppippipipp",
+}
 
 
 def _library():
@@ -93,8 +66,9 @@ def _library():
     library = ctypes.CDLL(
         os.path.join(folder, f"libtensorflow_cc.so.{tf.__version__[0]}")
     )
-    for name, result, arguments in _FUNCTIONS:
+    for name, codes in _FUNCTIONS.items():
         function = getattr(library, name)
+        result, *arguments = (_TYPES[code] for code in codes)
         function.restype, function.argtypes = result, arguments
     return library
 

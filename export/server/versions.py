@@ -190,10 +190,7 @@ class Versions:
         if self._single:
             paths = {published.read(self._base).version: self._base}
         else:
-            paths = {
-                version: os.path.join(self._base, str(version))
-                for version in reversed(published.versions(self._base))
-            }
+            paths = published.version_paths(self._base)
             # A removed version may reappear fixed.
             for version in self._failed.keys() - paths.keys():
                 del self._failed[version]

@@ -205,6 +205,20 @@ def versions(base: str) -> list[int]:
     )
 
 
+def version_paths(base: str) -> dict[int, str]:
+    """Returns version to directory, highest first.
+
+    Args:
+        base: directory of versions, or of a single version.
+    """
+    if os.path.isfile(os.path.join(base, MANIFEST)):
+        return {read(base).version: base}
+    return {
+        version: os.path.join(base, str(version))
+        for version in reversed(versions(base))
+    }
+
+
 def _specs(content) -> Specs:
     return {
         name: (spec["dtype"], tuple(spec["shape"]))

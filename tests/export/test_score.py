@@ -32,6 +32,10 @@ def files(tmp_path):
     return found
 
 
+def score_files(model, files, output, **options):
+    score.score(score.Score(model, tuple(files), output, **options))
+
+
 def scored(path):
     return pq.read_table(path).to_pydict()
 
@@ -43,12 +47,12 @@ def test_scores_are_the_run_s(
     output = str(tmp_path / "out")
     os.mkdir(output)
     pattern = str(tmp_path / "in" / "*.parquet")
-    score.score(
+    score_files(
         published,
         [pattern],
         output,
         engine=engine,
-        keep=["key", "label"],
+        keep_columns=("key", "label"),
         batch_size=16,
     )
     said = capsys.readouterr().out
@@ -66,15 +70,15 @@ def test_what_is_scored_is_left_alone(published, files, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
     first, second = files
-    score.score(published, [first], str(output))
+    score_files(published, [first], str(output))
     before = os.stat(output / "part-0.parquet").st_mtime_ns
-    score.score(published, [first, second], str(output))
+    score_files(published, [first, second], str(output))
     said = capsys.readouterr().out
     assert "1 files were already scored" in said and "1 files, 33 rows" in said
     assert os.stat(output / "part-0.parquet").st_mtime_ns == before
     # Another input of the same name is scored anew.
     pq.write_table(sample_table(columns(rows=9)), first)
-    score.score(published, [first, second], str(output))
+    score_files(published, [first, second], str(output))
     assert len(scored(output / "part-0.parquet")["logit"]) == 9
 
 
@@ -95,9 +99,9 @@ def test_a_run_that_was_stopped_leaves_no_half_file(
 
     monkeypatch.setattr(OnnxEngine, "run_ids", stopped)
     with pytest.raises(KeyboardInterrupt):
-        score.score(published, list(files), str(output), batch_size=16)
+        score_files(published, list(files), str(output), batch_size=16)
     assert os.listdir(output) == ["part-0.parquet"]
-    score.score(published, list(files), str(output), batch_size=16)
+    score_files(published, list(files), str(output), batch_size=16)
     assert sorted(os.listdir(output)) == ["part-0.parquet", "part-1.parquet"]
     assert len(calls) == 8 + 3
 
@@ -125,21 +129,21 @@ def test_faults_are_told_by_name(published, files, tmp_path):
     ]
     for kind, match, (model, paths, target) in refusals:
         with pytest.raises(kind, match=match):
-            score.score(model, paths, str(target))
+            score_files(model, paths, str(target))
     with pytest.raises(DataError, match="--keep_columns: the column 'nobody'"):
-        score.score(published, [first], str(output), keep=["nobody"])
+        score_files(published, [first], str(output), keep_columns=("nobody",))
     other = tmp_path / "other"
     other.mkdir()
     copy = str(other / "part-0.parquet")
     table = pq.read_table(first).drop_columns(["item"])
     pq.write_table(table, copy)
     with pytest.raises(DataError, match="column 'item' is missing"):
-        score.score(published, [copy], str(output))
+        score_files(published, [copy], str(output))
     with pytest.raises(ExportError, match="have the same file name"):
-        score.score(published, [first, copy], str(output))
+        score_files(published, [first, copy], str(output))
     (output / "part-1.parquet").write_bytes(b"PAR1 of somebody")
     with pytest.raises(ExportError, match="part-1.parquet: exists"):
-        score.score(published, [list(files)[1]], str(output))
+        score_files(published, [list(files)[1]], str(output))
     assert os.listdir(output) == ["part-1.parquet"]
 
 
@@ -149,16 +153,18 @@ def test_kept_columns_stand_once_and_keep_their_types(
     """Of a part without rows too, so that all parts are one data set."""
     first, _ = files
     output = tmp_path / "out"
-    for keep in (["key", "key"], ["key", "logit"]):
+    for keep in (("key", "key"), ("key", "logit")):
         with pytest.raises(ExportError, match=f"two columns {keep[1]!r}"):
-            score.score(published, [first], str(output), keep=keep)
+            score_files(published, [first], str(output), keep_columns=keep)
     assert not output.exists()
     empty = str(tmp_path / "empty.parquet")
     table = pq.read_table(first)
     table = table.append_column("number", pa.array(range(len(table))))
     pq.write_table(table, first)
     pq.write_table(table.slice(0, 0), empty)
-    score.score(published, [empty, first], str(output), keep=["number"])
+    score_files(
+        published, [empty, first], str(output), keep_columns=("number",)
+    )
     found = pq.read_table(output)
     assert found["number"].to_pylist() == table["number"].to_pylist()
 
@@ -173,4 +179,4 @@ def test_a_bad_id_names_the_file_and_the_row(published, files, tmp_path):
     bad = str(tmp_path / "bad.parquet")
     pq.write_table(table.set_column(place, "item", pa.array(items)), bad)
     with pytest.raises(DataError, match="bad.parquet.*row 41.*'item'.*20"):
-        score.score(published, [bad], str(tmp_path / "out"))
+        score_files(published, [bad], str(tmp_path / "out"))
