@@ -132,9 +132,9 @@ async def _serve(settings: Serve, name: str):
 
 
 def _versions(settings, executor, measures):
-    from export.server import versions
+    from export.server import loading, versions
 
-    loading = versions.Settings(
+    loads = loading.Settings(
         settings.engine,
         settings.threads,
         settings.max_batch_rows,
@@ -143,7 +143,7 @@ def _versions(settings, executor, measures):
         settings.verify,
     )
     return versions.Versions(
-        settings.model, loading, executor, measures.note_rows
+        settings.model, loads, executor, measures.note_rows
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from export.served.naming import PREDICT, task_signatures
 from export.server import wire
 from export.server.arrivals import Admitted, spread
-from export.server.versions import Loaded
+from export.server.loading import Loaded
 from export.version.engines import Columns
 
 

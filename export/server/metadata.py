@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from export.server.versions import Loaded
+from export.server.loading import Loaded
 
 
 def metadata(name: str, loaded: Loaded) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from export.server.arrivals import (
     read,
     spread,
 )
-from export.server.versions import Loaded, Versions
+from export.server.loading import Loaded
+from export.server.versions import Versions
 
 
 class Scoring:

@@ -12,7 +12,7 @@ import numpy as np
 
 from export.served.naming import PREDICT
 from export.server import wire
-from export.server.versions import Loaded
+from export.server.loading import Loaded
 from export.version.engines import Columns
 from export.version.published import SignatureSpec
 

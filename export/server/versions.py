@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import time
@@ -11,15 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from export.served.naming import PREDICT
-from export.server import wire
-from export.server.batching import Batcher
-from export.version import engines, published
-from export.version.published import Published
-from wukong_tf.errors import ExportError
+from export.server import loading
+from export.server.loading import Loaded, Settings
+from export.version import published
 
 log = logging.getLogger("wukong.serve")
-WARM_ROUNDS = 3
 STABLE = "stable"  # label of the served version
 RETRY_S = 60.0  # as long as TensorFlow Serving waits by default
 
@@ -44,55 +39,6 @@ def check_label(label: str):
             f"the label must be {STABLE!r}, that of the served version; "
             f"received {label[:100]!r}."
         )
-
-
-@dataclasses.dataclass
-class Loaded:
-    """A loaded version.
-
-    Args:
-        published: the version.
-        engine: engine with its model.
-        batchers: signature to its Batcher.
-        running: number of requests in progress. Defaults to 0.
-    """
-
-    published: Published
-    engine: engines.Engine
-    batchers: dict[str, Batcher]
-    running: int = 0
-
-    @property
-    def waiting_rows(self) -> int:
-        """Number of waiting rows of all signatures."""
-        return sum(b.waiting_rows for b in self.batchers.values())
-
-    @property
-    def waiting_requests(self) -> int:
-        """Number of waiting requests of all signatures."""
-        return sum(b.waiting_requests for b in self.batchers.values())
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings of loaded versions.
-
-    Args:
-        engine: "auto", "onnx" or "saved_model".
-        threads: threads per computation; None for all processors.
-        max_rows: largest number of rows per computation.
-        max_waiting: largest number of waiting rows per signature.
-        pinned: the only version to serve. Defaults to None, the highest.
-        verify: whether to compare files with the manifest's digests before
-            loading. Defaults to True.
-    """
-
-    engine: str
-    threads: int | None
-    max_rows: int
-    max_waiting: int
-    pinned: int | None = None
-    verify: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +112,13 @@ class Versions:
         self._loading = version
         state = _state(path)
         try:
-            loaded = await asyncio.to_thread(self._load, path)
+            loaded = await asyncio.to_thread(
+                loading.load,
+                path,
+                self._settings,
+                self._executor,
+                self._note_rows,
+            )
         except Exception as error:  # noqa: BLE001 whatever is wrong with it
             retry_at = time.monotonic() + RETRY_S
             self._failed[version] = _Failure(str(error), retry_at, state)
@@ -208,27 +160,6 @@ class Versions:
         if failure is None or time.monotonic() >= failure.retry_at:
             return False
         return _state(path) == failure.files
-
-    def _load(self, path: str) -> Loaded:
-        version = published.read(path)
-        if self._settings.verify:
-            version.verify()
-        kind = engines.choose(version, self._settings.engine)
-        engine = engines.load(version, kind, self._settings.threads)
-        _warm(version, engine, self._settings.max_rows)
-        batchers = {
-            name: Batcher(
-                engine,
-                name,
-                self._executor,
-                max_rows=self._settings.max_rows,
-                max_waiting=self._settings.max_waiting,
-                joins=not signature.context,
-                note=functools.partial(self._note_rows, version.version),
-            )
-            for name, signature in engine.signatures.items()
-        }
-        return Loaded(version, engine, batchers)
 
     @contextlib.asynccontextmanager
     async def using(self, version: int | None) -> AsyncIterator[Loaded]:
@@ -296,28 +227,3 @@ def _state(path: str) -> frozenset:
                 stat = os.stat(file)
                 state.add((file, stat.st_size, stat.st_mtime_ns))
     return frozenset(state)
-
-
-def _warm(version: Published, engine: engines.Engine, max_rows: int):
-    """Warms up a version with requests of several sizes."""
-    example = version.example(published.EXAMPLE_COLUMNS)
-    if example is None:
-        return
-    name, columns, _ = wire.predict_request(example, engine.signatures)
-    assert name == PREDICT
-    sizes = [n for n in version.manifest["batch_sizes"] if n < max_rows]
-    for size in (*sizes, max_rows):
-        rows = {key: _tiled(value, size) for key, value in columns.items()}
-        for _ in range(WARM_ROUNDS):
-            try:
-                engine.run(PREDICT, rows)
-            except engines.Refused as error:
-                raise ExportError(
-                    f"{version.path}: {published.EXAMPLE_COLUMNS} is rejected: "
-                    f"{error}"
-                ) from error
-
-
-def _tiled(value, size):
-    repeats = -(-size // len(value))
-    return value.repeat(repeats, axis=0)[:size]

@@ -13,8 +13,9 @@ from export.server import grpc_service
 from export.server.app import Server
 from export.server.arrivals import Hosts
 from export.server.connections import Site
+from export.server.loading import Settings
 from export.server.measures import Measures
-from export.server.versions import Settings, Versions
+from export.server.versions import Versions
 
 
 class Running:
