@@ -182,17 +182,13 @@ def extreme(spec: FeatureSpec, rows: pa.Table) -> pa.Table:
     return table
 
 
-def with_one_context(case: Case, context: Sequence[str]) -> Case:
-    """Returns the case with the first row's context in every row."""
-
-    def shared(table):
-        for name in context:
-            first = table[name].take([0] * table.num_rows)
-            place = table.column_names.index(name)
-            table = table.set_column(place, table.field(place), first)
-        return table
-
-    return Case(shared(case.sent), shared(case.read))
+def with_one_context(table: pa.Table, context: Sequence[str]) -> pa.Table:
+    """Returns the rows with the first row's `context` in every row."""
+    for name in context:
+        first = table[name].take([0] * table.num_rows)
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.field(place), first)
+    return table
 
 
 def with_last_id(

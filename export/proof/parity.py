@@ -159,10 +159,10 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
     shared: list[tuple[cases.Case, Columns]] = []
     if served.context:
         for case in all_cases:
-            case = cases.with_one_context(case, served.context)
-            shared.append(
-                (case, _reference(served, encodings.trainer(case.read)))
-            )
+            sent = cases.with_one_context(case.sent, served.context)
+            read = cases.with_one_context(case.read, served.context)
+            scores = _reference(served, encodings.trainer(read))
+            shared.append((cases.Case(sent, read), scores))
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
@@ -224,21 +224,19 @@ def _between_batches(served, samples, artifact, encode_rows) -> float:
     A row's score must depend on that row only: each is scored by itself,
     with the others, and next to an extreme row.
     """
+    # All candidates have the first row's context.
+    context = served.context if artifact.takes == "candidates" else ()
     rows = samples.slice(0, cases.SINGLE_ROWS)
+    rows = cases.with_one_context(rows, context)
 
     def score(table):
-        if artifact.takes == "candidates":
-            case = cases.Case(table, table)
-            table = cases.with_one_context(case, served.context).sent
+        table = cases.with_one_context(table, context)
         return artifact.score(encode_rows(table))
 
     batches = [score(rows)]
     extreme = cases.extreme(served.spec, samples)
     with contextlib.suppress(artifact.refusal):  # its own score may be rejected
         batches.append(score(pa.concat_tables([rows, extreme])))
-    if artifact.takes == "candidates":  # all rows have the first one's context
-        case = cases.Case(rows, rows)
-        rows = cases.with_one_context(case, served.context).sent
     worst = 0.0
     for row in range(rows.num_rows):
         for name, value in score(rows.slice(row, 1)).items():

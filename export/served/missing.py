@@ -4,37 +4,25 @@ import math
 
 import tensorflow as tf
 
+from export.client.encode import columns_of
 from wukong_tf.config import FeatureSpec
-from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.features import signature
 
-Value = str | int | float
 
-
-def missing_value(feature: CategoricalFeature) -> Value:
-    """Returns the value that replaces a missing one and pads bags."""
-    if feature.raw == "string":
-        return ""
-    if feature.raw == "int64":
-        return feature.missing_value
-    return math.nan if feature.raw == "float" else 0
-
-
-def missing_values(spec: FeatureSpec) -> dict[str, Value]:
+def missing_values(spec: FeatureSpec) -> dict[str, str | int | float]:
     """Returns the replacement values of the optional inputs, by name.
 
     Features with `raw`, bags with their weights, and numbers are optional;
     ids and vectors are not. If only the weights of a nonempty bag are left
     out, they are NaN, which the graph rejects.
     """
-    values: dict[str, Value] = {}
-    for feature in spec.categorical:
-        if feature.raw or feature.pooling:
-            values[feature.name] = missing_value(feature)
-        if feature.weights:
-            values[feature.weights] = math.nan
-    for numeric in spec.numeric:
-        values[numeric.name] = math.nan
+    values: dict[str, str | int | float] = {}
+    for name, column in columns_of(spec.to_dict()).items():
+        if column.kind == "weight":
+            values[name] = math.nan
+        elif column.missing is not None:
+            text = isinstance(column.missing, bytes)
+            values[name] = column.missing.decode() if text else column.missing
     return values
 
 

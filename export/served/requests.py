@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from export.client.encode import Encoder
-from export.served import missing, tf_examples
+from export.served import tf_examples
+from export.served.missing import missing_values
 from wukong_tf.arrow import plain
 from wukong_tf.arrow.plain import plain_array
 from wukong_tf.arrow.texts import texts
@@ -84,14 +85,16 @@ def raw_columns(spec: FeatureSpec, rows: pa.Table) -> Columns:
     arrays = {}
     features = {f.name: f for f in spec.categorical}
     weights = {f.weights: f for f in spec.categorical if f.weights}
+    missing = missing_values(spec)
     for name, tensor in signature(spec).items():
         dtype = tensor.dtype.as_numpy_dtype
         feature = features.get(name) or weights.get(name)
         values = _values(rows[name], features.get(name))
         if feature is None or not feature.pooling:
-            arrays[name] = _single(values, feature, tensor.shape, dtype)
+            absent = missing.get(name, 0)
+            arrays[name] = _single(values, absent, tensor.shape, dtype)
             continue
-        padding = 0 if name in weights else missing.missing_value(feature)
+        padding = 0 if name in weights else missing[name]
         padded = np.full((len(values), feature.ids_per_row), padding, dtype)
         for row, bag in enumerate(values):
             bag = bag or []
@@ -125,9 +128,8 @@ def _as_raw(array, raw):
     return [int(text) if text else None for text in decimals]
 
 
-def _single(values, feature, shape, dtype):
+def _single(values, absent, shape, dtype):
     """Returns an array with one value or one vector per row."""
     if len(shape) > 1:
         return np.array(values, dtype).reshape(-1, *shape[1:])
-    absent = np.nan if feature is None else missing.missing_value(feature)
     return np.array([absent if v is None else v for v in values], dtype)

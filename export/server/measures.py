@@ -27,51 +27,53 @@ class Measures:
 
     def __init__(self, model: str):
         self._model = model
-        registry = self.registry = CollectorRegistry()
-        both = ["model", "version"]
-        self._requests = Counter(
-            "wukong_requests",
+        self.registry = CollectorRegistry()
+        version = ["model", "version"]
+
+        def metric(kind, name, text, labels, **options):
+            name = f"wukong_{name}"
+            return kind(name, text, labels, registry=self.registry, **options)
+
+        self._requests = metric(
+            Counter,
+            "requests",
             "Requests by verb and by status of the response.",
-            [*both, "verb", "status"],
-            registry=registry,
+            [*version, "verb", "status"],
         )
-        self._seconds = Histogram(
-            "wukong_request_seconds",
+        self._seconds = metric(
+            Histogram,
+            "request_seconds",
             "Seconds from a request's headers to its response, of scored "
             "requests.",
-            [*both, "verb"],
+            [*version, "verb"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._rows = Histogram(
-            "wukong_batch_rows",
+        self._rows = metric(
+            Histogram,
+            "batch_rows",
             "Rows per computation.",
-            both,
+            version,
             buckets=_ROWS,
-            registry=registry,
         )
-        self._waiting_rows = Gauge(
-            "wukong_waiting_rows", "Waiting rows.", ["model"], registry=registry
+        self._waiting_rows = metric(
+            Gauge, "waiting_rows", "Waiting rows.", ["model"]
         )
-        self._waiting_requests = Gauge(
-            "wukong_waiting_requests",
-            "Waiting requests.",
-            ["model"],
-            registry=registry,
+        self._waiting_requests = metric(
+            Gauge, "waiting_requests", "Waiting requests.", ["model"]
         )
-        self._version = Gauge(
-            "wukong_version",
+        self._version = metric(
+            Gauge,
+            "version",
             "Number of the served version; 0 if none.",
             ["model"],
-            registry=registry,
         )
-        self._loads = Gauge(
-            "wukong_version_loads",
+        self._loads = metric(
+            Gauge,
+            "version_loads",
             "Versions that were loaded or failed to load, by result.",
             ["model", "result"],
-            registry=registry,
         )
-        ProcessCollector(registry=registry)  # memory, CPU, open files
+        ProcessCollector(registry=self.registry)  # memory, CPU, open files
 
     def note(self, verb: str, status, seconds: float, version: int | None):
         """Counts a response; records its time only if the request was scored.

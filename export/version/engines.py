@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -88,11 +88,8 @@ def load(published: Published, name: str, threads: int | None) -> Engine:
         name: name of the engine, as returned by `choose`.
         threads: threads per computation; None for all processors.
     """
-    kinds: dict[str, Callable[..., Engine]] = {
-        "onnx": OnnxEngine,
-        "saved_model": SavedModelEngine,
-    }
-    return kinds[name](published, threads)
+    engine = OnnxEngine if name == "onnx" else SavedModelEngine
+    return engine(published, threads)
 
 
 class OnnxEngine:
