@@ -195,8 +195,8 @@ def _whole_cut(served, options):
             part: name if part == "rows" else f"{name}/{part}" for part in specs
         }
         arguments[name] = {
-            part: tf.TensorSpec(spec.shape, spec.dtype, paths[part])
-            for part, spec in specs.items()
+            part: tf.TensorSpec(tensor.shape, tensor.dtype, paths[part])
+            for part, tensor in specs.items()
         }
         stored |= {path: (served, layer, part) for part, path in paths.items()}
 

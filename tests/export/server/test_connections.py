@@ -251,11 +251,11 @@ def test_broken_and_unknown_encodings(server, caplog):
 
 def test_requests_are_refused_by_their_headers():
     arrivals = Arrivals(100)
-    with arrivals.admitted(10**9, 0) as coming:  # nothing is known yet
-        coming.has(10)
+    with arrivals.admitted(10**9, 0) as admitted:  # nothing is known yet
+        admitted.is_read(10)
     arrivals = Arrivals(100)
     arrivals.learn(4000, 40)  # 100 bytes a row
-    with arrivals.admitted(6000, 0) as coming:
+    with arrivals.admitted(6000, 0) as admitted:
         assert arrivals.unread == pytest.approx(60)
         with arrivals.admitted(4000, 0):
             with pytest.raises(Overloaded, match="100 rows are already"):
@@ -263,7 +263,7 @@ def test_requests_are_refused_by_their_headers():
                     pass
         with pytest.raises(Overloaded), arrivals.admitted(1000, 31):
             pass
-        coming.has(60)
+        admitted.is_read(60)
         assert arrivals.unread == 0  # they are among those that wait
         with arrivals.admitted(1000, 90):
             pass
@@ -271,8 +271,8 @@ def test_requests_are_refused_by_their_headers():
             pass
     # Bodies that do not say their bytes teach nothing.
     for _ in range(300):
-        with arrivals.admitted(0, 0) as coming:
-            coming.has(60)
+        with arrivals.admitted(0, 0) as admitted:
+            admitted.is_read(60)
     with arrivals.admitted(1000, 90):
         pass
     # One that is larger than what may wait is taken if nothing waits.
