@@ -200,7 +200,7 @@ def test_files_are_scored_by_users_names(version, expected, tmp_path):
     for engine in ("onnx", "saved_model"):
         output = tmp_path / engine
         output.mkdir()
-        score.score(version, [path], str(output), engine=engine)
+        score.score(score.Score(version, (path,), str(output), engine=engine))
         table = pq.read_table(output / "rows.parquet")
         assert_scores(table.to_pydict(), expected)
 

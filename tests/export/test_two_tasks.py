@@ -71,7 +71,7 @@ def test_files_have_the_scores_of_both(version, tmp_path):
     pq.write_table(sample_table(raw), path)
     output = tmp_path / "out"
     output.mkdir()
-    score.score(version, [path], str(output))
+    score.score(score.Score(version, (path,), str(output)))
     table = pq.read_table(output / "rows.parquet")
     assert table.column_names == [
         "click_probability",

@@ -178,13 +178,18 @@ def test_a_version_scores_it(made, wanted, tmp_path, engine, capsys):
     empty = write(tmp_path / "empty.csv", tomorrow[:0])
     broken = tomorrow.assign(price=["1"] * 70 + ["cheap"] * 50)
     broken = write(tmp_path / "broken.csv", broken)
-    files = [broken, path, empty]
     output = tmp_path / "scores"
     with pytest.raises(DataError, match="1 of 3 files could not be scored"):
         score.score(
-            version, files, str(output), engine=engine, keep=["user id"],
-            batch_size=50,
-        )  # fmt: skip
+            score.Score(
+                version,
+                (broken, path, empty),
+                str(output),
+                engine=engine,
+                keep_columns=("user id",),
+                batch_size=50,
+            )
+        )
     said = capsys.readouterr().err
     assert f"{broken}: line 72, column 'price'" in said and "'cheap'" in said
     assert sorted(os.listdir(output)) == ["empty.parquet", "tomorrow.parquet"]
@@ -203,7 +208,7 @@ def test_a_column_of_strangers_is_said(made, tmp_path, capsys):
     few = write(tmp_path / "few.csv", odd[:4])
     predict(run_dir, tmp_path / "scores.parquet", path, few)
     said = [capsys.readouterr().err]
-    score.score(version, [path, few], str(tmp_path / "scores"))
+    score.score(score.Score(version, (path, few), str(tmp_path / "scores")))
     said.append(capsys.readouterr().err)
     for text in said:
         assert text.count("are all out of vocabulary") == 1, text
@@ -268,7 +273,7 @@ def test_ids_of_another_preparation_are_refused(made, tmp_path, capsys):
         said = capsys.readouterr().err
         assert all(name in said for name in names), said
     with pytest.raises(DataError, match="was prepared otherwise") as caught:
-        score.score(version, [train], str(output))
+        score.score(score.Score(version, (train,), str(output)))
     assert all(name in str(caught.value) for name in names)
 
 

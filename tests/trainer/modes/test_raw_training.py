@@ -203,7 +203,10 @@ def test_files_are_scored(version, finished, folder, tmp_path, engine):
         path = os.path.join(finished, "samples.parquet")
     output = tmp_path / "out"
     output.mkdir()
-    score.score(version, [path], str(output), engine=engine, batch_size=77)
+    settings = score.Score(
+        version, (path,), str(output), engine=engine, batch_size=77
+    )
+    score.score(settings)
     found = pq.read_table(output / os.path.basename(path))["logit"].to_numpy()
     expected = expected[: len(found)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
