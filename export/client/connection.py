@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Response:
     """A response.
 
     Args:
@@ -89,7 +89,7 @@ class Connection:
         body: bytes | None,
         headers: dict[str, str],
         ends: float,
-    ) -> Answer:
+    ) -> Response:
         """Sends a request and returns the response.
 
         Args:
@@ -118,7 +118,7 @@ class Connection:
             self.close()
             raise
 
-    def _read(self, response) -> Answer:
+    def _read(self, response) -> Response:
         parts: list[bytes] = []
         while part := response.read1(1 << 20):
             parts.append(part)
@@ -128,7 +128,7 @@ class Connection:
         response.close()  # leaves the connection open
         if response.will_close:
             self.close()
-        return Answer(
+        return Response(
             response.status,
             b"".join(parts),
             response.getheader("Retry-After", ""),

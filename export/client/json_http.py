@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from export.client.connection import Answer, Connection
+from export.client.connection import Connection, Response
 from export.client.retry import ServerError, Transient
 
 # Statuses after which a retry may succeed: the server, or a proxy before it,
@@ -50,29 +50,29 @@ class JsonConnection:
         """
         request = f"{method} {self.address.netloc}{path}"
         try:
-            answer = self._ask(method, path, body, seconds)
+            response = self._ask(method, path, body, seconds)
         except (OSError, http.client.HTTPException) as error:
             message = f"{request}: {error or type(error).__name__}."
             raise Transient(ServerError(message)) from error
-        if answer.status == 200:
+        if response.status == 200:
             try:
-                return json.loads(answer.content)
+                return json.loads(response.content)
             except (ValueError, RecursionError) as error:
                 refused = ServerError(
                     f"{request}: the response is not valid JSON: {error}.", 200
                 )
-                if not answer.marked:  # it may be incomplete
+                if not response.marked:  # it may be incomplete
                     raise Transient(refused) from error
                 raise refused from error
+        message = _error_text(response.content)
         refused = ServerError(
-            f"{request}: status {answer.status}: {_error_text(answer.content)}",
-            answer.status,
+            f"{request}: status {response.status}: {message}", response.status
         )
-        if answer.status in RETRIED:
-            raise Transient(refused, _seconds(answer.retry_after)) from None
+        if response.status in RETRIED:
+            raise Transient(refused, _seconds(response.retry_after)) from None
         raise refused
 
-    def _ask(self, method, path, body, seconds) -> Answer:
+    def _ask(self, method, path, body, seconds) -> Response:
         ends = time.monotonic() + seconds
         reused = self._connection.open
         try:

@@ -129,8 +129,8 @@ class RestClient(Client):
         body: dict[str, Any] = {"inputs": columns}
         if signature:
             body["signature_name"] = signature
-        answer = self._post("predict", body, self._ends())
-        outputs = self._field(answer, "outputs", dict | list)
+        response = self._post("predict", body, self._ends())
+        outputs = self._field(response, "outputs", dict | list)
         rows = {
             len(values)
             for values in columns.values()
@@ -141,7 +141,7 @@ class RestClient(Client):
         for values in lists:
             # The context of candidates has a different number of rows.
             if not isinstance(values, list) or rows and len(values) not in rows:
-                self._reject(f"outputs of {sorted(rows)} rows", answer)
+                self._reject(f"outputs of {sorted(rows)} rows", response)
         return outputs
 
     def regress(
@@ -191,17 +191,17 @@ class RestClient(Client):
             ServerError: see `predict`; also if the server's status has
                 another format, such as KServe's.
         """
-        answer = self._call("GET", "", None, self._ends())
-        states = self._field(answer, "model_version_status", list)
+        response = self._call("GET", "", None, self._ends())
+        states = self._field(response, "model_version_status", list)
         if not all(isinstance(state, dict) for state in states):
-            self._reject("objects in model_version_status", answer)
+            self._reject("objects in model_version_status", response)
         return states
 
     def metadata(self) -> dict[str, Any]:
         """Returns the signatures, as the server describes them."""
-        answer = self._call("GET", "/metadata", None, self._ends())
-        self._field(answer, "metadata", dict)
-        return answer
+        response = self._call("GET", "/metadata", None, self._ends())
+        self._field(response, "metadata", dict)
+        return response
 
     def close(self):
         """Closes the connection; the next call opens another."""
@@ -209,13 +209,13 @@ class RestClient(Client):
 
     def _is_available(self, seconds):
         ends = time.monotonic() + seconds
-        answer = self._call("GET", "", None, ends, once=True)
-        if not isinstance(answer, dict):
+        response = self._call("GET", "", None, ends, once=True)
+        if not isinstance(response, dict):
             return False
-        states = answer.get("model_version_status")
+        states = response.get("model_version_status")
         if not isinstance(states, list):
             # KServe's format, for a model without versions.
-            return str(answer.get("ready")).lower() == "true"
+            return str(response.get("ready")).lower() == "true"
         return any(
             isinstance(state, dict) and state.get("state") == "AVAILABLE"
             for state in states
@@ -231,13 +231,13 @@ class RestClient(Client):
                 body["signature_name"] = signature
             if context:
                 body["context"] = dict(context)
-            answer = self._post(verb, body, ends)
-            part = self._field(answer, result, list)
+            response = self._post(verb, body, ends)
+            part = self._field(response, result, list)
             if len(part) != len(body[field]):
                 self._reject(
                     f"{len(body[field])} {result}, one per row, and has "
                     f"{len(part)}",
-                    answer,
+                    response,
                 )
             results += part
         return results
@@ -253,15 +253,15 @@ class RestClient(Client):
             once,
         )
 
-    def _field(self, answer, field: str, kind) -> Any:
+    def _field(self, response, field: str, kind) -> Any:
         """Returns a field of a response; raises if not of type `kind`."""
-        content = answer.get(field) if isinstance(answer, dict) else None
+        content = response.get(field) if isinstance(response, dict) else None
         if not isinstance(content, kind):
-            self._reject(f"{field!r} as TensorFlow Serving's does", answer)
+            self._reject(f"{field!r} as TensorFlow Serving's does", response)
         return content
 
-    def _reject(self, rule: str, answer) -> NoReturn:
-        text = json.dumps(answer)
+    def _reject(self, rule: str, response) -> NoReturn:
+        text = json.dumps(response)
         raise ServerError(
             f"{self._server}: the response must have {rule}; received "
             f"{text if len(text) <= 200 else text[:200] + '...'}.",

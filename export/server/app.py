@@ -11,17 +11,17 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from export.server import v2, wire
-from export.server.answers import (
-    error_response,
-    health_response,
-    requested_version,
-)
 from export.server.arrivals import Hosts
 from export.server.batching import Overloaded
 from export.server.connections import Connection
 from export.server.grpc_service import INTERNAL_ERROR, Models, Predictions
 from export.server.measures import Measures
 from export.server.metadata import metadata
+from export.server.responses import (
+    error_response,
+    health_response,
+    requested_version,
+)
 from export.server.scoring import Scoring
 from export.server.versions import STABLE, NotServed, Versions, log
 from export.version import published

@@ -27,7 +27,7 @@ class _Waiting:
 
     columns: Columns
     rows: int
-    answer: asyncio.Future
+    future: asyncio.Future
     first: int = 0
     outputs: list[Columns] = dataclasses.field(default_factory=list)
 
@@ -108,15 +108,15 @@ class Batcher:
         """
         if self.waiting_rows and (self.waiting_rows + rows > self._max_waiting):
             raise Overloaded(self.waiting_rows, self._max_waiting)
-        answer = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(columns, rows, answer))
+        future = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(columns, rows, future))
         self.waiting_rows += rows
         if not self._running:
             self._running = True
             task = asyncio.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await answer
+        return await future
 
     async def _work(self):
         """Runs waiting requests until none is left."""
@@ -134,7 +134,7 @@ class Batcher:
         rows = 0
         while self._queue:
             request = self._queue[0]
-            if request.answer.done():  # client is gone, or got an error
+            if request.future.done():  # client is gone, or got an error
                 self._queue.popleft()
                 self.waiting_rows -= request.left
                 continue
@@ -173,14 +173,14 @@ class Batcher:
             if len(pieces) > 1:
                 for piece in pieces:
                     await self._run([piece])
-            elif not pieces[0].request.answer.done():
-                pieces[0].request.answer.set_exception(pieces[0].named(error))
+            elif not pieces[0].request.future.done():
+                pieces[0].request.future.set_exception(pieces[0].named(error))
             return
         for piece, output in zip(pieces, outputs, strict=True):
             request = piece.request
             request.outputs.append(output)
-            if not request.left and not request.answer.done():
-                request.answer.set_result(_concatenated(request.outputs))
+            if not request.left and not request.future.done():
+                request.future.set_result(_concatenated(request.outputs))
 
     def _compute(self, pieces: list[_Piece]) -> list[Columns]:
         """Returns the outputs of each piece; runs in a thread."""

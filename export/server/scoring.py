@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from export.served.naming import CLASSIFY, REGRESS
-from export.server import answers, calls, v2, wire
+from export.server import calls, responses, v2, wire
 from export.server.arrivals import (
     Admitted,
     Arrivals,
@@ -59,7 +59,7 @@ class Scoring:
 
     def _admit(self, request):
         size = body_size(request, self.max_bytes)
-        return self.admit(size, answers.requested_version(request))
+        return self.admit(size, responses.requested_version(request))
 
     async def _body(self, request) -> bytes:
         return await read(request, self._body_s, self.max_bytes)
@@ -70,9 +70,9 @@ class Scoring:
             body = await self._body(request)
             content = await spread(len(body), wire.parse, body)
             scored = await calls.predict(loaded, content, len(body), admitted)
-        return await answers.json_response(
+        return await responses.json_response(
             scored.rows,
-            lambda: wire.predict_answer(scored.outputs, scored.by_row),
+            lambda: wire.predict_response(scored.outputs, scored.by_row),
         )
 
     async def regress(self, request: web.Request) -> web.Response:
@@ -85,15 +85,15 @@ class Scoring:
         """Returns both classes of examples with their scores."""
         return await self._on_examples(request, CLASSIFY, calls.classes_of)
 
-    async def _on_examples(self, request, kind: str, answer: Callable):
+    async def _on_examples(self, request, kind: str, convert: Callable):
         async with self._admit(request) as (loaded, admitted):
             body = await self._body(request)
             content = await spread(len(body), wire.parse, body)
             values = await calls.on_examples(
                 loaded, content, kind, len(body), admitted
             )
-        return await answers.json_response(
-            len(values), lambda: {"results": answer(values)}
+        return await responses.json_response(
+            len(values), lambda: {"results": convert(values)}
         )
 
     async def infer(self, request: web.Request) -> web.Response:
@@ -114,7 +114,7 @@ class Scoring:
             "model_name": self._name,
             "model_version": str(loaded.published.version),
         }
-        content, size = v2.answer(inference, scored.outputs, model)
+        content, size = v2.response(inference, scored.outputs, model)
         kind = "application/json" if size is None else v2.OCTETS
         response = web.Response(body=content, content_type=kind)
         if size is not None:

@@ -220,7 +220,7 @@ def _from_bytes(name, content: bytes, datatype: str) -> list:
     return texts
 
 
-def answer(
+def response(
     inference: Inference, outputs: Columns, model: dict[str, str]
 ) -> tuple[bytes, int | None]:
     """Returns the response to an infer request.

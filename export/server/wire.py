@@ -259,7 +259,7 @@ def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
     )
 
 
-def predict_answer(outputs: Columns, by_row: bool) -> dict[str, Any]:
+def predict_response(outputs: Columns, by_row: bool) -> dict[str, Any]:
     """Returns the body of the response to a Predict request."""
     lists = {name: _as_list(value) for name, value in outputs.items()}
     if len(lists) == 1:

@@ -290,12 +290,12 @@ def test_answers_hold_each_row_s_outputs():
         "z": np.array([[1, 2], [3, 4]]),
         "s": np.array([b"a", b"\xff"], object),
     }
-    rows = wire.predict_answer(outputs, True)["predictions"]
+    rows = wire.predict_response(outputs, True)["predictions"]
     assert rows == [
         {"y": 0.5, "z": [1, 2], "s": "a"},
         {"y": 1.5, "z": [3, 4], "s": "\ufffd"},
     ]
-    assert wire.predict_answer(outputs, False)["outputs"] == {
+    assert wire.predict_response(outputs, False)["outputs"] == {
         "y": [0.5, 1.5],
         "z": [[1, 2], [3, 4]],
         "s": ["a", "\ufffd"],
@@ -303,8 +303,8 @@ def test_answers_hold_each_row_s_outputs():
     nested = np.empty(1, object)
     nested[0] = np.array([b"a", b"b"], object)
     one = {"s": nested}
-    assert wire.predict_answer(one, True) == {"predictions": [["a", "b"]]}
-    assert wire.predict_answer(one, False) == {"outputs": [["a", "b"]]}
+    assert wire.predict_response(one, True) == {"predictions": [["a", "b"]]}
+    assert wire.predict_response(one, False) == {"outputs": [["a", "b"]]}
 
 
 def test_a_long_value_is_shortened_in_an_error():
