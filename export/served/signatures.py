@@ -125,13 +125,14 @@ class ServedModel(tf.Module):
             for layer in self.model.tables
             for name in layer.plan.features
         }
-        numbers = (*self.spec.numeric, *self.spec.vector)
+        numbers = [feature.name for feature in self.spec.numeric]
+        numbers += [feature.name for feature in self.spec.vector]
         return {
             feature.name: tf.TensorSpec(
                 [None, widths[feature.name]], tf.float32, feature.name
             )
             for feature in self.spec.categorical
-        } | {feature.name: self.inputs[feature.name] for feature in numbers}
+        } | {name: self.inputs[name] for name in numbers}
 
     def traced(
         self, specs: dict[str, tf.TensorSpec]

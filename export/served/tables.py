@@ -80,6 +80,10 @@ class Reader:
         self._arrays = arrays
         self._check = check
 
+    def build(self, layer, rows, width, features):
+        """Raises NotImplementedError, as it cannot create tables."""
+        raise NotImplementedError
+
     def __call__(self, table, ids):
         """Returns rows, float32 [B, C, W], for row numbers `ids` [B, C]."""
         del table

@@ -188,7 +188,8 @@ def _whole_cut(served, options):
     layers = {
         f"tables/{layer.plan.name}": layer for layer in served.model.tables
     }
-    arguments, stored = {}, {}
+    arguments: dict[str, dict] = {}
+    stored: dict[str, tuple] = {}
     for name, layer in layers.items():
         specs = tables.specs(layer, served.precision)
         paths = {
