@@ -21,8 +21,6 @@ from wukong_tf.features import (
 )
 from wukong_tf.names import arguments
 
-CLASSES = ("0", "1")
-
 
 class ServedModel(tf.Module):
     """A trained model as TensorFlow functions, one per signature.
@@ -234,7 +232,7 @@ class ServedModel(tf.Module):
         probability, _ = output_names(self.spec)[task]
         positive = self.scores_of_examples(inputs)[probability]
         scores = tf.stack([1 - positive, positive], axis=1)  # [B, 2]
-        classes = tf.broadcast_to(tf.constant(CLASSES), tf.shape(scores))
+        classes = tf.broadcast_to(tf.constant(["0", "1"]), tf.shape(scores))
         return {"classes": classes, "scores": scores}
 
     def _encoded_scores(self, raw_columns):

@@ -10,13 +10,13 @@ import time
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from export.server import v2, wire
+from export.server import wire
 from export.server.arrivals import Hosts
 from export.server.batching import Overloaded
 from export.server.connections import Connection
 from export.server.grpc_service import INTERNAL_ERROR, Models, Predictions
 from export.server.measures import Measures
-from export.server.metadata import metadata
+from export.server.metadata import V2_SERVER, metadata, v2_metadata
 from export.server.responses import (
     error_response,
     health_response,
@@ -230,11 +230,11 @@ class Server:
 
     async def _server_metadata(self, request):
         del request
-        return web.json_response(v2.SERVER_METADATA)
+        return web.json_response(V2_SERVER)
 
     async def _model(self, request):
         async with self._versions.using(requested_version(request)) as loaded:
-            return web.json_response(v2.model_metadata(self._name, loaded))
+            return web.json_response(v2_metadata(self._name, loaded))
 
     async def _model_ready(self, request):
         async with self._versions.using(requested_version(request)):

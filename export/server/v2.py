@@ -12,7 +12,6 @@ import numpy as np
 
 from export.served.naming import PREDICT
 from export.server import wire
-from export.server.loading import Loaded
 from export.version.engines import Columns
 from export.version.published import SignatureSpec
 
@@ -24,11 +23,6 @@ _BINARY: dict[str, np.dtype] = {
 # Number of bytes of JSON if tensors follow as raw bytes.
 HEADER = "Inference-Header-Content-Length"
 OCTETS = "application/octet-stream"
-SERVER_METADATA = {
-    "name": "wukong_tf",
-    "version": "2",  # of the protocol
-    "extensions": ["binary_tensor_data"],
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,47 +57,29 @@ def read(
     Raises:
         BadRequest: if it breaks a rule.
     """
-    size = len(body)
-    if header is not None:
-        if not (header.isascii() and header.isdigit()) or len(header) > 18:
-            raise wire.BadRequest(
-                f"{HEADER} must be a number of bytes; received {header:.100}."
-            )
-        size = int(header)
-        if size > len(body):
-            raise wire.BadRequest(
-                f"{HEADER} is {size}; the body has {len(body)} bytes."
-            )
+    size = _json_size(body, header)
     content = wire.parse(body[:size])
-    parameters = _object(content.get("parameters"), "parameters")
+    parameters = _parameters(content)
     name = wire.signature_name(parameters, PREDICT, signatures)
-    inputs = content.get("inputs")
-    if not isinstance(inputs, list):
-        raise wire.BadRequest('the body must hold "inputs", a list of tensors.')
+    spec = signatures[name]
     tail = _Tail(body[size:])
     values: dict[str, Any] = {}
-    for tensor in inputs:
-        if not isinstance(tensor, dict):
-            raise wire.BadRequest('"inputs" must be a list of objects.')
-        column = _known(tensor.get("name"), "input", signatures[name].inputs)
+    for tensor in _objects(content, "inputs"):
+        column = _known(tensor.get("name"), "input", spec.inputs)
         if column in values:
             raise wire.BadRequest(f"input {column!r}: must be given only once.")
-        values[column] = _values(column, tensor, signatures[name], tail)
+        values[column] = _values(column, tensor, spec, tail)
     tail.check_end()
     if not isinstance(content.get("id"), str | None):
         raise wire.BadRequest('"id" must be a string.')
-    requested = content.get("outputs")
-    if requested is not None and not (
-        isinstance(requested, list)
-        and all(isinstance(tensor, dict) for tensor in requested)
-    ):
-        raise wire.BadRequest('"outputs" must be a list of objects.')
-    outputs = requested and {
-        _known(tensor.get("name"), "output", signatures[name].outputs): bool(
-            _object(tensor.get("parameters"), "parameters").get("binary_data")
-        )
-        for tensor in requested
-    }
+    outputs = None
+    if content.get("outputs") is not None:
+        outputs = {
+            _known(tensor.get("name"), "output", spec.outputs): bool(
+                _parameters(tensor).get("binary_data")
+            )
+            for tensor in _objects(content, "outputs")
+        }
     return Inference(
         {"inputs": values, "signature_name": name},
         content.get("id"),
@@ -112,10 +88,35 @@ def read(
     )
 
 
-def _object(value, name) -> dict[str, Any]:
-    if not isinstance(value, dict | None):
-        raise wire.BadRequest(f'"{name}" must be an object.')
-    return value or {}
+def _json_size(body: bytes, header: str | None) -> int:
+    """Returns the number of bytes of JSON at the start of a body."""
+    if header is None:
+        return len(body)
+    if not (header.isascii() and header.isdigit()) or len(header) > 18:
+        raise wire.BadRequest(
+            f"{HEADER} must be a number of bytes; received {header:.100}."
+        )
+    if int(header) > len(body):
+        raise wire.BadRequest(
+            f"{HEADER} is {header}; the body has {len(body)} bytes."
+        )
+    return int(header)
+
+
+def _parameters(content) -> dict[str, Any]:
+    parameters = content.get("parameters")
+    if not isinstance(parameters, dict | None):
+        raise wire.BadRequest('"parameters" must be an object.')
+    return parameters or {}
+
+
+def _objects(content, key) -> list[dict[str, Any]]:
+    tensors = content.get(key)
+    if not isinstance(tensors, list) or not all(
+        isinstance(tensor, dict) for tensor in tensors
+    ):
+        raise wire.BadRequest(f'"{key}" must be a list of objects.')
+    return tensors
 
 
 def _known(name, kind, specs) -> str:
@@ -165,10 +166,10 @@ def _values(name: str, tensor, spec: SignatureSpec, tail: _Tail) -> list:
         )
     if not isinstance(shape, list) or not wire.fits(shape, dims):
         raise wire.BadRequest(
-            f"input {name!r}: shape must match {_json_shape(dims)}; received "
+            f"input {name!r}: shape must match {json_shape(dims)}; received "
             f"{shape!r:.100}."
         )
-    parameters = _object(tensor.get("parameters"), "parameters")
+    parameters = _parameters(tensor)
     if "binary_data_size" in parameters:
         content = tail.take(name, parameters["binary_data_size"])
         flat = _from_bytes(name, content, datatype)
@@ -268,34 +269,6 @@ def _to_bytes(value: np.ndarray) -> bytes:
     )
 
 
-def model_metadata(name: str, loaded: Loaded) -> dict[str, Any]:
-    """Returns the metadata of a model.
-
-    Args:
-        name: the model's name.
-        loaded: its served version.
-    """
-    spec = loaded.engine.signatures[PREDICT]
-    return {
-        "name": name,
-        "versions": [str(loaded.published.version)],
-        "platform": f"wukong_{loaded.engine.name}",
-        "inputs": _tensors(spec.inputs),
-        "outputs": _tensors(spec.outputs),
-    }
-
-
-def _tensors(specs) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "datatype": DATATYPES[dtype],
-            "shape": _json_shape(shape),
-        }
-        for name, (dtype, shape) in specs.items()
-    ]
-
-
-def _json_shape(shape) -> list[int]:
+def json_shape(shape) -> list[int]:
     """Returns a shape with -1 for the batch."""
     return [-1 if size is None else size for size in shape]
