@@ -12,7 +12,7 @@ WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
   tests/layers/test_every_layer.py::test_value_and_gradient_are_the_oracles \
   tests/optimizers/test_table_optimizer.py
 
-.PHONY: help quickstart tutorial test test-fast test-full test-gpu mutants lint clean
+.PHONY: help quickstart tutorial test test-fast test-full test-gpu mutants lint docs clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
@@ -23,7 +23,8 @@ help:
 	@echo "make test-gpu    runs on two GPUs or more beside one"
 	@echo "make mutants     bugs put into modules: the share that tests notice"
 	@echo "make lint        ruff and mypy"
-	@echo "make clean       remove $(VENV) and $(VENV)-beam, nothing trained"
+	@echo "make docs        the pages of docs/ as a site, site/index.html"
+	@echo "make clean       remove $(VENV), $(VENV)-beam and site/, nothing trained"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
@@ -43,6 +44,10 @@ $(VENV)/.dev: $(VENV)/.run
 
 $(VENV)/.mutants: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e '.[mutants]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.dev
@@ -74,6 +79,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy wukong_tf trainer export benchmarks tests
 
+# Warnings are errors: of links, names and what another host would send. The
+# variable silences the theme's advertisement of its successor.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 test: lint
 	$(PYTEST) -m "not full"
 	KERAS_BACKEND=jax $(PYTEST) -m "not full" $(WUKONG)
@@ -86,10 +96,10 @@ test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e '.[gpu]'
 	$(BIN)/python -m pytest tests/distributed/test_gpu.py
 
-test-full: lint $(VENV)/.torch $(VENV)-beam/.run
+test-full: lint docs $(VENV)/.torch $(VENV)-beam/.run
 	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)
 	KERAS_BACKEND=torch $(PYTEST) $(NEUTRAL)
 	PROPERTY_EXAMPLES=500 $(PYTEST)
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam
+	rm -rf $(VENV) $(VENV)-beam site

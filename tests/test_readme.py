@@ -12,7 +12,7 @@ from trainer import settings as trainer_settings
 from trainer.settings import fields
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(r"```python\n(.*?)```", re.S)
 
 

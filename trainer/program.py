@@ -82,7 +82,7 @@ def describe(
     for title, names in groups.items():
         lines += ["", f"{title}:"]
         for name in names:
-            lines += _described(values[name])
+            lines += described(values[name])
     lines += ["", "Every program:"]
     for form, text in (
         ("--flagfile=FILE", "Reads flags from a file, one a line."),
@@ -93,7 +93,7 @@ def describe(
     return "\n".join(lines)
 
 
-def _described(flag) -> list[str]:
+def described(flag) -> list[str]:
     """Returns the lines of --help on one flag."""
     text = " ".join(flag.help.split())
     if flag.boolean:

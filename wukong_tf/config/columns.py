@@ -4,7 +4,10 @@ import dataclasses
 
 from wukong_tf.config.feature_spec import FeatureSpec
 
-IDS, WEIGHTS, NUMBERS, VECTORS = "ids", "weights", "numbers", "vectors"
+IDS = "ids"
+WEIGHTS = "weights"
+NUMBERS = "numbers"
+VECTORS = "vectors"
 
 
 @dataclasses.dataclass(frozen=True)

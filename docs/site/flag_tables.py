@@ -1,0 +1,51 @@
+"""Tables of the programs' flags, from the settings that define them."""
+
+import importlib
+from collections.abc import Mapping
+
+from absl import flags
+
+from export import flags as export_flags
+from export import rollout, score, serve
+from trainer import launch, prepare, program, settings
+
+# Functions that define the flags of each program, by group.
+GROUPS: dict[str, Mapping[str, program.Define]] = {
+    "trainer.main": settings.GROUPS,
+    "trainer.prepare": {"": prepare.define},
+    "trainer.launch": {"": launch.define_flags},
+    "export.main": {"": export_flags.define},
+    "export.serve": {"": serve.define},
+    "export.rollout": {"": rollout.define},
+    "export.score": {"": score.define},
+}
+
+
+def tables(module: str) -> str:
+    """Returns the flags of a program as Markdown, a table for each group.
+
+    Args:
+        module: name of the program, such as "trainer.main".
+    """
+    about = importlib.import_module(module).__doc__ or ""
+    lines = [about.strip()]
+    for title, define in GROUPS[module].items():
+        values = flags.FlagValues()
+        define(values)
+        if title:
+            lines += ["", f"### {title}"]
+        lines += ["", "| flag | |", "|---|---|"]
+        # In the order of their definition; iterating would sort the names.
+        for name in values._flags():
+            form, *text = program.described(values[name])
+            lines.append(f"| {_code(form)} | {_cell(text)} |")
+    return "\n".join(lines)
+
+
+def _code(form):
+    return f"`{form.strip()}`".replace("|", "\\|")
+
+
+def _cell(lines):
+    text = " ".join(line.strip() for line in lines)
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

@@ -1,0 +1,180 @@
+"""The site: every page is found, every public name and flag has its entry."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import wukong_tf
+from docs.site import flag_tables, flowchart
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+CODE = ("wukong_tf", "trainer", "export")
+API = {
+    name
+    for page in (DOCS / "api").glob("*.md")
+    for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.M)
+}
+
+
+def exported(path):
+    """The names in `__all__` of a file, read as text."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        match node:
+            case ast.Assign([ast.Name("__all__")], ast.List() as names):
+                return ast.literal_eval(names)
+    return []
+
+
+def public_names():
+    """Full names of what wukong_tf and its packages export."""
+    for path in (ROOT / "wukong_tf").glob("*/__init__.py"):
+        for name in exported(path):
+            yield f"wukong_tf.{path.parent.name}.{name}"
+    for name in exported(ROOT / "wukong_tf/columns.py"):
+        yield f"wukong_tf.config.columns.{name}"
+    for name, home in wukong_tf._HOMES.items():
+        if home != f"wukong_tf.{name}":
+            yield f"{home}.{name}"
+
+
+def test_every_public_name_has_its_entry():
+    names = set(public_names())
+    assert len(names) > 80 and names <= API
+
+
+def test_every_module_for_users_has_its_page():
+    text = (DOCS / "api/index.md").read_text("utf-8")
+    for name, home in wukong_tf._HOMES.items():
+        if home != f"wukong_tf.{name}":
+            assert f"`{name}`" in text, name
+        elif name != "columns":  # stands with the configurations
+            assert (DOCS / f"api/{name}.md").is_file(), name
+            assert f"[`wukong_tf.{name}`]({name}.md)" in text
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:")[2]
+    listed = re.findall(r": ([\w/]+\.md)$", navigation, re.M)
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    roots = {path.name for path in ROOT.glob("*.md")}
+    assert set(listed) == pages | roots
+    assert len(listed) == len(set(listed))
+
+
+def test_every_program_has_its_flags():
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    programs = set(re.findall(r'"wukong-\w+=([\w.]+):main"', setup))
+    page = (DOCS / "flags.md").read_text("utf-8")
+    assert set(re.findall(r"^<!-- flags of (\S+) -->$", page, re.M)) == programs
+    assert set(flag_tables.GROUPS) == programs
+    for program in programs:
+        text = flag_tables.tables(program)
+        assert text.count("\n| `--") > 1
+        for line in text.splitlines():
+            if line.startswith("| `"):
+                assert re.fullmatch(r"\| `--[^`]+` \| .{10,} \|", line), line
+    assert "`--batch_size=INTEGER`" in flag_tables.tables("trainer.main")
+
+
+@pytest.mark.parametrize(
+    "page", sorted(DOCS.glob("*.md")), ids=lambda p: p.stem
+)
+def test_flowcharts_are_drawn(page):
+    for block in re.findall(r"```mermaid\n(.*?)```", page.read_text(), re.S):
+        svg, chart = flowchart.draw(block), flowchart.parse(block)
+        assert svg.count("<rect") == len(chart.nodes) > 3
+        assert svg.count('class="head"') == len(chart.edges)
+        for lines in chart.nodes.values():
+            for line in lines:
+                assert f">{line.replace('&', '&amp;')}</text>" in svg
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("graph LR\n a --> b", "flowchart TD"),
+        ("flowchart TD\n a[x] --> b", "a --> b"),
+        ('flowchart TD\n a["x"] --> b', "'b' has no text"),
+        (
+            'flowchart TD\n a["x"] --> b["y"]\n b --> c["z"]\n a --> c',
+            "skips a rank",
+        ),
+        (f'flowchart TD\n a["{"x" * 99}"] --> b["y"]', "too long"),
+    ],
+)
+def test_other_flowcharts_are_refused(text, named):
+    with pytest.raises(ValueError, match=named):
+        flowchart.draw(text)
+
+
+def constants(node):
+    """The constant parts of a text, or None if a node is none."""
+    match node:
+        case ast.Constant(str(text)):
+            return [text]
+        case ast.JoinedStr(values):
+            parts = [""]
+            for value in values:
+                if isinstance(value, ast.Constant):
+                    parts[-1] += value.value
+                else:
+                    parts.append("")
+            return parts
+        case ast.BinOp(left, ast.Add(), right):
+            first, last = constants(left), constants(right)
+            if first or last:
+                *first, end = first or ["", ""]
+                begin, *last = last or ["", ""]
+                return [*first, end + begin, *last]
+    return None
+
+
+def texts(*folders):
+    """Constant parts of all texts in the sources of some folders."""
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            if path != Path(__file__):
+                for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                    if parts := constants(node):
+                        yield parts
+
+
+def first_line(parts):
+    """The constant parts of a text's first line."""
+    whole = "\0".join(parts).partition("\n")[0]
+    return whole.split("\0")
+
+
+def test_every_error_of_the_faq_is_raised_by_a_test():
+    page = (DOCS / "faq.md").read_text("utf-8")
+    page = page.partition("\n## Without an error")[0]
+    errors = re.findall(r"^### .+\n\n```text\n(.+)\n```$", page, re.M)
+    assert len(errors) == len(re.findall("^### ", page, re.M)) > 15
+    ours = list(texts(*CODE))
+    templates = [first_line(x) for x in ours if sum(map(len, x)) > 19]
+    rules = {part for parts in ours for part in parts if len(part) > 13}
+    named = {
+        re.sub(r"\\(.)", r"\1", part)  # of a pattern
+        for parts in texts("tests")
+        for part in parts
+        if len(part) > 13 and (" " in part.strip() or part.startswith("--"))
+    }
+    for error in errors:
+        ours = [
+            parts
+            for parts in templates
+            if all(part in error for part in parts)
+            and re.fullmatch(".*".join(map(re.escape, parts)), error)
+        ]
+        assert ours, f"no source has the text {error!r}"
+        pieces = {part for part in rules | set().union(*ours) if part in error}
+        assert any(
+            text[start : start + 10] in piece
+            for text in named
+            if text in error
+            for start in range(len(text) - 9)
+            for piece in pieces
+        ), f"no test raises {error!r}"
