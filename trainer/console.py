@@ -102,7 +102,7 @@ class Console:
             data = self._texts.get()
             dropped, self._dropped = self._dropped, 0
             if dropped:
-                data += f"({dropped} texts were lost here)\n".encode()
+                data += f"({dropped} messages were dropped)\n".encode()
             try:
                 _write_all(self.fileno(), data)
             except OSError as error:
@@ -158,7 +158,7 @@ def _finish(console, timeout_s):
         console.drain(2.0 if came else timeout_s, lambda: STOP() != came)
     error = console.error
     if error is not None and console is sys.stdout:
-        log(f"standard output was not written: {error}", of_each=True)
+        log(f"standard output cannot be written: {error}", of_each=True)
         drain()
 
 

@@ -209,7 +209,7 @@ class Launcher:
         self._signals: queue.SimpleQueue = queue.SimpleQueue()
         self.stop_signal: int | None = None
 
-    def tell(self, number: int, frame=None):
+    def forward(self, number: int, frame=None):
         """Handles a signal: queues it for all workers."""
         del frame
         STOP.note(number)
@@ -265,13 +265,13 @@ def _cannot_end(codes) -> bool:
 def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
     """Runs workers, and restarts them if they were lost or stopped."""
     launcher = Launcher(count, arguments, grace_s)
-    STOP.noted = "passed on to the workers"
+    STOP.noted = "forwarded to the workers"
     with STOP:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, launcher.tell)
+                signal.signal(number, launcher.forward)
         if STOP.received is not None:  # received just before
-            launcher.tell(STOP.received)
+            launcher.forward(STOP.received)
         while True:
             code = launcher.run()
             again = (
@@ -281,7 +281,7 @@ def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
             if not again or not restarts:
                 return code
             restarts -= 1
-            _say(f"starting all workers again; {restarts} restarts are left")
+            _say(f"restarting all workers; {restarts} restarts left")
 
 
 def _say(text):

@@ -38,8 +38,8 @@ def prepare(settings: Prepare) -> FeatureSpec:
     source = inputs.find(settings, before)
     if os.path.lexists(output):
         raise ConfigError(
-            f"--output={settings.output} exists; nothing is overwritten. "
-            "Choose another, or remove it."
+            f"--output={settings.output} already exists and is not "
+            "overwritten. Choose another, or remove it."
         )
     run_all = work.runner(settings)
     folder = f"{output}{UNFINISHED}"
@@ -51,8 +51,8 @@ def prepare(settings: Prepare) -> FeatureSpec:
             outputs.publish(made, source, spec, output, before)
     except OSError as error:
         raise DataError(
-            f"--output={settings.output} cannot be written: {error}. What was "
-            f"done is kept in {folder}; the same command goes on."
+            f"--output={settings.output} cannot be written: {error}. Finished "
+            f"work is kept in {folder}; the same command resumes."
         ) from error
     return spec
 
@@ -68,7 +68,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         return EXIT_INTERRUPTED
     ids = sum(feature.num_ids for feature in spec.categorical)
     count = len(spec.feature_names)

@@ -34,7 +34,7 @@ class StopSignal:
 
     def __init__(self):
         self.received: signal.Signals | None = None
-        self.noted = "stopping after the steps in hand"
+        self.noted = "stopping after the current steps"
         self._noting = 0
         self._settled = False
         self._before: dict = {}
@@ -109,7 +109,7 @@ class StopSignal:
                 continue
             name = signal.Signals(number).name
             if not self._noting:
-                self._say(f"{name}: stopped; the same command goes on")
+                self._say(f"{name}: stopped; the same command resumes")
                 os._exit(EXIT_RESUME)
             if not said:
                 said = True

@@ -56,7 +56,7 @@ def test_two_workers(data, one, tmp_path):
     said = finish(start_workers(2, data, tmp_path / "run"))
     assert "summed by a ring over gRPC" in said
     assert "a batch of 60 rows is 30 for each of 2 replicas" in said
-    assert "of width 6 (" in said and "by their different rows" in said
+    assert "of width 6 (" in said and "by distinct rows" in said
     assert_same_run(one, tmp_path / "run", **FLOAT32)
     last = records(tmp_path / "run", "train")[-1]
     assert last["workers"].keys() == {"0", "1"}
@@ -79,8 +79,8 @@ def test_two_workers_in_float64_that_go_on_from_one(data, wide, tmp_path):
     said = finish(
         start_workers(2, data, run_dir, table_exchange="reduce", **WIDE)
     )
-    assert f"going on from step {half}" in said
-    assert "are reduced as a whole table" in said
+    assert f"resuming from step {half}" in said
+    assert "are all-reduced as dense tables" in said
     differs, name = processes.largest_difference(wide, run_dir)
     assert differs <= FLOAT64["weights"], name
 

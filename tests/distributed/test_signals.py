@@ -55,7 +55,7 @@ def test_while_the_report_is_drawn(data, tmp_path):
         flags_of(data, run_dir, max_steps=2, eval_every_steps=2),
     )
     said = finish(process, EXIT_RESUME)
-    assert "stopped; the same command goes on" in said
+    assert "stopped; the same command resumes" in said
     assert "Traceback" not in said
     assert runs.find_checkpoint(str(run_dir), "best").step == 2
     assert not (run_dir / "report").exists()

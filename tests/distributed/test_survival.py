@@ -77,14 +77,14 @@ def test_sigterm_to_one_saves_a_step_that_all_agree_on(
     else:
         kill(pids[told], signal.SIGTERM)
     said = finish(launcher, EXIT_RESUME)
-    assert "SIGTERM: stopping after the steps in hand" in said
+    assert "SIGTERM: stopping after the current steps" in said
     assert "Traceback" not in said
     assert said.count("worker 0 ended: exit code 75") == 1
     assert said.count("worker 1 ended: exit code 75") == 1
     stopped = runs.find_checkpoint(str(run_dir), "latest").step
     assert 20 <= stopped < 170 and stopped == step_of(run_dir)
     said = finish(start_workers(2, data, run_dir, **OPTIONS))
-    assert f"going on from step {stopped}" in said
+    assert f"resuming from step {stopped}" in said
     assert_ends_equal(run_dir, whole)
 
 
@@ -102,9 +102,9 @@ def test_a_killed_worker_is_named_and_started_again(
     )
     assert f"launch: worker {lost} ended: killed by SIGKILL" in said
     assert f"launch: worker {1 - lost} ended: exit code {EXIT_LOST}" in said
-    assert "starting all workers again; 0 restarts are left" in said
+    assert "restarting all workers; 0 restarts left" in said
     # The one of step 20 may have been in writing.
-    assert "going on from step 20" in said or "from step 10" in said
+    assert "resuming from step 20" in said or "from step 10" in said
     assert_ends_equal(run_dir, whole)
 
 
@@ -199,7 +199,7 @@ def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path, spoil):
     file.write_bytes(content)
     said = finish(start_workers(2, data, run_dir, **OPTIONS))
     assert f"corrupted checkpoint: {path}" in said
-    assert "going on from step 30" in said
+    assert "resuming from step 30" in said
     differs, name = largest_difference(whole, run_dir)
     assert differs == 0, name
 
@@ -238,7 +238,7 @@ def test_a_second_worker_of_one_index_is_refused(data, whole, tmp_path):
         )
         said = finish(stray, 2)
         assert f"TF_CONFIG makes this process worker {number} at 127." in said
-        assert "where a worker is running already" in said
+        assert "but another worker already runs there" in said
     finish(launcher)
     assert_ends_equal(run_dir, whole)
 
@@ -335,7 +335,7 @@ def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
         filler.unlink()
         said = finish(launcher)
         assert "could not be written" in said and "No space left" in said
-        assert "It is tried again in 0.2 s." in said
+        assert "Retrying in 0.2 s." in said
         differs, name = largest_difference(whole, run_dir)
         assert differs == 0, name
     finally:
@@ -385,7 +385,7 @@ def test_soak(data, tmp_path_factory, tmp_path):
     if launcher is None:
         launcher = start_workers(2, data, run_dir, **options)
     said += finish(launcher)
-    assert said.count("starting all workers again") == 20 - 7
+    assert said.count("restarting all workers") == 20 - 7
     assert "Traceback" not in said
     differs, name = largest_difference(quiet, run_dir)
     assert differs == 0, name

@@ -89,7 +89,7 @@ def test_signal_saves_and_the_same_command_goes_on(number, tmp_path, whole):
     assert stopped < 157, "the run ended before the signal"
     code, said = finish(start(run_dir))
     assert code == 0, said
-    assert f"going on from step {stopped}" in said
+    assert f"resuming from step {stopped}" in said
     assert_ends_equal(run_dir, whole)
 
 
@@ -104,7 +104,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole):
     os.makedirs(leftover, exist_ok=True)
     code, said = finish(start(run_dir))
     assert code == 0, said
-    assert "going on from step" in said
+    assert "resuming from step" in said
     assert not os.path.exists(leftover)
     assert_ends_equal(run_dir, whole)
 

@@ -283,7 +283,7 @@ def test_results_that_a_full_disk_lost_are_reported():
             LINES, "stdout", stdout=full, stderr=subprocess.PIPE, text=True
         )
         said = process.communicate(timeout=60)[1]
-    assert "standard output was not written: [Errno 28]" in said
+    assert "standard output cannot be written: [Errno 28]" in said
 
 
 def test_no_room_for_a_thread_costs_lines_alone(monkeypatch):

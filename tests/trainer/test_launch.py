@@ -107,7 +107,7 @@ def test_restarts_are_counted(monkeypatch, capfd):
     lost, fine = [ENDS.format(69)] * 2, [SPEAKS] * 2
     assert run(monkeypatch, [lost, lost, fine], restarts=2) == (0, [])
     assert run(monkeypatch, [lost, lost, fine], restarts=1) == (69, [fine])
-    assert "0 restarts are left" in capfd.readouterr().err
+    assert "0 restarts left" in capfd.readouterr().err
 
 
 def test_a_signal_that_came_just_before_is_passed_on(monkeypatch, capfd):

@@ -90,7 +90,7 @@ def test_help_gives_groups_kinds_choices_and_defaults():
     for part in (
         "\n  --mode=train|eval|predict|plan\n      train: train,",
         "\n  --[no]synthetic\n",
-        "\n  --batch_size=INT\n      Rows of a training step. Default: 1024.\n",
+        "\n  --batch_size=INT\n      Rows per training step. Default: 1024.\n",
         "\n  --units=A,B,...\n",
         "\n  --synthetic_tasks=A,B,...\n",
         "Default: click.\n",

@@ -58,12 +58,12 @@ class HeldDirectory:
             raise RunError(
                 f"--run_dir={self._run_dir} was deleted, moved or replaced "
                 "while the run was writing to it; nothing more is written. "
-                "Put it back to go on from its last checkpoint."
+                "Restore it to resume from its last checkpoint."
             )
         if not os.access(self._run_dir, os.W_OK):
             raise RunError(
                 f"--run_dir={self._run_dir} became read-only during the run; "
-                "its checkpoints are as they were. Make it writable to go on."
+                "its checkpoints are unchanged. Make it writable to resume."
             )
 
 
@@ -133,8 +133,8 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
     if not os.path.exists(path):
         if runs.checkpoint_paths(run_dir):
             raise RunError(
-                f"{path}: is missing, but there are checkpoints of a run. Put "
-                "it back to go on, or choose another --run_dir."
+                f"{path}: is missing, but there are checkpoints of a run. "
+                "Restore it to resume, or choose another --run_dir."
             )
     else:
         old = runs.read_config(run_dir)
@@ -188,8 +188,8 @@ def read_data(run_dir: str) -> dict[str, Any]:
         AttributeError,
     ) as error:
         raise RunError(
-            f"{path}: is no record of the run's files: {error}. Without it "
-            "the run takes the files as they are now."
+            f"{path}: is not a valid record of the run's files: {error}. "
+            "Remove it to accept the files as they are now."
         ) from error
 
 

@@ -69,7 +69,7 @@ def save(
         raise RunError(
             f"the checkpoint of step {step} could not be written to "
             f"{folder}: {str(error) or 'out of memory'}. Earlier checkpoints "
-            "are whole."
+            "are intact."
         ) from error
     return final, size
 
@@ -85,8 +85,7 @@ def mark_best(run_dir: str, step: int, metric: str, value: float):
         files.write_json(path, {"step": step, "metric": metric, "value": value})
     except OSError as error:
         raise RunError(
-            f"that step {step} is the best could not be written to {path}: "
-            f"{error}."
+            f"the best step, {step}, could not be recorded in {path}: {error}."
         ) from error
 
 
@@ -121,7 +120,7 @@ def restore_best(
         step = best[-1]["step"]
         try:
             if step not in there:
-                raise RunError(f"{run_dir}: that of step {step} is missing.")
+                raise RunError(f"{run_dir}: step {step} is missing.")
             found = runs.open_checkpoint(there[step])
             runs.check_owner(run_dir, found)
         except RunError as error:
@@ -172,7 +171,7 @@ def prune(
     try:
         best = runs.best_step(run_dir)
     except RunError as error:
-        log(f"{error} Until it names the best one, no checkpoint is removed.")
+        log(f"{error} No checkpoint is removed until it names the best one.")
         return
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
         kept = step == best or (every and step % every == 0)
@@ -232,8 +231,8 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
         return found
     if paths:
         raise RunError(
-            f"{run_dir}: all {len(paths)} checkpoints are corrupted; start "
-            "again in another --run_dir."
+            f"{run_dir}: all {len(paths)} checkpoints are corrupted; choose "
+            "another --run_dir."
         )
     return None
 
@@ -280,7 +279,7 @@ def _finite(name, array):
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise TrainingError(
             f"the weights {name!r} are no longer finite. The checkpoint was "
-            "not saved; those before it are whole. A lower --learning_rate or "
+            "not saved; earlier ones are intact. A lower --learning_rate or "
             "--table_learning_rate, --clipnorm or --warmup_steps may help."
         )
     return array

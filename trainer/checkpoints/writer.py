@@ -149,7 +149,7 @@ class CheckpointWriter:
         # Not retried later, when the weights are those of another step.
         self._failed = self._persist(job, LAST_TRIES, began)
         if self._failed is not None:
-            self._log(f"{self._failed} It is given up.")
+            self._log(f"{self._failed} It is not retried.")
 
     def _persist(self, job, tries, stalled_since=None) -> RunError | None:
         """Writes now; returns the last error if all tries failed."""
@@ -161,9 +161,7 @@ class CheckpointWriter:
             except RunError as error:
                 failed = error
                 if left:
-                    self._log(
-                        f"{error} It is tried again in {self._retry_s:g} s."
-                    )
+                    self._log(f"{error} Retrying in {self._retry_s:g} s.")
                     time.sleep(self._retry_s)
         return failed
 
@@ -208,7 +206,7 @@ class CheckpointWriter:
     def _replace(self, job):
         if self._job is not None:
             self._log(
-                f"the checkpoint of step {self._job.step} is given up for a "
+                f"the checkpoint of step {self._job.step} is replaced by a "
                 "newer one."
             )
         self._job, self._failing = job, False
@@ -248,7 +246,7 @@ class CheckpointWriter:
                 self._write(job)
             except RunError as error:
                 failed = True
-                self._log(f"{error} It is tried again in {self._retry_s:g} s.")
+                self._log(f"{error} Retrying in {self._retry_s:g} s.")
             except Exception as error:  # re-raised in the main thread
                 self._error = error
             with self._changed:

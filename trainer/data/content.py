@@ -156,7 +156,7 @@ class Contents:
         except DataError as error:
             self.error = error
         except OSError as error:  # its text names the file
-            self.error = DataError(f"a file cannot be read whole: {error}")
+            self.error = DataError(f"a file cannot be read: {error}")
         self._ended.set()
 
     def _read(self, path, source):
@@ -173,9 +173,9 @@ class Contents:
         prepared = self._manifests[folder].get(name)
         if prepared not in (None, digest):
             raise ContentError(
-                f"{path}: was changed since trainer.prepare made it: its "
+                f"{path}: was changed since trainer.prepare wrote it: its "
                 f"SHA-256 is {digest}; {os.path.join(folder, _MANIFEST)} has "
-                f"{prepared}. Prepare it again; if the change is meant, "
+                f"{prepared}. Prepare it again; if the change is intended, "
                 "remove the manifest."
             )
         source.digests[path] = digest
@@ -184,7 +184,7 @@ class Contents:
 def _another(path, before, now):
     return ContentError(
         f"{path}: is not the file that the run was trained on: that had "
-        f"{before}, this one has {now}. Put it back, or choose another "
+        f"{before}, this one has {now}. Restore it, or choose another "
         "--run_dir."
     )
 

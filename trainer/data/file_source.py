@@ -168,7 +168,7 @@ class FileSource:
         """Yields the batches of one epoch; see `Source.batches`."""
         if batch_size % self.lanes:
             raise DataError(
-                f"a batch of {batch_size} rows cannot be cut into "
+                f"a batch of {batch_size} rows cannot be divided into "
                 f"{self.lanes} equal shares."
             )
         share = batch_size // self.lanes
@@ -321,8 +321,8 @@ class FileSource:
         # Linking, copying or new permissions change only the times.
         if files.sha256(path) != self.digests.get(path):
             raise DataError(
-                f"{path}: was changed while it was being read; a "
-                "run's files must stay as they are until it has ended."
+                f"{path}: was changed while it was being read; the files of "
+                "a run must not change until it has ended."
             )
         self.stamps[path] = found
 

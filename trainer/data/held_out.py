@@ -91,6 +91,6 @@ def reopen(path: str, spec: FeatureSpec) -> Source:
             bad["bad"] = Count(content["max_bad_fraction"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: does not say which rows were held out: {error}."
+            f"{path}: is not a valid record of held-out rows: {error}."
         ) from error
     return open_files(files, spec, **bad)

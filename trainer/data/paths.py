@@ -36,7 +36,9 @@ def expand(files: Sequence[str]) -> list[str]:
                 f"{os.path.join(path, '*.parquet')}."
             )
         if os.path.realpath(path) in seen:
-            raise DataError(f"{path}: is named twice; its rows would count so.")
+            raise DataError(
+                f"{path}: is named twice; its rows would be read twice."
+            )
         seen.add(os.path.realpath(path))
     return paths
 
@@ -74,7 +76,6 @@ def prepare_hint(path: str) -> str:
 def _advice(path):
     folder = os.path.dirname(path) or "."
     return (
-        "Make Parquet of it once: python -m trainer.prepare --dataset=csv "
-        f"--input={folder} --output=DIR (--help names the data sets that it "
-        "knows)."
+        "Convert it to Parquet: python -m trainer.prepare --dataset=csv "
+        f"--input={folder} --output=DIR (--help lists the known data sets)."
     )

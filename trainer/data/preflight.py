@@ -58,9 +58,9 @@ def _check_overlap(splits):
             same = os.path.realpath(path) == os.path.realpath(other)
             raise ConfigError(
                 f"{path} of the {split} split "
-                + ("is" if same else f"has the content of {other},")
-                + " a file of the train split too: metrics would be of rows "
-                "that were trained on. --allow_file_overlap allows it."
+                + ("is" if same else f"has the same content as {other},")
+                + " a file of the train split: metrics would be computed on "
+                "rows that were trained on. --allow_file_overlap allows it."
             )
 
 
@@ -71,9 +71,9 @@ def _labels(source: FileSource) -> str:
         low, high = ranges.get(task.label, (0, 1))
         if low == high and source.num_rows > 1 and not task.missing_labels:
             raise DataError(
-                f"{source.paths[0]} and the files beside it: every label of "
-                f"column {task.label!r} is {low:g}; there is nothing to "
-                "learn."
+                f"{source.paths[0]} and the other files of its split: all "
+                f"labels of column {task.label!r} are {low:g}; both classes "
+                "are required."
             )
     rows = source.sample(SAMPLE_ROWS)
     rates = []
@@ -99,11 +99,11 @@ def _ids(source: FileSource) -> str:
             source.bad, Count
         ):
             raise DataError(
-                f"{source.paths[0]} and the files beside it: column "
+                f"{source.paths[0]} and the other files of its split: column "
                 f"{feature.name!r} has ids from {low:g} to {high:g}, but its "
                 f"table has {feature.num_ids} rows, for ids of at least 0 "
-                f"and below {feature.num_ids}. --on_bad_value=count would "
-                "read such ids as missing."
+                f"and below {feature.num_ids}. --on_bad_value=count reads "
+                "such ids as missing."
             )
         found.append(f"{feature.name} {low:g}-{high:g} of {feature.num_ids:,}")
     more = len(found) - SHOWN

@@ -141,9 +141,9 @@ def _holds_requests(schema, spec, default):
 def _open_log(path, spec, preparation, folder, keep):
     if preparation is None:
         raise DataError(
-            f"{path}: is no Parquet file, and what it holds is not known: the "
-            "model's data came without a recipe.json, as trainer.prepare "
-            "writes it. Give rows as Parquet, of ids or as requests hold them."
+            f"{path}: is not a Parquet file, and raw files need the "
+            "recipe.json of trainer.prepare, which the model's data do not "
+            "have. Give rows as Parquet, with ids or in the form of requests."
         )
     made = os.path.join(folder, "rows.parquet")
     wanted = preparation.of_model(path, spec)

@@ -68,7 +68,7 @@ class TFRecordSource(FileSource):
             example = tf.train.Example.FromString(record)
         except Exception as error:  # protobuf's error types differ by build
             raise DataError(
-                f"{path}: row 0 (from 0) is no tf.Example: {one_line(error)}"
+                f"{path}: row 0 (from 0) is not a tf.Example: {one_line(error)}"
             ) from error
         features = example.features.feature
         kinds = {}
@@ -99,8 +99,8 @@ class TFRecordSource(FileSource):
             raise DataError(
                 f"{block.path}: block {block.index} must have "
                 f"{block.num_rows} records, but has {len(found)}. The file "
-                f"was changed since {block.path}{INDEX} was made; remove "
-                "that, and it is made anew."
+                f"was changed since {block.path}{INDEX} was written; remove "
+                "the index to build it again."
             )
         parsed = tf.io.parse_example(
             tf.constant(found),
@@ -185,7 +185,7 @@ def make_index(path: str) -> dict[str, Any]:
         except tf.errors.OpError as error:
             if "truncated" not in str(error):
                 raise DataError(
-                    f"{path}: is no uncompressed TFRecord file: "
+                    f"{path}: is not an uncompressed TFRecord file: "
                     f"{one_line(error)}."
                 ) from error
     if place != size:
@@ -209,7 +209,7 @@ def read_index(path: str) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}{INDEX}: cannot be read: {error}.") from error
-    advice = f"Remove {path}{INDEX}, and it is made anew."
+    advice = f"Remove {path}{INDEX} to build it again."
     try:
         index = schema.parse_json(text, f"{path}{INDEX}")
         size, records = int(index["size"]), int(index["records"])
@@ -220,15 +220,15 @@ def read_index(path: str) -> dict[str, Any] | None:
         )
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}{INDEX}: is no index: {one_line(error)}. {advice}"
+            f"{path}{INDEX}: is not a valid index: {one_line(error)}. {advice}"
         ) from error
     if not whole or len(offsets) != -(-records // BLOCK_RECORDS):
-        raise DataError(f"{path}{INDEX}: is of another kind. {advice}")
+        raise DataError(f"{path}{INDEX}: has another format. {advice}")
     found = os.path.getsize(path)
     if found != size:
         raise DataError(
             f"{path}: has {found} bytes, but had {size} when its index was "
-            f"made: it was changed since then. {advice}"
+            f"written: it was changed since then. {advice}"
         )
     return {"size": size, "records": records, "offsets": offsets}
 

@@ -63,8 +63,8 @@ def refuse_a_second(cluster: Cluster) -> None:
     if _answers(_host(address), int(address.rpartition(":")[2])):
         raise ConfigError(
             f"{cluster.source} makes this process worker {cluster.index} at "
-            f"{address}, where a worker is running already. Give this one "
-            "another index and address, or end the other one."
+            f"{address}, but another worker already runs there. Give this "
+            "one another index and address, or end the other one."
         )
 
 
@@ -86,9 +86,9 @@ def warnings_of(cluster: Cluster | None) -> list[str]:
     lines = []
     if set(map(_host, cluster.addresses)) - _LOOPBACK:
         lines.append(
-            f"warning: port {port} of every interface takes commands of "
-            "TensorFlow from anyone who reaches it, unencrypted; let a "
-            "firewall admit the workers alone"
+            f"warning: port {port} of every interface accepts unencrypted "
+            "commands of TensorFlow from anyone who reaches it; configure a "
+            "firewall to admit only the workers"
         )
     if exposed := cluster.exposed():
         lines.append(

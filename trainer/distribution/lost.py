@@ -44,9 +44,9 @@ def named(workers: Workers) -> Iterator[None]:
         names = [f"worker {n} ({workers.addresses[n]})" for n in lost]
         raise LostWorkerError(
             f"worker {workers.index}: lost "
-            f"{' and '.join(names) or 'another worker'}, which died or gave no "
-            "sign of life for --worker_timeout_s. The same command on all "
-            "workers goes on from the last checkpoint."
+            f"{' and '.join(names) or 'another worker'}, which died or sent "
+            "no heartbeat for --worker_timeout_s. The same command on all "
+            "workers resumes from the last checkpoint."
         ) from error
 
 

@@ -202,7 +202,7 @@ def _mirrored(devices) -> Distribution:
         if devices.collectives == "ring":
             raise ConfigError(
                 "--collectives=ring contradicts --strategy=mirrored on GPUs, "
-                "which sums by NCCL."
+                "which uses NCCL."
             )
         strategy = tf.distribute.MirroredStrategy(
             cross_device_ops=tf.distribute.NcclAllReduce()
@@ -250,7 +250,7 @@ def _multi_worker(devices, cluster: Cluster) -> Distribution:
     except tf.errors.OpError as error:
         raise LostWorkerError(
             f"worker {cluster.index}: not all workers of "
-            f"{', '.join(cluster.addresses)} came: "
+            f"{', '.join(cluster.addresses)} joined: "
             f"{' '.join(error.message.split())[:500]}"
         ) from None
     finally:

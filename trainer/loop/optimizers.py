@@ -127,9 +127,9 @@ def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
         shown = ", ".join(names[:SHOWN_TABLES])
         if len(names) > SHOWN_TABLES:
             shown += f" and {len(names) - SHOWN_TABLES} more"
-        how = "reduced as a whole table"
+        how = "all-reduced as dense tables"
         if ways[layer.table.path] == replica_sum.GATHER:
-            how = "gathered by their different rows"
+            how = "all-gathered by distinct rows"
         lines.append(
             f"gradients of tables of width {plan.width} ({plan.rows:,} rows: "
             f"{shown}) are {how}"

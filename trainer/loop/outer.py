@@ -141,8 +141,8 @@ def _run_window(run_steps, clock, iterator, pipeline, step, stop):
     seconds = time.perf_counter() - began
     if bad >= 0:
         raise TrainingError(
-            f"the loss of step {step + int(bad) + 1} is not finite. Nothing "
-            "was saved since the last checkpoint. A lower --learning_rate or "
+            f"the loss of step {step + int(bad) + 1} is not finite. The run "
+            "resumes from its last checkpoint. A lower --learning_rate or "
             "--table_learning_rate, --clipnorm or --warmup_steps may help."
         )
     return Window(

@@ -40,7 +40,7 @@ def restore(session: Session):
         session.progress.evaluations, session.training.patience
     )
     session.rates.follow(session.progress.evaluations)
-    log(f"going on from step {found.step} ({found.path})")
+    log(f"resuming from step {found.step} ({found.path})")
 
 
 def best_checkpoint(session: Session) -> runs.Checkpoint:
@@ -84,7 +84,7 @@ def _newest_whole(session) -> runs.Checkpoint | None:
     path = dict(runs.checkpoint_paths(session.run_dir)).get(step)
     if path is None:
         raise RunError(
-            f"--run_dir={session.run_dir}: the chief goes on from step "
+            f"--run_dir={session.run_dir}: the chief resumes from step "
             f"{step}, which worker {session.workers.index} does not see; the "
             "run directory must be on a file system that all workers share."
         )

@@ -122,8 +122,8 @@ class Session:
         workers, lanes = self.workers.count, self.training.data_lanes
         if workers > 1 and lanes % workers and not self.settings.data.synthetic:
             lines.append(
-                f"each of {workers} workers reads rows of others too, since "
-                f"--data_lanes={lanes} is no multiple of their number"
+                f"each of {workers} workers also reads rows of others, since "
+                f"--data_lanes={lanes} is not a multiple of their number"
             )
         return lines
 

@@ -26,8 +26,8 @@ def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
     if lookup == "tfrs":
         require("--lookup=tfrs", "tensorflow_recommenders")
     effects = {
-        DRAWS: "the report will be metrics.json, without page and pictures",
-        "tensorboard": "its events are written, but nothing here shows them",
+        DRAWS: "the report will be only metrics.json, without page and plots",
+        "tensorboard": "its events are written, but cannot be shown here",
     }
     found = {module: lack(module) for module in effects if reports}
     return [

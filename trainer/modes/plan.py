@@ -132,7 +132,9 @@ def _tables(found: Cost, placement: Placement) -> list[str]:
 
 def _devices(placement: Placement) -> list[str]:
     """Returns the bytes needed and available on each device."""
-    rows: list[tuple[object, ...]] = [("device", "needed bytes", "of bytes")]
+    rows: list[tuple[object, ...]] = [
+        ("device", "needed bytes", "available bytes")
+    ]
     for device in placement.devices:
         has = "unknown" if device.bytes is None else device.bytes
         rows.append((device.name, placement.used(device), has))
@@ -156,7 +158,7 @@ def _parts(found: Cost) -> list[str]:
         )
     rows.append(
         (
-            "an example",
+            "per example",
             found.dense_parameters,
             found.macs,
             found.elementwise_flop,
@@ -169,8 +171,8 @@ def _parts(found: Cost) -> list[str]:
 def _totals(name, found: Cost, examples) -> list[str]:
     lines = [
         _parameters(name, found.parameters, found.table_parameters),
-        f"training: {found.training_flop / 1e9:.4g} GFLOP an example in "
-        "matrix products (6 a multiply-add)",
+        f"training: {found.training_flop / 1e9:.4g} GFLOP per example in "
+        "matrix products (6 per multiply-add)",
         f"activations: {found.activation_bytes:,} bytes at a batch of "
         f"{found.batch_size:,} rows",
         f"memory: {found.bytes:,} bytes of parameters, optimizer state and "

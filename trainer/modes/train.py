@@ -39,7 +39,7 @@ def run_training(settings: Settings) -> bool:
     )
     with lost.named(distribution.workers):
         finished = _train(settings, distribution)
-        log(f"{time.perf_counter() - began:.1f} s in all")
+        log(f"total time: {time.perf_counter() - began:.1f} s")
     return finished
 
 
@@ -163,8 +163,8 @@ def _check(settings: Settings, features: FeatureSpec):
     if run.init_from:
         if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
             raise ConfigError(
-                "--init_from must be another run than --run_dir; the same "
-                "command goes on with its own run by itself."
+                "--init_from must not be --run_dir; a run that has a "
+                "checkpoint resumes without --init_from."
             )
         runs.read_model_config(run.init_from)
         if run.init_optimizer:

@@ -173,10 +173,10 @@ def place(
     placed = Placement(tables, tuple(devices), dense)
     if replicas > 1 and placed.host_tables:
         raise ConfigError(
-            f"tables {list(placed.host_tables)} would lie in the host's memory "
-            f"beside an accelerator, which {replicas} replicas cannot share: "
-            "one replica can. Smaller or narrower tables would fit the "
-            "accelerators."
+            f"tables {list(placed.host_tables)} do not fit an accelerator, and "
+            f"{replicas} replicas cannot share tables in the host's memory; "
+            "only one replica can use them. Smaller or narrower tables would "
+            "fit the accelerators."
         )
     return placed
 

@@ -103,7 +103,7 @@ class Column:
             schema.check_name(where, self.name)
         except ConfigError as error:
             raise ConfigError(
-                f"{error} A recipe gives the feature another name, and its "
+                f"{error} In a recipe, give the feature another name, and its "
                 "column as `source`."
             ) from error
         if self.table is not None:
@@ -112,8 +112,8 @@ class Column:
             value = getattr(self, field)
             if value is not None and not (isinstance(value, str) and value):
                 raise ConfigError(
-                    f"{where}: `{field}` must be a text that is not empty; "
-                    f"received {value!r}."
+                    f"{where}: `{field}` must be a non-empty string; received "
+                    f"{value!r}."
                 )
         if self.min_count is not None:
             schema.check_int(where, "min_count", self.min_count, 1)
@@ -123,8 +123,8 @@ class Column:
             schema.check_choice(where, "raw", self.raw, RAWS)
             if self.kind != "categorical" or self.rule not in RAW_RULES:
                 raise ConfigError(
-                    f"{where}: `raw` is for a category as it was logged, not "
-                    f"for kind={self.kind!r} with rule={self.rule!r}."
+                    f"{where}: `raw` applies only to logged categories, not "
+                    f"to kind={self.kind!r} with rule={self.rule!r}."
                 )
         schema.check_choice(where, "pooling", self.pooling, POOLINGS)
         schema.check_choice(where, "transform", self.transform, TRANSFORMS)
@@ -141,12 +141,12 @@ class Column:
             )
         if self.is_bag and self.rule != "text":
             raise ConfigError(
-                f"{where}: a bag has no `rule`; received {self.rule!r}."
+                f"{where}: a bag cannot have a `rule`; received {self.rule!r}."
             )
         for value in self.missing_values:
             if not isinstance(value, str):
                 raise ConfigError(
-                    f"{where}: `missing_values` must be texts; received "
+                    f"{where}: `missing_values` must be strings; received "
                     f"{value!r}."
                 )
         self._check_times(where)
@@ -159,9 +159,9 @@ class Column:
             allowed = (None, LIST) if listed else (None,)
             if self.format not in allowed or self.separator and self.format:
                 raise ConfigError(
-                    f'{where}: `format` is "{LIST}" for a bag or a vector '
-                    "without `separator`, or says how the times of a `rule` "
-                    f"are written; received {self.format!r}."
+                    f'{where}: `format` must be "{LIST}", for a bag or a '
+                    "vector without `separator`, or the format of times, for "
+                    f"their `rule`; received {self.format!r}."
                 )
         checks: list[tuple[str, Any, Any]] = [
             ("time_zone", self.time_zone, times.check_zone)
@@ -172,7 +172,7 @@ class Column:
             checks.append(("reference", self.reference, times.check_reference))
         elif self.reference is not None:
             raise ConfigError(
-                f'{where}: `reference` belongs to the rule "age_in_days".'
+                f'{where}: `reference` needs the rule "age_in_days".'
             )
         for name, value, check in checks:
             try:
@@ -222,25 +222,25 @@ class Recipe:
     def __post_init__(self):
         names = [column.name for column in self.columns]
         if not names:
-            raise ConfigError("columns: at least one is needed.")
+            raise ConfigError("columns: at least one is required.")
         for name in names:
             if names.count(name) > 1:
-                raise ConfigError(f"column {name!r} is made twice.")
+                raise ConfigError(f"column {name!r} is defined twice.")
         schema.check_text("recipe", "label", self.label)
         if self.label in names:
-            raise ConfigError(f"label {self.label!r} is a feature too.")
+            raise ConfigError(f"label {self.label!r} is also a feature.")
         for column in self.columns:
             if self.label in (column.column, column.key):
                 raise ConfigError(
-                    f"column {column.name!r}: is made of the label "
-                    f"{self.label!r}, which is what is to be predicted."
+                    f"column {column.name!r}: is derived from the label "
+                    f"{self.label!r}, which is to be predicted."
                 )
         self._check_labels()
         single = [c.name for c in self.of_kind("categorical") if not c.is_bag]
         if self.group is not None and self.group not in single:
             raise ConfigError(
                 f"`group` column {self.group!r} must be one of {single}, the "
-                "features of one category a row."
+                "features with one category per row."
             )
         for fields in ("buckets", "min_count", "raw"):
             tables: dict[str, Any] = {}
@@ -257,14 +257,14 @@ class Recipe:
             texts = getattr(self, field)
             if not texts or not all(isinstance(text, str) for text in texts):
                 raise ConfigError(
-                    f"`{field}` must hold texts, at least one; received "
+                    f"`{field}` must hold one string or more; received "
                     f"{list(texts)}."
                 )
         if both := set(self.negatives) & set(self.positives):
             raise ConfigError(
-                f"a label cannot stand for 0 and 1: {sorted(both)} are among "
+                f"a label cannot mean both 0 and 1: {sorted(both)} are among "
                 f"`negatives`, {list(self.negatives)}, and `positives`, "
-                f"{list(self.positives)}; give both."
+                f"{list(self.positives)}; set both."
             )
 
     @property

@@ -121,8 +121,8 @@ class Dataset:
         )
         there = ", ".join(sorted(os.listdir(folder))[:20]) or "nothing"
         raise DataError(
-            f"--input={folder}: the files of {self.name} are not all there. "
-            f"Looked for {wanted}. There is {there}."
+            f"--input={folder}: files of {self.name} are missing. Looked for "
+            f"{wanted}. The directory has {there}."
         )
 
 

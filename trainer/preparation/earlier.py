@@ -80,13 +80,13 @@ def named(settings: Prepare) -> Earlier | None:
         if name in settings.given:
             raise ConfigError(
                 f"--{name} contradicts --vocabularies={settings.vocabularies}, "
-                "whose recipe and vocabularies are taken as they are."
+                "whose recipe and vocabularies are used unchanged."
             )
     earlier = read("vocabularies", settings.vocabularies)
     if earlier.recipe is None:
         raise DataError(
-            f"{earlier.where}: there is no recipe.json, which says how its "
-            "ids were made of the rows."
+            f"{earlier.where}: there is no recipe.json, which defines how "
+            "its rows were encoded."
         )
     _check_whole(earlier.where, earlier.spec, earlier.recipe)
     # Recipes of older versions lack `raw`, but features.json has it.
@@ -162,7 +162,7 @@ def _check_whole(where, spec, recipe):
     for name in {**ours, **theirs}:
         if ours.get(name) != theirs.get(name):
             raise ConfigError(
-                f"{where}: recipe.json and features.json are not of one "
-                f"preparation: feature {name!r} is {ours.get(name)} and "
+                f"{where}: recipe.json and features.json are of different "
+                f"preparations: feature {name!r} is {ours.get(name)} and "
                 f"{theirs.get(name)}."
             )

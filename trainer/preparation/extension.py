@@ -46,8 +46,8 @@ def oov_buckets_of(earlier: Earlier, settings: Prepare) -> int:
     before = earlier.oov_buckets
     if "oov_buckets" in settings.given and settings.oov_buckets != before:
         raise ConfigError(
-            f"--oov_buckets={settings.oov_buckets} would move every id of "
-            f"{earlier.where}, which has {before}; leave it out."
+            f"--oov_buckets={settings.oov_buckets} would change every id of "
+            f"{earlier.where}, which has {before}; omit the flag."
         )
     return before
 
@@ -62,20 +62,20 @@ def print_full(extended: Words, most: int | None):
     for table, words in extended:
         if most is not None and len(words) >= most:
             print(
-                f"table {table!r}: its {len(words):,} earlier values fill "
-                f"--max_vocabulary={most:,}; they stay, and none is added"
+                f"table {table!r}: its {len(words):,} earlier values reach "
+                f"--max_vocabulary={most:,}; they are kept, and none is added"
             )
 
 
 def _problem(earlier, feature: CategoricalFeature, column: Column | None):
     """Returns how a feature's ids would change, or None if they are kept."""
     if column is None:
-        return "the recipe makes no categorical feature of that name or table"
+        return "the recipe has no categorical feature of that name or table"
     if column.table_name != feature.table_name:
         return f"it would read table {column.table_name!r}"
     words = earlier.vocabularies.get(feature.table_name)
     if words is None and (feature.raw is None or feature.boundaries):
-        return "they are of no vocabulary and no hash"
+        return "they come from neither a vocabulary nor a hash"
     hashed = feature.num_ids - OOV_ID if words is None else 0
     if hashed != column.buckets:
         return f"they are {_made(hashed)} and would be {_made(column.buckets)}"
@@ -90,7 +90,7 @@ def _problem(earlier, feature: CategoricalFeature, column: Column | None):
 
 
 def _made(buckets):
-    return f"hashed to {buckets:,}" if buckets else "those of a vocabulary"
+    return f"hashed to {buckets:,}" if buckets else "from a vocabulary"
 
 
 def _column(recipe, name):

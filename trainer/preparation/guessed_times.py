@@ -52,7 +52,7 @@ def mended(name, values, distinct, own):
         age = {"kind": "numeric", "rule": "age_in_days", "reference": last}
         derived.append({"name": f"{name}_weekday", **given, "rule": "weekday"})
         derived.append({"name": f"{name}_age", **given, **age})
-    reason = f"dates or times{among(others)}, each a category of its own"
+    reason = f"dates or times{among(others)}, each a category by itself"
     return reason, derived
 
 

@@ -35,8 +35,8 @@ def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
     """
     by_source = {column.column: column for column in recipe.columns}
     lines = [
-        f"guessed from the first {rows.num_rows:,} rows of {where}; "
-        "recipe.json of the output has the guess, to be mended and given as "
+        f"guessed from the first {rows.num_rows:,} rows of {where}; to "
+        "correct the guess, edit the output's recipe.json and give it as "
         "--recipe:"
     ]
     warnings = []
@@ -62,7 +62,7 @@ def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
 
 def _why_left_out(values):
     if values.null_count == len(values) or not pc.any(_there(values)).as_py():
-        return "as it holds no value in these rows"
+        return "as it has no values in these rows"
     return "as it numbers the rows"
 
 
@@ -150,8 +150,8 @@ def _suspicion(values, column):
 
 def _own(name, distinct, words):
     return (
-        f"{len(distinct):,} values in {len(words):,} rows, so that most have "
-        "an embedding that one row trains; leave the column out, or hash it",
+        f"{len(distinct):,} values in {len(words):,} rows, so most embeddings "
+        "would be trained on one row; leave the column out, or hash it",
         [{"name": name, "buckets": 10_000}],
     )
 
@@ -221,7 +221,7 @@ def _spaced(distinct):
     ):
         return (
             f"spaces around values, such as {odd[0].as_py()!r}, are part of "
-            "them; write values without",
+            "them; write values without spaces",
             [],
         )
     return None
@@ -259,7 +259,7 @@ def _float_ids(distinct):
     if _share(distinct, r"^[0-9]+\.0+$") == 1:
         return (
             "whole numbers written as floats, such as "
-            f"{distinct[0].as_py()!r}, which are other values than the same "
+            f"{distinct[0].as_py()!r}, which differ from the same numbers "
             "written as integers; write integers",
             [],
         )

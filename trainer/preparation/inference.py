@@ -52,8 +52,8 @@ def infer(
         label = next((name for name in LABELS if name in names), None)
     if label is None or label not in names:
         raise DataError(
-            f"{where}: no label: name its column by --label. There are "
-            f"{', '.join(names)}."
+            f"{where}: there is no label; set --label to its column. The "
+            f"columns are {', '.join(names)}."
         )
     columns = []
     for name in names:
@@ -64,13 +64,13 @@ def infer(
         except UnsupportedType as error:
             raise DataError(
                 f"{where}: column {name!r} cannot be a feature: it is {error}; "
-                "a --recipe without it leaves it out."
+                "give a --recipe without it."
             ) from error
         column = _column(name, values, separator, longest)
         if column is not None:
             columns.append(column)
     if not columns:
-        raise DataError(f"{where}: there is no column but the label.")
+        raise DataError(f"{where}: there are no columns except the label.")
     return Recipe(tuple(columns), label)
 
 

@@ -69,7 +69,7 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
         if name in settings.given:
             raise ConfigError(
                 f"--{name} contradicts --dataset={settings.dataset}; it "
-                f"belongs to --dataset={' or '.join(datasets.GENERIC)}."
+                f"applies only to --dataset={' or '.join(datasets.GENERIC)}."
             )
     known = datasets.dataset(settings.dataset, settings.integer_rule)
     form, files = known.find(folder)
@@ -81,7 +81,7 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
     for column, name in SIDE_FILES.get(known.name, {}).items():
         path = os.path.join(folder, name)
         if not os.path.isfile(path):
-            print(f"{path} is not there: no feature {column!r}")
+            print(f"{path} is missing: feature {column!r} is left out")
             left = tuple(c for c in recipe.columns if c.name != column)
             recipe = dataclasses.replace(recipe, columns=left)
     vectors = _side_files(settings, recipe)
@@ -117,8 +117,8 @@ def _side_files(settings, recipe):
         name = SIDE_FILES.get(settings.dataset, {}).get(column.name)
         if name is None:
             raise ConfigError(
-                f"column {column.name!r}: `key` is for vectors in a file of "
-                "their own, which only these data sets have: "
+                f"column {column.name!r}: `key` is for vectors in a separate "
+                "file, which only these data sets have: "
                 f"{', '.join(SIDE_FILES)}; received --dataset="
                 f"{settings.dataset}."
             )
@@ -203,8 +203,8 @@ def _check_once(files):
     for path in paths:
         if f"{path}.gz" in paths:
             raise DataError(
-                f"{path}: stands there compressed too, and its rows would "
-                "count twice; remove one of both."
+                f"{path}: also exists compressed, and its rows would be read "
+                "twice; remove one of the files."
             )
 
 

@@ -77,7 +77,7 @@ def _texts(shard, name, column):
         return pc.fill_null(values.cast(pa.string()), "")
     except (pa.ArrowException, UnsupportedType) as error:
         raise DataError(
-            f"{shard.path}: column {name!r}: labels must be texts, numbers "
+            f"{shard.path}: column {name!r}: labels must be strings, numbers "
             f"or booleans; they are {column.type}."
         ) from error
 

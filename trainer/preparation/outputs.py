@@ -70,7 +70,7 @@ def publish(
     for found in inputs:
         is_it = {True: "is", False: "is not"}.get(found["published"])
         if is_it:
-            print(f"{found['file']} {is_it} the published file by its MD5")
+            print(f"{found['file']} {is_it} the published file, by its MD5")
 
 
 def _print_tallies(tallies, made, earlier):
@@ -79,8 +79,8 @@ def _print_tallies(tallies, made, earlier):
         tally = tallies.get(column.name, {})
         if cut := tally.get("bags_cut"):
             print(
-                f"{column.name!r}: {cut:,} rows hold more than "
-                f"{column.longest} values; the first {column.longest} count"
+                f"{column.name!r}: {cut:,} rows have more than "
+                f"{column.longest} values; the first {column.longest} are used"
             )
         if earlier and not column.buckets and tally.get("values"):
             share = tally["out_of_vocabulary"] / tally["values"]
@@ -118,14 +118,14 @@ def _say_constant(numeric, moments):
     """Prints a warning if a number is constant up to float32's precision."""
     size = max(abs(moments.low), abs(moments.high))
     if not moments.count:
-        text = "no train row has one; mean 0 and stddev 1 stand for none"
+        text = "no train row has a value; mean 0 and stddev 1 are used"
     elif moments.low == moments.high:
-        text = "the same in all train rows; stddev 1 stands for its 0"
+        text = "constant in the train rows; stddev 1 is used instead of 0"
     elif moments.stddev < 2**-21 * size:
         text = (
-            "its train rows differ by hardly more than float32 can hold at "
-            f"their size (stddev {moments.stddev:.3g} at {size:.6g}); "
-            "subtract a constant from it, or make it a category"
+            "its train rows differ by little more than float32's precision "
+            f"(stddev {moments.stddev:.3g} at {size:.6g}); subtract a "
+            "constant from it, or make it a category"
         )
     else:
         return

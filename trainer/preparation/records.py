@@ -14,7 +14,7 @@ from wukong_tf.errors import DataError
 
 BLOCK = 2**24
 RECORD_BYTES = 2**22  # maximum bytes of a record
-NEVER_CLOSED = "a quote opens a field that is never closed"
+NEVER_CLOSED = "a quoted field is never closed"
 _QUOTE, _LF = ord('"'), ord("\n")
 
 
@@ -198,7 +198,7 @@ def checked(block, layout):
         line = block.line + text.count(b"\n", 0, text.index(b"\0"))
         raise BadLine(
             line,
-            "holds a NUL byte, which UTF-8 text does not (is it UTF-16, or "
+            "contains a NUL byte, which text must not (is it UTF-16, or "
             "binary?)",
         )
     if text.count(b"\r") != text.count(b"\r\n"):
@@ -210,7 +210,7 @@ def checked(block, layout):
         if lengths[record] == 1 or text[end - 1 : end] == b"\r":
             raise BadLine(
                 block.line_of(int(record)),
-                "is blank, as only lines at the end of a file may be",
+                "is blank; only lines at the end of a file may be",
             )
     return block
 

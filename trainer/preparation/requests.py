@@ -96,13 +96,13 @@ class Preparation:
         for name in names:
             column = known.get(name)
             if column is None or column.key is not None:
-                reason = "is not made by its recipe.json"
+                reason = "is not in its recipe.json"
                 if column is not None:
                     reason = "comes from a file of vectors"
                 raise DataError(
                     f"{where}: feature {name!r} {reason}, so raw files "
-                    "cannot be scored; give files that trainer.prepare "
-                    "--vocabularies made."
+                    "cannot be scored; give files written by "
+                    "trainer.prepare --vocabularies."
                 )
             if name in bags:
                 column = dataclasses.replace(column, longest=bags[name])

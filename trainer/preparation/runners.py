@@ -68,9 +68,10 @@ class Processes:
                         bar.update()
                 except concurrent.futures.process.BrokenProcessPool as error:
                     raise WorkerLost(
-                        "a process was killed, perhaps as memory ran out; "
-                        "fewer --workers or a smaller --shard_mb take less. "
-                        "What was done is kept, and the same command goes on."
+                        "a process was killed, perhaps because memory ran "
+                        "out; fewer --workers or a smaller --shard_mb need "
+                        "less. Finished work is kept; the same command "
+                        "resumes."
                     ) from error
                 except BaseException:
                     pool.shutdown(wait=True, cancel_futures=True)

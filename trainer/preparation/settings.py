@@ -22,28 +22,27 @@ class Prepare(Settings):
 
     dataset: Literal[DATASETS] = setting(  # type: ignore[valid-type]
         None,
-        "The data set that --input holds, or csv or parquet for any other. "
-        "Needed.",
+        "Data set in --input, or csv or parquet for any other. Required.",
         needed=True,
     )
     input: str = setting(
         None,
         "Directory of the data set's own files. For csv and parquet: "
         "train*, valid* and test* files; with --vocabularies a file, or a "
-        "directory of files of any names. Needed.",
+        "directory of files with any names. Required.",
         needed=True,
     )
     output: str = setting(
         None,
-        "Directory to make: features.json, manifest.json, and Parquet shards "
-        "of each split. Must not exist. Needed.",
+        "Directory to create: features.json, manifest.json, and Parquet "
+        "shards of each split. Must not exist. Required.",
         needed=True,
     )
     recipe: str | None = setting(
         None,
-        "For csv and parquet: JSON file that says what is made of the "
-        "columns. Default: that of --extend, else it is guessed from the "
-        "first rows; it is written as recipe.json.",
+        "For csv and parquet: JSON file that defines the features of the "
+        "columns. Default: that of --extend, else guessed from the first "
+        "rows; it is written as recipe.json.",
     )
     label: str | None = setting(
         None, "For csv and parquet without --recipe: column of the label."
@@ -53,21 +52,20 @@ class Prepare(Settings):
     )
     delimiter: str | None = setting(
         None,
-        "For csv: the character between fields, or tab. Default: of comma, "
-        "semicolon, tab and |, the one that divides a file's first lines "
-        "alike.",
+        "For csv: delimiter of fields, one character, or tab. Default: of "
+        "comma, semicolon, tab and |, the one that divides the first lines "
+        "of a file into equally many fields.",
     )
     integer_rule: Literal["log2", "squared_log"] = setting(
         "log2",
-        "For criteo_kaggle: what an integer x above 2 becomes, the floor of "
-        "log2 x or of ln(x)^2.",
+        "For criteo_kaggle: transformation of an integer x above 2, the "
+        "floor of log2 x or of ln(x)^2.",
     )
     vocabularies: str | None = setting(
         None,
         "Directory of an earlier preparation, or of a run. Its recipe, "
-        "vocabularies and statistics are taken as they are: each row of "
-        "--input is encoded as theirs were, in order, with or without a "
-        "label.",
+        "vocabularies and statistics are used unchanged to encode each row "
+        "of --input, in order, with or without a label.",
     )
     extend: str | None = setting(
         None,
@@ -76,25 +74,26 @@ class Prepare(Settings):
     )
     min_count: int | None = setting(
         None,
-        "Values seen in fewer train rows are out of vocabulary. Default: "
-        "what is published for the data set, or 1.",
+        "Values in fewer train rows are out of vocabulary. Default: the "
+        "published number of the data set, or 1.",
         minimum=1,
     )
     max_vocabulary: int | None = setting(
         None,
-        "Most values of a table with an id of their own; the rarest "
-        "others are out of vocabulary. Default: no limit.",
+        "Maximum number of values of a table with their own id; rarer ones "
+        "are out of vocabulary. Default: no limit.",
         minimum=1,
     )
     oov_buckets: int = setting(
         1, "Ids for values out of vocabulary.", minimum=1
     )
     shard_mb: int = setting(
-        64, "About so many 10^6 bytes are one shard.", minimum=1
+        64, "Approximate size of a shard, in MB of 10^6 bytes.", minimum=1
     )
     workers: int | None = setting(
         None,
-        "Processes. Default: one for each CPU. Each holds one shard.",
+        "Number of processes, each of which holds one shard in memory. "
+        "Default: one per CPU.",
         minimum=1,
     )
     runner: str | None = setting(

@@ -241,7 +241,7 @@ def _check_names(shard, names, columns):
     for name in columns:
         found = list(names).count(name)
         if found != 1:
-            problem = "stands there more than once" if found else "is missing"
+            problem = "appears more than once" if found else "is missing"
             raise DataError(
                 f"{shard.path}: column {name!r} {problem}; there are "
                 f"{', '.join(names)}{alike(name, names)}."
@@ -298,12 +298,12 @@ def _parsed(shard, columns, block):
         if not ragged:
             raise
         number, fields = ragged[0]
-        hint = "; is --delimiter another" if fields == 1 else ""
+        hint = " (is it another --delimiter?)" if fields == 1 else ""
         line = lines_before(shard) + block.line_of(number - 1)
         raise DataError(
             f"{shard.path}: line {line}: must have "
-            f"{len(shard.names)} fields, as many as there are columns; "
-            f"received {fields}{hint}."
+            f"{len(shard.names)} fields, one per column; received "
+            f"{fields}{hint}."
         ) from error
 
 

@@ -142,16 +142,15 @@ def detect_delimiter(path: str, default: str) -> str:
         return alike[0]
     if alike:
         raise DataError(
-            f"{path}: {' and '.join(map(repr, alike))} both divide its lines; "
-            "name the delimiter by --delimiter."
+            f"{path}: {' and '.join(map(repr, alike))} are both possible "
+            "delimiters; set --delimiter."
         )
     several = [d for d, n in fields.items() if n and n[0] > 1]
     if several and default not in several:
         return several[0] if len(several) == 1 else default
     if head.strip() and not several and b"\0" not in head:
         raise DataError(
-            f"{path}: the first line has one field only; name the delimiter "
-            "by --delimiter."
+            f"{path}: the first line has only one field; set --delimiter."
         )
     return default
 

@@ -160,8 +160,8 @@ def _integers(values, kind, column):
             row = pc.index(values, value).as_py()
             raise InvalidValue(
                 row,
-                'a whole number of 64 bits without leading zeros, as `"raw": '
-                '"int64"` says, or empty',
+                "a 64-bit integer without leading zeros, because of "
+                '`"raw": "int64"`, or empty',
                 value,
             )
     return values

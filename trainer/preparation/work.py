@@ -39,9 +39,9 @@ def runner(settings: Prepare) -> runners.Runner:
         return runners.Beam(settings.runner, settings.beam_option)
     except ImportError as error:
         raise ConfigError(
-            f"--runner={settings.runner} needs Apache Beam: {error}. Install "
-            "it by pip install 'wukong_tf[beam]', in an environment of its own "
-            "where its pins ask for one."
+            f"--runner={settings.runner} needs Apache Beam: {error}. Run pip "
+            "install 'wukong_tf[beam]', in a separate environment if its "
+            "pinned versions require one."
         ) from error
 
 
@@ -136,9 +136,9 @@ def claim(made: job.Job):
             if json.load(file) != plan:
                 raise ConfigError(
                     f"{made.folder} holds the unfinished work of other flags "
-                    "or files; remove it, or give the same."
+                    "or files; remove it, or use the same flags and files."
                 )
-        print(f"going on with {made.folder}")
+        print(f"resuming from {made.folder}")
         return
     kinds = (
         "files", "counts", "learned", "vocabulary", "vectors", "done", "output",

@@ -12,9 +12,9 @@ from trainer.report.template import PAGE
 # Metrics with their heading, whether higher is better (None: nearest to 1
 # is best), and meaning. Others are shown under their own names.
 METRICS = {
-    "auc": ("AUC", True, "a positive outranks a negative this often"),
+    "auc": ("AUC", True, "probability that a positive outranks a negative"),
     "logloss": ("LogLoss", False, "mean cross-entropy, in nats"),
-    "ne": ("NE", False, "LogLoss over that of the base rate; below 1 helps"),
+    "ne": ("NE", False, "normalized entropy: LogLoss over the base rate's"),
     "calibration": ("Calibration", None, "predicted over observed positives"),
     "group_auc": ("Group AUC", True, "AUC within each group, averaged"),
     "attained_share": (
@@ -187,7 +187,7 @@ def _headline(metrics, split):
 def _note(key, values):
     attainable = values.get(f"attainable_{key}")
     if attainable is not None:
-        return f"{text_of(key, attainable)} is attainable"
+        return f"attainable: {text_of(key, attainable)}"
     return METRICS[key][2]
 
 

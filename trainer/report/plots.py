@@ -102,9 +102,9 @@ def learning_curves(
     return Plot(
         "learning",
         f"Learning curves of {task}",
-        "Loss per training step (a running mean over the pale line) against "
-        "LogLoss and AUC on the validation rows; the dashed line is the best "
-        "checkpoint, the one evaluated.",
+        "Training loss per step (pale) with its running mean, and LogLoss and "
+        "AUC on the validation rows; the dashed line is the best checkpoint, "
+        "which is evaluated.",
         draw,
     )
 
@@ -135,9 +135,9 @@ def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
     return Plot(
         "roc",
         f"ROC of {task}, {split} rows",
-        "The share of positives found against the share of negatives let "
-        "through as the threshold falls; the further above the diagonal, "
-        "the better the ranking." + _left_out(predictions),
+        "True positive rate against false positive rate over all thresholds; "
+        "the further above the diagonal, the better the ranking."
+        + _left_out(predictions),
         draw,
     )
 
@@ -171,7 +171,7 @@ def calibration(predictions: Predictions, task: str, split: str) -> Plot:
             axes.plot(
                 bins.predicted[~seen], observed[~seen], "v", ms=7,
                 mfc="none", color=theme.first, clip_on=False,
-                label="bin with no positive",
+                label="bin without positives",
             )  # fmt: skip
         axes.set(xlim=limits, ylim=limits)
         style.add_legend(axes, theme, loc="upper left")
@@ -221,9 +221,9 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
     return Plot(
         "scores",
         f"Scores of {task} by label, {split} rows",
-        "How the logits of the rows labelled 1 and 0 are spread, each with "
-        "area one; the less they overlap, the better they are told apart. "
-        "The upper axis gives the probability." + _left_out(predictions),
+        "Densities of the logits of rows labelled 1 and 0; the less they "
+        "overlap, the better the model separates them. The upper axis gives "
+        "the probability." + _left_out(predictions),
         draw,
     )
 
@@ -248,7 +248,7 @@ def _mark_step(axes, theme, step):
 def _left_out(predictions):
     """Returns a sentence on rows that cannot be drawn, "" if none."""
     rows = int((~np.isfinite(predictions.logits)).sum())
-    return f" Left out: {rows} rows with a logit that is not finite." * (
+    return f" Omitted: {rows} rows with a logit that is not finite." * (
         rows > 0
     )
 

@@ -120,7 +120,7 @@ def _check_mode(settings):
     ):
         if name in given and mode not in modes:
             raise ConfigError(
-                f"--{name} contradicts --mode={mode}; it belongs to "
+                f"--{name} contradicts --mode={mode}; it applies only to "
                 f"--mode={' or '.join(modes)}."
             )
     if mode == "predict" and not (
@@ -147,7 +147,7 @@ def _check_data(settings):
     if settings.training.data_lanes > 1:
         raise ConfigError(
             f"--data_lanes={settings.training.data_lanes} contradicts "
-            "--synthetic, whose rows are made on each worker."
+            "--synthetic, whose rows each worker generates."
         )
 
 
@@ -157,9 +157,8 @@ def _check_model(model, training, given):
         and model.model not in FIRST_ORDER_MODELS
     ):
         raise ConfigError(
-            f"--first_order_learning_rate contradicts --model={model.model}, "
-            f"which has no such weights; {' and '.join(FIRST_ORDER_MODELS)} "
-            "have."
+            f"--first_order_learning_rate contradicts --model={model.model}; "
+            f"it applies only to {' and '.join(FIRST_ORDER_MODELS)}."
         )
     if training.precision == "float64" and (
         model.model != "wukong" or training.lookup != "take"
@@ -173,7 +172,7 @@ def _check_model(model, training, given):
         return
     if model.model != "wukong":
         raise ConfigError(
-            f"--remat contradicts --model={model.model}; it belongs to "
+            f"--remat contradicts --model={model.model}; it applies only to "
             "Wukong's interaction layers."
         )
     if model.dropout:

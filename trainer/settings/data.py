@@ -24,7 +24,7 @@ class Data(Settings):
 
     data_dir: str | None = setting(
         None,
-        "Directory that trainer.prepare wrote: features.json, and "
+        "Directory written by trainer.prepare: features.json, and "
         "train*.parquet, valid*.parquet and test*.parquet, or the same as "
         "*.tfrecord.",
     )
@@ -41,24 +41,24 @@ class Data(Settings):
     )
     on_bad_value: Literal["error", "count"] = setting(
         "error",
-        "What to do with a value that breaks its column's rule. error: end "
-        "the run with the file, row, column, rule and value. count: read it "
-        "as missing, and count it by column.",
+        "How to handle a value that breaks its column's rule. error: raise "
+        "an error that names file, row, column, rule and value. count: read "
+        "it as missing, and count it by column.",
     )
     max_bad_fraction: float = setting(
         0.01,
-        "With --on_bad_value=count: end the run if more than this share "
-        "of the rows read is bad in one column.",
+        "With --on_bad_value=count: raise an error if more than this share "
+        "of the rows read has a bad value in one column.",
         minimum=0.0,
         maximum=1.0,
     )
     allow_file_overlap: bool = setting(
-        False, "Let a file be in the train split and in another one."
+        False, "Allow a file of the train split in another split too."
     )
     eval_negative_rate: float | None = setting(
         None,
-        "Share of negative rows that the valid and test rows kept, if it "
-        "is not --negative_rate: 1 if they are a whole log.",
+        "Sampling rate of the negatives in the valid and test rows, if it "
+        "differs from --negative_rate; 1 if they were not sampled.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -76,8 +76,8 @@ class Data(Settings):
     synthetic_test_rows: int = setting(200_000, _ROWS.format("test"), minimum=1)
     synthetic_tasks: tuple[str, ...] = setting(
         ("click",),
-        "Tasks of the synthetic log: click, or click,conversion, where only "
-        "clicked rows have a label for conversion.",
+        "Tasks of the synthetic log: click, or click,conversion. Only "
+        "clicked rows have a conversion label.",
     )
     synthetic_seed: int = setting(0, "Seed of the synthetic log.", minimum=0)
 

@@ -13,31 +13,31 @@ class Devices(Settings):
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = setting(
         "auto",
         "one: one device. mirrored: all GPUs of this process, or "
-        "--cpu_replicas. multi_worker: one process of several, which "
-        "TF_CONFIG or the variables of a SLURM step name. auto: the last "
-        "if they do, else mirrored if there are several GPUs.",
+        "--cpu_replicas. multi_worker: the processes that TF_CONFIG or a "
+        "SLURM step names. auto: multi_worker if they are set, else mirrored "
+        "if there are several GPUs or --cpu_replicas, else one.",
     )
     cpu_replicas: int = setting(
         0,
         "Replicas of --strategy=mirrored on a machine without GPUs, each on a "
-        "logical CPU; 0 for none.",
+        "logical CPU; 0 disables it.",
         minimum=0,
     )
     collectives: Literal["auto", "nccl", "ring"] = setting(
         "auto",
-        "How replicas of several workers sum: NCCL, or a ring over gRPC. "
-        "auto: NCCL on GPUs, else the ring.",
+        "All-reduce between the replicas of several workers: NCCL, or a ring "
+        "over gRPC. auto: NCCL on GPUs, else the ring.",
     )
     table_exchange: Literal["auto", "gather", "reduce"] = setting(
         "auto",
-        "How replicas sum the gradients of tables. gather: each gets the "
-        "different rows of the others. reduce: as a dense table. auto: for "
-        "each width what sends less.",
+        "How replicas sum the gradients of tables. gather: all-gather the "
+        "distinct rows. reduce: all-reduce dense gradients. auto: for each "
+        "width of tables the one that sends less.",
     )
     worker_timeout_s: int = setting(
         30,
         "Seconds without a heartbeat of a worker after which the others "
-        "end, naming it.",
+        "exit with an error that names it.",
         minimum=1,
     )
     cluster_timeout_s: int = setting(

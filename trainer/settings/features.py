@@ -7,7 +7,7 @@ from trainer.settings.fields import Settings, setting
 from wukong_tf.config import FeatureSpec, TableSettings
 from wukong_tf.errors import ConfigError
 
-_TABLES = "{} of some tables' rows, TABLE:NUMBER,..., over the feature spec's."
+_TABLES = "{} of some tables, TABLE:NUMBER,...; overrides the feature spec."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,15 +16,15 @@ class Features(Settings):
 
     units: tuple[str, ...] = setting(
         (),
-        "Units of categorical features, FEATURE:NUMBER,..., over the "
-        "feature spec's. An important feature may own several embeddings, "
+        "Units of categorical features, FEATURE:NUMBER,...; overrides the "
+        "feature spec. An important feature may have several embeddings, "
         "each a row of X_0.",
     )
     unit_dropout: float | None = setting(
         None,
         "Share of training steps in which a feature with several units keeps "
-        "only some first ones, for all such features, over the feature "
-        "spec's. A model trained so can be cut by --keep_units.",
+        "only the first few; overrides the feature spec for all such "
+        "features. It trains a model whose units --keep_units can reduce.",
     )
     table_initial_scales: tuple[str, ...] = setting(
         (), _TABLES.format("Initial scale")
@@ -35,10 +35,10 @@ class Features(Settings):
     table_l2s: tuple[str, ...] = setting((), _TABLES.format("Weight decay"))
     negative_rate: tuple[str, ...] = setting(
         (),
-        "Share of negative rows that the log kept: one number, or "
-        "TASK:NUMBER for each of several tasks, over the feature spec's. "
-        "Below 1, log(share) is added to the logits that are served, "
-        "and metrics count a negative row 1 / share times.",
+        "Sampling rate of the negatives in the log: one number, or "
+        "TASK:NUMBER for each of several tasks; overrides the feature spec. "
+        "Below 1, log(rate) is added to the served logits, and metrics "
+        "weight a negative row by 1 / rate.",
     )
 
     def __post_init__(self):

@@ -66,7 +66,7 @@ class Settings:
         for field, kind in settings_of(type(self)):
             value = getattr(self, field.name)
             if field.metadata["needed"] and not value:
-                raise ConfigError(f"--{field.name} is needed.")
+                raise ConfigError(f"--{field.name} is required.")
             if value is None:
                 continue
             low, high = field.metadata["minimum"], field.metadata["maximum"]

@@ -15,20 +15,20 @@ class Machine(Settings):
 
     async_checkpoints: bool = setting(
         True,
-        "Write checkpoints during training, from a copy of the weights. If "
-        "the host's memory does not allow a copy, training waits.",
+        "Write checkpoints during training, from a copy of the weights. If a "
+        "copy does not fit in the host's memory, training waits.",
     )
     checkpoint_retry_s: float = setting(
         30.0,
-        "Seconds after which a checkpoint that could not be written, as on a "
-        "full disk, is tried again.",
+        "Seconds after which writing a checkpoint is retried if it failed, "
+        "such as on a full disk.",
         minimum=0.0,
     )
     hang_timeout_s: float = setting(
         600.0,
         "Seconds without a training step after which each worker prints the "
-        "stacks of its threads; 0 for never. The first step is compiled "
-        "within it.",
+        "stacks of its threads; 0 disables it. The first step includes its "
+        "compilation.",
         minimum=0.0,
     )
     profile_steps: str = setting(
@@ -45,9 +45,9 @@ class Machine(Settings):
     )
     table_device: Literal["auto", "accelerator", "cpu"] = setting(
         "auto",
-        "Device of tables and their optimizer state. auto: on the "
-        "accelerator as many as fit with the dense part, the smallest "
-        "first, and the others in the host's memory.",
+        "Device of tables and their optimizer state. auto: the accelerator "
+        "for as many as fit with the dense part, the smallest first, and the "
+        "host's memory for the others.",
     )
     accelerator_memory_gib: float | None = setting(
         None,

@@ -53,14 +53,14 @@ class Model(Settings):
 
     model: Literal[tuple(MODEL_CONFIGS)] = setting(  # type: ignore[valid-type]
         "wukong",
-        "Model to train. Each of the sizes below belongs to the "
-        "models whose configuration has a field of its name.",
+        "Model to train. Each of the sizes below applies to the models whose "
+        "configuration has a field of its name.",
     )
     preset: str | None = setting(
         None,
-        "Sizes of a Wukong by name, such as internal_5.6gf or "
-        "criteo_l3_n16_mlp2x1024; docs/scaling.md lists them. A flag of a "
-        "size takes precedence.",
+        "Name of a set of Wukong's sizes, such as internal_5.6gf or "
+        "criteo_l3_n16_mlp2x1024; docs/scaling.md lists them. Flags of "
+        "sizes take precedence.",
     )
     embedding_dim: _Integer = _size("embedding_dim", "d, width of embeddings")
     num_layers: _Integer = _size(
@@ -68,13 +68,13 @@ class Model(Settings):
     )
     num_fmb: _List = _size(
         "num_fmb",
-        "n_F, embeddings out of each factorization machine block: one "
+        "n_F, output embeddings of each factorization machine block: one "
         "number, or one for each layer",
     )
     num_lcb: _List = _size(
         "num_lcb",
-        "n_L, embeddings out of each linear compress block: one number, or "
-        "one for each layer",
+        "n_L, output embeddings of each linear compress block: one number, "
+        "or one for each layer",
     )
     rank: _List = _size(
         "rank",
@@ -87,18 +87,19 @@ class Model(Settings):
         "one list a layer, such as 512,512/256",
     )
     fm: _Text = _size(
-        "fm", "full (X X^T), projected (X X^T Y) or attentive (Y made from X)"
+        "fm",
+        "full (X X^T), projected (X X^T Y) or attentive (Y computed from X)",
     )
     attention_embeddings: _Integer = _size(
         "attention_embeddings",
-        "Rows that X is compressed to before --fm=attentive makes Y of it",
+        "Rows that X is compressed to before --fm=attentive computes Y",
     )
     attention_units: _List = _size(
-        "attention_units", "Hidden units of the MLP that makes that Y"
+        "attention_units", "Hidden units of the MLP that computes that Y"
     )
     remove: _List = _size(
         "remove",
-        "Parts to leave out of every interaction layer, for ablations: fmb, "
+        "Parts to remove from every interaction layer, for ablations: fmb, "
         "lcb, residual, or linear_path for both of the last",
     )
     bottom_mlp_units: _List = _size(
@@ -107,7 +108,7 @@ class Model(Settings):
     )
     numeric_embeddings: _Integer = _size(
         "numeric_embeddings",
-        "Rows of X_0 that the numeric features together give",
+        "Rows of X_0 computed from all numeric features together",
     )
     head_units: _List = _size("head_units", "Hidden units of the last MLP")
     num_cross_layers: _Integer = _size(
@@ -180,8 +181,7 @@ class Model(Settings):
         )
         if self.preset is not None:
             named += (
-                " Sizes that no flag gives are those of --preset="
-                f"{self.preset}."
+                f" Sizes without a flag are those of --preset={self.preset}."
             )
         return named
 

@@ -22,19 +22,19 @@ class Run(Settings):
     run_dir: str | None = setting(
         None,
         "Directory of the run: configuration, checkpoints, metrics, report. "
-        "Made if it is missing. Needed by all modes but plan.",
+        "Created if missing. Required by all modes except plan.",
     )
     init_from: str | None = setting(
         None,
         "Run directory whose weights a new run starts from. Rows of tables "
-        "are mapped by their vocabulary, parameters by their features; what "
-        "is new is initialized.",
+        "are mapped by their vocabulary, parameters by their features; new "
+        "ones are initialized.",
     )
     init_checkpoint: str = setting(
         "best", 'Checkpoint of --init_from: "best", "latest" or a step.'
     )
     init_optimizer: bool = setting(
-        True, "Take the optimizers' state of --init_from too."
+        True, "Restore the optimizers' state of --init_from too."
     )
     compare_runs: tuple[str, ...] = setting(
         (),
@@ -52,8 +52,8 @@ class Run(Settings):
     )
     output: str | None = setting(
         None,
-        "File that predict writes scores to, as Parquet, and eval its metrics, "
-        "as JSON.",
+        "File to which predict writes scores as Parquet, and eval its "
+        "metrics as JSON.",
     )
 
     def __post_init__(self):

@@ -24,16 +24,14 @@ def memory_dtype(precision: str) -> str:
 class Training(Optimization):
     """Training."""
 
-    batch_size: int = setting(1024, "Rows of a training step.", minimum=1)
+    batch_size: int = setting(1024, "Rows per training step.", minimum=1)
     seed: int = setting(
         0,
         "Seed of weights, dropout and the order of rows.",
         minimum=0,
         maximum=2**32 - 1,
     )
-    eval_batch_size: int = setting(
-        8192, "Rows of an evaluation step.", minimum=1
-    )
+    eval_batch_size: int = setting(8192, "Rows per evaluation step.", minimum=1)
     eval_every_steps: int = setting(
         0,
         "Training steps between evaluations on the valid split; 0 evaluates "
@@ -48,7 +46,7 @@ class Training(Optimization):
         "evaluated too, if there is one.",
     )
     progressive_window_rows: int = setting(
-        1_000_000, "Rows of a window of --eval=progressive.", minimum=1
+        1_000_000, "Rows per window of --eval=progressive.", minimum=1
     )
     early_stopping_metric: Literal["auc", "logloss", "ne", "group_auc"] = (
         setting(
@@ -64,16 +62,16 @@ class Training(Optimization):
     )
     shuffle_rows: int = setting(
         262_144,
-        "Training rows shuffled together, in rows; 0 reads in file order. "
-        "About two such buffers are in memory at a time.",
+        "Rows of the shuffle buffer; 0 reads in file order. About two "
+        "buffers are in memory at a time.",
         minimum=0,
     )
     data_lanes: int = setting(
         1,
-        "Runs of rows, read in parallel, that each batch takes an equal "
-        "share of. They decide which rows make a batch. With as many as "
-        "workers, or a multiple, each worker reads only its own rows; with "
-        "1, each reads all rows and uses its part.",
+        "Contiguous shards of the train rows, read in parallel, of which "
+        "each batch takes an equal share. They determine the rows of a "
+        "batch. If a multiple of the number of workers, each worker reads "
+        "only its own rows; with 1, each reads all rows and uses its part.",
         minimum=1,
     )
     lookup: Literal["tfrs", "take"] = setting(
@@ -84,20 +82,21 @@ class Training(Optimization):
     precision: Literal["float32", "bfloat16", "float64"] = setting(
         "float32",
         "Arithmetic of the dense part; tables, norms, logits and loss are "
-        "float32 in the first two. float64, of all of it, is for comparing "
-        "runs to more digits; plans of memory count it as float32. float16 "
-        "is not offered.",
+        "float32 in the first two. float64, for all of them, is for "
+        "comparing runs to more digits; plans of memory count it as float32. "
+        "float16 is not supported.",
     )
     remat: bool = setting(
         False,
         "Recompute each interaction layer in the backward pass instead of "
-        "keeping its activations: less memory for a third more time. Only "
-        "for Wukong, and without dropout.",
+        "keeping its activations: less memory, a third more time. Only for "
+        "Wukong, and without dropout.",
     )
     jit_compile: bool = setting(
         False,
-        "Compile the dense part, from X_0 to the logits and back, by XLA; "
-        "the tables' lookup and update stay outside.",
+        "Compile the forward and backward pass of the dense part, from X_0 "
+        "to the logits, with XLA; lookup and update of tables are not "
+        "compiled.",
     )
     deterministic: bool = setting(
         False,
@@ -105,10 +104,13 @@ class Training(Optimization):
         "differ from run to run.",
     )
     epochs: int = setting(
-        1, "Most passes over the train split.", minimum=1, may_change=True
+        1, "Maximum passes over the train split.", minimum=1, may_change=True
     )
     max_steps: int = setting(
-        0, "Most training steps; 0 for no limit.", minimum=0, may_change=True
+        0,
+        "Maximum number of training steps; 0 for no limit.",
+        minimum=0,
+        may_change=True,
     )
     steps_per_loop: int = setting(
         100,
@@ -138,8 +140,8 @@ class Training(Optimization):
     )
     patience: int = setting(
         0,
-        "Stop after this many evaluations in a row without a better one; 0 "
-        "never stops early.",
+        "Stop after this many consecutive evaluations without improvement; "
+        "0 disables early stopping.",
         minimum=0,
         may_change=True,
     )

@@ -82,7 +82,11 @@ def be_a_directory(path):
         (runs.CONFIG, be_a_directory, "must be a file of the run"),
         (runs.CONFIG, os.remove, "is missing, but there are checkpoints"),
         (runs.FEATURES, os.remove, "cannot be read"),
-        (runs.DATA, lambda path: path.write_text("[]"), "is no record"),
+        (
+            runs.DATA,
+            lambda path: path.write_text("[]"),
+            "is not a valid record",
+        ),
     ],
 )
 def test_what_stands_in_the_way_is_named(

@@ -130,7 +130,7 @@ def test_one_that_fails_is_tried_again(
     assert steps(tmp_path) == [1] and runs.best_step(str(tmp_path)) == 1
     found = runs.find_checkpoint(str(tmp_path))
     assert (found["dense/x"] == 3).all()
-    assert sum("It is tried again in 0.05 s" in line for line in said) == 2
+    assert sum("Retrying in in 0.05 s" in line for line in said) == 2
 
 
 def test_a_newer_one_takes_the_place_of_one_that_fails(
@@ -146,7 +146,7 @@ def test_a_newer_one_takes_the_place_of_one_that_fails(
     made.save(2, {}, weights)
     made.close()
     assert steps(tmp_path) == [2]
-    assert any("step 1 is given up for a newer one" in line for line in said)
+    assert any("step 1 is replaced by a newer one" in line for line in said)
 
 
 @pytest.mark.parametrize("in_background", [True, False])
@@ -238,7 +238,7 @@ def test_a_disk_that_is_full_for_the_best_one_s_note_ends_no_run(
             ),
         )
         made.save(4, {}, weights, best=0.7)
-        while not any("It is tried again" in line for line in said):
+        while not any("Retrying in" in line for line in said):
             time.sleep(0.01)
         assert steps(tmp_path) == [1, 3, 4]
     made.close()
@@ -261,7 +261,7 @@ def test_what_cannot_be_removed_ends_no_run(
     (tmp_path / runs.CHECKPOINTS / runs.BEST).write_text("{")
     made.save(4, {}, weights)
     made._wait_for_writing()
-    assert any("no checkpoint is removed" in line for line in said)
+    assert any("No checkpoint is removed" in line for line in said)
     made.save(5, {}, weights, best=1.0)
     made.close()
     assert steps(tmp_path) == [4, 5]

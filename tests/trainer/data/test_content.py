@@ -171,7 +171,7 @@ def test_what_was_prepared_is_what_is_trained_on(copy, tmp_path, capsys):
     flip_the_middle(path)
     assert train(copy, tmp_path) == 2
     said = capsys.readouterr().err
-    assert f"{path}: was changed since trainer.prepare made it" in said
+    assert f"{path}: was changed since trainer.prepare wrote it" in said
     assert not steps(tmp_path)
     flip_the_middle(path)
     assert train(copy, tmp_path) == 0
@@ -297,4 +297,4 @@ def test_a_file_that_cannot_be_read_whole_is_named(copy):
     found.wait(60, lambda: False)
     assert not found.complete
     said = message(DataError, SameFiles(Peers([]), found))
-    assert "cannot be read whole" in said and path in said
+    assert "cannot be read" in said and path in said

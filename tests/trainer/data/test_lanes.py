@@ -169,7 +169,7 @@ def test_a_worker_without_rows_in_the_last_batch_gives_an_empty_one(tmp_path):
 
 
 def test_what_cannot_be_shared_is_refused(folder):
-    with pytest.raises(DataError, match="50 rows cannot be cut into 4"):
+    with pytest.raises(DataError, match="50 rows cannot be divided into 4"):
         next(source(folder, lanes=4).batches(50))
     with pytest.raises(ValueError, match="`lanes` must be at least 1"):
         source(folder, lanes=0)

@@ -80,7 +80,7 @@ def test_labels_that_are_all_the_same_are_refused(folder):
     path = os.path.join(folder, "train.parquet")
     data = clicks.columns(300, 0)
     clicks.write(path, {**data, "label": 0 * data["label"]})
-    with pytest.raises(DataError, match="every label of column 'label' is 0"):
+    with pytest.raises(DataError, match="all labels of column 'label' are 0"):
         preflight.check_splits(splits(folder))
 
 

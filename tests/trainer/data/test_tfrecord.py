@@ -147,11 +147,11 @@ def test_files_that_are_no_whole_tfrecord(path):
     whole = open(write(path, rows), "rb").read()
     assert "is truncated" in refusal(_with(path, whole[:-1]))
     assert "is truncated" in refusal(_with(path, whole[: len(whole) // 2 + 7]))
-    assert "is no uncompressed TFRecord" in refusal(
+    assert "is not an uncompressed TFRecord" in refusal(
         _with(path, b"user,item\n1,2\n")
     )
     zipped = tf.io.encode_base64(whole[:90]).numpy()
-    assert "is no uncompressed TFRecord" in refusal(_with(path, zipped))
+    assert "is not an uncompressed TFRecord" in refusal(_with(path, zipped))
     assert "there are no rows" in refusal(_with(path, b""))
     spoilt = bytearray(whole)
     spoilt[8:12] = b"\0\0\0\0"
@@ -192,9 +192,9 @@ def test_a_file_changed_since_its_index_was_made(path):
 @pytest.mark.parametrize(
     "content, words",
     [
-        ("{", "no index"),
-        ("{}", "no index"),
-        ('{"size": 1, "records": 2, "offsets": []}', "no index"),
+        ("{", "not a valid index"),
+        ("{}", "not a valid index"),
+        ('{"size": 1, "records": 2, "offsets": []}', "not a valid index"),
     ],
 )
 def test_an_index_that_is_none(path, content, words):
@@ -230,7 +230,7 @@ def test_a_record_that_is_no_example(tmp_path):
     path = tmp_path / "a.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(b"\xff\xff\xff")
-    assert "row 0 (from 0) is no tf.Example" in refusal(path)
+    assert "row 0 (from 0) is not a tf.Example" in refusal(path)
 
 
 @pytest.mark.slow

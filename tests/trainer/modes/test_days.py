@@ -262,8 +262,8 @@ def test_a_run_goes_on_with_itself_and_not_from_another_again(
     assert "starting from" in capsys.readouterr().err
     assert train(run_dir, log, **{**options, "max_steps": 8}) == 0
     said = capsys.readouterr().err
-    assert "going on from step 5" in said and "starting from" not in said
+    assert "resuming from step 5" in said and "starting from" not in said
     assert train(run_dir, log, init_from=run_dir) == 2
-    assert "must be another run" in capsys.readouterr().err
+    assert "must not be --run_dir" in capsys.readouterr().err
     assert train(str(tmp_path / "x"), log, init_from=tmp_path / "no") == 2
     assert "cannot be read" in capsys.readouterr().err

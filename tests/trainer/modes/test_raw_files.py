@@ -289,4 +289,4 @@ def test_what_is_no_log_of_the_recipe_is_refused(made, tmp_path, capsys):
         assert predict(run_dir, output, other) == 2
     finally:
         os.rename(folder / "kept", folder / "run" / "recipe.json")
-    assert "came without a recipe.json" in capsys.readouterr().err
+    assert "raw files need the recipe.json" in capsys.readouterr().err

@@ -183,7 +183,7 @@ def test_another_seed_is_another_run(finished, tmp_path, flags_of):
 def test_finished_run_is_only_reported_again(finished, capsys, flags_of):
     before = arrays(finished)
     assert run(*flags_of(finished)) == 0
-    assert "going on from step 24" in capsys.readouterr().err
+    assert "resuming from step 24" in capsys.readouterr().err
     assert_same(before, arrays(finished))
 
 
@@ -205,7 +205,7 @@ def test_corrupted_newest_checkpoint_falls_back(
     assert run(*flags_of(run_dir)) == 0
     said = capsys.readouterr().err
     assert "corrupted checkpoint" in said and victim in said
-    assert f"going on from step {steps[-2][0]}" in said
+    assert f"resuming from step {steps[-2][0]}" in said
     assert_same(arrays(finished), arrays(run_dir))
 
 
@@ -445,7 +445,7 @@ def test_plan_takes_a_preset_and_what_flags_say_instead(capsys):
     assert "layer 1" not in said[1]
     for text in said:
         assert "data: 2,000,000 training rows" in text
-        assert "GFLOP an example" in text
+        assert "GFLOP per example" in text
     assert said[2] != said[0]
 
 

@@ -185,16 +185,16 @@ GOOD = "label,a,b\n1,x,y\n0,x,y\n"
 @pytest.mark.parametrize(
     "content, named",
     [
-        (GOOD + "1,x\n", "line 4: must have 3 fields, as many as there are"),
+        (GOOD + "1,x\n", "line 4: must have 3 fields, one per column"),
         (GOOD + "1,x,y,z\n", "line 4: must have 3 fields"),
         (GOOD + '1,"x\ny",z\n1,x\n', "line 6: must have 3 fields"),
         (GOOD + "\n1,x,y\n", "line 4: is blank"),
-        (GOOD + '1,"x,y\n', "line 4: a quote opens a field that is never"),
-        (GOOD + "1,x\0,y\n", "line 4: holds a NUL byte"),
+        (GOOD + '1,"x,y\n', "line 4: a quoted field is never"),
+        (GOOD + "1,x\0,y\n", "line 4: contains a NUL byte"),
         (GOOD + "1,x\ry,z\n", "line 4: a carriage return (CR)"),
         (GOOD.replace("\n", "\r"), "line 1: a carriage return (CR)"),
         (GOOD.encode("utf-16"), "is UTF-16 or UTF-32 text; write it as UTF-8"),
-        (GOOD.encode("utf-16-be"), "line 1: holds a NUL byte"),
+        (GOOD.encode("utf-16-be"), "line 1: contains a NUL byte"),
         (codecs.BOM_UTF16_BE + GOOD.encode("utf-16-be"), "is UTF-16 text"),
         (
             (GOOD + "1,é,y\n").encode("latin-1"),
@@ -205,9 +205,9 @@ GOOD = "label,a,b\n1,x,y\n0,x,y\n"
         (b"PK\x03\x04" + b"0" * 20, "is a ZIP file or a spreadsheet"),
         (b"PAR1" + b"0" * 20, "is a Parquet file"),
         ("label,a,a\n1,x,y\n", "names column 'a' twice"),
-        ("label\n1\n0\n", "one field only; name the delimiter by --delimiter"),
-        ("label:a:b\n1:x:y\n", "name the delimiter by --delimiter"),
-        ("a;x,b\n1;x,y\n", "both divide its lines; name the delimiter"),
+        ("label\n1\n0\n", "only one field; set --delimiter"),
+        ("label:a:b\n1:x:y\n", "set --delimiter"),
+        ("a;x,b\n1;x,y\n", "both possible delimiters; set --delimiter"),
         ("\nlabel,a\n1,x\n", "line 1"),
     ],
 )

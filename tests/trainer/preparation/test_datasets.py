@@ -432,8 +432,8 @@ def test_files_that_are_not_there_are_named(name, tmp_path):
     (tmp_path / "in" / "readme.md").write_text("x")
     code, _, err = run(name, tmp_path / "in", tmp_path / "out")
     assert code == 2
-    assert f"the files of {name} are not all there" in err
-    assert "There is readme.md" in err
+    assert f"files of {name} are missing" in err
+    assert "The directory has readme.md" in err
     assert not (tmp_path / "out").exists()
 
 

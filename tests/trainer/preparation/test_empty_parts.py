@@ -166,7 +166,7 @@ def test_a_file_and_its_compressed_copy_are_refused(tmp_path):
     parts = {"train.csv": log(60), "train.csv.gz": log(60)}
     source = write(tmp_path / "in", parts)
     code, _, err = run("csv", source, tmp_path / "out")
-    assert code == 2 and "train.csv: stands there compressed too" in err
+    assert code == 2 and "train.csv: also exists compressed" in err
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

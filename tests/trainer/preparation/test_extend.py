@@ -121,7 +121,7 @@ def test_a_smaller_vocabulary_takes_no_id_back(most, first, tmp_path):
         (tmp_path / "out" / "features.json").read_text()
     )
     before = words(first[1], "user")
-    full = f"table 'user': its {len(before) - 5} earlier values fill"
+    full = f"table 'user': its {len(before) - 5} earlier values reach"
     assert (full in said) == (len(before) - 5 >= most)
     left = max(0, most - (len(before) - 5))
     assert words(spec, "user") == before + new_users(first[1])[:left]
@@ -189,7 +189,7 @@ def test_other_oov_buckets_would_move_every_id(
         assert words(spec, "user")[5] == words(first[1], "user")[5]
         return
     code, _, err = second(tmp_path, first, option, code=2)
-    assert code == 2 and f"{option} would move every id of --extend=" in err
+    assert code == 2 and f"{option} would change every id of --extend=" in err
     assert "which has 3" in err
 
 
@@ -208,10 +208,10 @@ def test_a_renamed_feature_of_the_same_table_keeps_its_ids(first, tmp_path):
 @pytest.mark.parametrize(
     "feature, expected",
     [
-        ({"name": "user", "num_ids": 9}, "they are of no vocabulary"),
+        ({"name": "user", "num_ids": 9}, "they come from neither"),
         (
             {"name": "user", "num_ids": 9, "raw": "float", "boundaries": [1.0]},
-            "they are of no vocabulary and no hash",
+            "they come from neither a vocabulary nor a hash",
         ),
         (
             {"name": "user", "num_ids": 5, "vocabulary": ["a", "b"]},

@@ -71,7 +71,7 @@ def test_each_column_is_described(said):
         line = line_of(said, name)
         there = [v for v in values if v not in (None, "")]
         if not there:
-            assert line.endswith("left out, as it holds no value in these rows")
+            assert line.endswith("left out, as it has no values in these rows")
             continue
         kind = "numeric" if name == "plain" else "categorical"
         missing = f"{1 - len(there) / N:.1%}"
@@ -208,17 +208,20 @@ def test_times_of_parquet_and_of_text_are_the_same(write, tmp_path):
         ({"rule": "hour", "format": "iso", "time_zone": "X"}, "`time_zone`"),
         ({"kind": "numeric", "rule": "hour"}, "`rule` must be one of"),
         ({"kind": "numeric", "rule": "age_in_days"}, "`reference` must be"),
-        ({"reference": "2024-01-01"}, "`reference` belongs to"),
-        ({"format": "iso"}, '`format` is "list"'),
-        ({"longest": 2, "format": "list", "separator": "|"}, "`format` is"),
-        ({"longest": 2, "rule": "digits"}, "a bag has no `rule`"),
-        ({"missing_values": [1]}, "`missing_values` must be texts"),
-        ({"longest": 2, "separator": ""}, "`separator` must be a text that"),
-        ({"longest": 2, "separator": 5}, "`separator` must be a text that"),
-        ({"source": 5}, "`source` must be a text that"),
+        ({"reference": "2024-01-01"}, "`reference` needs the rule"),
+        ({"format": "iso"}, '`format` must be "list"'),
+        (
+            {"longest": 2, "format": "list", "separator": "|"},
+            "`format` must be",
+        ),
+        ({"longest": 2, "rule": "digits"}, "a bag cannot have a `rule`"),
+        ({"missing_values": [1]}, "`missing_values` must be strings"),
+        ({"longest": 2, "separator": ""}, "`separator` must be a non-empty"),
+        ({"longest": 2, "separator": 5}, "`separator` must be a non-empty"),
+        ({"source": 5}, "`source` must be a non-empty"),
         ({"min_count": "5"}, "`min_count` must be an integer"),
         ({"min_count": 0}, "`min_count` must be at least 1"),
-        ({"source": "label"}, "'iso': is made of the label 'label'"),
+        ({"source": "label"}, "'iso': is derived from the label 'label'"),
     ],
 )
 def test_a_recipe_of_times_that_breaks_a_rule_is_refused(

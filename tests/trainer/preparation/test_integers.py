@@ -214,8 +214,11 @@ def test_a_text_that_is_no_such_integer_is_named(bad, tmp_path):
     "columns, expected",
     [
         ([{"name": "a", "raw": "float"}], "`raw` must be one of"),
-        ([{"name": "a", "raw": "int64", "rule": "log2"}], "`raw` is for a"),
-        ([{"name": "a", "kind": "numeric", "raw": "int64"}], "`raw` is for a"),
+        ([{"name": "a", "raw": "int64", "rule": "log2"}], "`raw` applies"),
+        (
+            [{"name": "a", "kind": "numeric", "raw": "int64"}],
+            "`raw` applies only",
+        ),
         (
             [{"name": "a", "raw": "int64"}, {"name": "b", "table": "a"}],
             "must agree in `raw`",

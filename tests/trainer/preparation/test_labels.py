@@ -101,7 +101,7 @@ def test_a_float_label_that_is_none_is_refused(bad, tmp_path):
 def test_labels_of_a_type_that_holds_none_are_refused(tmp_path):
     source = write_log(tmp_path / "in", [[i] for i in PATTERN], "parquet")
     code, _, err = run("parquet", source, tmp_path / "out")
-    assert code == 2 and "column 'label': labels must be texts" in err
+    assert code == 2 and "column 'label': labels must be strings" in err
 
 
 def with_recipe(tmp_path, labels, **fields):
@@ -125,8 +125,8 @@ def test_a_recipe_names_its_own(tmp_path):
     "fields, expected",
     [
         ({"positives": ["no"]}, "['no'] are among `negatives`"),
-        ({"positives": [1]}, "`positives` must hold texts"),
-        ({"negatives": []}, "`negatives` must hold texts, at least one"),
+        ({"positives": [1]}, "`positives` must hold one string"),
+        ({"negatives": []}, "`negatives` must hold one string"),
         ({"positives": ["5"]}, "one of 0, false, f, no, n, 5, or"),
     ],
 )

@@ -56,7 +56,7 @@ def test_the_first_values_count_and_the_cut_is_told(kind, tmp_path):
     code, said, err = run(kind, source, output, f"--recipe={path}")
     assert code == 0, err
     long = sum(len(each) > 3 for each in TRAIN + VALID)
-    assert f"'tags': {long:,} rows hold more than 3 values; the first 3" in said
+    assert f"'tags': {long:,} rows have more than 3 values; the first 3" in said
     assert "'all'" not in said
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["categories"]["tags"]["bags_cut"] == long

@@ -108,9 +108,9 @@ def test_moments_of_many_rows_are_exact():
 @pytest.mark.parametrize(
     "numbers, mean, said",
     [
-        ([2.5] * 40, 2.5, "number 'x': the same in all train rows; stddev 1"),
-        ([None] * 40, 0.0, "number 'x': no train row has one"),
-        (HOUR, None, "number 'x': its train rows differ by hardly more"),
+        ([2.5] * 40, 2.5, "number 'x': constant in the train rows; stddev 1"),
+        ([None] * 40, 0.0, "number 'x': no train row has a value"),
+        (HOUR, None, "number 'x': its train rows differ by little more"),
         ([1.0, 2.0] * 9, 1.5, None),
     ],
 )

@@ -98,7 +98,7 @@ def test_processes_give_the_same_bytes_and_leave_nothing(large, tmp_path):
     command = [sys.executable, "-m", "trainer.prepare", "--dataset=frappe"]
     command += [f"--input={source}", "--shard_mb=1", "--workers=2"]
     command += [f"--output={tmp_path / 'two'}"]
-    for code, said in ((0, ""), (2, "exists; nothing is overwritten")):
+    for code, said in ((0, ""), (2, "already exists and is not")):
         ended = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -147,7 +147,7 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
         output = tmp_path / stop_at
         monkeypatch.setattr(job, stop_at, stopping)
         code, _, err = run("frappe", source, output, "--shard_mb=1")
-        assert code == 130 and "the same command goes on" in err
+        assert code == 130 and "the same command resumes" in err
         assert not output.exists()
         monkeypatch.setattr(job, stop_at, original)
         done = []
@@ -161,7 +161,7 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
         code, said, err = run("frappe", source, output, "--shard_mb=1")
         monkeypatch.undo()
         assert code == 0, err
-        assert "going on with" in said
+        assert "resuming from" in said
         total = len(json.loads((output / "manifest.json").read_text())["files"])
         assert len(done) <= 2 * total - 2
         assert contents(output) == contents(tmp_path / "whole")
@@ -208,7 +208,7 @@ def test_a_killed_worker_is_said_and_the_work_kept(
         code, _, err = run("frappe", source, tmp_path / "out", *options)
     assert code == 2 and "a process was killed" in err
     code, said, err = run("frappe", source, tmp_path / "out", *options)
-    assert code == 0 and "going on with" in said, err
+    assert code == 0 and "resuming from" in said, err
 
 
 def test_unfinished_work_of_other_flags_is_not_gone_on_with(
@@ -258,7 +258,7 @@ def test_a_disk_that_fails_is_named_and_the_work_kept(
         code, _, err = run("frappe", source, tmp_path / "out")
     assert code == 2
     assert err.startswith(f"error: --output={tmp_path / 'out'} cannot be")
-    assert "No space left on device" in err and "goes on" in err
+    assert "No space left on device" in err and "resumes" in err
     assert not (tmp_path / "out").exists()
     prepared("frappe", source, tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
@@ -289,7 +289,7 @@ def _replace(name, old, new):
         ),
         (
             _replace("valid.csv", b"\n0,5", b"\n\n0,5"),
-            "valid.csv: line 2: is blank, as only lines at the end",
+            "valid.csv: line 2: is blank; only lines at the end",
         ),
         (
             _replace("train.csv", b",weather", b""),
@@ -379,10 +379,10 @@ def test_flags_and_places_that_are_refused(tmp_path):
     file.write_text("")
     for folder, output, expected in (
         (source, "", "--output is needed"),
-        ("", tmp_path / "out", "--input is needed"),
+        ("", tmp_path / "out", "--input is required"),
         (tmp_path / "no", tmp_path / "out", "there is no such directory"),
-        (source, tmp_path / "there", "exists; nothing is overwritten"),
-        (source, file, "exists; nothing is overwritten"),
+        (source, tmp_path / "there", "already exists and is not"),
+        (source, file, "already exists and is not"),
         (source, file / "out", "cannot be written"),
     ):
         code, _, err = run("frappe", folder, output)
@@ -515,8 +515,8 @@ def test_a_recipe_says_what_is_made(tmp_path):
             '{"columns": [{"name": "a", "separator": "|"}]}',
             "need `longest`",
         ),
-        ('{"columns": [{"name": "a"}, {"name": "a"}]}', "made twice"),
-        ('{"columns": [{"name": "label"}]}', "is a feature too"),
+        ('{"columns": [{"name": "a"}, {"name": "a"}]}', "defined twice"),
+        ('{"columns": [{"name": "label"}]}', "is also a feature"),
         ('{"columns": [{"name": "a"}], "group": "b"}', "`group`"),
         ('{"columns": [{"name": "v", "kind": "vector"}]}', "`size`"),
         (

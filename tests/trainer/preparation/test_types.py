@@ -199,7 +199,7 @@ def test_a_column_that_stands_there_twice_is_named(names, tmp_path):
     for more in ([f"--recipe={path}"], ["--label=x"]):
         code, _, err = run("parquet", source, tmp_path / "out", *more)
         assert code == 2, err
-        assert f"column {twice!r} stands there more than once" in err
+        assert f"column {twice!r} appears more than once" in err
 
 
 def test_a_struct_is_named_when_columns_are_guessed(tmp_path):

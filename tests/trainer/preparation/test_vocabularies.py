@@ -311,19 +311,19 @@ def _changed(name, change):
         (_without("recipe.json"), "there is no recipe.json"),
         (
             _changed("recipe.json", lambda r: r["columns"].pop()),
-            "not of one preparation: feature 'place'",
+            "of different preparations: feature 'place'",
         ),
         (
             _changed("recipe.json", lambda r: r["columns"][2].pop("buckets")),
-            "not of one preparation: feature 'site'",
+            "of different preparations: feature 'site'",
         ),
         (
             _changed("recipe.json", lambda r: r["columns"][1].pop("table")),
-            "not of one preparation: feature 'friend'",
+            "of different preparations: feature 'friend'",
         ),
         (
             _changed("features.json", lambda r: r["numeric"].pop()),
-            "not of one preparation: feature 'price'",
+            "of different preparations: feature 'price'",
         ),
         (
             _changed(
@@ -390,7 +390,7 @@ def test_an_interrupted_encoding_goes_on(earlier, tmp_path, monkeypatch):
         code, _, err = run("csv", source, tmp_path / "out", option)
         assert code == 130, err
     code, said, err = run("csv", source, tmp_path / "out", option)
-    assert code == 0 and "going on with" in said, err
+    assert code == 0 and "resuming from" in said, err
     check(tmp_path / "out", sum((log(50, ord(n)) for n in "abc"), []), earlier)
 
 

@@ -175,7 +175,7 @@ def test_rows_that_cannot_be_drawn_are_left_out_and_counted():
     got = curves.drawable(rows)
     assert [list(each) for each in got] == [[0], [0.5], [1]]
     for plot in (plots.calibration, plots.histogram):
-        assert "Left out: 2 rows" in plot(rows, "click", "test").caption
+        assert "Omitted: 2 rows" in plot(rows, "click", "test").caption
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_page_is_self_contained_and_leads_with_the_headline(tmp_path):
     assert "prefers-color-scheme: dark" in text
     assert page.texts.index("0.81250") < page.texts.index("Metrics")
     for expected in (
-        "83.33%", "0.87500 is attainable", "0.82031", "123,456", "1.50 GiB",
+        "83.33%", "attainable: 0.87500", "0.82031", "123,456", "1.50 GiB",
         "1 min 35 s", "1,234,567",
     ):  # fmt: skip
         assert expected in page.texts
