@@ -109,7 +109,7 @@ def wait_of(folder: str) -> dict[str, float]:
     pq.write_table(table, path, row_group_size=GROUP_ROWS)
     sizes, train_step = mid_size.train_step(ROWS_OF_TABLES * mid_size.FEATURES)
     source = ParquetSource([path], sizes.features, shuffle_rows=SHUFFLE_ROWS)
-    distribution, clock, windows = one_device(), StepClock(), []
+    distribution, clock, chunks = one_device(), StepClock(), []
     train(
         distribution=distribution,
         run_steps=make_run_steps(
@@ -118,12 +118,12 @@ def wait_of(folder: str) -> dict[str, float]:
         clock=clock,
         pipeline=Pipeline(source, mid_size.BATCH),
         progress=Progress(),
-        # Skips the first window, which traces and waits for first rows.
+        # Skips the first chunk, which traces and waits for first rows.
         schedule=Schedule(steps, steps, steps, also=(WARM_UP,)),
-        actions=[lambda _, window: windows.append(window)],
+        actions=[lambda _, chunk: chunks.append(chunk)],
         should_stop=lambda: False,
     )
-    _, measured = windows
+    _, measured = chunks
     return {
         "input_wait": measured.input_wait,
         "examples_per_s": measured.rows / measured.seconds,

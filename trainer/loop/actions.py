@@ -1,4 +1,4 @@
-"""Actions that run between windows of steps, each a plain callable."""
+"""Actions that run between loop chunks, each a plain callable."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from trainer.distribution.agreement import SameFiles
 from trainer.loop.evaluator import Evaluator
 from trainer.loop.metrics_log import Metrics
 from trainer.loop.profiling import Profile
-from trainer.loop.progress import Action, Progress, Schedule, Window
+from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.rates import Rates
 from trainer.loop.records import Progressive, WriteTraining
 from wukong_tf.errors import WukongError
@@ -42,15 +42,15 @@ class ShowProgress:
             dynamic_ncols=True,
         )
 
-    def __call__(self, progress: Progress, window: Window):
-        """Shows the window."""
+    def __call__(self, progress: Progress, chunk: LoopChunk):
+        """Shows the progress."""
         text = (
-            f"loss {window.loss:.4f}, "
-            f"{window.rows / window.seconds:,.0f} examples/s, "
-            f"{100 * window.input_wait:.1f} % waiting for input"
+            f"loss {chunk.loss:.4f}, "
+            f"{chunk.rows / chunk.seconds:,.0f} examples/s, "
+            f"{100 * chunk.input_wait:.1f} % waiting for input"
         )
         self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(window.steps)
+        self._bar.update(chunk.steps)
         now = time.monotonic()
         last = progress.step == self._schedule.total_steps
         late = now - self._last_line >= self.LINE_SECONDS
@@ -101,12 +101,12 @@ class Evaluate:
         self._patience = patience
         self._rates = rates
 
-    def __call__(self, progress: Progress, window: Window):
+    def __call__(self, progress: Progress, chunk: LoopChunk):
         """Evaluates if an evaluation is due."""
         if not self._schedule.evaluates_at(progress.step):
             return
         results, _ = self._evaluator.evaluate(self._source)
-        epoch = window.first_step // self._schedule.steps_per_epoch
+        epoch = chunk.first_step // self._schedule.steps_per_epoch
         self._metrics.write("valid", progress.step, {"epoch": epoch} | results)
         value = results[self._task][self._metric]
         best = is_best(progress.evaluations, self._metric, value)
@@ -193,9 +193,9 @@ class SaveCheckpoint:
         self._metrics = metrics
         self._begun: int | None = None
 
-    def __call__(self, progress: Progress, window: Window):
+    def __call__(self, progress: Progress, chunk: LoopChunk):
         """Saves if a checkpoint is due."""
-        del window
+        del chunk
         evaluated = bool(progress.evaluations) and (
             progress.evaluations[-1]["step"] == progress.step
         )
@@ -244,13 +244,13 @@ class SaveCheckpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
-    """Actions that run between windows of steps, in this order.
+    """Actions that run between loop chunks, in this order.
 
     Args:
         check: raises if the run directory is no longer the same.
         same_files: raises if the content of a split's file has changed.
         profile: starts and stops the profiler.
-        record: records every window.
+        record: records every loop chunk.
         show: shows the progress. None except on the chief.
         progressive: records metrics of rows scored before being trained on.
         evaluate: evaluates on the valid split. None without one.
@@ -286,7 +286,7 @@ class Actions:
         done = [evaluation["step"] for evaluation in progress.evaluations]
         due = schedule.evaluates_at(progress.step)
         if progress.step and due and progress.step not in done:
-            window = Window(max(0, progress.step - 1), 0, 0, 0.0, 0.0, 0.0)
-            self.evaluate(progress, window)
+            chunk = LoopChunk(max(0, progress.step - 1), 0, 0, 0.0, 0.0, 0.0)
+            self.evaluate(progress, chunk)
             if self.save is not None:
-                self.save(progress, window)
+                self.save(progress, chunk)

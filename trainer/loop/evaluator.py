@@ -100,9 +100,9 @@ class Evaluator:
             sums = strategy.reduce("SUM", sums, axis=None)
             if not keep:
                 return sums, {}
-            kept = {f"{_LOGIT}{task}": part for task, part in logits.items()}
-            kept |= {name: batch[name] for name in self._kept_columns()}
-            return sums, {name: gathered(part) for name, part in kept.items()}
+            columns = {f"{_LOGIT}{task}": part for task, part in logits.items()}
+            columns |= {name: batch[name] for name in self._label_columns()}
+            return sums, {n: gathered(part) for n, part in columns.items()}
 
         self._run = {
             keep: tf.function(
@@ -129,7 +129,7 @@ class Evaluator:
             at += size
         return tf.nest.pack_sequence_as(like, parts)
 
-    def _kept_columns(self):
+    def _label_columns(self):
         spec = self._spec
         names = [*(t.label for t in spec.tasks), spec.weight, spec.group_key]
         return [name for name in names if name]
@@ -155,15 +155,15 @@ class Evaluator:
         """
         keep = exact or self._spec.group is not None
         sums: np.ndarray | float = 0.0
-        kept: dict[str, list] = {}
+        parts: dict[str, list] = {}
         with self.weights():
             for batch in self._batches(source, labels=True):
                 batch_sums, columns = self._run[keep](batch)
                 sums += batch_sums.numpy()
                 if self.workers.is_chief:
                     for name, value in columns.items():
-                        kept.setdefault(name, []).append(value.numpy())
-        scores = self._scores(kept) if kept else {}
+                        parts.setdefault(name, []).append(value.numpy())
+        scores = self._scores(parts) if parts else {}
         metrics = self._metrics(self._unpacked(sums), scores, exact)
         if keep:
             metrics = self.workers.from_chief(metrics)
@@ -192,8 +192,8 @@ class Evaluator:
             except tf.errors.OpError as error:
                 raise (pipeline.error or error) from None
 
-    def _scores(self, kept):
-        columns = {name: np.concatenate(parts) for name, parts in kept.items()}
+    def _scores(self, parts):
+        columns = {name: np.concatenate(parts[name]) for name in parts}
         return {
             task.name: self._scores_of_task(task, columns)
             for task in self._spec.tasks
@@ -201,16 +201,18 @@ class Evaluator:
 
     def _scores_of_task(self, task, columns):
         """Returns the scores of labelled rows, as weighted in the metrics."""
-        found = [
-            columns[task.label],
-            columns[f"{_LOGIT}{task.name}"],
-            columns.get(self._spec.weight),
-            columns.get(self._spec.group_key),
-        ]
-        known = np.isfinite(columns[task.label])
-        if not known.all():
-            found = [each if each is None else each[known] for each in found]
-        labels, logits, weights, groups = found
+        known: np.ndarray | slice = np.isfinite(columns[task.label])
+        if np.all(known):
+            known = slice(None)  # no copies
+        labels, logits, weights, groups = (
+            columns[name][known] if name in columns else None
+            for name in (
+                task.label,
+                f"{_LOGIT}{task.name}",
+                self._spec.weight,
+                self._spec.group_key,
+            )
+        )
         if (rate := self.negative_rates[task.name]) < 1:
             weights = np.ones_like(labels) if weights is None else weights
             weights = weights * np.where(labels == 0, 1 / rate, 1.0)

@@ -79,10 +79,10 @@ def vary_dropout(model: ClickModel):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
             generator = layer.seed_generator
-            generator.next = functools.partial(_of_replica, generator.next)
+            generator.next = functools.partial(_replica_seed, generator.next)
 
 
-def _of_replica(draw, **options):
+def _replica_seed(draw, **options):
     seed = draw(**options)
     context = tf.distribute.get_replica_context()
     if context is None:
@@ -106,16 +106,16 @@ def table_ways(
         way: "gather", "reduce", or "auto": for each table the one that
             sends less. Defaults to "auto".
     """
-    found = {}
+    ways = {}
     rows = -(-training.batch_size // replicas)
     for layer in model.tables:
-        found[layer.table.path] = way
+        ways[layer.table.path] = way
         if way == "auto":
             ids = rows * sum(layer.plan.columns)
-            found[layer.table.path] = replica_sum.cheaper_way(
+            ways[layer.table.path] = replica_sum.cheaper_way(
                 layer.plan.rows, ids, replicas
             )
-    return found
+    return ways
 
 
 def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
@@ -139,31 +139,24 @@ def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
 
 def _row_runs(model, training):
     """Returns rate and L2 of row ranges for tables whose features differ."""
-    spec = model.config.features
+    base = table_rate(model.config, training)
     runs = {}
     for layer in model.tables:
-        found = [spec.table_settings(t.name) for t in layer.plan.tables]
-        if all(t.learning_rate is None and t.l2 is None for t in found):
-            continue
-        runs[layer.table.path] = [
-            _row_run(
-                settings,
-                table.rows,
-                training,
-                table_rate(model.config, training),
+        row_runs, differs = [], False
+        for table in layer.plan.tables:
+            settings = model.config.features.table_settings(table.name)
+            rate, l2 = settings.learning_rate, settings.l2
+            differs |= rate is not None or l2 is not None
+            row_runs.append(
+                (
+                    table.rows,
+                    1.0 if rate is None else rate / base,
+                    training.embedding_l2 if l2 is None else l2,
+                )
             )
-            for settings, table in zip(found, layer.plan.tables, strict=True)
-        ]
+        if differs:
+            runs[layer.table.path] = row_runs
     return runs
-
-
-def _row_run(settings, rows, training, base):
-    rate, l2 = settings.learning_rate, settings.l2
-    return (
-        rows,
-        1.0 if rate is None else rate / base,
-        training.embedding_l2 if l2 is None else l2,
-    )
 
 
 def model_cost(config: ModelConfig, training: Training) -> Cost:

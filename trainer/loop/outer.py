@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.distribution.strategies import Distribution
-from trainer.loop.progress import Action, Progress, Schedule, Window
+from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.step_clock import ASKED, GOT, StepClock
 from wukong_tf.errors import TrainingError
 from wukong_tf.metrics import SCALARS
@@ -39,15 +39,15 @@ def make_run_steps(
     def body(iterator, index, loss_sum, rows, local, bad, sums):
         with tf.control_dependencies([clock.mark(ASKED)]):
             batch = next(iterator)
-        found = strategy.experimental_local_results(batch[GLOBAL_ROWS])
-        clock.mark(GOT, *found)
+        global_rows = strategy.experimental_local_results(batch[GLOBAL_ROWS])
+        clock.mark(GOT, *global_rows)
         local += _local_rows(strategy, batch)
         parts = strategy.run(train_step, args=(batch,))
         if tasks:
-            parts, more = parts
-            sums += strategy.reduce("SUM", more, axis=None)
+            parts, task_sums = parts
+            sums += strategy.reduce("SUM", task_sums, axis=None)
         loss = strategy.reduce("SUM", parts, axis=None)
-        count = tf.cast(found[0], tf.float64)
+        count = tf.cast(global_rows[0], tf.float64)
         bad = tf.where(tf.math.is_finite(loss), bad, index)
         loss_sum += tf.cast(loss, tf.float64) * count
         return index + 1, loss_sum, rows + count, local, bad, sums
@@ -103,8 +103,8 @@ def train(
         pipeline: the training rows, from the batch of `progress.step` on.
         progress: updated in place.
         schedule: steps at which control returns to the host.
-        actions: called in order after every window of steps.
-        should_stop: called after every window, by all workers alike; True
+        actions: called in order after every loop chunk.
+        should_stop: called after every loop chunk, by all workers alike; True
             ends the loop.
 
     Raises:
@@ -118,18 +118,18 @@ def train(
         if iterator is None:  # created only once a step is due
             iterator = distribution.iterate(pipeline)
         stop = schedule.next_stop(progress.step)
-        window = _run_window(
+        chunk = _run_chunk(
             run_steps, clock, iterator, pipeline, progress.step, stop
         )
         progress.step = stop
-        progress.rows += window.rows
-        progress.seconds += window.seconds
-        progress.input_seconds += window.input_wait * window.seconds
+        progress.rows += chunk.rows
+        progress.seconds += chunk.seconds
+        progress.input_seconds += chunk.input_wait * chunk.seconds
         for action in actions:
-            action(progress, window)
+            action(progress, chunk)
 
 
-def _run_window(run_steps, clock, iterator, pipeline, step, stop):
+def _run_chunk(run_steps, clock, iterator, pipeline, step, stop):
     clock.start()
     began = time.perf_counter()
     try:
@@ -145,7 +145,7 @@ def _run_window(run_steps, clock, iterator, pipeline, step, stop):
             "resumes from its last checkpoint. A lower --learning_rate or "
             "--table_learning_rate, --clipnorm or --warmup_steps may help."
         )
-    return Window(
+    return LoopChunk(
         first_step=step,
         steps=stop - step,
         rows=int(rows),

@@ -5,11 +5,11 @@ import os
 import tensorflow as tf
 
 from trainer.console import log
-from trainer.loop.progress import Progress, Window
+from trainer.loop.progress import LoopChunk, Progress
 
 
 class Profile:
-    """Profiles the windows of steps between two steps.
+    """Profiles the loop chunks between two steps.
 
     Args:
         run_dir: the run directory; profiles are written to its tensorboard/.
@@ -31,9 +31,9 @@ class Profile:
             tf.profiler.experimental.start(self._folder)
             self._running = True
 
-    def __call__(self, progress: Progress, window: Window):
+    def __call__(self, progress: Progress, chunk: LoopChunk):
         """Stops or starts the profiler if due."""
-        del window
+        del chunk
         if self._running and progress.step >= self._past:
             self._end()
         self.begin(progress.step)

@@ -1,4 +1,4 @@
-"""The progress of a run, a window of its steps, and its schedule."""
+"""The progress of a run, a chunk of its loop, and its schedule."""
 
 import dataclasses
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
-    """Results of the steps since control last returned to the host.
+class LoopChunk:
+    """Results of up to `steps_per_loop` steps between returns to the host.
 
     Args:
-        first_step: step at which the window began.
+        first_step: step at which the chunk begins.
         steps: number of steps.
         rows: rows trained on.
         loss: mean loss of its rows.
@@ -57,7 +57,7 @@ class Window:
         input_wait: share of that time spent waiting for input.
         sums: scalar sums of each task over its rows, each scored before it
             was trained on, [tasks, sums]. Defaults to None, not scored.
-        times: times of the steps. Defaults to None, a window without any.
+        times: times of the steps. Defaults to None, none.
         local_rows: rows that this worker trained on. Defaults to 0.
     """
 
@@ -141,4 +141,4 @@ def make_schedule(
     )
 
 
-Action = Callable[[Progress, Window], None]
+Action = Callable[[Progress, LoopChunk], None]

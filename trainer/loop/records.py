@@ -1,4 +1,4 @@
-"""Records of each window of steps, and progressive evaluation."""
+"""Records of each loop chunk, and progressive evaluation."""
 
 import collections
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from trainer.console import log
 from trainer.distribution.workers import Workers
 from trainer.loop.metrics_log import Metrics
-from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.progress import LoopChunk, Progress, Schedule
 from trainer.placement import host_memory
 from wukong_tf.metrics import SCALARS, of_scalars
 from wukong_tf.rows.bad_values import BadValues, Count
@@ -18,7 +18,7 @@ PERCENTILES = (50, 95, 99)
 
 
 class WriteTraining:
-    """Records every window.
+    """Records every loop chunk.
 
     Args:
         metrics: receives the records.
@@ -43,61 +43,61 @@ class WriteTraining:
         self._bad = bad if isinstance(bad, Count) else None
         self._before: collections.Counter[str] | None = None
 
-    def __call__(self, progress: Progress, window: Window):
-        """Records the window."""
-        epoch = window.first_step // self._schedule.steps_per_epoch
+    def __call__(self, progress: Progress, chunk: LoopChunk):
+        """Records the chunk."""
+        epoch = chunk.first_step // self._schedule.steps_per_epoch
         values: dict[str, Any] = {
             "epoch": epoch,
-            "loss": window.loss,
+            "loss": chunk.loss,
             "learning_rate": float(self._rate(progress.step - 1)),
-            "examples_per_s": window.rows / window.seconds,
-            "input_wait": window.input_wait,
-            **worker_figures(window),
+            "examples_per_s": chunk.rows / chunk.seconds,
+            "input_wait": chunk.input_wait,
+            **worker_figures(chunk),
         }
-        of_all = self._workers.gather(
+        by_worker = self._workers.gather(
             {
                 "figures": {
-                    "examples_per_s": window.local_rows / window.seconds,
-                    "input_wait": window.input_wait,
-                    **worker_figures(window),
+                    "examples_per_s": chunk.local_rows / chunk.seconds,
+                    "input_wait": chunk.input_wait,
+                    **worker_figures(chunk),
                 },
                 "bad": self._bad and dict(self._bad.counts),
             }
         )
-        if len(of_all) > 1:
+        if len(by_worker) > 1:
             values["workers"] = {
-                str(number): each["figures"]
-                for number, each in enumerate(of_all)
+                str(index): worker["figures"]
+                for index, worker in enumerate(by_worker)
             }
         if self._bad is not None:
             if self._before is None:  # counts from before the run resumed
                 self._before = collections.Counter(progress.bad_values)
             counts = self._before.copy()
-            for each in of_all:
-                counts.update(each["bad"])
+            for worker in by_worker:
+                counts.update(worker["bad"])
             progress.bad_values = dict(counts)
             values["bad_values"] = progress.bad_values
         self._metrics.write("train", progress.step, values)
 
 
-def worker_figures(window: Window) -> dict[str, Any]:
+def worker_figures(chunk: LoopChunk) -> dict[str, Any]:
     """Returns a worker's step times in ms, all-reduce share and memory."""
-    found: dict[str, Any] = {}
-    if window.times is not None and len(window.times.steps):
-        found["step_ms"] = {
-            f"p{percent}": window.times.milliseconds(percent)
+    figures: dict[str, Any] = {}
+    if chunk.times is not None and len(chunk.times.steps):
+        figures["step_ms"] = {
+            f"p{percent}": chunk.times.milliseconds(percent)
             for percent in PERCENTILES
         }
-        if window.times.exchange is not None:
-            found["all_reduce"] = window.times.exchange / window.seconds
-    found["memory_bytes"] = host_memory.resident_bytes()
-    return found
+        if chunk.times.exchange is not None:
+            figures["all_reduce"] = chunk.times.exchange / chunk.seconds
+    figures["memory_bytes"] = host_memory.resident_bytes()
+    return figures
 
 
 class Progressive:
     """Progressive evaluation: metrics of rows scored before training on them.
 
-    Metrics are written for each window of steps, and for all rows so far.
+    Metrics are written for each window of rows, and for all rows so far.
 
     Args:
         metrics: receives the records.
@@ -112,41 +112,41 @@ class Progressive:
         self._schedule = schedule
         self._tasks = tasks
 
-    def __call__(self, progress: Progress, window: Window):
+    def __call__(self, progress: Progress, chunk: LoopChunk):
         """Adds the steps' sums, and writes metrics if a window ends."""
-        if window.sums is None:
+        if chunk.sums is None:
             return
         state = progress.progressive or {
-            "window": np.zeros_like(window.sums).tolist(),
-            "lifetime": np.zeros_like(window.sums).tolist(),
+            "window": np.zeros_like(chunk.sums).tolist(),
+            "lifetime": np.zeros_like(chunk.sums).tolist(),
             "windows": 0,
         }
         for name in ("window", "lifetime"):
-            state[name] = (np.array(state[name]) + window.sums).tolist()
+            state[name] = (np.array(state[name]) + chunk.sums).tolist()
         last = progress.step == self._schedule.total_steps
         if progress.step % self._schedule.window == 0 or last:
-            found = {
+            metrics = {
                 task: {
                     name: of_scalars(self._sums(state[name][row]))
                     for name in ("window", "lifetime")
                 }
                 for row, task in enumerate(self._tasks)
             }
-            self._metrics.write("progressive", progress.step, found)
+            self._metrics.write("progressive", progress.step, metrics)
             if progress.step % self._schedule.window and state["windows"]:
                 # A short last window is noisier than the full one before.
                 for task, before in state["metrics"].items():
-                    found[task]["window"] = before["window"]
-            state["metrics"] = found
+                    metrics[task]["window"] = before["window"]
+            state["metrics"] = metrics
             state["windows"] += 1
-            state["window"] = np.zeros_like(window.sums).tolist()
-            for task, each in found.items():
+            state["window"] = np.zeros_like(chunk.sums).tolist()
+            for task, spans in metrics.items():
                 log(
                     f"step {progress.step}: progressive {task} "
                     + ", ".join(
                         f"{name} logloss {values['logloss']:.5f}, "
                         f"ne {values['ne']:.5f}"
-                        for name, values in each.items()
+                        for name, values in spans.items()
                     )
                 )
         progress.progressive = state

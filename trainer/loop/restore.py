@@ -26,21 +26,21 @@ def restore(session: Session):
 
     Otherwise warm-starts from the run that --init_from names, if set.
     """
-    found = _newest_whole(session)
-    if found is None:
+    newest = _newest_whole(session)
+    if newest is None:
         if session.settings.run.init_from:
             _start_from(session, session.settings.run.init_from)
         return
-    assign_slots(session.slots, found)
+    assign_slots(session.slots, newest)
     # Checkpoints of older versions lack `checked_step`.
-    session.progress = Progress(**{"checked_step": found.step, **found.state})
+    session.progress = Progress(**{"checked_step": newest.step, **newest.state})
     _restore_best(session)
     # --patience may have changed.
     session.progress.stopped_early = actions.patience_is_out(
         session.progress.evaluations, session.training.patience
     )
     session.rates.follow(session.progress.evaluations)
-    log(f"resuming from step {found.step} ({found.path})")
+    log(f"resuming from step {newest.step} ({newest.path})")
 
 
 def best_checkpoint(session: Session) -> runs.Checkpoint:
@@ -49,9 +49,9 @@ def best_checkpoint(session: Session) -> runs.Checkpoint:
     Raises:
         RunError: this worker can read no such checkpoint.
     """
-    found = _restore_best(session)
-    if found is not None:
-        return found
+    checkpoint = _restore_best(session)
+    if checkpoint is not None:
+        return checkpoint
     best = [e["step"] for e in session.progress.evaluations if e["best"]]
     return runs.find_checkpoint(session.run_dir, best[-1] if best else "latest")
 
@@ -60,9 +60,9 @@ def _restore_best(session) -> runs.Checkpoint | None:
     """Restores the best checkpoint on the chief; None on other workers."""
     metric = session.training.early_stopping_metric
     evaluations = session.progress.evaluations
-    found = None
+    best = None
     if session.workers.is_chief:
-        found = store.restore_best(
+        best = store.restore_best(
             session.run_dir,
             evaluations,
             metric,
@@ -70,17 +70,17 @@ def _restore_best(session) -> runs.Checkpoint | None:
             log,
         )
     evaluations[:] = session.workers.from_chief(evaluations)
-    return found
+    return best
 
 
 def _newest_whole(session) -> runs.Checkpoint | None:
     """Returns the checkpoint that the chief resumes from, or None."""
-    found = None
+    newest = None
     if session.workers.is_chief:
-        found = store.newest_whole(session.run_dir, log)
-    step = session.workers.from_chief(found and found.step)
-    if step is None or found is not None:
-        return found
+        newest = store.newest_whole(session.run_dir, log)
+    step = session.workers.from_chief(newest and newest.step)
+    if step is None or newest is not None:
+        return newest
     path = dict(runs.checkpoint_paths(session.run_dir)).get(step)
     if path is None:
         raise RunError(
@@ -93,7 +93,7 @@ def _newest_whole(session) -> runs.Checkpoint | None:
 
 def _start_from(session, run_dir):
     """Warm-starts from another run: copies the arrays that fit the model."""
-    found = runs.find_checkpoint(run_dir, session.settings.run.init_checkpoint)
+    source = runs.find_checkpoint(run_dir, session.settings.run.init_checkpoint)
 
     def make_slots(config):
         model = build_model(config, dtype=DTYPES[session.training.precision])
@@ -107,13 +107,13 @@ def _start_from(session, run_dir):
         slots = model_slots(session.model)
     report = carry_over(
         runs.read_model_config(run_dir),
-        Trained(found),
+        Trained(source),
         session.model.config,
         slots,
         make_slots,
     )
     if session.groups.average is not None and not takes_optimizer:
         session.groups.average.restart()
-    log(f"starting from {found.path}")
+    log(f"starting from {source.path}")
     for line in report.lines():
         log(f"  {line}")

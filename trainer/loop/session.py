@@ -246,7 +246,7 @@ class Session:
         else:
             same = SameFiles(self.workers, self.contents)
 
-        def check(*window):
+        def check(*progress):
             same()
             if same.agreed:
                 self.progress.checked_step = self.progress.step

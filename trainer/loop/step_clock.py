@@ -1,4 +1,4 @@
-"""Times the steps of a window, their input and their all-reduce."""
+"""Times the steps of a loop chunk, their input and their all-reduce."""
 
 import dataclasses
 import time
@@ -11,7 +11,7 @@ ASKED, GOT, SUMMING, SUMMED = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Times of the steps of a window, in seconds.
+    """Times of the steps of a loop chunk, in seconds.
 
     Args:
         steps: time of each step, float64 [steps].
@@ -41,7 +41,7 @@ class StepClock:
 
     Attributes:
         last: time of the last mark, in seconds of `time.perf_counter`.
-        running: whether a window is running.
+        running: whether a chunk is running.
     """
 
     def __init__(self, replicas: int = 1):
@@ -50,7 +50,7 @@ class StepClock:
         self.running = False
 
     def start(self):
-        """Begins a window."""
+        """Begins a chunk."""
         self._began: list[float] = []
         self._since = [0.0] * 4
         self._input = 0.0
@@ -66,7 +66,7 @@ class StepClock:
             *after: tensors.
         """
         # Reading a value waits for the device, not only for the kernel launch.
-        ready = [tf.reshape(each, [-1])[:1] for each in after]
+        ready = [tf.reshape(tensor, [-1])[:1] for tensor in after]
         return tf.numpy_function(
             lambda *_: self._note(what), ready, tf.float64
         ).op
@@ -84,7 +84,7 @@ class StepClock:
         return np.float64(now)
 
     def end(self) -> Times:
-        """Ends the window and returns its times."""
+        """Ends the chunk and returns its times."""
         self.running = False
         ends = np.array([*self._began, time.perf_counter()])
         return Times(np.diff(ends), self._input, self._exchange)

@@ -166,14 +166,14 @@ def _drops_out(config) -> bool:
 
 def _batch_sums(spec, logits, batch, negative_rates):
     """Returns the scalar sums of each task, float64 [tasks, sums]."""
-    found = []
+    by_task = []
     for task in spec.tasks:
         columns = _counted(
             spec, task, logits[task.name], batch, negative_rates[task.name]
         )
         sums = scalar_sums(**columns)
-        found.append(tf.stack([sums[name] for name in SCALARS]))
-    return tf.stack(found)
+        by_task.append(tf.stack([sums[name] for name in SCALARS]))
+    return tf.stack(by_task)
 
 
 def _counted(spec, task, logits, batch, rate):

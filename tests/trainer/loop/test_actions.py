@@ -1,4 +1,4 @@
-"""What happens between windows of steps: bests, patience, checkpoints."""
+"""What happens between loop chunks: bests, patience, checkpoints."""
 
 import math
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 from trainer.checkpoints.writer import LAST_TRIES, Saved
 from trainer.loop import actions
 from trainer.loop.actions import Evaluate, SaveCheckpoint, is_best
-from trainer.loop.progress import Progress, Schedule, Window
+from trainer.loop.progress import LoopChunk, Progress, Schedule
 from wukong_tf.errors import RunError, TrainingError
 
 NAN = math.nan
@@ -42,8 +42,8 @@ def recorder(monkeypatch):
     return found
 
 
-def window(first_step=0, steps=5):
-    return Window(first_step, steps, 50, 0.25, 2.0, 0.125)
+def chunk(first_step=0, steps=5):
+    return LoopChunk(first_step, steps, 50, 0.25, 2.0, 0.125)
 
 
 def values(metric, value, rows=7):
@@ -100,7 +100,7 @@ def test_the_best_is_better_than_all_before(recorder, metric, sequence):
     progress = Progress()
     for number in range(len(sequence)):
         progress.step = 10 * (number + 1)
-        act(progress, window(progress.step - 5))
+        act(progress, chunk(progress.step - 5))
     found = progress.evaluations
     assert [e["best"] for e in found] == expected(metric, sequence)
     assert [e["step"] for e in found] == [
@@ -128,7 +128,7 @@ def test_patience_counts_evaluations_in_a_row_without_a_better_one(
     waited, stopped = 0, False
     for number, better in enumerate(expected(metric, sequence)):
         progress.step = 10 * (number + 1)
-        act(progress, window())
+        act(progress, chunk())
         waited = 0 if better else waited + 1
         stopped = waited >= patience > 0
         assert progress.stopped_early == stopped, (number, waited)
@@ -143,20 +143,20 @@ def test_evaluations_come_when_they_are_due(recorder):
     progress = Progress()
     for step, first in ((3, 0), (4, 3), (7, 4), (12, 9), (22, 12), (23, 22)):
         progress.step = step
-        act(progress, window(first))
+        act(progress, chunk(first))
     assert [(kind, step) for kind, step, _ in recorder.records] == [
         ("valid", 4),
         ("valid", 12),
         ("valid", 23),
     ]
-    # The epoch of the window's first step.
+    # The epoch of the chunk's first step.
     assert [r["epoch"] for _, _, r in recorder.records] == [0, 0, 2]
     assert recorder.records[0][2]["buy"] == values("auc", 0.5)
 
 
 def test_why_there_is_no_auc_is_said(recorder):
     act = evaluate(recorder, "auc", [NAN])
-    act(Progress(step=10), window())
+    act(Progress(step=10), chunk())
     assert recorder.lines[-1].endswith(" - all 7 rows have one label")
     assert not recorder.lines[0].endswith("label")
     assert (
@@ -216,7 +216,7 @@ def test_checkpoints_follow_evaluations_the_schedule_and_the_end(recorder):
         progress.step = step
         if step in (4, 8, 12):
             progress.evaluations.append(note(step, step / 10, step != 8))
-        act(progress, window())
+        act(progress, chunk())
     # A best belongs to the step that was evaluated, and to no later one.
     assert writer.saved == [
         (4, 0.4),
@@ -240,7 +240,7 @@ def test_without_a_period_only_evaluations_and_the_end_are_saved(recorder):
     progress = Progress(evaluations=[note(4, 0.5, True)])
     for step in (3, 4, 5, 20):
         progress.step = step
-        act(progress, window())
+        act(progress, chunk())
     assert writer.saved == [(4, 0.5), (20, None)]
 
 
@@ -285,7 +285,7 @@ def test_progress_is_a_line_every_few_seconds(recorder, monkeypatch):
         every = show.LINE_SECONDS
         for step, later in ((5, 0), (10, every / 2), (15, every / 2), (40, 0)):
             now[0] += later
-            show(Progress(step=step), window())
+            show(Progress(step=step), chunk())
     text = "loss 0.2500, 25 examples/s, 12.5 % waiting for input"
     assert recorder.lines == [f"step {step}/40: {text}" for step in (5, 15, 40)]
     np.testing.assert_equal(len(recorder.records), 0)

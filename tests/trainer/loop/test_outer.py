@@ -125,7 +125,7 @@ class Fixture:
     def __init__(self, batches=BATCHES, error=None):
         self.pipeline = SimpleNamespace(error=error)
         self.calls = []
-        self.windows = []
+        self.chunks = []
         self.iterators = 0
         self._batches = batches
         self.clock = StepClock()
@@ -136,10 +136,10 @@ class Fixture:
         return iter(dataset(self._batches))
 
     def action(self, name):
-        def act(progress, window):
+        def act(progress, chunk):
             self.calls.append((name, progress.step))
             if name == "first":
-                self.windows.append(window)
+                self.chunks.append(chunk)
 
         return act
 
@@ -157,10 +157,10 @@ class Fixture:
         )
 
 
-def test_windows_and_progress_hold_what_was_trained_on():
+def test_chunks_and_progress_hold_what_was_trained_on():
     fixture, progress = Fixture(), Progress(rows=100, seconds=9.0)
     fixture.train(Schedule(4, 4, 3), progress)
-    one, other = fixture.windows
+    one, other = fixture.chunks
     assert (one.first_step, one.steps, one.rows) == (0, 3, 7)
     assert (other.first_step, other.steps, other.rows) == (3, 1, 5)
     assert (one.local_rows, other.local_rows) == (7, 5)
@@ -168,11 +168,11 @@ def test_windows_and_progress_hold_what_was_trained_on():
     assert other.loss == pytest.approx(12.0)
     assert one.sums is None and len(one.times.steps) == 3
     assert (progress.step, progress.rows) == (4, 112)
-    for each in fixture.windows:
+    for each in fixture.chunks:
         assert 0 <= each.input_wait <= 1 and each.seconds > 0
-    waits = [w.input_wait * w.seconds for w in fixture.windows]
+    waits = [w.input_wait * w.seconds for w in fixture.chunks]
     assert progress.input_seconds == pytest.approx(sum(waits))
-    seconds = sum(w.seconds for w in fixture.windows)
+    seconds = sum(w.seconds for w in fixture.chunks)
     assert progress.seconds == pytest.approx(9.0 + seconds)
     assert fixture.calls == [
         (name, step) for step in (3, 4) for name in ("first", "second")
@@ -184,15 +184,15 @@ def test_windows_and_progress_hold_what_was_trained_on():
 def test_a_run_goes_on_from_its_step_and_ends_at_its_last():
     fixture, progress = Fixture(), Progress(step=2)
     fixture.train(Schedule(4, 4, 10), progress)
-    assert [(w.first_step, w.steps) for w in fixture.windows] == [(2, 2)]
+    assert [(w.first_step, w.steps) for w in fixture.chunks] == [(2, 2)]
     fixture.train(Schedule(4, 4, 10), progress)
     assert fixture.iterators == 1  # nothing was due
 
 
-def test_a_stop_ends_the_loop_after_a_window():
+def test_a_stop_ends_the_loop_after_a_chunk():
     fixture, progress = Fixture(), Progress()
     fixture.train(Schedule(4, 4, 1), progress, lambda: progress.step == 2)
-    assert progress.step == 2 and len(fixture.windows) == 2
+    assert progress.step == 2 and len(fixture.chunks) == 2
     fixture, progress = Fixture(), Progress(stopped_early=True)
     fixture.train(Schedule(4, 4, 1), progress)
     assert progress.step == 0 and fixture.iterators == 0
@@ -202,7 +202,7 @@ def test_the_step_whose_loss_is_not_finite_is_named():
     fixture, progress = Fixture([*BATCHES[:2], ([math.nan], 1)]), Progress()
     with pytest.raises(TrainingError, match="loss of step 3 is not finite"):
         fixture.train(Schedule(4, 4, 2), progress)
-    assert progress.step == 2 and len(fixture.windows) == 1
+    assert progress.step == 2 and len(fixture.chunks) == 1
 
 
 def test_what_reading_raised_is_raised():
