@@ -153,9 +153,9 @@ def drain() -> None:
 
 
 def _finish(console, timeout_s):
-    came = STOP()
+    stopped = STOP()
     with contextlib.suppress(KeyboardInterrupt):  # see `interrupt_once`
-        console.drain(2.0 if came else timeout_s, lambda: STOP() != came)
+        console.drain(2.0 if stopped else timeout_s, lambda: STOP() != stopped)
     error = console.error
     if error is not None and console is sys.stdout:
         log(f"standard output cannot be written: {error}", of_each=True)

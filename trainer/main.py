@@ -27,51 +27,39 @@ EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 program.quiet_tensorflow()  # before anything imports TensorFlow
 
 
-def train(settings: Settings) -> int:
-    """Runs --mode=train; returns the exit code."""
-    from trainer.modes.train import run_training
+def _run_mode(settings: Settings) -> int:
+    """Runs the chosen mode; returns the exit code."""
+    match settings.run.mode:
+        case "train":
+            from trainer.modes.train import run_training
 
-    if run_training(settings):
-        return 0
-    command = "python -m trainer.main " + shlex.join(sys.argv[1:])
-    console.log(f"stopped and saved; to resume, run again: {command}")
-    return EXIT_RESUME
+            if not run_training(settings):
+                command = "python -m trainer.main " + shlex.join(sys.argv[1:])
+                console.log(
+                    f"stopped and saved; to resume, run again: {command}"
+                )
+                return EXIT_RESUME
+        case "eval":
+            from trainer.modes.evaluate import run_evaluation
 
+            run_evaluation(settings)
+        case "predict":
+            from trainer.modes.predict import run_prediction
 
-def evaluate(settings: Settings) -> int:
-    """Runs --mode=eval; returns the exit code."""
-    from trainer.modes.evaluate import run_evaluation
+            run_prediction(settings)
+        case "plan":
+            from trainer.modes.plan import run_plan
 
-    run_evaluation(settings)
+            run_plan(settings)
     return 0
-
-
-def predict(settings: Settings) -> int:
-    """Runs --mode=predict; returns the exit code."""
-    from trainer.modes.predict import run_prediction
-
-    run_prediction(settings)
-    return 0
-
-
-def plan(settings: Settings) -> int:
-    """Runs --mode=plan; returns the exit code."""
-    from trainer.modes.plan import run_plan
-
-    run_plan(settings)
-    return 0
-
-
-MODES = {"train": train, "eval": evaluate, "predict": predict, "plan": plan}
 
 
 def run(argv) -> int:
-    """Runs the chosen mode; returns the exit code."""
+    """Runs the flags' mode; returns the exit code."""
     try:
         if len(argv) > 1:
             raise WukongError(f"unexpected arguments: {argv[1:]}.")
-        chosen = Settings.from_flags(flags.FLAGS)
-        return MODES[chosen.run.mode](chosen)
+        return _run_mode(Settings.from_flags(flags.FLAGS))
     except LostWorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_LOST

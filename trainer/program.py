@@ -43,7 +43,7 @@ def start(
         names[title] = [n for n in _in_order(values) if n not in before]
 
     def parse(arguments):
-        given = {each for each in arguments[1:] if each.startswith("-")}
+        given = {text for text in arguments[1:] if text.startswith("-")}
         if given & _HELP:
             print(describe(about, names, values))
         elif "--version" in given:

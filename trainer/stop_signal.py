@@ -102,7 +102,7 @@ class StopSignal:
             self.received = signal.Signals(number)
 
     def _watch(self, pipe):
-        said = False
+        reported = False
         while True:
             number = ord(os.read(pipe, 1))
             if number not in SIGNALS or self._settled:
@@ -111,8 +111,8 @@ class StopSignal:
             if not self._noting:
                 self._say(f"{name}: stopped; the same command resumes")
                 os._exit(EXIT_RESUME)
-            if not said:
-                said = True
+            if not reported:
+                reported = True
                 self._say(f"{name}: {self.noted}")
 
     def _say(self, text):
@@ -128,19 +128,19 @@ def interrupt_once() -> None:
 
     For programs that clean up if they are interrupted.
     """
-    heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    handled = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
 
     def ignore(number, frame):
         # With SIG_IGN, Python would report signals already received.
         pass
 
     def interrupt(number, frame):
-        for each in heeded:
-            signal.signal(each, ignore)
+        for other in handled:
+            signal.signal(other, ignore)
         raise KeyboardInterrupt
 
-    for each in heeded:
-        signal.signal(each, interrupt)
+    for number in handled:
+        signal.signal(number, interrupt)
     _ignored_at_the_end()
 
 

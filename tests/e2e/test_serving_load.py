@@ -424,7 +424,7 @@ def test_two_servers_do_not_share_a_port(base):
 @pytest.mark.parametrize(
     "args, said",
     [
-        ([], "--model is needed"),
+        ([], "--model is required"),
         (["--model=nowhere"], "nowhere: there is no version"),
         (["--model={base}/7/manifest.json"], "there is no version"),
         (["--model={base}", "--version=5"], "--version=5"),

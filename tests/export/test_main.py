@@ -162,7 +162,7 @@ def test_missing_samples_are_refused(copied_run, output):
     [
         ("--format=tflite", "--format.*'tflite'"),
         ("--format=", "--format must name"),
-        ("--run_dir=", "--run_dir is needed"),
+        ("--run_dir=", "--run_dir is required"),
         ("stray", "unexpected arguments"),
     ],
 )

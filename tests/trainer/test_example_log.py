@@ -123,7 +123,7 @@ def test_refuses_to_overwrite(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "output, rule", [("", "--output is needed"), ("/proc/no", "be written")]
+    "output, rule", [("", "--output is required"), ("/proc/no", "be written")]
 )
 def test_refuses_an_output_that_cannot_be(output, rule, capsys):
     assert run(output) == 2

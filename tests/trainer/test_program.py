@@ -127,7 +127,7 @@ def test_settings_are_read_from_flags():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"path": ""}, "--path is needed."),
+        ({"path": ""}, "--path is required."),
         ({"seconds": 0.25}, "--seconds must be at least 0.5; received 0.25."),
         ({"seconds": math.nan}, "--seconds must be finite; received nan."),
         ({"seconds": math.inf}, "--seconds must be finite; received inf."),

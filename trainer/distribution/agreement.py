@@ -26,17 +26,18 @@ def identity(content: dict[str, Any], contents: Contents) -> dict:
             features.
         contents: the files of the run.
     """
-    found = {
+    values_by_name = {
         f"{group}.{key}": plain_text(value)
         for group, values in content.items()
         if isinstance(values, dict)
         for key, value in values.items()
     }
-    found |= _by_name(contents, "outline")
-    found["the code of wukong_tf and trainer"] = code_digest()
+    values_by_name |= _by_name(contents, "outline")
+    values_by_name["the code of wukong_tf and trainer"] = code_digest()
     for package in (tf, keras, np):
-        found[f"the version of {package.__name__}"] = package.__version__
-    return found
+        name = f"the version of {package.__name__}"
+        values_by_name[name] = package.__version__
+    return values_by_name
 
 
 def check_same(
@@ -54,11 +55,11 @@ def check_same(
     Raises:
         WukongError: the message names the workers and the differences.
     """
-    of_all = workers.gather(mine)
+    first, *others = workers.gather(mine)
     lines = []
-    for number, theirs in enumerate(of_all[1:], 1):
-        for name in sorted({*of_all[0], *theirs}):
-            chief, other = of_all[0].get(name), theirs.get(name)
+    for number, theirs in enumerate(others, 1):
+        for name in sorted({*first, *theirs}):
+            chief, other = first.get(name), theirs.get(name)
             if chief != other:
                 lines.append(
                     f"{name} is {chief} for worker 0 and {other} for worker "
@@ -104,7 +105,7 @@ class SameFiles:
         self._workers = workers
         self._contents = contents
         self._keep = keep
-        self._kept: dict[str, Any] | None = None
+        self._recorded: dict[str, Any] | None = None
         self.agreed = False
 
     def __call__(self, *progress):
@@ -118,26 +119,26 @@ class SameFiles:
         record = self._contents.record()
         if not self.agreed:
             self._compare(record)
-        if record != self._kept:
+        if record != self._recorded:
             with contextlib.suppress(OSError):  # a full disk must not end it
                 self._keep(record)
-                self._kept = record
+                self._recorded = record
 
     def _compare(self, record):
         contents = self._contents
         error = contents.error
-        of_all = self._workers.gather(
+        states = self._workers.gather(
             {
                 "error": error and str(error),
                 "from_start": isinstance(error, ContentError),
                 "digest": contents.complete and plain_text(record),
             }
         )
-        for each in of_all:
-            if each["error"]:
-                kind = ContentError if each["from_start"] else DataError
-                raise kind(each["error"])
-        digests = [each["digest"] for each in of_all]
+        for state in states:
+            if state["error"]:
+                kind = ContentError if state["from_start"] else DataError
+                raise kind(state["error"])
+        digests = [state["digest"] for state in states]
         self.agreed = all(digests)
         if self.agreed and len(set(digests)) > 1:
             check_same(
@@ -147,14 +148,14 @@ class SameFiles:
 
 def _by_name(contents, key) -> dict[str, str]:
     """Returns a field of each file's record; equal names are numbered."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for split, entries in contents.record().items():
-        for number, each in enumerate(entries):
-            name = f"the {split} file {each['file']}"
-            if name in found:
+        for number, entry in enumerate(entries):
+            name = f"the {split} file {entry['file']}"
+            if name in fields:
                 name += f" (number {number + 1})"
-            found[name] = each[key]
-    return found
+            fields[name] = entry[key]
+    return fields
 
 
 def code_digest() -> str:

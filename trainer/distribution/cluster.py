@@ -120,12 +120,12 @@ def _from_tf_config(text) -> Cluster | None:
         cluster = content.get("cluster") or {}
         if not cluster:
             return None
-        jobs = {job: list(found) for job, found in cluster.items() if found}
+        jobs = {job: list(tasks) for job, tasks in cluster.items() if tasks}
         task = content["task"]
         job, index = task["type"], int(task["index"])
         addresses = jobs[job]
         valid = 0 <= index < len(addresses) and all(
-            isinstance(each, str) and ":" in each for each in addresses
+            isinstance(text, str) and ":" in text for text in addresses
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -184,10 +184,10 @@ def _host(address):
 def _is_private(host) -> bool:
     """Returns whether all of a host's addresses are loopback or private."""
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return True  # cannot be resolved here: do not warn
     return all(
-        ipaddress.ip_address(str(each).partition("%")[0]).is_private
-        for each in found
+        ipaddress.ip_address(str(address).partition("%")[0]).is_private
+        for address in addresses
     )

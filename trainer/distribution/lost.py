@@ -52,18 +52,18 @@ def named(workers: Workers) -> Iterator[None]:
 
 def find_lost(text: str, workers: Workers) -> list[int]:
     """Returns the workers that an error names, except this one."""
-    found = {int(number) for number in _TASK.findall(text)}
+    named = {int(number) for number in _TASK.findall(text)}
     for number, address in enumerate(workers.addresses):
         if re.search(rf":{address.rpartition(':')[2]}\b", text):
-            found.add(number)
-    if not found and "CoordinationService/Heartbeat" in text:
-        found = {0}  # that service runs on the chief
-    return sorted((found & set(range(workers.count))) - {workers.index})
+            named.add(number)
+    if not named and "CoordinationService/Heartbeat" in text:
+        named = {0}  # that service runs on the chief
+    return sorted((named & set(range(workers.count))) - {workers.index})
 
 
 def _silent(workers):
     """Returns the workers that do not answer a probe."""
-    found = []
+    silent = []
     for number in range(workers.count):
         if number == workers.index:
             continue
@@ -73,5 +73,5 @@ def _silent(workers):
                 timeout_in_ms=_PROBE_MS,
             )
         except tf.errors.OpError:
-            found.append(number)
-    return found
+            silent.append(number)
+    return silent

@@ -142,15 +142,12 @@ def set_up(
             "the trainer needs Keras on TensorFlow; KERAS_BACKEND chose "
             f"{keras.backend.backend()!r}."
         )
-    for kind, count in (
-        ("intra", machine.intra_op_threads),
-        ("inter", machine.inter_op_threads),
-    ):
+    for kind in ("intra", "inter"):
+        count = getattr(machine, f"{kind}_op_threads")
         # Once TensorFlow is initialized, it rejects even the same value.
         if threads(kind) != count:
-            getattr(tf.config.threading, f"set_{kind}_op_parallelism_threads")(
-                count
-            )
+            set_threads = f"set_{kind}_op_parallelism_threads"
+            getattr(tf.config.threading, set_threads)(count)
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -158,6 +155,9 @@ def set_up(
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     cluster = find_cluster()
     name = _choose(devices, cluster)
+    gpus = tf.config.list_physical_devices("GPU")
+    if name != ONE and devices.collectives == "nccl" and not gpus:
+        raise ConfigError("--collectives=nccl needs GPUs; there are none.")
     if name == MULTI_WORKER and cluster is not None:
         return _multi_worker(devices, cluster)
     if name == MIRRORED:
@@ -209,12 +209,10 @@ def _mirrored(devices) -> Distribution:
         )
         how = "NCCL"
     else:
-        if devices.collectives == "nccl":
-            raise ConfigError("--collectives=nccl needs GPUs; there are none.")
         count = devices.cpu_replicas or 1
         cpu = tf.config.list_physical_devices("CPU")[0]
-        made = tf.config.get_logical_device_configuration(cpu) or []
-        if len(made) != count:
+        logical = tf.config.get_logical_device_configuration(cpu) or []
+        if len(logical) != count:
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * count
             )
@@ -227,12 +225,10 @@ def _mirrored(devices) -> Distribution:
 
 
 def _multi_worker(devices, cluster: Cluster) -> Distribution:
-    gpus = tf.config.list_physical_devices("GPU")
     kind = devices.collectives
     if kind == "auto":
+        gpus = tf.config.list_physical_devices("GPU")
         kind = "nccl" if gpus else "ring"
-    if kind == "nccl" and not gpus:
-        raise ConfigError("--collectives=nccl needs GPUs; there are none.")
     implementation = tf.distribute.experimental.CommunicationImplementation
     if len(cluster.addresses) > 1:
         refuse_a_second(cluster)

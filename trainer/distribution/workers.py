@@ -55,9 +55,9 @@ class Workers:
             return [value]
         data = json.dumps(value).encode()
         # As floats, which all collectives accept; byte 0 separates texts.
-        sent = np.frombuffer(data + b"\0", np.uint8).astype(np.float32)
-        got = self._gather(tf.constant(sent)).numpy()
-        texts = got.astype(np.uint8).tobytes().split(b"\0")[:-1]
+        mine = np.frombuffer(data + b"\0", np.uint8).astype(np.float32)
+        gathered = self._gather(tf.constant(mine)).numpy()
+        texts = gathered.astype(np.uint8).tobytes().split(b"\0")[:-1]
         return [json.loads(text) for text in texts]
 
     def from_chief(self, value: Any) -> Any:

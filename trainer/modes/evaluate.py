@@ -39,12 +39,12 @@ def run_evaluation(settings: Settings):
         results, _ = evaluate_splits(evaluator, splits)
     if not evaluator.workers.is_chief:
         return
-    if found := preflight.bad_values(splits):
-        results["bad_values"] = found
+    if bad_values := preflight.bad_values(splits):
+        results["bad_values"] = bad_values
     print(json.dumps(results, indent=2))
     if output:
-        with written(output) as beside:
-            files.write_json(beside, results)
+        with written(output) as path:
+            files.write_json(path, results)
 
 
 def _columns(features: FeatureSpec) -> FeatureSpec:

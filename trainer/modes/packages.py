@@ -29,9 +29,8 @@ def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
         DRAWS: "the report will be only metrics.json, without page and plots",
         "tensorboard": "its events are written, but cannot be shown here",
     }
-    found = {module: lack(module) for module in effects if reports}
     return [
-        f"{reason}: {effects[module]}"
-        for module, reason in found.items()
-        if reason
+        f"{reason}: {effect}"
+        for module, effect in effects.items()
+        if reports and (reason := lack(module))
     ]

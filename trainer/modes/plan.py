@@ -1,5 +1,6 @@
 """`--mode=plan`: the cost of a model, before anything is allocated."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def describe_plan(
         examples: training rows of all epochs together, if known.
         placement: the devices that hold the tables.
     """
-    found = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
+    costs = cost(config, batch_size=batch_size, dtype=dtype, remat=remat)
     # Raises if a table is too large for a lookup to index.
     if isinstance(config, EmbeddingModelConfig):
         plan_tables(config.features, config.row_width)
@@ -73,21 +74,21 @@ def describe_plan(
         plan_tables(config.features, tasks, own_widths=False)
     return "\n".join(
         [
-            *_tables(found, placement),
+            *_tables(costs, placement),
             "",
             *_devices(placement),
             "",
-            *_parts(found),
+            *_parts(costs),
             "",
-            *_totals(config.model, found, examples),
+            *_totals(config.model, costs, examples),
         ]
     )
 
 
 def describe_model(model: ClickModel) -> str:
     """Returns one line on a built model's size."""
-    tables = sum(_size(layer.table.shape) for layer in model.tables)
-    total = sum(_size(v.shape) for v in model.trainable_variables)
+    tables = sum(math.prod(layer.table.shape) for layer in model.tables)
+    total = sum(math.prod(v.shape) for v in model.trainable_variables)
     return _parameters(model.config.model, total, tables)
 
 
@@ -98,36 +99,23 @@ def _parameters(name, total, tables):
     )
 
 
-def _size(shape):
-    total = 1
-    for dimension in shape:
-        total *= dimension
-    return total
-
-
-def _tables(found: Cost, placement: Placement) -> list[str]:
+def _tables(costs: Cost, placement: Placement) -> list[str]:
     """Returns the bytes and device of each table and the dense part."""
-    rows: list[tuple[object, ...]] = [
-        ("table", "rows", "width", "bytes", "optimizer state bytes", "device")
-    ]
-    for table in placement.tables:
-        rows.append(
-            (
-                table.name,
-                table.rows,
-                table.width,
-                table.bytes,
-                table.state_bytes,
-                table.device,
-            )
-        )
-    first = placement.devices[0].name
-    dense = (found.dense_bytes, found.dense_state_bytes, first)
-    rows.append(("dense part", "", "", *dense))
-    total = found.table_bytes + found.dense_bytes
-    state = found.table_state_bytes + found.dense_state_bytes
-    rows.append(("total", "", "", total, state, ""))
-    return _aligned(rows)
+    total = costs.table_bytes + costs.dense_bytes
+    state = costs.table_state_bytes + costs.dense_state_bytes
+    dense = (costs.dense_bytes, costs.dense_state_bytes)
+    return _aligned(
+        [
+            ("table", "rows", "width", "bytes", "optimizer state bytes")
+            + ("device",),
+            *(
+                (t.name, t.rows, t.width, t.bytes, t.state_bytes, t.device)
+                for t in placement.tables
+            ),
+            ("dense part", "", "", *dense, placement.devices[0].name),
+            ("total", "", "", total, state, ""),
+        ]
+    )
 
 
 def _devices(placement: Placement) -> list[str]:
@@ -141,47 +129,36 @@ def _devices(placement: Placement) -> list[str]:
     return _aligned(rows)
 
 
-def _parts(found: Cost) -> list[str]:
+def _parts(costs: Cost) -> list[str]:
     """Returns parameters and forward operations per example of each part."""
-    rows: list[tuple[object, ...]] = [
-        ("part", "parameters", "multiply-adds", "elementwise", "training FLOP")
-    ]
-    for part in found.parts:
-        rows.append(
-            (
-                part.name,
-                part.parameters,
-                part.macs,
-                part.elementwise,
-                6 * part.macs,
-            )
-        )
-    rows.append(
-        (
-            "per example",
-            found.dense_parameters,
-            found.macs,
-            found.elementwise_flop,
-            found.training_flop,
-        )
+    total = (costs.dense_parameters, costs.macs, costs.elementwise_flop)
+    return _aligned(
+        [
+            ("part", "parameters", "multiply-adds", "elementwise")
+            + ("training FLOP",),
+            *(
+                (p.name, p.parameters, p.macs, p.elementwise, 6 * p.macs)
+                for p in costs.parts
+            ),
+            ("per example", *total, costs.training_flop),
+        ]
     )
-    return _aligned(rows)
 
 
-def _totals(name, found: Cost, examples) -> list[str]:
+def _totals(name, costs: Cost, examples) -> list[str]:
     lines = [
-        _parameters(name, found.parameters, found.table_parameters),
-        f"training: {found.training_flop / 1e9:.4g} GFLOP per example in "
+        _parameters(name, costs.parameters, costs.table_parameters),
+        f"training: {costs.training_flop / 1e9:.4g} GFLOP per example in "
         "matrix products (6 per multiply-add)",
-        f"activations: {found.activation_bytes:,} bytes at a batch of "
-        f"{found.batch_size:,} rows",
-        f"memory: {found.bytes:,} bytes of parameters, optimizer state and "
+        f"activations: {costs.activation_bytes:,} bytes at a batch of "
+        f"{costs.batch_size:,} rows",
+        f"memory: {costs.bytes:,} bytes of parameters, optimizer state and "
         "activations",
     ]
     if examples:
         lines.append(
             f"data: {examples:,} training rows, "
-            f"{found.pf_days(examples):.3g} PF-days"
+            f"{costs.pf_days(examples):.3g} PF-days"
         )
     return lines
 

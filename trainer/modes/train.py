@@ -62,19 +62,17 @@ def _train(settings, distribution):
     content = _config_content(settings, config, splits)
     contents = Contents(splits)
     if workers.count > 1:  # this reads parts of every file
-        content_of_all = {**content, "features": features.to_dict()}
-        agreement.check_same(
-            workers, agreement.identity(content_of_all, contents)
-        )
-    seen = preflight.check_splits(
+        whole = {**content, "features": features.to_dict()}
+        agreement.check_same(workers, agreement.identity(whole, contents))
+    described = preflight.check_splits(
         splits, allow_overlap=settings.data.allow_file_overlap
     )
     # Only the chief writes; the others start once it holds the directory.
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         directory, data = None, None
         if workers.is_chief:
             run_dir = settings.run.directory
-            directory = held.enter_context(run_directory.locked(run_dir))
+            directory = stack.enter_context(run_directory.locked(run_dir))
             run_directory.claim(run_dir, content, features)
             data = run_directory.read_data(run_dir)
             contents.expect(data)
@@ -84,7 +82,7 @@ def _train(settings, distribution):
         session = Session(
             settings, distribution, config, splits, placed, contents, directory
         )
-        for line in [*_describe(session), *seen]:
+        for line in [*_describe(session), *described]:
             log(line)
         restore(session)
         return session.run() and _report(session)

@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from pathlib import Path
 
 _GROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -50,13 +51,10 @@ def _groups():
     """Yields limit and usage in bytes of each cgroup that has a limit."""
     for paths in _GROUPS:
         try:
-            found = []
-            for path in paths:
-                with open(path, encoding="ascii") as file:
-                    found.append(int(file.read()))
+            limit, usage = (int(Path(path).read_text()) for path in paths)
         except (OSError, ValueError):
             continue  # no such control group, or no limit
-        yield found[0], found[1]
+        yield limit, usage
 
 
 def _field(path, name):

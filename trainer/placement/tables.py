@@ -100,9 +100,9 @@ class Placement:
             if device.bytes is None or used <= device.bytes:
                 continue
             parts = []
-            there = [t for t in self.tables if t.device == device.name]
-            if there:
-                most = max(there, key=lambda table: table.bytes)
+            placed = [t for t in self.tables if t.device == device.name]
+            if placed:
+                most = max(placed, key=lambda table: table.bytes)
                 parts.append(
                     f"table {most.name!r} ({most.rows:,} rows of width "
                     f"{most.width}), the largest, with its optimizer state "
@@ -122,7 +122,7 @@ class Placement:
 
 
 def place(
-    found: Cost,
+    costs: Cost,
     devices: Sequence[Device],
     table_device: str = "auto",
     *,
@@ -131,7 +131,7 @@ def place(
     """Places the tables of a model on devices.
 
     Args:
-        found: the cost of the model: its tables and bytes.
+        costs: the cost of the model: its tables and bytes.
         devices: the available devices, that of the dense part first.
         table_device: "accelerator", "cpu", or "auto": the accelerator holds
             the dense part and as many tables as fit, the smallest first, and
@@ -149,7 +149,7 @@ def place(
         else device
         for device in devices
     ]
-    dense = found.bytes - found.table_bytes - found.table_state_bytes
+    dense = costs.bytes - costs.table_bytes - costs.table_state_bytes
     first = devices[0]
     if table_device == ACCELERATOR and first.name != ACCELERATOR:
         raise ConfigError(
@@ -158,17 +158,17 @@ def place(
         )
     chosen = {
         table.name: first.name if table_device != HOST else HOST
-        for table in found.tables
+        for table in costs.tables
     }
     if table_device == "auto" and len(devices) > 1 and first.bytes is not None:
         left = first.bytes - dense
-        for table in sorted(found.tables, key=lambda t: t.rows * t.width):
+        for table in sorted(costs.tables, key=lambda t: t.rows * t.width):
             left -= FLOAT_BYTES * table.rows * (table.width + 1)
             if left < 0:
                 chosen[table.name] = HOST
     tables = tuple(
         PlacedTable(t.name, t.rows, t.width, chosen[t.name])
-        for t in found.tables
+        for t in costs.tables
     )
     placed = Placement(tables, tuple(devices), dense)
     if replicas > 1 and placed.host_tables:
@@ -194,8 +194,8 @@ def available_devices(machine: Machine) -> list[Device]:
         host = int(machine.host_memory_gib * GIB)
     devices = [Device(HOST, host)]
     if machine.accelerator_memory_gib:
-        found = int(machine.accelerator_memory_gib * GIB)
-        return [Device(ACCELERATOR, found), *devices]
+        size = int(machine.accelerator_memory_gib * GIB)
+        return [Device(ACCELERATOR, size), *devices]
     if tf.config.list_physical_devices("GPU"):
         return [Device(ACCELERATOR, _accelerator_memory()), *devices]
     return devices
@@ -209,7 +209,7 @@ def _accelerator_memory() -> int | None:
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=60
         )
-        found = min(int(line) for line in done.stdout.split())
+        mebibytes = min(int(line) for line in done.stdout.split())
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return int(found * 2**20 * (1 - RESERVED))
+    return int(mebibytes * 2**20 * (1 - RESERVED))

@@ -160,8 +160,8 @@ def calibration_bins(
     bin_of_value = (num_bins * (middle / mass.sum())).astype(int)
     rows = bin_of_value.clip(0, num_bins - 1)[group]
 
-    def total(each):
-        return np.bincount(rows, each, num_bins)
+    def total(values):
+        return np.bincount(rows, values, num_bins)
 
     filled = total(weights) > 0
     weight = total(weights)[filled]

@@ -65,9 +65,9 @@ def write_report(
 def _plain(value):
     """Returns `value` in JSON's types; floats that are not finite are None."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
@@ -91,20 +91,20 @@ def _drawn(run_dir, metrics, predictions, title, example):
     contents, pictures = {}, []
     for task in tasks:
         best_step = (metrics.get("run") or {}).get("checkpoint_step")
-        shown = [plots.learning_curves(records, task, best_step)]
+        drawings = [plots.learning_curves(records, task, best_step)]
         if task in drawn:
             split, rows = splits[0], drawn[task]
             values = (metrics.get(split) or {}).get(task) or {}
-            shown += [
+            drawings += [
                 plots.roc(rows, task, split, values.get("auc")),
                 plots.calibration(rows, task, split),
                 plots.histogram(rows, task, split),
             ]
-        for plot in shown:
+        for plot in drawings:
             light, dark = (
                 plots.render(plot, theme) for theme in (style.LIGHT, style.DARK)
             )
-            contents[f"{plot.name}_{_file_of(task)}.png"] = light
+            contents[f"{plot.name}_{_file_name(task)}.png"] = light
             pictures.append(
                 page.Picture(task, plot.title, plot.caption, light, dark)
             )
@@ -113,7 +113,7 @@ def _drawn(run_dir, metrics, predictions, title, example):
     return contents
 
 
-def _file_of(task):
+def _file_name(task):
     """Returns a file name for a task, unique on case-insensitive disks."""
     quoted = urllib.parse.quote(task, safe="")
     fits = len(quoted) <= LONGEST and task == task.lower() and "~" not in task

@@ -84,9 +84,9 @@ def build(
         parts.append(_section("Compared with", table))
     tasks = list(dict.fromkeys(picture.task for picture in pictures))
     for task in tasks:
-        shown = [_figure(each) for each in pictures if each.task == task]
+        figures = [_figure(p) for p in pictures if p.task == task]
         heading = "Plots" if len(tasks) == 1 else f"Plots of {task}"
-        body = f'<div class="plots">{"".join(shown)}</div>'
+        body = f'<div class="plots">{"".join(figures)}</div>'
         parts.append(_section(heading, body))
     if example:
         code = f"<pre>{html.escape(example)}</pre>"
@@ -145,21 +145,17 @@ def _duration(seconds):
 
 def _subtitle(metrics):
     model, run = metrics.get("model") or {}, metrics.get("run") or {}
-    facts = [
-        model.get("name") or model.get("model"),
+    name = model.get("name") or model.get("model")
+    facts = [name] if name else []
+    for text, key, values in (
         ("{} parameters", "parameters", model),
         ("checkpoint of step {}", "checkpoint_step", run),
-        ("took {}", "seconds", run),
+        ("trained for {}", "seconds", run),
         ("{} examples/s", "examples_per_s", run),
-    ]
-    words = [
-        fact
-        if isinstance(fact, str)
-        else fact[0].format(text_of(fact[1], fact[2][fact[1]]))
-        for fact in facts
-        if isinstance(fact, str) or (fact and fact[2].get(fact[1]) is not None)
-    ]
-    return " · ".join(words)
+    ):
+        if values.get(key) is not None:
+            facts.append(text.format(text_of(key, values[key])))
+    return " · ".join(facts)
 
 
 def _section(heading, body):
@@ -193,7 +189,7 @@ def _note(key, values):
 
 def _table(headings, rows):
     """Returns an HTML table; a cell is text or (text, CSS class)."""
-    head = "".join(f"<th>{html.escape(each)}</th>" for each in headings)
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
     lines = []
     for row in rows:
         cells = []
@@ -209,14 +205,14 @@ def _table(headings, rows):
 
 
 def _metrics_table(metrics, splits):
-    found = [
+    every = dict.fromkeys(
         key
         for split in splits
         for values in metrics[split].values()
         for key in values
-    ]
-    keys = [key for key in METRICS if key in found]
-    keys += [key for key in dict.fromkeys(found) if key not in METRICS]
+    )
+    keys = [key for key in METRICS if key in every]
+    keys += [key for key in every if key not in METRICS]
     headings = [METRICS[key][0] if key in METRICS else key for key in keys]
     rows = [
         [split, task, *(text_of(key, values.get(key)) for key in keys)]
@@ -253,22 +249,17 @@ def _compared_tables(metrics, compared, split):
 
 def _best(key, runs):
     """Returns the names of the runs with the best value of a metric."""
-    values = {run: each.get(key) for run, each in runs.items()}
-    values = {
-        run: value
-        for run, value in values.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
-    if len(values) < 2:
-        return set()
     higher = METRICS[key][1]
-    if higher is None:
-        cost = {run: abs(value - 1) for run, value in values.items()}
-    else:
-        cost = {
-            run: -value if higher else value for run, value in values.items()
-        }
-    return {run for run, each in cost.items() if each == min(cost.values())}
+    costs = {}
+    for run, metrics in runs.items():
+        value = metrics.get(key)
+        if isinstance(value, int | float) and math.isfinite(value):
+            cost = -value if higher else value
+            costs[run] = abs(value - 1) if higher is None else cost
+    if len(costs) < 2:
+        return set()
+    least = min(costs.values())
+    return {run for run, cost in costs.items() if cost == least}
 
 
 def _facts(facts):
@@ -279,12 +270,12 @@ def _facts(facts):
             isinstance(value, list) and any(isinstance(v, dict) for v in value)
         ):
             text = html.escape(json.dumps(value, indent=2))
-            shown = (
+            text = (
                 f"<details><summary>show</summary><pre>{text}</pre></details>"
             )
         else:
-            shown = html.escape(text_of(str(key), value))
-        rows.append(f"<dt>{name}</dt><dd>{shown}</dd>")
+            text = html.escape(text_of(str(key), value))
+        rows.append(f"<dt>{name}</dt><dd>{text}</dd>")
     return f"<dl>{''.join(rows)}</dl>"
 
 

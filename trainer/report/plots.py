@@ -70,8 +70,8 @@ def learning_curves(
 
     tasks = {
         name
-        for each in valid
-        for name, value in each.items()
+        for record in valid
+        for name, value in record.items()
         if isinstance(value, dict)
     }
     # The training loss is the sum over tasks.
@@ -79,7 +79,7 @@ def learning_curves(
 
     def draw(figure, theme):
         if not panels:
-            return style.say(
+            return style.write(
                 figure, theme, "No metrics were logged in this run."
             )
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
@@ -121,7 +121,7 @@ def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
     def draw(figure, theme):
         if not both:
             text = "A ROC curve needs rows of both labels; one is missing."
-            return style.say(figure, theme, text)
+            return style.write(figure, theme, text)
         axes = figure.subplots()
         style.style_axes(
             axes, theme, "false positive rate", "true positive rate"
@@ -151,7 +151,7 @@ def calibration(predictions: Predictions, task: str, split: str) -> Plot:
 
     def draw(figure, theme):
         if not len(labels):
-            return style.say(figure, theme, "There are no rows to draw.")
+            return style.write(figure, theme, "There are no rows to draw.")
         axes = figure.subplots()
         style.style_axes(axes, theme, "mean prediction", "observed rate")
         floor, top = _rate_limits(bins, log_axes)
@@ -201,7 +201,7 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
 
     def draw(figure, theme):
         if not len(logits):
-            return style.say(figure, theme, "There are no rows to draw.")
+            return style.write(figure, theme, "There are no rows to draw.")
         axes = figure.subplots()
         style.style_axes(axes, theme, "logit", "density")
         for label, color in ((0, theme.second), (1, theme.first)):

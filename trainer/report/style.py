@@ -75,7 +75,7 @@ def add_legend(axes, theme, **options):
         text.set_parse_math(False)
 
 
-def say(figure, theme, text):
+def write(figure, theme, text):
     """Draws a sentence if a plot has nothing to show."""
     axes = figure.subplots()
     axes.set_axis_off()

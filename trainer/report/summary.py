@@ -26,9 +26,9 @@ def report(session: Session) -> dict[str, Any]:
     Raises:
         Interrupted: the run was asked to stop.
     """
-    found = best_checkpoint(session)
+    best = best_checkpoint(session)
     model, splits = session.model, session.splits
-    assign_slots(model_slots(model), found)
+    assign_slots(model_slots(model), best)
     session.evaluator.weights = contextlib.nullcontext  # already assigned
     with session.signal:
         results, predictions = evaluate_splits(
@@ -38,7 +38,7 @@ def report(session: Session) -> dict[str, Any]:
         return results
     progress = session.progress
     results["run"] = {
-        "checkpoint_step": found.step,
+        "checkpoint_step": best.step,
         "steps": progress.step,
         "rows": progress.rows,
         "seconds": progress.seconds,
@@ -55,14 +55,12 @@ def report(session: Session) -> dict[str, Any]:
         **config,
     }
     results["training"] = dataclasses.asdict(session.training)
-    results["cost"] = model_cost(
-        session.model.config, session.training
-    ).to_dict()
+    results["cost"] = model_cost(model.config, session.training).to_dict()
     _report_progressive(session, results)
-    if found_bad := preflight.bad_values(splits):
+    if bad_values := preflight.bad_values(splits):
         # Includes counts from before the run resumed.
-        found_bad["train"]["columns"] = progress.bad_values
-        results["bad_values"] = found_bad
+        bad_values["train"]["columns"] = progress.bad_values
+        results["bad_values"] = bad_values
     results["compared"] = {
         os.path.basename(os.path.normpath(path)): compared_metrics(path)
         for path in session.settings.run.compare_runs
@@ -113,8 +111,8 @@ def _report_progressive(session, results):
         theirs = compared_metrics(path).get("progressive") or {}
         relative[os.path.basename(os.path.normpath(path))] = {
             task: 100
-            * (found["window"]["logloss"] / other["window"]["logloss"] - 1)
-            for task, found in mine.items()
+            * (spans["window"]["logloss"] / other["window"]["logloss"] - 1)
+            for task, spans in mine.items()
             if (other := theirs.get(task))
         }
     if any(relative.values()):

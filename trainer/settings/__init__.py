@@ -81,7 +81,7 @@ class Settings:
         }
         given = fields.given(values)
         if read["model"].model == "logistic_regression":
-            read["training"] = read["training"].of_logistic_regression(given)
+            read["training"] = read["training"].with_first_order_rates(given)
         return cls(**read, given=given)
 
 

@@ -98,11 +98,7 @@ def settings_of(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
         if "help" in field.metadata:
             kind = hints[field.name]
             if typing.get_origin(kind) is types.UnionType:
-                (kind,) = (
-                    each
-                    for each in typing.get_args(kind)
-                    if each is not types.NoneType
-                )
+                (kind,) = set(typing.get_args(kind)) - {types.NoneType}
             yield field, kind
 
 

@@ -155,7 +155,7 @@ class Optimization(Settings):
     def _set(self, name, value):
         object.__setattr__(self, name, value)
 
-    def of_logistic_regression(self, given: frozenset[str]) -> typing.Self:
+    def with_first_order_rates(self, given: frozenset[str]) -> typing.Self:
         """Returns the settings with the given rates as first-order ones.
 
         Args:
