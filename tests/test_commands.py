@@ -35,7 +35,7 @@ DEFINES = {
     "export.score": score.define,
     "export.serve": serve.define,
     "trainer.example_log": example_log.define,
-    "trainer.launch": launch.define_flags,
+    "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,
 }
 # What stands for something of the reader's: a number where one is due.

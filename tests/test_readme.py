@@ -83,7 +83,7 @@ def test_flags_that_the_pages_name_exist():
         score.define,
         serve.define,
         example_log.define,
-        launch.define_flags,
+        launch.define,
         prepare.define,
     ):
         values = flags.FlagValues()

@@ -14,7 +14,6 @@ does automatically.
 
 import contextlib
 import ctypes
-import json
 import math
 import os
 import queue
@@ -34,38 +33,21 @@ if __name__ == "__main__":
 from absl import flags  # noqa: E402
 
 from trainer import console, program  # noqa: E402
+from trainer.distribution.cluster import Cluster  # noqa: E402
 from trainer.main import EXIT_LOST, EXIT_RESUME  # noqa: E402
 from trainer.program import EXIT_ERROR  # noqa: E402
+from trainer.settings import fields  # noqa: E402
+from trainer.settings.launch import Launch  # noqa: E402
+from wukong_tf.errors import ConfigError  # noqa: E402
 
 EXIT_FAULT = 1
 _POLL_S = 0.1
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
-def define_flags(values: flags.FlagValues):
+def define(values: flags.FlagValues):
     """Defines the launcher's flags."""
-    flags.DEFINE_integer(
-        "workers",
-        0,
-        "Processes to start; 0 for one a GPU, or one where there is none.",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "max_restarts",
-        0,
-        "Times to start all workers again after one was lost or stopped.",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "grace_s",
-        60,
-        "Seconds that workers have to end by themselves once one has ended, "
-        "before they are killed.",
-        lower_bound=1,
-        flag_values=values,
-    )
+    fields.define(Launch, values)
 
 
 class Worker:
@@ -111,10 +93,12 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(number)
 
-    def finish(self):
-        """Waits for the last lines of its output."""
+    def finish(self) -> int:
+        """Waits for the process and its output; returns the exit code."""
+        code = self.process.wait()
         for thread in self._threads:
             thread.join(timeout=10)
+        return code
 
 
 def _end_with_the_launcher():
@@ -124,21 +108,18 @@ def _end_with_the_launcher():
 
 def free_ports(count: int) -> list[int]:
     """Returns loopback ports that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def gpus() -> list[str]:
     """Returns the ids of the usable GPUs, as in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [each for each in visible.split(",") if each.strip()]
+        return [device for device in visible.split(",") if device.strip()]
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
@@ -154,16 +135,14 @@ def gpus() -> list[str]:
 
 def start(count: int, arguments: Sequence[str]) -> list[Worker]:
     """Starts and returns the workers of a run."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count))
     devices = gpus()
     workers = []
     for number in range(count):
         environment = dict(os.environ)
         if count > 1:
-            task = {"type": "worker", "index": number}
-            environment["TF_CONFIG"] = json.dumps(
-                {"cluster": {"worker": addresses}, "task": task}
-            )
+            cluster = Cluster(addresses, number, "trainer.launch")
+            environment["TF_CONFIG"] = cluster.tf_config()
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[number]
         command = [sys.executable, "-m", "trainer.main", *arguments]
@@ -231,35 +210,26 @@ class Launcher:
                     ended_at = time.monotonic()
                 failed = any(code not in (None, 0) for code in now)
                 late = time.monotonic() - (ended_at or math.inf) > self._grace_s
-                if failed and (late or _cannot_end(now)):
+                # A worker may reject its flags or data before the others have
+                # joined it, and they would wait for --cluster_timeout_s.
+                hopeless = {EXIT_ERROR, EXIT_FAULT}.intersection(now)
+                if failed and (late or hopeless):
                     self._kill(workers)
                 time.sleep(_POLL_S)
         finally:
             self._kill(workers)
-            for worker in workers:
-                worker.process.wait()
-                worker.finish()
-        codes = [worker.process.wait() for worker in workers]
+            codes = [worker.finish() for worker in workers]
         for worker, code in zip(workers, codes, strict=True):
             if code:
-                said = f"exit code {code}"
+                how = f"exit code {code}"
                 if code < 0:
-                    said = f"killed by {signal.Signals(-code).name}"
-                _say(f"worker {worker.number} ended: {said}")
+                    how = f"killed by {signal.Signals(-code).name}"
+                _log(f"worker {worker.number} ended: {how}")
         return outcome(codes, self.stop_signal is not None)
 
     def _kill(self, workers):
         for worker in workers:
             worker.send(signal.SIGKILL)
-
-
-def _cannot_end(codes) -> bool:
-    """Returns whether the other workers would only wait for one that ended.
-
-    A worker may reject its flags or data before the others have joined it,
-    and they would wait for --cluster_timeout_s.
-    """
-    return any(code in (EXIT_ERROR, EXIT_FAULT) for code in codes)
 
 
 def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
@@ -274,31 +244,37 @@ def launch(count: int, restarts: int, arguments, grace_s: float) -> int:
             launcher.forward(STOP.received)
         while True:
             code = launcher.run()
-            again = (
-                code in (EXIT_LOST, EXIT_RESUME)
-                and launcher.stop_signal is None
-            )
-            if not again or not restarts:
+            resumes = code in (EXIT_LOST, EXIT_RESUME)
+            if not (resumes and restarts) or launcher.stop_signal is not None:
                 return code
             restarts -= 1
-            _say(f"restarting all workers; {restarts} restarts left")
+            _log(f"restarting all workers; {restarts} restarts left")
 
 
-def _say(text):
+def _log(text):
     console.log(f"launch: {text}")
 
 
-def _run(argv) -> int:
-    values = flags.FLAGS
-    found = gpus()
-    count = values.workers or len(found) or 1
-    if found and count > len(found):
-        _say(
-            f"error: --workers must be at most the {len(found)} GPUs; "
-            f"received {count}."
-        )
+def _run(argv, arguments) -> int:
+    """Runs the workers with these arguments; returns the exit code."""
+    try:
+        if len(argv) > 1:
+            raise ConfigError(
+                f"unexpected arguments {argv[1:]}; the trainer's flags come "
+                "after --."
+            )
+        settings = fields.from_flags(Launch, flags.FLAGS)
+        devices = len(gpus())
+        count = settings.workers or devices or 1
+        if devices and count > devices:
+            raise ConfigError(
+                f"--workers must be at most the {devices} GPUs; received "
+                f"{count}."
+            )
+    except ConfigError as error:
+        _log(f"error: {error}")
         return EXIT_ERROR
-    return launch(count, values.max_restarts, argv[1:], values.grace_s)
+    return launch(count, settings.max_restarts, arguments, settings.grace_s)
 
 
 def main():
@@ -306,23 +282,15 @@ def main():
     if __name__ != "__main__":
         STOP.install()
     console.guard()
-    own, trainers = sys.argv, []
-    if "--" in sys.argv:
-        place = sys.argv.index("--")
-        own, trainers = sys.argv[:place], sys.argv[place + 1 :]
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
 
     def begin(argv):
-        if len(argv) > 1:
-            _say(
-                f"error: unexpected arguments {argv[1:]}; the trainer's flags "
-                "come after --."
-            )
-            sys.exit(EXIT_ERROR)
-        code = _run([argv[0], *trainers])
+        code = _run(argv, trainers)
         STOP.settle()
         sys.exit(code)
 
-    program.start(__doc__, {"Launcher": define_flags}, begin, argv=own)
+    program.start(__doc__, {"Launcher": define}, begin, argv=own)
 
 
 if __name__ == "__main__":
