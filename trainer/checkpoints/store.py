@@ -1,7 +1,6 @@
 """Writes checkpoints to a temporary folder, which is then renamed."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -9,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.checkpoints.arrays import write_array
 from wukong_tf import files, runs
-from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError, TrainingError
 from wukong_tf.runs.arrays import StoredRows
 
@@ -39,14 +38,14 @@ def save(
     """
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     final = os.path.join(folder, f"step-{step:010d}")
-    beside = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
+    temporary = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)  # must not recreate a deleted run directory
-        shutil.rmtree(beside, ignore_errors=True)
-        os.mkdir(beside)
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.mkdir(temporary)
         entries = {
-            name: _write_array(beside, f"{index:05d}.npy", name, array)
+            name: write_array(temporary, f"{index:05d}.npy", name, array)
             for index, (name, array) in enumerate(arrays)
         }
         content = {
@@ -58,14 +57,14 @@ def save(
         if (run := runs.identity(run_dir)) is not None:
             content["run"] = run
         content["digest"] = runs.digest(content)
-        files.write_json(os.path.join(beside, runs.INDEX), content)
-        files.replace_folder(beside, final)
+        files.write_json(os.path.join(temporary, runs.INDEX), content)
+        files.replace_folder(temporary, final)
         size = sum(entry.stat().st_size for entry in os.scandir(final))
     except TrainingError:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     except (OSError, MemoryError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(
             f"the checkpoint of step {step} could not be written to "
             f"{folder}: {str(error) or 'out of memory'}. Earlier checkpoints "
@@ -115,41 +114,42 @@ def restore_best(
         RunError: the best one cannot be read although it may be intact, or
             the record cannot be written.
     """
-    there = dict(runs.checkpoint_paths(run_dir))
+    paths = dict(runs.checkpoint_paths(run_dir))
     while best := [e for e in evaluations if e["best"]]:
         step = best[-1]["step"]
         try:
-            if step not in there:
+            if step not in paths:
                 raise RunError(f"{run_dir}: step {step} is missing.")
-            found = runs.open_checkpoint(there[step])
-            runs.check_owner(run_dir, found)
+            best_checkpoint = runs.open_checkpoint(paths[step])
+            runs.check_owner(run_dir, best_checkpoint)
         except RunError as error:
             if runs.may_be_whole(error):
                 raise
             log(f"the best checkpoint is lost: {error}")
-            if step in there:
-                _set_aside(there.pop(step))
-            _forget(evaluations, step, set(there), better)
+            if step in paths:
+                _set_aside(paths.pop(step))
+            _forget(evaluations, step, set(paths), better)
             continue
         mark_best(run_dir, step, metric, best[-1]["value"])
-        return found
+        return best_checkpoint
     files.remove(os.path.join(run_dir, runs.CHECKPOINTS, runs.BEST))
     return None
 
 
-def _forget(evaluations, lost, there, better):
+def _forget(evaluations, lost, steps, better):
     """Marks the best of the evaluations whose checkpoints exist."""
-    left = None
-    for each in evaluations:
-        each["best"] = False
-        if each["step"] == lost:
-            each["value"] = None
-        if each["step"] not in there or each["value"] is None:
+    best = None
+    for evaluation in evaluations:
+        evaluation["best"] = False
+        if evaluation["step"] == lost:
+            evaluation["value"] = None
+        value = evaluation["value"]
+        if evaluation["step"] not in steps or value is None:
             continue
-        if left is None or better(each["value"], left["value"]):
-            left = each
-    if left is not None:
-        left["best"] = True
+        if best is None or better(value, best["value"]):
+            best = evaluation
+    if best is not None:
+        best["best"] = True
 
 
 def prune(
@@ -174,8 +174,8 @@ def prune(
         log(f"{error} No checkpoint is removed until it names the best one.")
         return
     for step, path in runs.checkpoint_paths(run_dir)[:-keep]:
-        kept = step == best or (every and step % every == 0)
-        if not kept and not files.is_held(os.path.join(path, runs.INDEX)):
+        keeps = step == best or (every and step % every == 0)
+        if not keeps and not files.is_held(os.path.join(path, runs.INDEX)):
             # Renamed first, so that no reader sees it partly removed.
             folder, name = os.path.split(path)
             removed = os.path.join(folder, f"{_UNFINISHED}{name}-removed")
@@ -218,17 +218,17 @@ def newest_whole(run_dir: str, log) -> runs.Checkpoint | None:
     corrupted = []
     for _, path in reversed(paths):
         try:
-            found = runs.open_checkpoint(path)
+            newest = runs.open_checkpoint(path)
         except RunError as error:
             if runs.may_be_whole(error):
                 raise
             log(f"{error} Falling back to the checkpoint before it.")
             corrupted.append(path)
             continue
-        runs.check_owner(run_dir, found)
+        runs.check_owner(run_dir, newest)
         for path in corrupted:
             _set_aside(path)
-        return found
+        return newest
     if paths:
         raise RunError(
             f"{run_dir}: all {len(paths)} checkpoints are corrupted; choose "
@@ -257,62 +257,3 @@ def _set_aside(path):
     aside = os.path.join(folder, f"{_CORRUPTED}{name}")
     files.remove(aside)
     os.rename(path, aside)
-
-
-class _Hashing:
-    """A file wrapper that computes the SHA-256 of the data written."""
-
-    def __init__(self, file):
-        self._file = file
-        self._sha256 = hashlib.sha256()
-
-    def write(self, data):
-        self._sha256.update(data)
-        return self._file.write(data)
-
-    def hexdigest(self):
-        return self._sha256.hexdigest()
-
-
-def _finite(name, array):
-    """Returns `array`; raises TrainingError if a value is not finite."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise TrainingError(
-            f"the weights {name!r} are no longer finite. The checkpoint was "
-            "not saved; earlier ones are intact. A lower --learning_rate or "
-            "--table_learning_rate, --clipnorm or --warmup_steps may help."
-        )
-    return array
-
-
-def _write_array(folder, file_name, name, array):
-    with open(os.path.join(folder, file_name), "wb") as file:
-        hashing = _Hashing(file)
-        np.lib.format.write_array_header_1_0(
-            hashing,
-            {
-                "descr": np.lib.format.dtype_to_descr(array.dtype),
-                "fortran_order": False,
-                "shape": array.shape,
-            },
-        )
-        for chunk in _pieces(array):
-            hashing.write(_finite(name, chunk).tobytes())
-    return {
-        "file": file_name,
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "sha256": hashing.hexdigest(),
-    }
-
-
-def _pieces(array):
-    """Yields chunks of rows, so that little is in memory twice."""
-    if isinstance(array, StoredRows):
-        yield from array.chunks()
-    elif not array.ndim:
-        yield array
-    else:
-        size = array.nbytes // max(1, len(array))
-        for start, stop in table_rows.chunks((0, len(array)), size):
-            yield array[start:stop]

@@ -129,9 +129,9 @@ class CheckpointWriter:
         began = time.perf_counter()
         self._wait_for_writing()
         self._failed = None  # superseded by this checkpoint
-        found = list(arrays())
-        job = _Job(step, state, found, best)
-        copies = self._copies(found)
+        current = list(arrays())
+        job = _Job(step, state, current, best)
+        copies = self._copies(current)
         if copies is not None:
             job.arrays = copies
             job.waited = time.perf_counter() - began
@@ -168,8 +168,8 @@ class CheckpointWriter:
     def take_saved(self) -> list[Saved]:
         """Returns the checkpoints written since the last call."""
         with self._changed:
-            found, self._saved = self._saved, []
-        return found
+            saved, self._saved = self._saved, []
+        return saved
 
     def close(self, *, tries: int = LAST_TRIES):
         """Waits until all checkpoints are written.

@@ -1,0 +1,83 @@
+"""Writes arrays as NumPy files, in chunks, with their SHA-256."""
+
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+
+from wukong_tf.embeddings import table_rows
+from wukong_tf.errors import TrainingError
+from wukong_tf.runs.arrays import StoredRows
+
+
+class _Hashing:
+    """A file wrapper that computes the SHA-256 of the data written."""
+
+    def __init__(self, file):
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data):
+        self._sha256.update(data)
+        return self._file.write(data)
+
+    def hexdigest(self):
+        return self._sha256.hexdigest()
+
+
+def _check_finite(name, array):
+    """Raises TrainingError if a value is not finite."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise TrainingError(
+            f"the weights {name!r} are no longer finite. The checkpoint was "
+            "not saved; earlier ones are intact. A lower --learning_rate or "
+            "--table_learning_rate, --clipnorm or --warmup_steps may help."
+        )
+
+
+def write_array(
+    folder: str, file_name: str, name: str, array: StoredRows | np.ndarray
+) -> dict[str, Any]:
+    """Writes an array and returns its entry in a checkpoint's index.
+
+    Args:
+        folder: directory of the checkpoint.
+        file_name: name of the file.
+        name: canonical name of the array, for errors.
+        array: the array, read in chunks.
+
+    Raises:
+        TrainingError: a value is not finite.
+    """
+    with open(os.path.join(folder, file_name), "wb") as file:
+        hashing = _Hashing(file)
+        np.lib.format.write_array_header_1_0(
+            hashing,
+            {
+                "descr": np.lib.format.dtype_to_descr(array.dtype),
+                "fortran_order": False,
+                "shape": array.shape,
+            },
+        )
+        for chunk in _chunks(array):
+            _check_finite(name, chunk)
+            hashing.write(chunk.tobytes())
+    return {
+        "file": file_name,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "sha256": hashing.hexdigest(),
+    }
+
+
+def _chunks(array):
+    """Yields chunks of rows, so that little is in memory twice."""
+    if isinstance(array, StoredRows):
+        yield from array.chunks()
+    elif not array.ndim:
+        yield array
+    else:
+        size = array.nbytes // max(1, len(array))
+        for start, stop in table_rows.chunks((0, len(array)), size):
+            yield array[start:stop]
