@@ -86,12 +86,12 @@ class Contents:
             split: [
                 {
                     "file": os.path.basename(path),
-                    "outline": found,
+                    "outline": text,
                     "sha256": source.digests.get(
                         path, self._recorded.get(path)
                     ),
                 }
-                for path, found in zip(
+                for path, text in zip(
                     source.paths, self.outlines[split], strict=True
                 )
             ]
@@ -193,7 +193,7 @@ def _manifest(folder) -> dict[str, str]:
     """Returns the SHA-256 of files by name from the preparation's manifest."""
     try:
         with open(os.path.join(folder, _MANIFEST), encoding="utf-8") as file:
-            listed = json.load(file)["files"]
-        return {str(each["file"]): str(each["sha256"]) for each in listed}
+            entries = json.load(file)["files"]
+        return {str(entry["file"]): str(entry["sha256"]) for entry in entries}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # not prepared, or the manifest is unreadable

@@ -1,19 +1,26 @@
 """Files as a source: streamed by block, checked, shuffled, sharded."""
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from trainer.data import samples
 from trainer.data.paths import expand, refuse_text
-from trainer.data.source import ALL, Part, lane_rows, part_of
+from trainer.data.shuffling import Block, Piece, num_rows, shuffle_buffers
+from trainer.data.source import (
+    ALL,
+    Part,
+    concatenated,
+    generator,
+    lane_rows,
+    part_of,
+    sliced,
+)
 from wukong_tf import files
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
@@ -22,47 +29,10 @@ from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
 from wukong_tf.rows.checks import checks_of
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Consecutive rows of one file that are read together.
-
-    Args:
-        path: the file.
-        index: index of the block in its file.
-        first_row: index, in the file, of its first row.
-        num_rows: number of rows.
-    """
-
-    path: str
-    index: int
-    first_row: int
-    num_rows: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """The rows of a block that belong to a lane.
-
-    Args:
-        block: the block.
-        start: first row within the block.
-        stop: row after the last.
-    """
-
-    block: Block
-    start: int
-    stop: int
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows."""
-        return self.stop - self.start
-
-
 class FileSource:
     """Reads the rows of files, in file order or shuffled.
 
-    A shuffle buffer (window) holds whole blocks, and the next one is read
+    A shuffle buffer holds whole blocks, and the next one is read
     while this one is used, so about two are in memory, however large the
     files are. Shuffling permutes the blocks of all files, and then the rows
     within each buffer. The order is a pure function of seed and epoch, so
@@ -183,13 +153,13 @@ class FileSource:
                 stack.enter_context(contextlib.closing(stream))
                 streams.append((stream, start, stop))
             for _ in range(first_step, steps):
-                found = [
-                    _slice(rows, start, stop)
+                shares = [
+                    sliced(rows, start, stop)
                     for stream, start, stop in streams
                     if (rows := next(stream, None))
                 ]
                 # Other workers' lanes may be a row longer.
-                yield _concatenated(found or [self._no_rows()])
+                yield concatenated(shares or [self._no_rows()])
 
     def _shares(self, share, part) -> Iterator[tuple[int, int, int]]:
         """Yields (lane, start, stop) of the rows in a part of a batch."""
@@ -203,97 +173,73 @@ class FileSource:
         """Returns the first rows of the files in the form of requests."""
         # Counted apart, since training reads these rows again.
         bad = self._part()
-        tables, batches, found = [], [], 0
+        tables, batches, left = [], [], rows
         for block in self._blocks:
-            table = self._read_table(block).slice(0, rows - found)
+            table = self._read_table(block).slice(0, left)
             tables.append(table)
             batches.append(self._checked(block, table, bad))
-            found += table.num_rows
-            if found == rows:
+            left -= table.num_rows
+            if not left:
                 break
         return samples.request_table(
-            self.spec, _concatenated(batches), pa.concat_tables(tables)
+            self.spec, concatenated(batches), pa.concat_tables(tables)
         )
 
     def _lane(self, epoch, lane, skip, share, counts) -> Generator[Batch]:
         """Yields a lane's share of each batch, after its first `skip` rows."""
-        windows = list(enumerate(self._windows(epoch, lane)))
-        while windows and skip >= _rows(windows[0][1]):
-            skip -= _rows(windows.pop(0)[1])
-        left: Batch = {}
-        for window, bad in self._read_ahead(epoch, lane, windows):
-            if counts:
-                self._count(window, bad)
-            window = _slice(window, skip, None)
+        buffers = list(enumerate(self._buffers(epoch, lane)))
+        while buffers and skip >= num_rows(buffers[0][1]):
+            skip -= num_rows(buffers.pop(0)[1])
+        rest: Batch = {}
+        for rows, bad in self._read_ahead(epoch, lane, buffers):
+            if counts and isinstance(self.bad, Count):
+                self.bad.add(bad, len(next(iter(rows.values()))))
+            rows = sliced(rows, skip, None)
             skip = 0
-            if left:
-                window = _concatenated([left, window])
-            count = len(next(iter(window.values())))
+            if rest:
+                rows = concatenated([rest, rows])
+            count = len(next(iter(rows.values())))
             whole = count - count % share
             for start in range(0, whole, share):
-                yield _slice(window, start, start + share)
-            left = _slice(window, whole, None) if whole < count else {}
-        if left:
-            yield left
+                yield sliced(rows, start, start + share)
+            rest = sliced(rows, whole, None) if whole < count else {}
+        if rest:
+            yield rest
 
-    def _windows(self, epoch, lane) -> list[list[Piece]]:
-        """Returns the pieces of blocks in each window of a lane, in order."""
+    def _buffers(self, epoch, lane) -> list[list[Piece]]:
+        """Returns the pieces of each shuffle buffer of a lane, in order."""
         blocks = self._blocks
         if self._shuffle_rows and not self._in_order:
-            order = self._generator(epoch).permutation(len(blocks))
+            order = generator(self._seed, epoch).permutation(len(blocks))
             blocks = [blocks[index] for index in order]
-        first, past = lane_rows(self.num_rows, self.lanes, lane)
-        windows: list[list[Piece]] = []
-        full, begin = True, 0
-        for block in blocks:
-            piece = Piece(
-                block,
-                max(first - begin, 0),
-                min(past - begin, block.num_rows),
-            )
-            begin += block.num_rows
-            if piece.num_rows <= 0:
-                continue
-            if full:
-                windows.append([])
-            windows[-1].append(piece)
-            full = _rows(windows[-1]) * self.lanes >= self._shuffle_rows
-        return windows
+        rows = lane_rows(self.num_rows, self.lanes, lane)
+        return shuffle_buffers(blocks, rows, self._shuffle_rows / self.lanes)
 
-    def _read_ahead(self, epoch, lane, windows):
-        """Yields each window's rows and bad values; prefetches the next."""
+    def _read_ahead(self, epoch, lane, buffers):
+        """Yields each buffer's rows and bad values; prefetches the next."""
         with ThreadPoolExecutor(1, "read-ahead") as executor:
-            ahead = None
-            for number, pieces in windows:
-                now, ahead = (
-                    ahead,
-                    executor.submit(
-                        self._read_window, epoch, lane, number, pieces
-                    ),
-                )
-                if now is not None:
-                    yield now.result()
-            if ahead is not None:
-                yield ahead.result()
+            futures = (
+                executor.submit(self._read_buffer, epoch, lane, number, pieces)
+                for number, pieces in buffers
+            )
+            ahead = next(futures, None)
+            while ahead is not None:
+                now, ahead = ahead, next(futures, None)
+                yield now.result()
 
-    def _read_window(self, epoch, lane, number, pieces):
-        """Returns a window's rows and its bad values."""
+    def _read_buffer(self, epoch, lane, number, pieces):
+        """Returns a buffer's rows, shuffled, and its bad values."""
         bad = self._part()
-        parts = [self._read_piece(piece, bad) for piece in pieces]
-        window = _concatenated(parts)
+        rows = concatenated([self._read_piece(piece, bad) for piece in pieces])
         if not self._shuffle_rows:
-            return window, bad
-        words = (epoch, number) if self.lanes == 1 else (epoch, number, lane)
-        order = self._generator(*words).permutation(_rows(pieces))
-        return {name: rows[order] for name, rows in window.items()}, bad
+            return rows, bad
+        words = [self._seed, epoch, number] + [lane] * (self.lanes > 1)
+        order = generator(*words).permutation(num_rows(pieces))
+        return {name: values[order] for name, values in rows.items()}, bad
 
     def _part(self) -> BadValues:
         """Returns a handler of bad values for some rows only."""
         return Count() if isinstance(self.bad, Count) else self.bad
-
-    def _count(self, window, bad):
-        if isinstance(self.bad, Count):
-            self.bad.add(bad, len(next(iter(window.values()))))
 
     def _read_piece(self, piece, bad) -> Batch:
         # Rows of other lanes are checked and counted there.
@@ -315,8 +261,8 @@ class FileSource:
             ) from error
 
     def _check_unchanged(self, path):
-        found = stamp(path)
-        if found == self.stamps[path]:
+        now = stamp(path)
+        if now == self.stamps[path]:
             return
         # Linking, copying or new permissions change only the times.
         if files.sha256(path) != self.digests.get(path):
@@ -324,7 +270,7 @@ class FileSource:
                 f"{path}: was changed while it was being read; the files of "
                 "a run must not change until it has ended."
             )
-        self.stamps[path] = found
+        self.stamps[path] = now
 
     def _checked(self, block, table, bad, start=0) -> Batch:
         where = f"{block.path}: {self.part} {block.index}"
@@ -335,12 +281,6 @@ class FileSource:
     def _no_rows(self):
         table = self.table(self._blocks[0]).slice(0, 0)
         return self._checked(self._blocks[0], table, self.bad)
-
-    def _generator(self, *words):
-        words = (self._seed, *words)
-        return np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence(words))
-        )
 
 
 def one_line(error: Exception) -> str:
@@ -353,22 +293,5 @@ def stamp(path: str) -> tuple[int, ...]:
 
     The ctime is set by the system and cannot be reset by programs.
     """
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _rows(pieces):
-    return sum(piece.num_rows for piece in pieces)
-
-
-def _slice(batch, start, stop):
-    return {name: rows[start:stop] for name, rows in batch.items()}
-
-
-def _concatenated(parts):
-    if len(parts) == 1:
-        return parts[0]
-    return {
-        name: np.concatenate([part[name] for part in parts])
-        for name in parts[0]
-    }
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

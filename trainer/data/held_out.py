@@ -9,7 +9,8 @@ from trainer.data.file_source import FileSource
 from trainer.data.parquet import ParquetSource
 from trainer.data.paths import expand
 from trainer.data.source import Source
-from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from trainer.data.synthetic import SyntheticLog
+from trainer.data.synthetic_source import SyntheticSource
 from trainer.data.tfrecord import TFRecordSource
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
@@ -82,9 +83,9 @@ def reopen(path: str, spec: FeatureSpec) -> Source:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
         if "synthetic" in content:
-            kept = content["synthetic"]
-            log = SyntheticLog(kept["seed"], tuple(kept["tasks"]))
-            return SyntheticSource(log, content["split"], kept["rows"])
+            fields = content["synthetic"]
+            log = SyntheticLog(fields["seed"], tuple(fields["tasks"]))
+            return SyntheticSource(log, content["split"], fields["rows"])
         files = list(content["files"])
         bad: dict[str, BadValues] = {}
         if "max_bad_fraction" in content:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.data.file_source import Block, FileSource, one_line
+from trainer.data.file_source import FileSource, one_line
 from trainer.data.paths import prepare_hint
+from trainer.data.shuffling import Block
 from wukong_tf.config import encodings
 from wukong_tf.errors import DataError
 from wukong_tf.rows.checks import check_type
@@ -61,7 +62,7 @@ class ParquetSource(FileSource):
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Returns (min, max) of each column with statistics in all files."""
-        found: dict[str, tuple[float, float]] = {}
+        ranges: dict[str, tuple[float, float]] = {}
         unknown = set()
         for metadata in self._metadata.values():
             for group in range(metadata.num_row_groups):
@@ -82,6 +83,6 @@ class ParquetSource(FileSource):
                         unknown.add(name)
                         continue
                     least, most = float(numbers.min), float(numbers.max)
-                    low, high = found.get(name, (least, most))
-                    found[name] = (min(low, least), max(high, most))
-        return {n: found[n] for n in found if n not in unknown}
+                    low, high = ranges.get(name, (least, most))
+                    ranges[name] = (min(low, least), max(high, most))
+        return {n: ranges[n] for n in ranges if n not in unknown}

@@ -20,12 +20,12 @@ def expand(files: Sequence[str]) -> list[str]:
     """
     paths: list[str] = []
     for pattern in files:
-        found = [pattern]
+        matches = [pattern]
         if not os.path.exists(pattern) and glob.has_magic(pattern):
-            found = sorted(glob.glob(pattern, recursive=True))
-            if not found:
+            matches = sorted(glob.glob(pattern, recursive=True))
+            if not matches:
                 raise DataError(f"{pattern}: no file matches.")
-        paths += found
+        paths += matches
     seen = set()
     for path in paths:
         if not os.path.exists(path):

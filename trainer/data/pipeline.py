@@ -12,6 +12,7 @@ from trainer.data.source import (
     Source,
     part_of,
     rows_of_step,
+    sliced,
     steps_per_epoch,
 )
 from wukong_tf.config import FeatureSpec
@@ -105,7 +106,7 @@ class Pipeline:
         for replica in range(self._replicas):
             first, past = part_of(count, (replica, self._replicas))
             yield {
-                **{name: value[first:past] for name, value in rows.items()},
+                **sliced(rows, first, past),
                 GLOBAL_ROWS: batch[GLOBAL_ROWS],
             }
 

@@ -90,7 +90,7 @@ def _labels(source: FileSource) -> str:
 def _ids(source: FileSource) -> str:
     """Returns the range of each id column, with its table's rows."""
     ranges = source.ranges()
-    found = []
+    texts = []
     for feature in source.spec.categorical:
         if feature.logged_raw or feature.name not in ranges:
             continue
@@ -105,22 +105,22 @@ def _ids(source: FileSource) -> str:
                 f"and below {feature.num_ids}. --on_bad_value=count reads "
                 "such ids as missing."
             )
-        found.append(f"{feature.name} {low:g}-{high:g} of {feature.num_ids:,}")
-    more = len(found) - SHOWN
-    return ", ".join(found[:SHOWN]) + (
+        texts.append(f"{feature.name} {low:g}-{high:g} of {feature.num_ids:,}")
+    more = len(texts) - SHOWN
+    return ", ".join(texts[:SHOWN]) + (
         f", and {more} more columns within their tables" if more > 0 else ""
     )
 
 
 def bad_values(splits: dict[str, Source]) -> dict[str, dict]:
     """Returns the counted bad values of each split, for the report."""
-    found = {}
+    counted = {}
     for split, source in splits.items():
         bad = getattr(source, "bad", None)
         if isinstance(bad, Count):
-            found[split] = {
+            counted[split] = {
                 "rows": bad.rows,
                 "columns": dict(bad.counts),
                 "first": bad.first,
             }
-    return found
+    return counted

@@ -31,9 +31,9 @@ def request_table(
     """
     columns = {}
     for feature in spec.categorical:
-        there = _there(batch, feature)
+        present = _present(batch, feature)
         if feature.weights and feature.weights not in columns:
-            columns[feature.weights] = _lists(batch[feature.weights], there)
+            columns[feature.weights] = _lists(batch[feature.weights], present)
         if feature.logged_raw and logged is not None:
             columns[feature.name] = _cut(logged[feature.name], feature)
             continue
@@ -43,7 +43,7 @@ def request_table(
         elif not feature.pooling:
             values = pa.array(values)
         if feature.pooling:
-            values = _lists(values, there)
+            values = _lists(values, present)
         columns[feature.name] = values
     for numeric in spec.numeric:
         columns[numeric.name] = pa.array(batch[numeric.name], from_pandas=True)
@@ -64,17 +64,17 @@ def literals(column: pa.ChunkedArray) -> list:
     return [None if value != value else value for value in values]
 
 
-def _there(batch, feature):
+def _present(batch, feature):
     """Returns the mask of a bag's ids that are not padding, [B, max_ids]."""
     if not feature.pooling:
         return None
     return batch[feature.name] != PADDING_ID
 
 
-def _lists(values, there):
+def _lists(values, present):
     """Returns the masked values of each row as lists."""
     return pa.array(
-        [list(row[mask]) for row, mask in zip(values, there, strict=True)]
+        [list(row[mask]) for row, mask in zip(values, present, strict=True)]
     )
 
 
@@ -84,9 +84,13 @@ def _cut(column, feature):
         return column
     if pa.types.is_null(column.type):  # no row has a list
         return column.cast(pa.list_(pa.null()))
-    gone = (None, "", feature.missing_value if feature.raw == "int64" else "")
+    missing = (
+        None,
+        "",
+        feature.missing_value if feature.raw == "int64" else "",
+    )
     rows = [
-        [value for value in row or () if value not in gone]
+        [value for value in row or () if value not in missing]
         for row in column.to_pylist()
     ]
     return pa.array(
@@ -106,19 +110,19 @@ def _raw(spec: FeatureSpec, feature: CategoricalFeature, ids: np.ndarray):
     words = spec.vocabulary(feature.table_name) or ()
     known = set(words)
     empty = "" if feature.raw == "string" else str(feature.missing_value)
-    found = []
-    for number, each in enumerate(ids.flat):
-        place = int(each) - feature.first_id
-        if each in (PADDING_ID, MISSING_ID):
-            found.append(empty)
+    texts = []
+    for number, id in enumerate(ids.flat):
+        place = int(id) - feature.first_id
+        if id in (PADDING_ID, MISSING_ID):
+            texts.append(empty)
         elif words and 0 <= place < len(words):
-            found.append(words[place])
+            texts.append(words[place])
         else:
-            found.append(_unknown(feature, number, known))
+            texts.append(_unknown(feature, number, known))
     if feature.raw == "int64":
-        values = np.array([int(word) for word in found], np.int64)
+        values = np.array([int(text) for text in texts], np.int64)
     else:
-        values = np.array(found, object)
+        values = np.array(texts, object)
     values = values.reshape(ids.shape)
     return values if feature.pooling else pa.array(values)
 

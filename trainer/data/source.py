@@ -1,8 +1,9 @@
 """The interface of all readers: rows addressed by epoch and step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from wukong_tf.config import FeatureSpec
@@ -60,6 +61,26 @@ def part_of(count: int, part: Part) -> tuple[int, int]:
 def lane_rows(num_rows: int, lanes: int, lane: int) -> tuple[int, int]:
     """Returns the range (start, stop) of a lane's rows."""
     return part_of(num_rows, (lane, lanes))
+
+
+def sliced(batch: Batch, start: int, stop: int | None) -> Batch:
+    """Returns rows [start, stop) of a batch, without a copy."""
+    return {name: rows[start:stop] for name, rows in batch.items()}
+
+
+def concatenated(batches: Sequence[Batch]) -> Batch:
+    """Returns the rows of all batches; a single one is not copied."""
+    if len(batches) == 1:
+        return batches[0]
+    return {
+        name: np.concatenate([batch[name] for batch in batches])
+        for name in batches[0]
+    }
+
+
+def generator(*words: int) -> np.random.Generator:
+    """Returns the random generator of a tuple of integers."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def rows_of_step(source: Source, batch_size: int, step: int) -> int:

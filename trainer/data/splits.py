@@ -2,7 +2,8 @@
 
 from trainer.data.held_out import open_files
 from trainer.data.source import Source
-from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from trainer.data.synthetic import SyntheticLog
+from trainer.data.synthetic_source import SyntheticSource
 from trainer.settings import SPLITS, Data, Settings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError

@@ -17,16 +17,13 @@ clicked row has a conversion label, as in a log of purchases.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 
-from trainer.data.samples import request_table
-from trainer.data.source import ALL, Part, part_of
+from trainer.data.source import generator, sliced
 from wukong_tf import config
 from wukong_tf.config import schema
-from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.errors import ConfigError
 from wukong_tf.rows import Batch
 
 SPLITS = ("train", "valid", "test")
@@ -180,9 +177,8 @@ class SyntheticLog:
         last = max(start, stop - 1) // BLOCK_ROWS
         for index in range(start // BLOCK_ROWS, last + 1):
             first = index * BLOCK_ROWS
-            kept = slice(max(start - first, 0), stop - first)
-            block = _block(self, split, index).items()
-            parts.append({name: column[kept] for name, column in block})
+            block = _block(self, split, index)
+            parts.append(sliced(block, max(start - first, 0), stop - first))
         return {
             name: np.concatenate([part[name] for part in parts])
             for name in parts[0]
@@ -220,9 +216,9 @@ class SyntheticLog:
         columns = {}
         for number, (name, (num_ids, exponent)) in enumerate(IDS.items()):
             law = zipf(num_ids, exponent)
-            generator = _generator(self.seed, len(SPLITS), number)
+            random = generator(self.seed, len(SPLITS), number)
             # Bounded, so that products of several have light tails.
-            angle = generator.uniform(0, 2 * np.pi, num_ids)
+            angle = random.uniform(0, 2 * np.pi, num_ids)
             total = np.cumsum(law)
             latent = _standardized(np.cos(angle), law)
             columns[name] = (total / total[-1], latent)
@@ -232,132 +228,13 @@ class SyntheticLog:
     def _content(self) -> tuple[np.ndarray, np.ndarray]:
         """Each item's mean content, and the direction that gives its latent."""
         law = zipf(*IDS["item"])
-        generator = _generator(self.seed, len(SPLITS), len(IDS))
+        random = generator(self.seed, len(SPLITS), len(IDS))
         size = (len(law), CONTENT_SIZE)
-        mean = _standardized(generator.standard_normal(size), law)
-        direction = generator.standard_normal(CONTENT_SIZE)
+        mean = _standardized(random.standard_normal(size), law)
+        direction = random.standard_normal(CONTENT_SIZE)
         variance = np.square(mean @ direction) @ law
         variance += CONTENT_NOISE**2 * (direction @ direction)
         return mean.astype(np.float32), direction / variance**0.5
-
-
-class SyntheticSource:
-    """A split of a synthetic log as a source of the trainer.
-
-    Args:
-        log: the log.
-        split: "train", "valid" or "test". Every epoch of "train" has new
-            rows, so none is repeated; the others have the same rows in every
-            epoch.
-        num_rows: rows per epoch, 1 or more.
-    """
-
-    def __init__(self, log: SyntheticLog, split: str, num_rows: int):
-        schema.check_choice("synthetic source", "split", split, SPLITS)
-        schema.check_int("synthetic source", "num_rows", num_rows, 1)
-        self.log = log
-        self.split = split
-        self.num_rows = num_rows
-        self.spec = log.spec
-        self.lanes = 1
-
-    def sample(self, rows: int) -> pa.Table:
-        """Returns the first rows in the form of requests."""
-        return request_table(self.spec, next(self.batches(rows)))
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        epoch: int = 0,
-        first_step: int = 0,
-        part: Part = ALL,
-    ) -> Iterator[Batch]:
-        """Returns the batches of one epoch; see `Source.batches`."""
-        schema.check_int("synthetic source", "batch_size", batch_size, 1)
-        schema.check_int("synthetic source", "epoch", epoch, 0)
-        schema.check_int("synthetic source", "first_step", first_step, 0)
-        base = epoch * self.num_rows if self.split == "train" else 0
-        stop = base + self.num_rows
-        starts = range(base + first_step * batch_size, stop, batch_size)
-        first, past = part_of(batch_size, part)
-        ends = (
-            (min(start + first, stop), min(start + past, stop))
-            for start in starts
-        )
-        return (
-            self.log.rows(self.split, begin, end - begin)[0]
-            for begin, end in ends
-        )
-
-    def attainable(self) -> dict[str, dict[str, float]]:
-        """Returns the metrics of the true probabilities on epoch 0, by task.
-
-        "auc" and "logloss" are expectations over the labels, in closed form
-        over the rows. Models score better on new rows only by chance. For
-        conversions, rows are weighted by their probability of a click.
-
-        Raises:
-            DataError: the source has one row, on which no AUC is defined.
-        """
-        if self.num_rows < 2:
-            raise DataError(
-                "synthetic source: attainable scores need at least 2 rows; "
-                f"received num_rows={self.num_rows}."
-            )
-        true = self.log.probabilities(self.split, 0, self.num_rows)
-        there = {task: np.ones(self.num_rows) for task in true}
-        if "conversion" in there:
-            there["conversion"] = true["click"]
-        return {
-            task: {
-                "auc": expected_auc(p, there[task]),
-                "logloss": expected_logloss(p, there[task]),
-            }
-            for task, p in true.items()
-        }
-
-
-def expected_auc(
-    probability: np.ndarray, there: np.ndarray | None = None
-) -> float:
-    """Returns the AUC of `probability` [B] for labels drawn from it.
-
-    It is the expected number of pairs in the right order over that of all:
-
-        sum p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2) / sum p_i (1 - p_j)
-
-    over i != j, which is the mean AUC up to terms of order 1 / B.
-
-    Args:
-        probability: probability of a positive label.
-        there: probability [B] that a row has a label, which weights its
-            pairs. Defaults to None, 1 for all.
-    """
-    there = np.ones_like(probability) if there is None else there
-    values, which = np.unique(probability, return_inverse=True)
-    clicks = np.bincount(which, there * probability, len(values))
-    others = np.bincount(which, there * (1 - probability), len(values))
-    below = np.cumsum(others) - others
-    # Excludes pairs of a row with itself.
-    own = (there * probability) @ (there * (1 - probability))
-    right = clicks @ (below + others / 2) - own / 2
-    return float(right / (clicks.sum() * others.sum() - own))
-
-
-def expected_logloss(
-    probability: np.ndarray, there: np.ndarray | None = None
-) -> float:
-    """Returns the log loss, in nats, of `probability` for labels drawn from it.
-
-    Args:
-        probability: probability [B] of a positive label.
-        there: probability [B] that a row has a label, which weights it.
-            Defaults to None, 1 for all.
-    """
-    odds = probability / (1 - probability)
-    losses = np.log1p(-probability) + probability * np.log(odds)
-    return -float(np.average(losses, weights=there))
 
 
 def zipf(num_ids: int, exponent: float) -> np.ndarray:
@@ -372,30 +249,26 @@ def _standardized(values, law):
     return values / (law @ np.square(values)) ** 0.5
 
 
-def _generator(*words):
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
-
-
 @functools.lru_cache(maxsize=8)
 def _block(log, split, index):
     """Returns one block of rows; the last few blocks are cached."""
-    generator = _generator(log.seed, SPLITS.index(split), index)
+    random = generator(log.seed, SPLITS.index(split), index)
     batch: Batch = {}
     for name, (law, _) in log._columns.items():
-        ids = np.searchsorted(law, generator.random(BLOCK_ROWS), "right")
+        ids = np.searchsorted(law, random.random(BLOCK_ROWS), "right")
         batch[name] = ids.astype(np.int32)
-    gamma = generator.standard_gamma(PRICE_SHAPE, BLOCK_ROWS)
+    gamma = random.standard_gamma(PRICE_SHAPE, BLOCK_ROWS)
     gamma *= NUMBERS["price"][1] / PRICE_SHAPE
     batch["price"] = np.expm1(gamma).astype(np.float32)
     _, mean, stddev = NUMBERS["recency"]
-    normal = generator.standard_normal(BLOCK_ROWS, dtype=np.float32)
+    normal = random.standard_normal(BLOCK_ROWS, dtype=np.float32)
     batch["recency"] = mean + stddev * normal
     size = (BLOCK_ROWS, CONTENT_SIZE)
-    noise = generator.standard_normal(size, dtype=np.float32)
+    noise = random.standard_normal(size, dtype=np.float32)
     item_content, _ = log._content
     batch["content"] = item_content[batch["item"]] + CONTENT_NOISE * noise
     probability = 1 / (1 + np.exp(-log.logits(batch)))
-    label = generator.random(BLOCK_ROWS) < probability
+    label = random.random(BLOCK_ROWS) < probability
     batch["label"] = label.astype(np.float32)
     batch[PROBABILITY + "click"] = probability
     if "conversion" in log.tasks:
@@ -405,9 +278,9 @@ def _block(log, split, index):
 
 def _add_conversions(log, batch, split, index):
     """Adds conversion labels, drawn from a random stream of their own."""
-    generator = _generator(log.seed, SPLITS.index(split), index, 1)
+    random = generator(log.seed, SPLITS.index(split), index, 1)
     probability = 1 / (1 + np.exp(-log.conversion_logits(batch)))
-    label = generator.random(BLOCK_ROWS) < probability
+    label = random.random(BLOCK_ROWS) < probability
     batch["conversion"] = np.where(
         batch["label"] == 1, label.astype(np.float32), np.float32(np.nan)
     )

@@ -16,7 +16,8 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # has the only seeking reader
 
-from trainer.data.file_source import Block, FileSource, one_line
+from trainer.data.file_source import FileSource, one_line
+from trainer.data.shuffling import Block
 from wukong_tf import files
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, DataError
@@ -71,39 +72,30 @@ class TFRecordSource(FileSource):
                 f"{path}: row 0 (from 0) is not a tf.Example: {one_line(error)}"
             ) from error
         features = example.features.feature
-        kinds = {}
-        fields = []
-        for name in sorted(features):
-            kind = features[name].WhichOneof("kind")
-            if kind:
-                kinds[name] = kind
-                fields.append((name, _KINDS[kind][1]))
+        kinds: dict[str, str] = {}
         for check in self.checks:
-            if check.name not in kinds:
-                # The first row may lack a value for it.
-                kinds[check.name] = _expected(check)
-                fields.append((check.name, _KINDS[kinds[check.name]][1]))
-        found = pa.schema(fields)
-        for check in self.checks:
-            field = found.field(check.name)
+            name = check.name
+            stored = name in features and features[name].WhichOneof("kind")
+            # The first row may lack a value for it.
+            kind = _KINDS[kinds.setdefault(name, stored or _expected(check))][1]
             lists = check.size is not None or check.max_size is not None
-            kind = pa.list_(field.type) if lists else field.type
-            check_type(path, pa.schema([(check.name, kind)]), check)
-        return {name: kinds[name] for name in self.names}
+            kind = pa.list_(kind) if lists else kind
+            check_type(path, pa.schema([(name, kind)]), check)
+        return kinds
 
     def table(self, block) -> pa.Table:
         """Returns the rows of a block."""
         offsets, kinds = self._metadata[block.path]
-        found = _records(block.path, offsets[block.index], block.num_rows)
-        if len(found) != block.num_rows:
+        records = _records(block.path, offsets[block.index], block.num_rows)
+        if len(records) != block.num_rows:
             raise DataError(
                 f"{block.path}: block {block.index} must have "
-                f"{block.num_rows} records, but has {len(found)}. The file "
+                f"{block.num_rows} records, but has {len(records)}. The file "
                 f"was changed since {block.path}{INDEX} was written; remove "
                 "the index to build it again."
             )
         parsed = tf.io.parse_example(
-            tf.constant(found),
+            tf.constant(records),
             {
                 name: tf.io.RaggedFeature(_KINDS[kind][0])
                 for name, kind in kinds.items()
@@ -147,14 +139,14 @@ def _column(block, check, ragged):
 def _records(path, offset, count) -> list[bytes]:
     """Returns up to `count` records from an offset on, verifying checksums."""
     reader = tf_record.tf_record_random_reader(path)
-    found: list[bytes] = []
-    while len(found) < count:
+    records: list[bytes] = []
+    while len(records) < count:
         try:
             record, offset = reader.read(offset)
         except IndexError:  # end of file
             break
-        found.append(record)
-    return found
+        records.append(record)
+    return records
 
 
 def make_index(path: str) -> dict[str, Any]:
@@ -224,10 +216,10 @@ def read_index(path: str) -> dict[str, Any] | None:
         ) from error
     if not whole or len(offsets) != -(-records // BLOCK_RECORDS):
         raise DataError(f"{path}{INDEX}: has another format. {advice}")
-    found = os.path.getsize(path)
-    if found != size:
+    now = os.path.getsize(path)
+    if now != size:
         raise DataError(
-            f"{path}: has {found} bytes, but had {size} when its index was "
+            f"{path}: has {now} bytes, but had {size} when its index was "
             f"written: it was changed since then. {advice}"
         )
     return {"size": size, "records": records, "offsets": offsets}

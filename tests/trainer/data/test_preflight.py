@@ -11,7 +11,8 @@ from tests.trainer import clicks, raw_clicks
 from tests.trainer.cli import arguments, run
 from trainer.data import preflight
 from trainer.data.parquet import ParquetSource
-from trainer.data.synthetic import SyntheticLog, SyntheticSource
+from trainer.data.synthetic import SyntheticLog
+from trainer.data.synthetic_source import SyntheticSource
 from wukong_tf.config import CategoricalFeature, FeatureSpec
 from wukong_tf.errors import ConfigError, DataError
 from wukong_tf.rows.bad_values import Count

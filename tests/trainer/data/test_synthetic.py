@@ -11,6 +11,8 @@ from trainer.data.synthetic import (
     BLOCK_ROWS,
     IDS,
     SyntheticLog,
+)
+from trainer.data.synthetic_source import (
     SyntheticSource,
     expected_auc,
     expected_logloss,
