@@ -20,7 +20,7 @@ def export(settings: flags.Export) -> str:
     from export.proof import parity
     from export.served import signatures
     from export.version import manifest, publish, triton
-    from trainer.preparation.requests import note
+    from trainer.preparation import recorded
 
     formats = [name for name in flags.FORMATS if name in settings.format]
     held_out = stages.held_out(settings) if settings.is_smaller else None
@@ -50,7 +50,7 @@ def export(settings: flags.Export) -> str:
             print(changes.describe())
         stages.write_requests(settings, formats, served, samples, draft.path)
         manifest.write_features(served.spec, draft)
-        note(settings.run_dir, draft.path)
+        recorded.copy(settings.run_dir, draft.path)
         content = manifest.describe(
             served, checkpoint, report, formats, changes, settings
         )

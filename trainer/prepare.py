@@ -44,11 +44,11 @@ def prepare(settings: Prepare) -> FeatureSpec:
     run_all = work.runner(settings)
     folder = f"{output}{UNFINISHED}"
     try:
-        with work.held(folder):
-            made = work.job_of(settings, source, folder, before)
-            work.claim(made)
-            spec = work.run(made, run_all, before)
-            outputs.publish(made, source, spec, output, before)
+        with work.locked(folder):
+            job = work.make_job(settings, source, folder, before)
+            work.claim(job)
+            spec = work.run(job, run_all, before)
+            outputs.publish(job, source, spec, output, before)
     except OSError as error:
         raise DataError(
             f"--output={settings.output} cannot be written: {error}. Finished "

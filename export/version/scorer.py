@@ -14,7 +14,7 @@ from export.served import naming, requests
 from export.version import engines, published
 from trainer.data.scored_files import ScoredFile, open_to_score
 from trainer.preparation.inputs import is_parquet
-from trainer.preparation.requests import Preparation
+from trainer.preparation.recorded import Preparation
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError

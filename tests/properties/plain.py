@@ -28,7 +28,7 @@ class Expectation:
         self._buckets = log.options.get("oov_buckets", 1)
         self._words = {
             column.table_name: self._vocabulary(column.table_name)
-            for column in log.recipe.of_kind("categorical")
+            for column in log.recipe.columns_of("categorical")
             if not column.buckets
         }
 
@@ -41,7 +41,7 @@ class Expectation:
 
     def _vocabulary(self, table):
         counts: collections.Counter[str] = collections.Counter()
-        for column in self.log.recipe.of_kind("categorical"):
+        for column in self.log.recipe.columns_of("categorical"):
             if column.table_name == table:
                 for row in self.log.train:
                     counts.update(self.words(column, row))

@@ -58,7 +58,7 @@ def check_features(expected, features):
     """Vocabularies and ids."""
     recipe = expected.log.recipe
     stated = {}
-    columns = recipe.of_kind("categorical")
+    columns = recipe.columns_of("categorical")
     found = features.get("categorical", [])
     assert [f["name"] for f in found] == [c.name for c in columns]
     for column, feature in zip(columns, found, strict=True):

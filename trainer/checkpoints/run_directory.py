@@ -12,7 +12,7 @@ from trainer.checkpoints import store
 from trainer.data import held_out
 from trainer.data.parquet import ParquetSource
 from trainer.data.source import Source
-from trainer.preparation import requests
+from trainer.preparation import recorded
 from trainer.settings import FIRST_ORDER_MODELS, FREE_ON_RESUME, Training
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec, encodings, schema
@@ -100,19 +100,15 @@ def _check_kinds(run_dir):
 
     Otherwise the error would only appear once the path is written.
     """
-    for name in (runs.CHECKPOINTS, "tensorboard", "report"):
+    kinds = ("a file", "a directory")
+    folders = (runs.CHECKPOINTS, "tensorboard", "report")
+    for name in (*folders, _LOCK, *_FILES):
         path = os.path.join(run_dir, name)
-        if os.path.lexists(path) and not os.path.isdir(path):
+        expected, is_folder = name in folders, os.path.isdir(path)
+        if os.path.lexists(path) and is_folder != expected:
             raise RunError(
-                f"{path}: must be a directory of the run, but is a file; "
-                "remove it or choose another --run_dir."
-            )
-    for name in (_LOCK, *_FILES):
-        path = os.path.join(run_dir, name)
-        if os.path.isdir(path):
-            raise RunError(
-                f"{path}: must be a file of the run, but is a directory; "
-                "remove it or choose another --run_dir."
+                f"{path}: must be {kinds[expected]} of the run, but is "
+                f"{kinds[is_folder]}; remove it or choose another --run_dir."
             )
 
 
@@ -171,13 +167,13 @@ def read_data(run_dir: str) -> dict[str, Any]:
         return {}
     try:
         with open(path, encoding="utf-8") as file:
-            found = schema.parse_json(file.read(), path)
+            record = schema.parse_json(file.read(), path)
         return {
             str(split): [
-                {key: each[key] for key in ("file", "outline", "sha256")}
-                for each in entries
+                {key: entry[key] for key in ("file", "outline", "sha256")}
+                for entry in entries
             ]
-            for split, entries in found["files"].items()
+            for split, entries in record["files"].items()
         }
     except (
         OSError,
@@ -227,7 +223,7 @@ def write_preparation(
     """
     if not isinstance(source, ParquetSource) or not source.prepared:
         return
-    requests.note(folder, run_dir)
+    recorded.copy(folder, run_dir)
     files.write_json(
         os.path.join(run_dir, runs.PREPARATION),
         {

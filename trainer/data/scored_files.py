@@ -11,7 +11,8 @@ from trainer.data.file_source import FileSource, one_line
 from trainer.data.held_out import RECORD_NAMES
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
-from trainer.preparation.requests import KEPT, Preparation, write_rows
+from trainer.preparation.recorded import Preparation
+from trainer.preparation.requests import KEPT, write_rows
 from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.errors import DataError
 from wukong_tf.features import of_requests
@@ -117,8 +118,8 @@ def _is_log(schema, spec, preparation):
     sources = {
         c.key or c.column for c in columns if c.name in spec.feature_names
     }
-    there = set(schema.names)
-    return sources <= there or not set(spec.feature_names) <= there
+    names = set(schema.names)
+    return sources <= names or not set(spec.feature_names) <= names
 
 
 def _holds_requests(schema, spec, default):
@@ -145,10 +146,10 @@ def _open_log(path, spec, preparation, folder, keep):
             "recipe.json of trainer.prepare, which the model's data do not "
             "have. Give rows as Parquet, with ids or in the form of requests."
         )
-    made = os.path.join(folder, "rows.parquet")
-    wanted = preparation.of_model(path, spec)
-    rows, notes = write_rows(path, made, wanted, spec, keep)
+    converted = os.path.join(folder, "rows.parquet")
+    preparation = preparation.for_model(path, spec)
+    rows, notes = write_rows(path, converted, preparation, spec, keep)
     source = None
     if rows:
-        source = ParquetSource([made], of_requests(spec), labels=False)
-    return ScoredFile(path, source, made, KEPT, tuple(notes))
+        source = ParquetSource([converted], of_requests(spec), labels=False)
+    return ScoredFile(path, source, converted, KEPT, tuple(notes))

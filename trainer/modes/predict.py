@@ -19,7 +19,7 @@ from trainer.modes.scoring import (
     open_distribution,
     written,
 )
-from trainer.preparation.requests import Preparation
+from trainer.preparation.recorded import Preparation
 from trainer.settings import Settings
 from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, DataError
@@ -42,7 +42,7 @@ def run_prediction(settings: Settings):
             "would replace."
         )
     with scratch_folder(output, distribution.workers.index) as scratch:
-        found: list[FileSource] = []
+        sources: list[FileSource] = []
         for number, path in enumerate(paths):
             own = os.path.join(scratch, str(number))
             os.mkdir(own)
@@ -50,13 +50,13 @@ def run_prediction(settings: Settings):
             for line in file.notes:
                 log(f"warning: {line}")
             if file.source is not None:
-                found.append(file.source)
+                sources.append(file.source)
         evaluator = make_evaluator(settings, distribution)
         with lost.named(evaluator.workers):
             if evaluator.workers.is_chief:
-                _write_scores(output, spec, found, evaluator)
+                _write_scores(output, spec, sources, evaluator)
             else:
-                for source in found:
+                for source in sources:
                     for _ in evaluator.score(source):
                         pass  # The chief writes the scores of all workers.
     if isinstance(bad, Count):
@@ -98,7 +98,7 @@ def scratch_folder(output: str, worker: int) -> Iterator[str]:
         ) from error
 
 
-def _write_scores(output, spec, found, evaluator):
+def _write_scores(output, spec, sources, evaluator):
     """Writes the scores of the sources to --output."""
     tasks = [task.name for task in spec.tasks]
     names = output_names(tasks, spec.feature_names)
@@ -107,10 +107,10 @@ def _write_scores(output, spec, found, evaluator):
     )
     rows = 0
     with (
-        written(output) as beside,
-        pq.ParquetWriter(beside, schema) as writer,
+        written(output) as temporary,
+        pq.ParquetWriter(temporary, schema) as writer,
     ):
-        for source in found:
+        for source in sources:
             for logits in evaluator.score(source):
                 columns = {}
                 for task, logit in logits.items():

@@ -236,7 +236,9 @@ class Recipe:
                     f"{self.label!r}, which is to be predicted."
                 )
         self._check_labels()
-        single = [c.name for c in self.of_kind("categorical") if not c.is_bag]
+        single = [
+            c.name for c in self.columns_of("categorical") if not c.is_bag
+        ]
         if self.group is not None and self.group not in single:
             raise ConfigError(
                 f"`group` column {self.group!r} must be one of {single}, the "
@@ -244,7 +246,7 @@ class Recipe:
             )
         for fields in ("buckets", "min_count", "raw"):
             tables: dict[str, Any] = {}
-            for column in self.of_kind("categorical"):
+            for column in self.columns_of("categorical"):
                 value = getattr(column, fields)
                 if tables.setdefault(column.table_name, value) != value:
                     raise ConfigError(
@@ -273,10 +275,10 @@ class Recipe:
 
         It is "label", unless a feature has that name.
         """
-        taken = any(column.name == LABEL for column in self.columns)
-        return self.label if taken else LABEL
+        conflicts = any(column.name == LABEL for column in self.columns)
+        return self.label if conflicts else LABEL
 
-    def of_kind(self, kind: str) -> list[Column]:
+    def columns_of(self, kind: str) -> list[Column]:
         """Returns the columns of one kind."""
         return [column for column in self.columns if column.kind == kind]
 

@@ -52,19 +52,19 @@ def count(
         learn: whether to count values and moments too, as for train rows,
             or only rows and labels.
     """
-    found = Counts()
+    total = Counts()
     for table in tables:
-        found = merge(found, _count_table(shard, table, recipe, learn))
-    return found
+        total = merge(total, _count_table(shard, table, recipe, learn))
+    return total
 
 
 def _count_table(shard, table, recipe, learn):
     ones = int(read_labels(shard, table, recipe).sum())
-    found = Counts(table.num_rows, (table.num_rows - ones, ones))
+    counts = Counts(table.num_rows, (table.num_rows - ones, ones))
     if not learn:
-        return found
+        return counts
     parts: dict[str, list[pa.Array]] = {}
-    for column in recipe.of_kind("categorical"):
+    for column in recipe.columns_of("categorical"):
         texts, _ = values.cut(values.texts(shard, table, column), column)
         if column.is_bag:
             empty = pc.equal(pc.list_value_length(texts), 0)
@@ -72,27 +72,23 @@ def _count_table(shard, table, recipe, learn):
         else:
             empty = pc.equal(texts, "")
             texts = texts.filter(pc.invert(empty))
-        found.missing[column.name] = pc.sum(empty).as_py() or 0
+        counts.missing[column.name] = pc.sum(empty).as_py() or 0
         if not column.buckets:
             parts.setdefault(column.table_name, []).append(texts)
     for name, arrays in parts.items():
         counted = pc.value_counts(pa.chunked_array(arrays, pa.string()))
-        found.values[name] = pa.table(
+        counts.values[name] = pa.table(
             {
                 "value": counted.field("values"),
                 "count": counted.field("counts"),
             }
         )
-    for column in recipe.of_kind("numeric"):
+    for column in recipe.columns_of("numeric"):
         numbers = values.numbers(shard, table, column)
-        found.moments[column.name] = _moments(numbers, column.transform)
-    return found
-
-
-def _moments(numbers, transform):
-    if transform == "log1p":
-        numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
-    return Moments.of(numbers)
+        if column.transform == "log1p":
+            numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
+        counts.moments[column.name] = Moments.from_numbers(numbers)
+    return counts
 
 
 def merge(one: Counts, other: Counts) -> Counts:
@@ -124,25 +120,26 @@ def add_values(one: pa.Table, other: pa.Table) -> pa.Table:
 
 def write(counts: Counts, path: str):
     """Writes the counts of a shard to a Parquet file."""
+    tables = {name: t for name, t in counts.values.items() if t.num_rows}
     rest = {
         "rows": counts.rows,
         "labels": counts.labels,
         "moments": {
-            name: dataclasses.astuple(each)
-            for name, each in counts.moments.items()
+            name: dataclasses.astuple(moments)
+            for name, moments in counts.moments.items()
         },
         "missing": counts.missing,
-        "tables": list(counts.values),
+        "tables": list(tables),
     }
     schema = _SCHEMA.with_metadata({"counts": json.dumps(rest)})
     with pq.ParquetWriter(path, schema) as writer:
-        for name, table in counts.values.items():
+        for name, table in tables.items():
             names = pa.array([name] * table.num_rows, pa.string())
             columns = [names, table["value"], table["count"]]
             # One row group per table, since a reduction reads one at a time.
             writer.write_table(
                 pa.table(columns, schema=schema),
-                row_group_size=max(1, table.num_rows),
+                row_group_size=table.num_rows,
             )
 
 
@@ -156,24 +153,18 @@ def read(path: str, table: str | None = None) -> Counts:
     """
     with pq.ParquetFile(path) as file:
         rest = json.loads(file.schema_arrow.metadata[b"counts"])
-        found = Counts(
+        counts = Counts(
             rest["rows"],
             tuple(rest["labels"]),
-            {name: Moments(*each) for name, each in rest["moments"].items()},
+            {name: Moments(*parts) for name, parts in rest["moments"].items()},
             rest["missing"],
         )
-        group = 0
-        for name in rest["tables"]:
-            if group >= file.metadata.num_row_groups:
-                break
-            if name == table:
-                rows = file.read_row_group(group, columns=["table", "value"])
-                if rows.num_rows and rows["table"][0].as_py() == name:
-                    found.values[name] = file.read_row_group(
-                        group, columns=["value", "count"]
-                    )
-            group += 1
-    return found
+        if table in rest["tables"]:
+            group = rest["tables"].index(table)
+            counts.values[table] = file.read_row_group(
+                group, columns=["value", "count"]
+            )
+    return counts
 
 
 def vocabulary(
@@ -189,13 +180,15 @@ def vocabulary(
     Returns:
         Strings; ties are broken by length, and then by string order.
     """
-    kept = counts.filter(pc.greater_equal(counts["count"], min_count))
-    kept = kept.append_column("length", pc.utf8_length(kept["value"]))
-    kept = kept.sort_by(
+    frequent = counts.filter(pc.greater_equal(counts["count"], min_count))
+    frequent = frequent.append_column(
+        "length", pc.utf8_length(frequent["value"])
+    )
+    frequent = frequent.sort_by(
         [
             ("count", "descending"),
             ("length", "ascending"),
             ("value", "ascending"),
         ]
     )
-    return kept["value"].combine_chunks().slice(0, most)
+    return frequent["value"].combine_chunks().slice(0, most)

@@ -5,144 +5,27 @@ Benchmarking for Recommender Systems", SIGIR 2022) if it publishes any, for
 the data sets at github.com/reczoo/Datasets.
 """
 
-import dataclasses
 import functools
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from trainer.preparation.columns import Column, Recipe
-from trainer.preparation.shards import InputFile, Layout
-from wukong_tf.errors import DataError
-
-TSV = Layout("\t", quote=False)
-_SIDE = "item_visual_emb_dim64.h5"
-_IMAGES = "item_image_emb_dim64.h5"
-
-Md5 = dict[str, str]
+from trainer.preparation.forms import Dataset, Form
+from trainer.preparation.records import Layout
+from trainer.preparation.splitting import SPLITS
 
 
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """One form in which a data set is published.
-
-    Args:
-        files: possible names of its file by split; a name may be a pattern
-            with {} for a number from 0.
-        recipe: its recipe.
-        layout: layout of its files. Defaults to comma-separated text with a
-            header.
-        rule: rule of `Splitter` that divides rows. Defaults to "files".
-        md5: MD5 of published files by name. Defaults to None, unknown.
-    """
-
-    files: Mapping[str, Sequence[str]]
-    recipe: Recipe
-    layout: Layout = Layout()
-    rule: str = "files"
-    md5: Md5 | None = None
-
-    def find(self, folder: str, some: bool = False) -> list[InputFile] | None:
-        """Returns the files in `folder`, or None if one is missing.
-
-        Args:
-            folder: the directory.
-            some: whether the files of some splits are enough. Defaults to
-                False.
-        """
-        found = []
-        for split, names in self.files.items():
-            paths = _paths(folder, names)
-            if not paths and some:
-                continue
-            if not paths:
-                return None
-            for path in paths:
-                name = os.path.basename(path)
-                md5 = (self.md5 or {}).get(name)
-                found.append(InputFile(path, split, self.layout, md5))
-        return found
-
-
-def _paths(folder, names):
-    for name in names:
-        if "{}" not in name:
-            path = os.path.join(folder, name)
-            if os.path.isfile(path):
-                return [path]
-            continue
-        paths: list[str] = []
-        while os.path.isfile(os.path.join(folder, name.format(len(paths)))):
-            paths.append(os.path.join(folder, name.format(len(paths))))
-        if paths:
-            return paths
-    return []
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A known data set.
-
-    Args:
-        name: its name in --dataset.
-        forms: forms in which it is published, looked for in this order.
-        min_count: least count of values with their own id. Defaults to 1.
-    """
-
-    name: str
-    forms: tuple[Form, ...]
-    min_count: int = 1
-
-    def find(
-        self, folder: str, some: bool = False
-    ) -> tuple[Form, list[InputFile]]:
-        """Returns the form present in `folder`, and its files.
-
-        Args:
-            folder: the directory.
-            some: whether the files of some splits are enough. Defaults to
-                False.
-
-        Raises:
-            DataError: no form is present; the message lists the names
-                looked for.
-        """
-        if not os.path.isdir(folder):
-            raise DataError(f"--input={folder}: there is no such directory.")
-        for form in self.forms:
-            files = form.find(folder, some)
-            if files:
-                return form, files
-        wanted = "; or ".join(
-            ", ".join(
-                f"{split}: {' or '.join(names)}"
-                for split, names in form.files.items()
-            )
-            for form in self.forms
-        )
-        there = ", ".join(sorted(os.listdir(folder))[:20]) or "nothing"
-        raise DataError(
-            f"--input={folder}: files of {self.name} are missing. Looked for "
-            f"{wanted}. The directory has {there}."
-        )
-
-
-def _csv_trio(recipe: Recipe, md5: Sequence[str] | None = None) -> Form:
-    names = ("train.csv", "valid.csv", "test.csv")
+def _csv(recipe: Recipe, md5: Sequence[str], splits=SPLITS, **options) -> Form:
+    """Returns the form of one CSV file per split, also with .gz."""
+    names = [f"{split}.csv" for split in splits]
     return Form(
-        {name.split(".")[0]: (name, f"{name}.gz") for name in names},
+        {s: (f"{s}.csv", f"{s}.csv.gz") for s in splits},
         recipe,
-        md5=dict(zip(names, md5, strict=True)) if md5 else None,
-    )
-
-
-def _csv_pair(recipe: Recipe, md5: Sequence[str]) -> Form:
-    names = ("train.csv", "test.csv")
-    return Form(
-        {name.split(".")[0]: (name, f"{name}.gz") for name in names},
-        recipe,
-        rule="every",
         md5=dict(zip(names, md5, strict=True)),
+        **options,
     )
+
+
+_csv_pair = functools.partial(_csv, splits=("train", "test"), rule="every")
 
 
 def _categorical(names, **options) -> tuple[Column, ...]:
@@ -173,7 +56,7 @@ def _criteo_kaggle(integer_rule: str) -> Dataset:
                 whole,
                 rule="folds",
             ),
-            _csv_trio(
+            _csv(
                 recipe,
                 (
                     "4a53bb7cbc0e4ee25f9d6a73ed824b1a",
@@ -234,7 +117,7 @@ def _avazu() -> Dataset:
     return Dataset(
         "avazu",
         (
-            _csv_trio(
+            _csv(
                 recipe,
                 (
                     "de3a27264cdabf66adf09df82328ccaa",
@@ -277,7 +160,7 @@ def _frappe() -> Dataset:
         group="user",
     )
     return Dataset(
-        "frappe", (_csv_trio(recipe, md5), _libfm(recipe, _FRAPPE, "frappe."))
+        "frappe", (_csv(recipe, md5), _libfm(recipe, _FRAPPE, "frappe."))
     )
 
 
@@ -294,9 +177,9 @@ def _libfm(recipe, names, prefix) -> Form:
                 f"{start}{word}.{ending}"
                 for ending in ("libfm", "libsvm")
                 for start in ("", prefix)
-                for word in each
+                for word in choices
             )
-            for split, each in words.items()
+            for split, choices in words.items()
         },
         recipe,
         Layout(" ", ("label", *names), quote=False, strip=r":1(\.0*)?"),
@@ -316,7 +199,7 @@ def _movielens() -> Dataset:
     )
     return Dataset(
         "movielens_tags",
-        (_csv_trio(recipe, md5), _libfm(recipe, names, "ml-tag.")),
+        (_csv(recipe, md5), _libfm(recipe, names, "ml-tag.")),
     )
 
 
@@ -381,8 +264,8 @@ def _taobao() -> Dataset:
 
 # Files of vectors next to the rows, by data set.
 SIDE_FILES = {
-    "kuaivideo": {"item_visual": _SIDE},
-    "microvideo1.7m": {"item_image": _IMAGES},
+    "kuaivideo": {"item_visual": "item_visual_emb_dim64.h5"},
+    "microvideo1.7m": {"item_image": "item_image_emb_dim64.h5"},
 }
 KNOWN: dict[str, Callable[[], Dataset]] = {
     "avazu": _avazu,

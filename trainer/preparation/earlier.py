@@ -43,8 +43,8 @@ class Earlier:
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
         """The vocabularies by table; hashed tables are omitted."""
         names = dict.fromkeys(f.table_name for f in self.spec.categorical)
-        found = {name: self.spec.vocabulary(name) for name in names}
-        return {n: words for n, words in found.items() if words is not None}
+        by_table = {name: self.spec.vocabulary(name) for name in names}
+        return {n: words for n, words in by_table.items() if words is not None}
 
     @property
     def oov_buckets(self) -> int:
@@ -54,17 +54,17 @@ class Earlier:
             ConfigError: they differ, so they are not from a preparation.
         """
         words = self.vocabularies
-        found = {
+        counts = {
             f.oov_buckets
             for f in self.spec.categorical
             if f.table_name in words
         }
-        if len(found) > 1:
+        if len(counts) > 1:
             raise ConfigError(
                 f"{self.where}: the tables of features.json must agree in "
-                f"`oov_buckets`; they have {sorted(found)}."
+                f"`oov_buckets`; they have {sorted(counts)}."
             )
-        return found.pop() if found else 1
+        return counts.pop() if counts else 1
 
 
 def named(settings: Prepare) -> Earlier | None:

@@ -8,166 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation import values
-from trainer.preparation.columns import (
-    MISSING_INTEGER,
-    RAW_RULES,
-    TIME_RULES,
-    Column,
-    Recipe,
-)
-from trainer.preparation.counting import Counts
+from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.labels import MISSING, read_labels
-from trainer.preparation.moments import Moments
 from trainer.preparation.shards import Shard
+from trainer.preparation.specs import Vocabularies, group_column, schema_of
 from trainer.preparation.splitting import SPLITS, Splitter
 from wukong_tf.arrow import texts as arrow_texts
 from wukong_tf.arrow.groups import groups
-from wukong_tf.config import (
-    CategoricalFeature,
-    FeatureSpec,
-    NumericFeature,
-    Task,
-    VectorFeature,
-)
 from wukong_tf.config.categorical_feature import MISSING_ID, OOV_ID
 
-Vocabularies = Mapping[str, pa.Array]
 Tallies = dict[str, collections.Counter[str]]
-
-
-def spec_of(
-    recipe: Recipe,
-    counts: Counts,
-    vocabularies: Vocabularies,
-    oov_buckets: int = 1,
-) -> FeatureSpec:
-    """Returns the feature spec of the encoded rows.
-
-    Args:
-        recipe: the recipe.
-        counts: counts of the train rows.
-        vocabularies: vocabularies by table, without hashed ones.
-        oov_buckets: ids for values out of vocabulary. Defaults to 1.
-    """
-    stated: set[str] = set()
-    categorical = []
-    for column in recipe.of_kind("categorical"):
-        words = vocabularies.get(column.table_name)
-        vocabulary = None
-        if words is None:
-            num_ids = OOV_ID + column.buckets
-        else:
-            num_ids = OOV_ID + oov_buckets + len(words)
-            if column.table_name not in stated:
-                vocabulary = tuple(words.to_pylist())
-        stated.add(column.table_name)
-        categorical.append(
-            CategoricalFeature(
-                column.name,
-                num_ids,
-                table=column.table,
-                vocabulary=vocabulary,
-                pooling=column.pooling if column.is_bag else None,
-                max_ids=column.longest if column.is_bag else None,
-                raw=raw_of(column),
-                encoded=raw_of(column) is not None,
-                oov_buckets=oov_buckets if words is not None else 1,
-                oov_id=OOV_ID if raw_of(column) is None else None,
-                missing_value=MISSING_INTEGER if column.raw == "int64" else -1,
-                derived=derived_of(column),
-            )
-        )
-    return FeatureSpec(
-        tuple(categorical),
-        tuple(
-            _numeric(column, counts.moments[column.name])
-            for column in recipe.of_kind("numeric")
-        ),
-        tuple(
-            VectorFeature(column.name, column.size)
-            for column in recipe.of_kind("vector")
-        ),
-        tasks=(Task(label=recipe.label_name),),
-        group=group_column(recipe),
-    )
-
-
-def group_column(recipe: Recipe) -> str | None:
-    """Returns the name of the column that holds the groups of AUC, or None.
-
-    Ids cannot be groups, as all values out of vocabulary share one.
-    """
-    if recipe.group is None:
-        return None
-    name = f"{recipe.group}_group"
-    while name in {recipe.label_name, *(c.name for c in recipe.columns)}:
-        name += "_"
-    return name
-
-
-def raw_of(column: Column) -> str | None:
-    """Returns the raw type of a column in requests; None if they send ids.
-
-    Requests send ids if a rule changes the logged value, except of times
-    with a `format`, whose derived values are sent.
-    """
-    as_it_is = column.rule in RAW_RULES or column.format is not None
-    return (column.raw or "string") if as_it_is else None
-
-
-def derived_of(column: Column) -> str | None:
-    """Returns a description of a column's rule; None if it keeps values."""
-    if column.rule in RAW_RULES:
-        return None
-    text = f"{column.rule} of {column.column!r}"
-    if column.rule in TIME_RULES:
-        text += f" in {column.time_zone}"
-    if column.reference is not None:
-        text += f", before {column.reference}"
-    return text
-
-
-def check(recipe: Recipe):
-    """Raises ConfigError if no spec can be made of a recipe."""
-    numbers = {column.name: Moments() for column in recipe.of_kind("numeric")}
-    words = {
-        column.table_name: pa.array([], pa.string())
-        for column in recipe.of_kind("categorical")
-        if not column.buckets
-    }
-    spec_of(recipe, Counts(moments=numbers), words)
-
-
-def _numeric(column, moments):
-    return NumericFeature(
-        column.name,
-        column.transform,
-        mean=moments.mean,
-        stddev=moments.stddev or 1.0,
-        missing=float(column.missing),
-        derived=derived_of(column),
-    )
-
-
-def schema_of(recipe: Recipe, label: bool = True) -> pa.Schema:
-    """Returns the types of the encoded columns.
-
-    Args:
-        recipe: the recipe.
-        label: whether to include the label. Defaults to True.
-    """
-    fields = [(recipe.label_name, pa.int8())] if label else []
-    kinds = {"numeric": pa.float32(), "categorical": pa.int32()}
-    for column in recipe.columns:
-        if column.kind == "vector":
-            kind = pa.list_(pa.float32(), column.size)
-        else:
-            kind = kinds[column.kind]
-            kind = pa.list_(kind) if column.is_bag else kind
-        fields.append((column.name, kind))
-    if group := group_column(recipe):
-        fields.append((group, pa.int64()))
-    return pa.schema(fields)
 
 
 def encode(
@@ -212,17 +62,18 @@ def encode(
                 columns[column.name] = _vectors(shard, table, column, vectors)
             else:
                 words = vocabularies.get(column.table_name)
-                texts, encoded_ids, tally = _ids(
-                    shard, table, column, words, oov_buckets
+                texts, cut = values.cut(
+                    values.texts(shard, table, column), column
                 )
+                encoded_ids = ids(column, texts, words, oov_buckets)
                 columns[column.name] = encoded_ids
                 tallies.setdefault(column.name, collections.Counter()).update(
-                    tally
+                    _tally(encoded_ids, words, oov_buckets, cut)
                 )
                 if column.name == recipe.group:
                     columns[group_column(recipe) or ""] = groups(texts)
         encoded = pa.table(columns).select(schema.names).cast(schema)
-        splits = splitter.of_shard(shard.number, labels, seen)
+        splits = splitter.assign(shard.number, labels, seen)
         seen = with_labels(seen, labels)
         for place, split in enumerate(SPLITS):
             mine = splits == place
@@ -235,13 +86,6 @@ def encode(
 def _numbers(shard, table, column):
     numbers = values.numbers(shard, table, column)
     return pa.array(numbers.astype(np.float32), from_pandas=True)
-
-
-def _ids(shard, table, column, words, oov_buckets):
-    """Returns the texts of a column, their ids and their tally."""
-    texts, cut = values.cut(values.texts(shard, table, column), column)
-    encoded = ids(column, texts, words, oov_buckets)
-    return texts, encoded, _tally(encoded, words, oov_buckets, cut)
 
 
 def _tally(ids, words, oov_buckets, cut):
@@ -277,15 +121,15 @@ def ids(
         oov_buckets: number of ids for values out of vocabulary.
     """
     if column.is_bag:
-        flat = _ids_of(texts.flatten(), words, column.buckets, oov_buckets)
+        flat = _value_ids(texts.flatten(), words, column.buckets, oov_buckets)
         return pa.ListArray.from_arrays(texts.offsets, flat)
-    found = _ids_of(texts, words, column.buckets, oov_buckets)
+    flat = _value_ids(texts, words, column.buckets, oov_buckets)
     return pc.if_else(
-        pc.equal(texts, ""), pa.scalar(MISSING_ID, pa.int32()), found
+        pc.equal(texts, ""), pa.scalar(MISSING_ID, pa.int32()), flat
     )
 
 
-def _ids_of(texts, words, buckets, oov_buckets):
+def _value_ids(texts, words, buckets, oov_buckets):
     """Returns the ids, int32, of values that are not missing."""
     if words is None:
         return _hashed(texts, buckets)
@@ -313,8 +157,8 @@ def _vectors(shard, table, column, vectors):
         rows = values.vectors(shard, table, column)
     else:
         keys, known = (vectors or {})[column.name]
-        asked = arrow_texts.texts(table[column.key])
-        place = pc.index_in(asked, value_set=keys)
+        row_keys = arrow_texts.texts(table[column.key])
+        place = pc.index_in(row_keys, value_set=keys)
         # Keys without a vector get zeros.
         place = pc.fill_null(place, len(known)).to_numpy()
         rows = np.concatenate([known, np.zeros((1, column.size), np.float32)])

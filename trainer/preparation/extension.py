@@ -2,8 +2,8 @@
 
 from trainer.preparation.columns import Column, Recipe
 from trainer.preparation.earlier import Earlier, check_missing
-from trainer.preparation.encoding import raw_of
 from trainer.preparation.settings import Prepare
+from trainer.preparation.specs import raw_of
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError
 
@@ -17,7 +17,7 @@ def words_of(earlier: Earlier, recipe: Recipe) -> Words:
         ConfigError: with this recipe, an id of the earlier preparation would
             be lost or mean another value.
     """
-    columns = {c.name: c for c in recipe.of_kind("categorical")}
+    columns = {c.name: c for c in recipe.columns_of("categorical")}
     by_table = {c.table_name: c for c in columns.values()}
     for feature in earlier.spec.categorical:
         check_missing(earlier.where, feature)

@@ -19,7 +19,7 @@ _FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
 _SINCE, _UNTIL = 10**9, 2 * 10**9
 
 
-def mended(name, values, distinct, own):
+def suggestion(name, values, distinct, own):
     """Returns a reason and columns of a recipe for dates and times, or None.
 
     Args:
@@ -75,8 +75,8 @@ def _format(distinct, own):
         # Plain numbers are times only if nearly every row has its own.
         if not own or not _all_match(distinct, "^[0-9]{1,20}$"):
             return None
-        found = numbers(distinct)
-        least, most = int(found.min()), int(found.max())
+        values = numbers(distinct)
+        least, most = int(values.min()), int(values.max())
         for form, ticks in times.UNIX.items():
             if _SINCE * ticks <= least and most < _UNTIL * ticks:
                 return form

@@ -50,33 +50,36 @@ def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
             lines.append(f"  {shown}: left out, {_why_left_out(values)}")
             continue
         lines.append(f"  {shown}: {_described(values, column)}")
-        if found := _suspicion(values, column):
-            reason, mended = found
+        if suspicion := _suspicion(values, column):
+            reason, columns = suspicion
             text = ", ".join(
-                json.dumps(each, ensure_ascii=False) for each in mended
+                json.dumps(entry, ensure_ascii=False) for entry in columns
             )
-            mend = f" In the recipe: {text}" if mended else ""
+            mend = f" In the recipe: {text}" if columns else ""
             warnings.append(f"warning: column {name!r}: {reason}.{mend}")
     return lines + warnings
 
 
 def _why_left_out(values):
-    if values.null_count == len(values) or not pc.any(_there(values)).as_py():
+    if (
+        values.null_count == len(values)
+        or not pc.any(_is_present(values)).as_py()
+    ):
         return "as it has no values in these rows"
     return "as it numbers the rows"
 
 
 def _described(values, column):
     """Returns a text on kind, distinct values, missing share and examples."""
-    there = values.filter(_there(values))
-    missing = 1 - len(there) / max(1, len(values))
-    if is_list(there.type):
-        there = plain_array(there.flatten()).drop_null()
+    present = values.filter(_is_present(values))
+    missing = 1 - len(present) / max(1, len(values))
+    if is_list(present.type):
+        present = plain_array(present.flatten()).drop_null()
     elif column.separator is not None:
-        there = pc.split_pattern(texts(there), column.separator).flatten()
-    if pa.types.is_float16(there.type):
-        there = there.cast(pa.float32())
-    distinct = pc.unique(there)
+        present = pc.split_pattern(texts(present), column.separator).flatten()
+    if pa.types.is_float16(present.type):
+        present = present.cast(pa.float32())
+    distinct = pc.unique(present)
     examples = ", ".join(
         str(value) if not isinstance(value, str | bytes) else repr(value)[:40]
         for value in distinct.slice(0, EXAMPLES).to_pylist()
@@ -108,7 +111,7 @@ def _other(values, column):
     return ""
 
 
-def _there(values):
+def _is_present(values):
     """Returns a mask of the values that are not missing."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         filled = pc.fill_null(values, "")
@@ -138,7 +141,7 @@ def _suspicion(values, column):
         return f"{share:.2%} of the rows hold {value.as_py()!r}", []
     own = len(distinct) >= _BY_ROW * len(words) and len(words) >= _FEW_ROWS
     return (
-        guessed_times.mended(name, values, distinct, own)
+        guessed_times.suggestion(name, values, distinct, own)
         or _gapped_numbers(name, distinct)
         or _listed(name, words, distinct)
         or _float_ids(distinct)
@@ -169,21 +172,21 @@ def _gapped_numbers(name, distinct):
     ):
         return "numbers with decimal commas; write them with points", []
     if few(others, distinct.filter(good)):
-        mended = {"name": name, "kind": "numeric", "missing_values": others}
-        return f"numbers{among(others)}", [mended]
+        column = {"name": name, "kind": "numeric", "missing_values": others}
+        return f"numbers{among(others)}", [column]
     return None
 
 
 def _listed(name, words, distinct):
     """Detects texts that hold several values each."""
     if _share(distinct, r"(?s)^\s*[\[(].*[\])]\s*$") >= _MOST:
-        items = [lists.items_of(each) for each in distinct.to_pylist()]
-        sizes = {len(each) for each in items if each is not None}
+        items = [lists.items_of(item) for item in distinct.to_pylist()]
+        sizes = {len(item) for item in items if item is not None}
         if len(sizes) <= 1 and (found := _vector(name, distinct)):
             return found
         if None not in items and max(sizes):
-            made = {"name": name, "format": lists.LIST}
-            return "lists in text", [made | {"longest": max(sizes)}]
+            column = {"name": name, "format": lists.LIST}
+            return "lists in text", [column | {"longest": max(sizes)}]
     some = words.slice(0, _ROWS_SPLIT)
     for separator in _SEPARATORS:
         parts = pc.split_pattern(some, separator)
@@ -197,8 +200,8 @@ def _listed(name, words, distinct):
             separator = _with_spaces(some, separator)
             lengths = pc.list_value_length(pc.split_pattern(words, separator))
             longest = pc.max(lengths).as_py()
-            made = {"name": name, "separator": separator, "longest": longest}
-            return f"lists of values with {separator!r} between them", [made]
+            column = {"name": name, "separator": separator, "longest": longest}
+            return f"lists of values with {separator!r} between them", [column]
     return None
 
 
@@ -246,13 +249,13 @@ def _vector(name, distinct):
     if not size:
         return None
     try:
-        found = lists.vectors(distinct, size, format=lists.LIST)
+        vectors = lists.vectors(distinct, size, format=lists.LIST)
     except InvalidValue:
         return None
-    if (found == np.floor(found)).all():  # these are ids
+    if (vectors == np.floor(vectors)).all():  # these are ids
         return None
-    made = {"name": name, "kind": "vector", "size": size}
-    return "vectors in text", [made | {"format": lists.LIST}]
+    column = {"name": name, "kind": "vector", "size": size}
+    return "vectors in text", [column | {"format": lists.LIST}]
 
 
 def _float_ids(distinct):

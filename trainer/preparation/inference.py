@@ -104,13 +104,13 @@ def _text_column(name, values, separator, longest):
         words = utf8(values)
     except InvalidValue:  # the error is reported when read
         return Column(name)
-    there = words.filter(pc.not_equal(pc.ascii_trim_whitespace(words), ""))
-    if not len(there):
+    present = words.filter(pc.not_equal(pc.ascii_trim_whitespace(words), ""))
+    if not len(present):
         return None
-    if separator and pc.any(pc.match_substring(there, separator)).as_py():
+    if separator and pc.any(pc.match_substring(present, separator)).as_py():
         return Column(name, separator=separator, longest=longest)
     # Codes with leading zeros are not numbers.
-    if pc.any(pc.match_substring_regex(there, "^[+-]?0[0-9]")).as_py():
+    if pc.any(pc.match_substring_regex(present, "^[+-]?0[0-9]")).as_py():
         return Column(name)
     try:
         floats = numbers(words)
@@ -121,10 +121,10 @@ def _text_column(name, values, separator, longest):
 
 def _number_column(name, floats, distinct):
     """Returns a number or the category of a code; None if it is left out."""
-    there = floats[~np.isnan(floats)]
-    if not len(there):
+    present = floats[~np.isnan(floats)]
+    if not len(present):
         return None
-    whole = bool((np.floor(there) == there).all())
+    whole = bool((np.floor(present) == present).all())
     index = name.lower() in LEFT_OUT or name.startswith(_INDEXES)
     if whole and index and distinct == len(floats):
         return None
@@ -132,7 +132,7 @@ def _number_column(name, floats, distinct):
         return Column(name, "numeric")
     many = distinct > max(_NUMERIC_VALUES, _NUMERIC_SHARE * len(floats))
     # Large whole numbers are ids, whatever the name.
-    small = np.abs(there).max() < len(floats)
+    small = np.abs(present).max() < len(floats)
     if many and small and not name.lower().endswith("id"):
         return Column(name, "numeric")
     return Column(name)

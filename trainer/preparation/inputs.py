@@ -8,6 +8,7 @@ from trainer.preparation import (
     datasets,
     guesses,
     inference,
+    reading,
     shards,
     text_files,
     types,
@@ -16,8 +17,9 @@ from trainer.preparation import earlier as earlier_preparation
 from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
+from trainer.preparation.records import Layout
 from trainer.preparation.settings import Prepare
-from trainer.preparation.shards import InputFile, Layout
+from trainer.preparation.shards import InputFile
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.errors import ConfigError, DataError
 
@@ -110,7 +112,7 @@ def _again(settings, earlier):
 
 def _side_files(settings, recipe):
     """Returns the file of the vectors by vector column with a `key`."""
-    found = {}
+    paths = {}
     for column in recipe.columns:
         if column.key is None:
             continue
@@ -122,20 +124,20 @@ def _side_files(settings, recipe):
                 f"{', '.join(SIDE_FILES)}; received --dataset="
                 f"{settings.dataset}."
             )
-        found[column.name] = os.path.join(settings.input, name)
-        if not os.path.isfile(found[column.name]):
+        paths[column.name] = os.path.join(settings.input, name)
+        if not os.path.isfile(paths[column.name]):
             raise DataError(
-                f"{found[column.name]}: there is no such file; it holds the "
+                f"{paths[column.name]}: there is no such file; it holds the "
                 f"vectors of {column.name!r}."
             )
-    return found
+    return paths
 
 
 def _any_names(dataset, path):
     """Returns a file or a directory's; names may begin with their split."""
     if os.path.isdir(path):
         paths = sorted(glob.glob(os.path.join(glob.escape(path), "*")))
-        paths = [each for each in paths if each.endswith(ENDINGS[dataset])]
+        paths = [file for file in paths if file.endswith(ENDINGS[dataset])]
     elif os.path.isfile(path):
         paths = [path]
     else:
@@ -143,13 +145,13 @@ def _any_names(dataset, path):
     return [
         _input_file(
             dataset,
-            each,
+            file,
             next(
-                (s for s in SPLITS if os.path.basename(each).startswith(s)),
+                (s for s in SPLITS if os.path.basename(file).startswith(s)),
                 SPLITS[-1],
             ),
         )
-        for each in paths
+        for file in paths
     ]
 
 
@@ -222,7 +224,7 @@ def _delimited(settings, files):
             "--delimiter must be one ASCII character, or tab; received "
             f"{settings.delimiter!r}."
         )
-    found = []
+    delimited = []
     for file in files:
         try:
             used = mark or text_files.detect_delimiter(
@@ -230,19 +232,19 @@ def _delimited(settings, files):
             )
         except text_files.ERRORS as error:
             raise DataError(f"{file.path}: {error}.") from error
-        found.append(dataclasses.replace(file, layout=Layout(used)))
-    return found
+        delimited.append(dataclasses.replace(file, layout=Layout(used)))
+    return delimited
 
 
 def _with_rows(files):
     """Returns the files that hold rows, and prints the names of others."""
-    found = []
+    with_rows = []
     for file in files:
         if shards.has_rows(file):
-            found.append(file)
+            with_rows.append(file)
         else:
             print(f"{file.path}: there are no rows; it is left out")
-    return found
+    return with_rows
 
 
 def _recipe(settings, files):
@@ -265,14 +267,10 @@ def _recipe(settings, files):
 def _inferred(settings, files):
     for file in files:
         first = next(shards.planned([file], 2**24))
-        names = first.names
-        if names is None:
-            import pyarrow.parquet as pq
-
-            names = pq.read_schema(first.path).names
-        rows = next(shards.read(first, names), None)
+        names = shards.names_of(first)
+        rows = next(reading.read(first, names), None)
         if rows is not None and rows.num_rows:
-            rows = rows.drop_columns(shards.PLACE)
+            rows = rows.drop_columns(reading.PLACE)
             recipe = inference.infer(
                 rows,
                 label=settings.label,

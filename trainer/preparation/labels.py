@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation.columns import Recipe
-from trainer.preparation.shards import Shard, refuse
+from trainer.preparation.reading import refuse
+from trainer.preparation.shards import Shard
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import plain_array
 from wukong_tf.errors import DataError

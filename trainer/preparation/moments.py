@@ -36,16 +36,16 @@ class Moments:
     missing: int = 0
 
     @classmethod
-    def of(cls, numbers: np.ndarray) -> "Moments":
+    def from_numbers(cls, numbers: np.ndarray) -> "Moments":
         """Returns the moments of float64 numbers [N]; a NaN is missing.
 
         They are rounded to float32 first, as the trainer reads them.
         """
-        there = numbers[~np.isnan(numbers)]
-        gaps = len(numbers) - len(there)
-        if not len(there):
-            return cls(missing=gaps)
-        fractions, exponents = np.frexp(there.astype(np.float32))
+        present = numbers[~np.isnan(numbers)]
+        missing = len(numbers) - len(present)
+        if not len(present):
+            return cls(missing=missing)
+        fractions, exponents = np.frexp(present.astype(np.float32))
         # Whole numbers below 2^53, which float64 holds exactly.
         whole = fractions.astype(np.float64) * 2**_BITS
         shifts = exponents.astype(np.intp) + (_UNIT - _BITS)
@@ -53,13 +53,13 @@ class Moments:
         high_bits = np.floor(squares * 2.0**-_BITS)
         low_bits = squares - high_bits * 2**_BITS
         return cls(
-            len(there),
+            len(present),
             _shifted_sum(whole, shifts, 1),
             _shifted_sum(low_bits, shifts, 2)
             + (_shifted_sum(high_bits, shifts, 2) << _BITS),
-            float(there.min()),
-            float(there.max()),
-            gaps,
+            float(present.min()),
+            float(present.max()),
+            missing,
         )
 
     def __add__(self, other: "Moments") -> "Moments":

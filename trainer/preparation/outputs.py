@@ -4,9 +4,16 @@ import json
 import os
 import shutil
 
-from trainer.preparation import job, requests
+from trainer.preparation import recorded
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
+from trainer.preparation.job import (
+    Job,
+    encodings_of,
+    learned_counts,
+    results,
+    tallies_of,
+)
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.config import FeatureSpec, encodings
 
@@ -15,46 +22,46 @@ FORMAT = 1
 
 
 def publish(
-    made: job.Job,
+    job: Job,
     source: Source,
     spec: FeatureSpec,
     output: str,
     earlier: Earlier | None = None,
 ):
     """Writes features, recipe and manifest, and renames the whole output."""
-    folder = os.path.join(made.folder, "output")
-    files = job.results(made)
+    folder = os.path.join(job.folder, "output")
+    files = results(job)
     inputs = []
-    for number, each in enumerate(made.files):
-        path = made.path("files", number, "json")
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        published = None if each.md5 is None else each.md5 == found["md5"]
-        name = os.path.basename(each.path)
-        inputs.append({"file": name, **found, "published": published})
+    for number, source_file in enumerate(job.files):
+        with open(job.path("files", number, "json"), encoding="utf-8") as file:
+            checksum = json.load(file)
+        md5 = source_file.md5
+        published = None if md5 is None else md5 == checksum["md5"]
+        name = os.path.basename(source_file.path)
+        inputs.append({"file": name, **checksum, "published": published})
     rows = {
         split: sum(file["rows"] for file in files if file["split"] == split)
         for split in SPLITS
     }
-    tallies = job.tallies_of(made)
+    tallies = tallies_of(job)
     manifest = {
         "format": FORMAT,
         "dataset": source.name,
-        "preparation": encodings.name_of(job.encodings_of(made)),
+        "preparation": encodings.name_of(encodings_of(job)),
         "vocabularies": "earlier" if earlier else "train",
-        "min_count": None if earlier else made.min_count,
-        "max_vocabulary": made.max_vocabulary,
-        "split_rule": made.rule,
+        "min_count": None if earlier else job.min_count,
+        "max_vocabulary": job.max_vocabulary,
+        "split_rule": job.rule,
         "inputs": inputs,
         "rows": rows,
         "categories": tallies,
-        "statistics": None if earlier else _statistics(made, spec),
+        "statistics": None if earlier else _statistics(job, spec),
         "files": files,
     }
     for name, text in (
         ("features.json", earlier.text if earlier else spec.to_json()),
-        (requests.RECIPE, made.recipe.to_json()),
-        (requests.LAYOUT, requests.layout_text(made.files)),
+        (recorded.RECIPE, job.recipe.to_json()),
+        (recorded.LAYOUT, recorded.layout_text(job.files)),
         (MANIFEST, json.dumps(manifest, indent=2) + "\n"),
     ):
         if text is None:
@@ -62,20 +69,20 @@ def publish(
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
     os.rename(folder, output)
-    shutil.rmtree(made.folder, ignore_errors=True)
+    shutil.rmtree(job.folder, ignore_errors=True)
     for split, count in rows.items():
         if count:
             print(f"{split}: {count:,} rows")
-    _print_tallies(tallies, made, earlier)
-    for found in inputs:
-        is_it = {True: "is", False: "is not"}.get(found["published"])
+    _print_tallies(tallies, job, earlier)
+    for entry in inputs:
+        is_it = {True: "is", False: "is not"}.get(entry["published"])
         if is_it:
-            print(f"{found['file']} {is_it} the published file, by its MD5")
+            print(f"{entry['file']} {is_it} the published file, by its MD5")
 
 
-def _print_tallies(tallies, made, earlier):
+def _print_tallies(tallies, job, earlier):
     """Prints the cut bags, and the share out of an earlier vocabulary."""
-    for column in made.recipe.of_kind("categorical"):
+    for column in job.recipe.columns_of("categorical"):
         tally = tallies.get(column.name, {})
         if cut := tally.get("bags_cut"):
             print(
@@ -87,14 +94,14 @@ def _print_tallies(tallies, made, earlier):
             print(f"{column.name!r}: {share:.1%} of values out of vocabulary")
 
 
-def _statistics(made, spec):
+def _statistics(job, spec):
     """Returns label rate and column statistics of the train rows."""
-    counts = job.learned_counts(made)
-    found = {}
+    counts = learned_counts(job)
+    columns = {}
     for numeric in spec.numeric:
         moments = counts.moments[numeric.name]
-        _say_constant(numeric, moments)
-        found[numeric.name] = {
+        _warn_if_constant(numeric, moments)
+        columns[numeric.name] = {
             "count": moments.count,
             "mean": moments.mean,
             "stddev": moments.stddev,
@@ -103,18 +110,18 @@ def _statistics(made, spec):
             "missing": moments.missing,
         }
     for feature in spec.categorical:
-        found[feature.name] = {
+        columns[feature.name] = {
             "num_ids": feature.num_ids,
             "missing": counts.missing[feature.name],
         }
     return {
         "rows": counts.rows,
         "label_rate": counts.labels[1] / counts.rows,
-        "columns": found,
+        "columns": columns,
     }
 
 
-def _say_constant(numeric, moments):
+def _warn_if_constant(numeric, moments):
     """Prints a warning if a number is constant up to float32's precision."""
     size = max(abs(moments.low), abs(moments.high))
     if not moments.count:

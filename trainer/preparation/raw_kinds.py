@@ -28,7 +28,7 @@ def resolved(
         files: files of the data set.
         before: features of an earlier preparation. Defaults to None.
     """
-    columns = recipe.of_kind("categorical")
+    columns = recipe.columns_of("categorical")
     raws: dict[str, str | None] = {
         column.table_name: column.raw for column in columns if column.raw
     }

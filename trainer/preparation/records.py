@@ -165,21 +165,21 @@ def _quotes(text, layout):
 def _field_quotes(text, quotes, layout):
     """Returns those of `quotes` that open and close fields."""
     marks = (_LF, ord(layout.delimiter))
-    places, place, found = quotes.tolist(), 0, []
+    places, place, pairs = quotes.tolist(), 0, []
     while place < len(places):
         at = places[place]
         place += 1
         if at and text[at - 1] not in marks:
             continue  # inside an unquoted field
-        found.append(at)
+        pairs.append(at)
         while place + 1 < len(places) and places[place + 1] == (
             places[place] + 1
         ):
             place += 2  # a pair is an escaped quote
         if place < len(places):
-            found.append(places[place])
+            pairs.append(places[place])
             place += 1
-    return np.array(found, np.int64)
+    return np.array(pairs, np.int64)
 
 
 def _without_blank_end(text, stop):

@@ -7,8 +7,6 @@ rule changes the raw value, as a client would have to compute them.
 
 import contextlib
 import dataclasses
-import json
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,104 +17,25 @@ import pyarrow.parquet as pq
 from trainer.preparation import (
     encoding,
     inputs,
+    reading,
     shards,
     text_files,
     types,
     values,
 )
-from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.columns import Column
+from trainer.preparation.recorded import Preparation
 from trainer.preparation.records import Layout
 from trainer.preparation.shards import InputFile, Shard
 from wukong_tf.arrow.plain import is_text
-from wukong_tf.config import FeatureSpec, schema
+from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import OOV_ID
 from wukong_tf.errors import DataError
 
-RECIPE = "recipe.json"
-LAYOUT = "layout.json"
 KEPT = "kept/"  # prefix of columns passed on; features cannot have a "/"
 _INTEGER = "^(0|-?[1-9][0-9]*)?$"
 _SHARD_BYTES = 2**26
-_STRANGERS = 20  # least values out of vocabulary for a warning
-
-
-@dataclasses.dataclass(frozen=True)
-class Preparation:
-    """The recipe and layout that a model's data were prepared with.
-
-    Args:
-        recipe: the recipe.
-        layout: layout of text files. Defaults to None, no text was read.
-    """
-
-    recipe: Recipe
-    layout: Layout | None = None
-
-    @classmethod
-    def read(cls, folder: str) -> "Preparation | None":
-        """Reads the preparation of a run or version; None if it has none.
-
-        Raises:
-            ConfigError: one of its files is invalid.
-        """
-        texts = []
-        for name in (RECIPE, LAYOUT):
-            path = os.path.join(folder, name)
-            try:
-                with open(path, encoding="utf-8") as file:
-                    texts.append(file.read())
-            except FileNotFoundError:
-                texts.append("")
-        recipe, layout = texts
-        if not recipe:
-            return None
-        path = os.path.join(folder, LAYOUT)
-        return cls(
-            Recipe.from_json(recipe, os.path.join(folder, RECIPE)),
-            schema.from_dict(Layout, schema.parse_json(layout, path), path)
-            if layout
-            else None,
-        )
-
-    def of_model(self, where: str, spec: FeatureSpec) -> "Preparation":
-        """Returns the preparation reduced to the features of `spec`.
-
-        Args:
-            where: names the preparation in errors.
-            spec: the model's features.
-
-        Raises:
-            DataError: the recipe does not make a feature.
-        """
-        known = {column.name: column for column in self.recipe.columns}
-        bags = {f.name: f.max_ids for f in spec.categorical}
-        names = [*bags, *(f.name for f in spec.numeric)]
-        names += [f.name for f in spec.vector]
-        columns = []
-        for name in names:
-            column = known.get(name)
-            if column is None or column.key is not None:
-                reason = "is not in its recipe.json"
-                if column is not None:
-                    reason = "comes from a file of vectors"
-                raise DataError(
-                    f"{where}: feature {name!r} {reason}, so raw files "
-                    "cannot be scored; give files written by "
-                    "trainer.prepare --vocabularies."
-                )
-            if name in bags:
-                column = dataclasses.replace(column, longest=bags[name])
-            columns.append(column)
-        recipe = dataclasses.replace(
-            self.recipe, columns=tuple(columns), group=None
-        )
-        return dataclasses.replace(self, recipe=recipe)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The file columns that features are made of, each once."""
-        names = [column.column for column in self.recipe.columns]
-        return tuple(dict.fromkeys(names))
+_LEAST_UNKNOWN = 20  # least values out of vocabulary for a warning
 
 
 def write_rows(
@@ -131,7 +50,7 @@ def write_rows(
     Args:
         path: the raw file, text or Parquet.
         target: the Parquet file to write.
-        preparation: the result of `of_model`.
+        preparation: the result of `Preparation.for_model`.
         spec: the model's features.
         keep: columns of the raw file that are passed on, their names
             prefixed by `KEPT`. Defaults to (), none.
@@ -154,17 +73,16 @@ def write_rows(
     if not shards.has_rows(file):
         return rows, notes
     types.check([file], preparation.recipe)
-    planned = shards.plan([file], _SHARD_BYTES)
     writer: pq.ParquetWriter | None = None
     try:
-        for shard in planned:
-            for raw in shards.read(shard, columns):
+        for shard in shards.plan([file], _SHARD_BYTES):
+            for raw in reading.read(shard, columns):
                 table = _request_rows(shard, raw, preparation.recipe, spec)
                 for name in keep:
                     table = table.append_column(KEPT + name, raw[name])
                 if writer is None:
                     writer = pq.ParquetWriter(target, table.schema)
-                    notes = _strangers(path, table, spec)
+                    notes = _unknown_values(path, table, spec)
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
     finally:
@@ -173,7 +91,7 @@ def write_rows(
     return rows, notes
 
 
-def _strangers(path, table, spec) -> list[str]:
+def _unknown_values(path, table, spec) -> list[str]:
     """Returns warnings on columns whose values are all out of vocabulary."""
     lines = []
     for feature in spec.categorical:
@@ -185,7 +103,7 @@ def _strangers(path, table, spec) -> list[str]:
         values = values.filter(pc.not_equal(values, ""))
         distinct = values.unique()
         known = pc.is_in(distinct, value_set=pa.array(words, pa.string()))
-        if len(values) >= _STRANGERS and not pc.any(known).as_py():
+        if len(values) >= _LEAST_UNKNOWN and not pc.any(known).as_py():
             lines.append(
                 f"{path}: column {feature.name!r}: its first {len(values):,} "
                 "values are all out of vocabulary, such as "
@@ -204,9 +122,9 @@ def input_file(path: str, preparation: Preparation) -> InputFile:
         return InputFile(path, "test", None)
     layout = preparation.layout or Layout()
     if layout.names is not None:
-        found = _without_header(path, layout, preparation.recipe)
-        if found is not None:
-            return InputFile(path, "test", found)
+        headerless = _without_header(path, layout, preparation.recipe)
+        if headerless is not None:
+            return InputFile(path, "test", headerless)
         layout = dataclasses.replace(layout, names=None)
     with contextlib.suppress(DataError):
         names, _ = text_files.header(path, layout)
@@ -232,22 +150,20 @@ def _without_header(path, layout, recipe):
 def _request_rows(shard, raw, recipe, spec) -> pa.Table:
     """Returns some rows of a shard, by the names of features."""
     features = {f.name: f for f in (*spec.categorical, *spec.numeric)}
-    found = {}
+    arrays = {}
     for column in recipe.columns:
+        feature = features.get(column.name)
         if column.kind == "vector":
             vectors = values.vectors(shard, raw, column)
-            found[column.name] = pa.FixedSizeListArray.from_arrays(
+            array = pa.FixedSizeListArray.from_arrays(
                 pa.array(vectors.reshape(-1)), column.size
             )
         elif column.kind == "numeric":
-            found[column.name] = _numbers(
-                shard, raw, column, features[column.name]
-            )
+            array = _numbers(shard, raw, column, feature)
         else:
-            found[column.name] = _categories(
-                shard, raw, column, features[column.name], spec
-            )
-    return pa.table(found)
+            array = _categories(shard, raw, column, feature, spec)
+        arrays[column.name] = array
+    return pa.table(arrays)
 
 
 def _numbers(shard, raw, column, feature):
@@ -256,7 +172,7 @@ def _numbers(shard, raw, column, feature):
     if feature.missing is None and gaps.any():
         row = int(np.argmax(gaps))
         value = raw[column.column][row].as_py()
-        shards.refuse(shard, raw, row, column.column, "a number", value)
+        reading.refuse(shard, raw, row, column.column, "a number", value)
     return pa.array(numbers.astype(np.float32), mask=gaps)
 
 
@@ -298,29 +214,4 @@ def _check_integers(shard: Shard, raw, column, texts):
     row = int(row_of[np.argmax(wrong)])
     value = raw[column.column][row].as_py()
     rule = "an integer that int64 can hold, or empty"
-    shards.refuse(shard, raw, row, column.column, rule, value)
-
-
-def note(source: str, folder: str):
-    """Copies the recipe and layout of a preparation.
-
-    Args:
-        source: directory of a preparation, a run or a version.
-        folder: directory of a run or a version.
-    """
-    for name in (RECIPE, LAYOUT):
-        path = os.path.join(source, name)
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
-            target = os.path.join(folder, name)
-            with open(target, "w", encoding="utf-8") as file:
-                file.write(text)
-
-
-def layout_text(files: Sequence[InputFile]) -> str | None:
-    """Returns the layout of text files as JSON, or None if there is none."""
-    layout = files[0].layout
-    if layout is None:
-        return None
-    return json.dumps(schema.to_dict(layout), indent=2) + "\n"
+    reading.refuse(shard, raw, row, column.column, rule, value)

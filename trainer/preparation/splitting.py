@@ -52,7 +52,7 @@ class Splitter:
                 )
             )
 
-    def of_shard(
+    def assign(
         self, number: int, labels: np.ndarray, before: tuple[int, int]
     ) -> np.ndarray:
         """Returns the split of each row in a chunk of a shard.
@@ -68,14 +68,14 @@ class Splitter:
         part = self.parts[number]
         earlier = self.parts[:number]
         if self.rule == "folds":
-            found = np.empty(len(labels), np.int8)
+            folds = np.empty(len(labels), np.int8)
             for label in (0, 1):
                 mine = labels == label
                 base = sum(p.labels[label] for p in earlier) + before[label]
-                found[mine] = self._folds[label][base : base + mine.sum()]
+                folds[mine] = self._folds[label][base : base + mine.sum()]
             # Fold 0 is the test rows, fold 1 the valid rows.
             places = np.array([2, 1] + [0] * (FOLDS - 2), np.int8)
-            return places[found]
+            return places[folds]
         if self.rule == "last" and part.file == self.parts[-1].file:
             same = [p for p in self.parts if p.file == part.file]
             half = sum(sum(p.labels) for p in same) // 2

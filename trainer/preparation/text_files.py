@@ -174,7 +174,7 @@ def ranges(path: str, layout: Layout, begin: int, size: int):
         yield from _line_ranges(path, begin, stop, size)
         return
     start = place = begin
-    found = (
+    blocks = (
         None
         if stop - begin <= size
         else records.blocks(
@@ -184,7 +184,7 @@ def ranges(path: str, layout: Layout, begin: int, size: int):
             lambda: lines_before(path, begin),
         )
     )
-    for block in found or ():
+    for block in blocks or ():
         end = place + len(block.text)
         while start + size < end:
             after = np.searchsorted(block.ends, start + size - place)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from trainer.preparation import values
 from trainer.preparation.columns import Column, Recipe
-from trainer.preparation.shards import InputFile
+from trainer.preparation.shards import InputFile, one_line
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import is_list, plain_type
 from wukong_tf.errors import DataError
@@ -27,7 +27,7 @@ def check(files: Sequence[InputFile], recipe: Recipe):
         try:
             schema = pq.read_schema(file.path)
         except (OSError, pa.ArrowException) as error:
-            text = " ".join(str(error).split()).rstrip(".")
+            text = one_line(error).rstrip(".")
             raise DataError(f"{file.path}: {text}.") from error
         for column in recipe.columns:
             name = column.key or column.column
@@ -43,7 +43,7 @@ def _check(path, field, column: Column):
             raise UnsupportedType(
                 f"{field.type}; a bag of its values needs `longest`"
             )
-        _read_nothing(pa.chunked_array([], field.type), column)
+        _read_empty(pa.chunked_array([], field.type), column)
     except UnsupportedType as error:
         raise DataError(
             f"{path}: column {field.name!r} cannot be a {column.kind} feature: "
@@ -51,7 +51,7 @@ def _check(path, field, column: Column):
         ) from error
 
 
-def _read_nothing(array, column):
+def _read_empty(array, column):
     """Reads an empty array of a type by the rules for its values."""
     if column.kind == "numeric":
         values.numbers_of(array, column)

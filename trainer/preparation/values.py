@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.preparation.columns import MISSING_INTEGER, Column
-from trainer.preparation.shards import Shard, refuse
+from trainer.preparation.reading import refuse
+from trainer.preparation.shards import Shard
 from wukong_tf.arrow import lists, times
 from wukong_tf.arrow import numbers as arrow_numbers
 from wukong_tf.arrow import texts as arrow_texts
@@ -133,8 +134,8 @@ def cut(texts: pa.Array, column: Column) -> tuple[pa.Array, int]:
     if not bags_cut:
         return texts, 0
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    kept = np.arange(len(starts)) - starts < longest
-    flat = texts.flatten().filter(pa.array(kept))
+    keeps = np.arange(len(starts)) - starts < longest
+    flat = texts.flatten().filter(pa.array(keeps))
     return _lists(np.minimum(lengths, longest), flat), bags_cut
 
 
@@ -178,10 +179,10 @@ def vectors_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
 
     Args and errors are those of `texts_of`, for a vector.
     """
-    found = lists.vectors(array, column.size, column.separator, column.format)
-    beyond = (np.abs(found) > LARGEST_NUMBER).any(axis=1)
+    rows = lists.vectors(array, column.size, column.separator, column.format)
+    beyond = (np.abs(rows) > LARGEST_NUMBER).any(axis=1)
     _refuse_first(array, beyond, f"{column.size} numbers {NUMBER_RANGE}")
-    return found
+    return rows
 
 
 def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
@@ -196,10 +197,10 @@ def numbers_of(array: pa.ChunkedArray, column: Column) -> np.ndarray:
             column.format,
             column.time_zone,
         )
-    found = arrow_numbers.numbers(array, column.missing_values)
-    beyond = np.abs(found.astype(np.float32)) > LARGEST_NUMBER
+    values = arrow_numbers.numbers(array, column.missing_values)
+    beyond = np.abs(values.astype(np.float32)) > LARGEST_NUMBER
     _refuse_first(array, beyond, f"a number {NUMBER_RANGE}, or empty")
-    return found
+    return values
 
 
 def _refuse_first(array, bad, rule):
@@ -214,12 +215,12 @@ def _parts_of_times(array, column):
     if form is None and not is_time(array.type):
         form = YYMMDDHH
     part = times.PARTS[column.rule](array, form, column.time_zone)
-    found = pc.fill_null(part.cast(pa.string()), "")
+    parts = pc.fill_null(part.cast(pa.string()), "")
     if column.rule != "hour":
-        return found
+        return parts
     # Two digits, as written by strftime.
-    short = pc.equal(pc.binary_length(found), 1)
-    return pc.if_else(short, pc.utf8_lpad(found, 2, "0"), found)
+    short = pc.equal(pc.binary_length(parts), 1)
+    return pc.if_else(short, pc.utf8_lpad(parts, 2, "0"), parts)
 
 
 def _without(array, missing):
@@ -228,8 +229,10 @@ def _without(array, missing):
     if not missing:
         return values
     words = arrow_texts.texts(values)
-    gone = pc.is_in(words, value_set=pa.array(list(missing), pa.string()))
-    return pc.if_else(gone, None, values)
+    missing_rows = pc.is_in(
+        words, value_set=pa.array(list(missing), pa.string())
+    )
+    return pc.if_else(missing_rows, None, values)
 
 
 def _stripped(values, strip):

@@ -2,27 +2,27 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from trainer.preparation import earlier as earlier_preparation
 from trainer.preparation import (
-    encoding,
     extension,
-    job,
     raw_kinds,
     runners,
     shards,
+    specs,
+    tasks,
 )
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
+from trainer.preparation.job import Job, learned_counts, make_spec
 from trainer.preparation.settings import Prepare
+from wukong_tf import files
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
@@ -46,17 +46,17 @@ def runner(settings: Prepare) -> runners.Runner:
 
 
 @contextlib.contextmanager
-def held(folder: str) -> Iterator[None]:
+def locked(folder: str) -> Iterator[None]:
     """Locks the directory of unfinished work against other processes.
 
     A new directory is removed after a user's error, and stays if the work
     was interrupted.
     """
-    made = not os.path.isdir(folder)
+    new = not os.path.isdir(folder)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "lock"), "a") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(files.locked(os.path.join(folder, "lock")))
         except BlockingIOError:
             raise DataError(
                 f"{folder} is in use by another process that prepares the same "
@@ -65,24 +65,24 @@ def held(folder: str) -> Iterator[None]:
         try:
             yield
         except WukongError:
-            if made or not os.path.exists(os.path.join(folder, "plan.json")):
-                shutil.rmtree(folder, ignore_errors=True)
+            if new or not os.path.exists(os.path.join(folder, "plan.json")):
+                files.remove(folder)
             raise
 
 
-def job_of(
+def make_job(
     settings: Prepare,
     source: Source,
     folder: str,
     earlier: Earlier | None = None,
-) -> job.Job:
+) -> Job:
     """Returns the job of the flags and the files, cut into shards.
 
     Raises:
         DataError: there are no rows, or no earlier preparation.
         ConfigError: the recipe is invalid, or ids of --extend would be lost.
     """
-    encoding.check(source.recipe)
+    specs.check(source.recipe)
     planned = shards.plan(source.files, settings.shard_mb * 10**6)
     if not planned:
         raise DataError(f"--input={settings.input}: there are no rows.")
@@ -98,7 +98,7 @@ def job_of(
         extension.print_full(extended, settings.max_vocabulary)
     else:
         recipe = raw_kinds.resolved(recipe, source.files)
-    return job.Job(
+    return Job(
         folder,
         recipe,
         source.rule,
@@ -113,7 +113,7 @@ def job_of(
     )
 
 
-def claim(made: job.Job):
+def claim(job: Job):
     """Records the job, or checks that unfinished work is of the same job.
 
     Raises:
@@ -121,57 +121,56 @@ def claim(made: job.Job):
     """
     stamps = [
         [file.path, os.path.getsize(file.path), os.stat(file.path).st_mtime_ns]
-        for file in made.files
+        for file in job.files
     ]
     content = {
         "files": stamps,
-        "job": dataclasses.asdict(dataclasses.replace(made, folder="")),
+        "job": dataclasses.asdict(dataclasses.replace(job, folder="")),
         "pyarrow": pa.__version__,
     }
     text = json.dumps(content, sort_keys=True)
     plan = {"digest": hashlib.sha256(text.encode()).hexdigest()}
-    path = os.path.join(made.folder, "plan.json")
+    path = os.path.join(job.folder, "plan.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             if json.load(file) != plan:
                 raise ConfigError(
-                    f"{made.folder} holds the unfinished work of other flags "
+                    f"{job.folder} holds the unfinished work of other flags "
                     "or files; remove it, or use the same flags and files."
                 )
-        print(f"resuming from {made.folder}")
+        print(f"resuming from {job.folder}")
         return
     kinds = (
         "files", "counts", "learned", "vocabulary", "vectors", "done", "output",
     )  # fmt: skip
     for kind in kinds:
-        os.makedirs(os.path.join(made.folder, kind), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(plan, file)
+        os.makedirs(os.path.join(job.folder, kind), exist_ok=True)
+    files.write_json(path, plan)
 
 
 def run(
-    made: job.Job, run_all: runners.Runner, earlier: Earlier | None = None
+    job: Job, run_all: runners.Runner, earlier: Earlier | None = None
 ) -> FeatureSpec:
     """Runs all tasks in the order of their dependencies."""
-    numbers = range(len(made.shards))
-    run_all("checksums", job.checksum, made, range(len(made.files)))
+    numbers = range(len(job.shards))
+    run_all("checksums", tasks.checksum, job, range(len(job.files)))
     if earlier is not None:
         for table, words in earlier.vocabularies.items():
-            job.keep_vocabulary(made, table, words)
+            tasks.keep_vocabulary(job, table, words)
     else:
-        _learn(made, run_all, numbers)
-    if made.vectors:
-        run_all("vectors", job.read_vectors, made, list(made.vectors))
-    run_all("encode", job.encode, made, numbers)
-    return job.make_spec(made) if earlier is None else earlier.spec
+        _learn(job, run_all, numbers)
+    if job.vectors:
+        run_all("vectors", tasks.read_vectors, job, list(job.vectors))
+    run_all("encode", tasks.encode, job, numbers)
+    return make_spec(job) if earlier is None else earlier.spec
 
 
-def _learn(made, run_all, numbers):
+def _learn(job, run_all, numbers):
     """Counts the train rows, and makes their vocabularies."""
-    run_all("count", job.count, made, numbers)
-    if made.divides:
-        run_all("learn", job.learn, made, numbers)
-    if not job.learned_counts(made).rows:
+    run_all("count", tasks.count, job, numbers)
+    if job.divides:
+        run_all("learn", tasks.learn, job, numbers)
+    if not learned_counts(job).rows:
         raise DataError("there are no train rows.")
-    if made.tables:
-        run_all("vocabularies", job.make_vocabulary, made, made.tables)
+    if job.tables:
+        run_all("vocabularies", tasks.make_vocabulary, job, job.tables)

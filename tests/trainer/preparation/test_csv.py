@@ -18,7 +18,7 @@ from tests.trainer.preparation.command import (
     run,
     words,
 )
-from trainer.preparation import records, shards, text_files
+from trainer.preparation import reading, records, shards, text_files
 from trainer.preparation.records import Layout
 from trainer.preparation.shards import InputFile
 from wukong_tf.errors import DataError
@@ -57,7 +57,7 @@ def read(path, layout, size):
     file = InputFile(str(path), "train", layout)
     found = []
     for shard in shards.plan([file], size):
-        for each in shards.read(shard, shard.names):
+        for each in reading.read(shard, shard.names):
             found += zip(
                 *(each[n].to_pylist() for n in shard.names), strict=True
             )
@@ -167,7 +167,7 @@ def test_a_bad_value_is_named_by_its_physical_line(size, ending, tmp_path):
         for shard in shards.plan(
             [InputFile(str(path), "train", Layout())], size
         ):
-            for each in shards.read(shard, shard.names):
+            for each in reading.read(shard, shard.names):
                 read_labels(shard, each, recipe)
     assert f"{path}: line {line}, column 'label': must be" in str(error.value)
     assert "'maybe'" in str(error.value)
@@ -269,10 +269,10 @@ def test_a_row_with_a_column_s_name_for_its_value_stays(tmp_path):
     file = InputFile(str(path), "train", Layout())
     (shard,) = shards.plan([file], 10**6)
     for columns in (["a"], ["a", "b"]):
-        (found,) = shards.read(shard, columns)
-        assert found.column_names == [*columns, shards.PLACE]
+        (found,) = reading.read(shard, columns)
+        assert found.column_names == [*columns, reading.PLACE]
         assert found["a"].to_pylist() == ["a", "x", "a"]
-        assert found[shards.PLACE].to_pylist() == [0, 1, 3]
+        assert found[reading.PLACE].to_pylist() == [0, 1, 3]
 
 
 def test_no_row_of_one_column_is_a_header(tmp_path):
@@ -280,7 +280,7 @@ def test_no_row_of_one_column_is_a_header(tmp_path):
     path.write_text("a\na\n")
     file = InputFile(str(path), "train", Layout())
     assert shards.has_rows(file)
-    (found,) = shards.read(shards.plan([file], 10**6)[0], ["a"])
+    (found,) = reading.read(shards.plan([file], 10**6)[0], ["a"])
     assert found["a"].to_pylist() == ["a"]
 
 

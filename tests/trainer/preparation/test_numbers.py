@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainer.preparation.command import prepared, rows, run
-from trainer.preparation import datasets, encoding
+from trainer.preparation import datasets, specs
 from trainer.preparation.counting import Counts
 from trainer.preparation.moments import Moments
 
@@ -98,9 +98,9 @@ def test_no_cut_and_no_order_of_the_rows_changes_a_bit(tmp_path):
 def test_moments_of_many_rows_are_exact():
     draw = np.random.default_rng(5)
     numbers = draw.normal(size=300_000).astype(np.float32).astype(float)
-    whole = Moments.of(numbers)
+    whole = Moments.from_numbers(numbers)
     assert whole.mean == math.fsum(numbers) / len(numbers)
-    parts = [Moments.of(each) for each in np.array_split(numbers, 17)]
+    parts = [Moments.from_numbers(each) for each in np.array_split(numbers, 17)]
     assert sum(parts, Moments()) == whole
     assert whole.stddev == pytest.approx(numbers.std(), rel=1e-12)
 
@@ -155,17 +155,17 @@ def test_what_a_row_without_a_number_is_read_as_is_stated(
 def test_every_number_of_a_known_data_set_states_its_missing_value(name):
     for form in datasets.dataset(name).forms:
         recipe = form.recipe
-        spec = encoding.spec_of(
+        spec = specs.spec_of(
             recipe,
             Counts(
                 moments={
-                    column.name: Moments.of(np.array([1.0, 2.0]))
-                    for column in recipe.of_kind("numeric")
+                    column.name: Moments.from_numbers(np.array([1.0, 2.0]))
+                    for column in recipe.columns_of("numeric")
                 }
             ),
             {
                 column.table_name: pa.array(["a"])
-                for column in recipe.of_kind("categorical")
+                for column in recipe.columns_of("categorical")
                 if not column.buckets
             },
         )

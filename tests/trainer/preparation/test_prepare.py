@@ -25,7 +25,7 @@ from tests.trainer.preparation.command import (
 )
 from tests.trainer.preparation.frappe_files import SPLITS, write_csv
 from trainer import prepare
-from trainer.preparation import job, shards
+from trainer.preparation import reading, tasks
 
 ROOT = Path(prepare.__file__).parent.parent
 
@@ -135,7 +135,7 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
     source, _ = large
     prepared("frappe", source, tmp_path / "whole", "--shard_mb=1")
     for stop_at in ("count", "make_vocabulary", "encode"):
-        original = getattr(job, stop_at)
+        original = getattr(tasks, stop_at)
         calls = []
 
         def stopping(made, item, original=original, calls=calls):
@@ -145,16 +145,16 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
             original(made, item)
 
         output = tmp_path / stop_at
-        monkeypatch.setattr(job, stop_at, stopping)
+        monkeypatch.setattr(tasks, stop_at, stopping)
         code, _, err = run("frappe", source, output, "--shard_mb=1")
         assert code == 130 and "the same command resumes" in err
         assert not output.exists()
-        monkeypatch.setattr(job, stop_at, original)
+        monkeypatch.setattr(tasks, stop_at, original)
         done = []
         monkeypatch.setattr(
-            shards,
+            reading,
             "read",
-            lambda shard, names, read=shards.read, done=done: (
+            lambda shard, names, read=reading.read, done=done: (
                 done.append(shard.number) or read(shard, names)
             ),
         )
@@ -204,7 +204,7 @@ def test_a_killed_worker_is_said_and_the_work_kept(
     source, _ = large
     options = ("--shard_mb=1", "--workers=2")
     with monkeypatch.context() as patch:
-        patch.setattr(job, "encode", _end_at_once)
+        patch.setattr(tasks, "encode", _end_at_once)
         code, _, err = run("frappe", source, tmp_path / "out", *options)
     assert code == 2 and "a process was killed" in err
     code, said, err = run("frappe", source, tmp_path / "out", *options)
@@ -220,7 +220,7 @@ def test_unfinished_work_of_other_flags_is_not_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "encode", stop)
+        patch.setattr(tasks, "encode", stop)
         run("frappe", source, tmp_path / "out", "--shard_mb=1")
     code, _, err = run("frappe", source, tmp_path / "out", "--shard_mb=2")
     assert code == 2 and "unfinished work of other flags" in err
@@ -230,14 +230,14 @@ def test_unfinished_work_of_other_flags_is_not_gone_on_with(
 def test_two_at_once_are_refused(large, tmp_path, monkeypatch):
     source, _ = large
     errors = []
-    original = job.count
+    original = tasks.count
 
     def second(made, item):
         if not errors:
             errors.append(run("frappe", source, tmp_path / "out"))
         original(made, item)
 
-    monkeypatch.setattr(job, "count", second)
+    monkeypatch.setattr(tasks, "count", second)
     code, _, err = run("frappe", source, tmp_path / "out")
     assert code == 0, err
     assert errors[0][0] == 2 and "in use by another process" in errors[0][2]
@@ -378,7 +378,7 @@ def test_flags_and_places_that_are_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     for folder, output, expected in (
-        (source, "", "--output is needed"),
+        (source, "", "--output is required"),
         ("", tmp_path / "out", "--input is required"),
         (tmp_path / "no", tmp_path / "out", "there is no such directory"),
         (source, tmp_path / "there", "already exists and is not"),

@@ -49,7 +49,7 @@ def split(rule, files, size, chunk):
     for place, (number, mine) in enumerate(shards):
         for start, stop in cut(len(mine), chunk):
             before = mine[:start]
-            each = splitter.of_shard(
+            each = splitter.assign(
                 place,
                 mine[start:stop],
                 (int((before == 0).sum()), int((before == 1).sum())),

@@ -371,13 +371,13 @@ def test_rows_that_break_a_rule_are_named(earlier, tmp_path):
 
 
 def test_an_interrupted_encoding_goes_on(earlier, tmp_path, monkeypatch):
-    from trainer.preparation import job
+    from trainer.preparation import tasks
 
     source = tmp_path / "in"
     for name in "abc":
         write_csv(source / f"{name}.csv", log(50, ord(name)))
     option = f"--vocabularies={earlier[0]}"
-    original, calls = job.encode, []
+    original, calls = tasks.encode, []
 
     def stopping(made, item):
         calls.append(item)
@@ -386,7 +386,7 @@ def test_an_interrupted_encoding_goes_on(earlier, tmp_path, monkeypatch):
         original(made, item)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "encode", stopping)
+        patch.setattr(tasks, "encode", stopping)
         code, _, err = run("csv", source, tmp_path / "out", option)
         assert code == 130, err
     code, said, err = run("csv", source, tmp_path / "out", option)
