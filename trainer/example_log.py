@@ -22,9 +22,9 @@ class ExampleLog(Settings):
     """Example log."""
 
     output: str = setting(
-        None, "Directory to make. Must not exist. Needed.", needed=True
+        None, "Directory to create. Must not exist. Required.", needed=True
     )
-    rows: int = setting(20_000, "Rows of a day.", minimum=100)
+    rows: int = setting(20_000, "Rows per day.", minimum=100)
     seed: int = setting(0, "Seed of the log.", minimum=0)
 
 
@@ -46,8 +46,8 @@ def write(settings: ExampleLog):
         )
     except FileExistsError as error:
         raise ConfigError(
-            f"--output={settings.output} exists; nothing is overwritten. "
-            "Choose another, or remove it."
+            f"--output={settings.output} already exists and is not "
+            "overwritten. Choose another, or remove it."
         ) from error
     except OSError as error:
         raise DataError(
