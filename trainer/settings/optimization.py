@@ -18,28 +18,28 @@ class Optimization(Settings):
 
     learning_rate: float = setting(1e-3, "Learning rate of the dense part.")
     table_learning_rate: float = setting(
-        0.05, "Rowwise Adagrad's rate, for tables."
+        0.05, "Learning rate of rowwise Adagrad, for tables."
     )
     dense_optimizer: Literal["adam", "lion", "muon", "schedule_free"] = setting(
         "adam",
-        "Optimizer of the dense part, Keras's. adam with --weight_decay is "
+        "Keras optimizer of the dense part. adam with --weight_decay is "
         "AdamW. muon orthogonalizes the updates of matrices; other weights, "
-        "and those of numbers, have AdamW. lion wants about a tenth of "
-        "Adam's rate. schedule_free (AdamW) evaluates and saves its average "
-        "of the weights.",
+        "and those of numbers, use AdamW. lion needs about a tenth of Adam's "
+        "learning rate. schedule_free (AdamW) evaluates and saves its "
+        "average of the weights.",
     )
     weight_decay: float = setting(
         0.0,
-        "Decoupled weight decay of the dense part: a step takes learning "
-        "rate * weight_decay * weight off each weight, but not off biases "
-        "and norms.",
+        "Decoupled weight decay of the dense part: a step subtracts learning "
+        "rate * weight_decay * weight from each weight, except biases and "
+        "norms.",
         minimum=0.0,
     )
     gradient_accumulation_steps: int = setting(
         1,
-        "Parts that a replica cuts its share of the batch into, one after "
-        "the other; their gradients add up to one step. The same step as in "
-        "one part, with the activations of one part in memory.",
+        "Number of parts into which a replica divides its share of the "
+        "batch; their gradients are summed to one step. The step is that of "
+        "the whole share, with the activations of one part in memory.",
         minimum=1,
     )
     embedding_l2: float = setting(
@@ -57,62 +57,64 @@ class Optimization(Settings):
     )
     warmup_steps: int = setting(
         0,
-        "Steps over which both rates rise linearly to their full value.",
+        "Steps over which both learning rates rise linearly to their value.",
         minimum=0,
     )
     learning_rate_schedule: Literal[
         "constant", "linear", "cosine", "plateau"
     ] = setting(
         "constant",
-        "What the rates do after warm-up. linear, cosine: fall to "
-        "--final_rate_fraction over --decay_steps. plateau: are multiplied "
-        "by --plateau_factor after --plateau_patience evaluations in a row "
+        "Schedule of the learning rates after warm-up. linear, cosine: decay "
+        "to --final_rate_fraction at --decay_steps. plateau: multiplied by "
+        "--plateau_factor after --plateau_patience consecutive evaluations "
         "without improvement.",
     )
     decay_steps: int = setting(
         0,
-        "Step at which linear and cosine end, warm-up included. Default: 0, "
-        "that of the last of --epochs, whatever --max_steps is.",
+        "Step at which linear and cosine end, including warm-up. Default: 0, "
+        "the last step of --epochs, whatever --max_steps is.",
         minimum=0,
     )
     final_rate_fraction: float = setting(
         0.0,
-        "Smallest rate of a schedule, as a fraction of the full rate.",
+        "Minimum learning rate of a schedule, as a fraction of the full one.",
         minimum=0.0,
         maximum=1.0,
     )
     plateau_factor: float = setting(
         0.1,
-        "Factor of the rates on a plateau.",
+        "Factor of the learning rates on a plateau.",
         minimum=0.0,
         maximum=1.0,
     )
     plateau_patience: int = setting(
         1,
-        "Evaluations without improvement that make a plateau.",
+        "Number of evaluations without improvement that are a plateau.",
         minimum=1,
     )
     decay_table_rate: bool = setting(
         True,
-        "Whether --learning_rate_schedule applies to the tables' rate too; "
-        "warm-up always does.",
+        "Whether --learning_rate_schedule also applies to the tables' "
+        "learning rate; warm-up always does.",
     )
     clipnorm: float = setting(
         0.0,
-        "Largest global norm of the dense part's gradient; 0 clips nothing.",
+        "Maximum global norm of the dense part's gradient; 0 disables "
+        "clipping.",
         minimum=0.0,
     )
     average_weights: float = setting(
         0.0,
         "Decay of a running average of the dense part, such as 0.999, which "
-        "is evaluated, saved and served in place of the last weights; 0 for "
-        "none. Tables are not averaged, as that would touch all their rows.",
+        "is evaluated, saved and served instead of the last weights; 0 "
+        "disables it. Tables are not averaged, as that would update all "
+        "their rows.",
     )
     first_order_learning_rate: float = setting(
         None,
-        "Adam's rate for the weights of first order in "
+        "Learning rate of the first-order weights of "
         "--model=logistic_regression and fm: those of numbers, and biases. "
-        "Tables of logistic regression learn at four times it. Default: "
+        "Tables of logistic regression use four times this rate. Default: "
         f"{FIRST_ORDER_RATE}, or --learning_rate and --table_learning_rate "
         "if they are given for logistic regression.",
     )
