@@ -201,22 +201,17 @@ class Evaluator:
 
     def _scores_of_task(self, task, columns):
         """Returns the scores of labelled rows, as weighted in the metrics."""
-        known: np.ndarray | slice = np.isfinite(columns[task.label])
-        if np.all(known):
-            known = slice(None)  # no copies
-        labels, logits, weights, groups = (
-            columns[name][known] if name in columns else None
-            for name in (
-                task.label,
-                f"{_LOGIT}{task.name}",
-                self._spec.weight,
-                self._spec.group_key,
-            )
-        )
+        logit = f"{_LOGIT}{task.name}"
+        names = (task.label, logit, self._spec.weight, self._spec.group_key)
+        known = np.isfinite(columns[task.label])
+        if not known.all():
+            columns = {n: columns[n][known] for n in names if n in columns}
+        labels, weights = columns[task.label], columns.get(self._spec.weight)
         if (rate := self.negative_rates[task.name]) < 1:
             weights = np.ones_like(labels) if weights is None else weights
             weights = weights * np.where(labels == 0, 1 / rate, 1.0)
-        return Scores(labels, logits, weights, groups)
+        groups = columns.get(self._spec.group_key)
+        return Scores(labels, columns[logit], weights, groups)
 
     def _metrics(self, sums, scores, exact):
         metrics = {task: of_sums(total) for task, total in sums.items()}

@@ -159,7 +159,7 @@ def read(path: str, table: str | None = None) -> Counts:
             {name: Moments(*parts) for name, parts in rest["moments"].items()},
             rest["missing"],
         )
-        if table in rest["tables"]:
+        if table is not None and table in rest["tables"]:
             group = rest["tables"].index(table)
             counts.values[table] = file.read_row_group(
                 group, columns=["value", "count"]

@@ -60,7 +60,8 @@ class Preparation:
         """
         known = {column.name: column for column in self.recipe.columns}
         max_ids = {f.name: f.max_ids for f in spec.categorical}
-        names = [*max_ids, *(f.name for f in (*spec.numeric, *spec.vector))]
+        names = [*max_ids, *(f.name for f in spec.numeric)]
+        names += [f.name for f in spec.vector]
         columns = []
         for name in names:
             column = known.get(name)
@@ -111,4 +112,6 @@ def copy(source: str, folder: str):
 def layout_text(inputs: Sequence[InputFile]) -> str | None:
     """Returns the layout of text files as JSON, or None if there is none."""
     layout = inputs[0].layout
-    return layout and json.dumps(schema.to_dict(layout), indent=2) + "\n"
+    if layout is None:
+        return None
+    return json.dumps(schema.to_dict(layout), indent=2) + "\n"
