@@ -41,10 +41,11 @@ def report(rows: pa.Table, recipe: Recipe, where: str) -> list[str]:
     ]
     warnings = []
     for name in rows.column_names:
+        shown = name if name.isprintable() else repr(name)
         if name == recipe.label:
+            lines.append(f"  {shown}: the label")
             continue
         column = by_source.get(name)
-        shown = name if name.isprintable() else repr(name)
         values = plain_array(rows[name])
         if column is None:
             lines.append(f"  {shown}: left out, {_why_left_out(values)}")

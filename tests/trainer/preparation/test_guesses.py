@@ -67,6 +67,7 @@ def line_of(said, name):
 
 def test_each_column_is_described(said):
     assert f"guessed from the first {N} rows of " in said
+    assert line_of(said, "label") == "  label: the label"
     for name, values in COLUMNS.items():
         line = line_of(said, name)
         there = [v for v in values if v not in (None, "")]
