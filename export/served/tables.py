@@ -11,7 +11,6 @@ from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.embeddings.fused_tables import FusedEmbedding
 from wukong_tf.features.transforms import NO_ROW
 
-PRECISIONS = ("float32", "float16", "int8")
 _DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 _LARGEST = 127  # of int8, symmetric around 0
 _CHUNK_ROWS = 1 << 16

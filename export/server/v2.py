@@ -164,7 +164,7 @@ def _values(name: str, tensor, spec: SignatureSpec, tail: _Tail) -> list:
             f"input {name!r}: datatype must be {DATATYPES[dtype]}; received "
             f"{datatype!r:.100}."
         )
-    if not isinstance(shape, list) or not wire.fits(shape, dims):
+    if not isinstance(shape, list) or not _fits(shape, dims):
         raise wire.BadRequest(
             f"input {name!r}: shape must match {json_shape(dims)}; received "
             f"{shape!r:.100}."
@@ -188,6 +188,15 @@ def _values(name: str, tensor, spec: SignatureSpec, tail: _Tail) -> list:
         return flat
     width = shape[1]
     return [flat[n * width : (n + 1) * width] for n in range(shape[0])]
+
+
+def _fits(shape: list, dims: tuple[int | None, ...]) -> bool:
+    """Returns whether a tensor has the shape `dims`, with None for any size."""
+    return len(shape) == len(dims) and all(
+        type(size) is int
+        and (0 <= size < 2**63 if dim is None else size == dim)
+        for size, dim in zip(shape, dims, strict=True)
+    )
 
 
 def _flattened(name, rows) -> list:

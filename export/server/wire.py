@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -243,20 +243,6 @@ def _named(inputs, spec: SignatureSpec) -> dict[str, Any]:
         if name not in inputs and name not in spec.optional:
             raise BadRequest(f"input {name!r} is missing.")
     return dict(inputs)
-
-
-def fits(shape: Sequence[Any], dims: Sequence[int | None]) -> bool:
-    """Returns whether a tensor has the shape of an input.
-
-    Args:
-        shape: shape of the tensor.
-        dims: shape of the input, None for the batch.
-    """
-    return len(shape) == len(dims) and all(
-        type(size) is int
-        and (0 <= size < 2**63 if dim is None else size == dim)
-        for size, dim in zip(shape, dims, strict=True)
-    )
 
 
 def predict_response(outputs: Columns, by_row: bool) -> dict[str, Any]:

@@ -166,9 +166,3 @@ def rename(proto, names: dict[str, str]):
         *proto.initializer, *proto.input, *proto.output, *proto.value_info,
     ):  # fmt: skip
         value.name = new.get(value.name, value.name)
-
-
-def count(proto) -> dict[str, int]:
-    """Returns the number of nodes by operator type, most frequent first."""
-    kinds = collections.Counter(node.op_type for node in proto.node)
-    return dict(kinds.most_common())

@@ -118,13 +118,6 @@ def _name(graph, served, stored):
     onnx_graph.rename(graph, names)
 
 
-def count(path: str) -> dict[str, int]:
-    """Returns a file's operator counts by type, most frequent first."""
-    import onnx
-
-    return onnx_graph.count(onnx.load(path, load_external_data=False).graph)
-
-
 def load(
     served: ServedModel,
     folder: str,

@@ -1,13 +1,19 @@
 """The passes over an ONNX graph, on graphs made by hand."""
 
+import collections
+
 import numpy as np
 import pytest
 
-from export.formats.onnx import graph as onnx_graph
 from export.formats.onnx import passes
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def count_nodes(graph):
+    """The number of nodes by operator."""
+    return collections.Counter(node.op_type for node in graph.node)
 
 
 def graph_of(nodes, inputs, outputs, constants=()):
@@ -57,7 +63,7 @@ def test_linear_paths_are_folded_and_give_the_same():
     x, f = (random.normal(size=(2, 3, 4)).astype(np.float32) for _ in "xf")
     (before,) = run(graph, x=x, f=f)
     passes.improve(graph, 18)
-    assert onnx_graph.count(graph) == {"MatMul": 2, "Add": 1, "Concat": 1}
+    assert count_nodes(graph) == {"MatMul": 2, "Add": 1, "Concat": 1}
     sizes = [tuple(each.dims) for each in graph.initializer]
     assert sorted(sizes) == [(2, 3), (3, 3)]
     (after,) = run(graph, x=x, f=f)
@@ -188,7 +194,7 @@ def test_what_is_nearly_a_layer_norm_gives_the_same(changes):
     x, z = (random.normal(size=(4, 3)).astype(np.float32) for _ in "xz")
     (before,) = run(graph, x=x, z=z)
     passes.improve(graph, 18)
-    one = onnx_graph.count(graph).get("LayerNormalization", 0)
+    one = count_nodes(graph).get("LayerNormalization", 0)
     assert one == (not changes)
     (after,) = run(graph, x=x, z=z)
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
@@ -207,7 +213,7 @@ def test_axes_may_be_an_attribute(axis, keeps):
     x = np.random.default_rng(3).normal(size=(3, 3)).astype(np.float32)
     (before,) = run(graph, 17, x=x)
     passes.improve(graph, 17)
-    one = onnx_graph.count(graph).get("LayerNormalization", 0)
+    one = count_nodes(graph).get("LayerNormalization", 0)
     assert one == (axis != 0 and keeps)
     (after,) = run(graph, 17, x=x)
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
@@ -286,7 +292,7 @@ def test_columns_are_stacked_from_four_on(count, shape):
     (before,) = run(graph, **values)
     passes.improve(graph, 18)
     stacked = count >= 4 and shape == [-1, 1]
-    assert onnx_graph.count(graph).get("Transpose", 0) == stacked
+    assert count_nodes(graph).get("Transpose", 0) == stacked
     (after,) = run(graph, **values)
     np.testing.assert_array_equal(after, before)
 
