@@ -86,7 +86,7 @@ async def on_examples(
     return outputs[output]
 
 
-def classes_of(values: np.ndarray) -> list[list[list[Any]]]:
+def class_scores(values: np.ndarray) -> list[list[list[Any]]]:
     """Returns [class, score] of both classes for each row."""
     return [[["0", 1 - value], ["1", value]] for value in values.tolist()]
 

@@ -151,7 +151,7 @@ class Predictions(_Service):
         async def work():
             spec, values = await self._on_examples(request, CLASSIFY)
             reply = classification_pb2.ClassificationResponse(model_spec=spec)
-            for row in calls.classes_of(values):
+            for row in calls.class_scores(values):
                 classes = reply.result.classifications.add().classes
                 for label, score in row:
                     classes.add(label=label, score=score)

@@ -83,7 +83,7 @@ class Scoring:
 
     async def classify(self, request: web.Request) -> web.Response:
         """Returns both classes of examples with their scores."""
-        return await self._on_examples(request, CLASSIFY, calls.classes_of)
+        return await self._on_examples(request, CLASSIFY, calls.class_scores)
 
     async def _on_examples(self, request, kind: str, convert: Callable):
         async with self._admit(request) as (loaded, admitted):
