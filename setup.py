@@ -77,7 +77,7 @@ setup(
         # DLRM and DCN-V2; the other baselines need nothing more.
         "baselines": BASELINES,
         "dev": [*DEV, *REPORT, *BASELINES, *SERVING],
-        # The theme is maintained until May 2027, then by its successor, Zensical.
+        # The theme is maintained until May 2027, then its successor, Zensical.
         "docs": ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"],
         "torch": ["torch>=2.13.0"],
         # Another version may put in other bugs: samples would not compare.
