@@ -11,7 +11,7 @@ import re
 
 WIDTH = 480
 _GAP, _PADDING, _LINE = 16, 10, 19
-_CHARACTER = 7.2  # mean width of a character at 14 px
+_CHARACTER = 7.0  # mean width of a character
 _NODE = r'(\w+)(?:\["(.+?)"\])?'
 _EDGE = re.compile(rf'{_NODE}\s*-->\s*(?:\|"(.+?)"\|)?\s*{_NODE}')
 
@@ -113,7 +113,7 @@ def _place(chart):
             boxes[name] = (1 + place * (width + _GAP), top, width, height)
         labels = [len(words) for a, _, words in chart.edges if a in names]
         bottom = top + height
-        top = bottom + 30 + _LINE * max(labels, default=0)
+        top = bottom + 32 + _LINE * max(labels, default=0)
     return boxes, round(bottom) + 1
 
 
@@ -133,18 +133,23 @@ def _box(box, lines):
 
 
 def _arrow(boxes, edge):
+    """Returns an arrow down, across and down, its label beside its long end."""
     source, target, label = edge
     x, y, width, height = boxes[source]
-    start = (x + width / 2, y + height)
+    start, top = x + width / 2, y + height
     x, y, width, _ = boxes[target]
-    end = (x + width / 2, y)
+    end, bottom = x + width / 2, y
+    forks = boxes[target][2] < boxes[source][2]
+    bend = top + 9 if forks else bottom - 18
     line = (
-        f'<path d="M{start[0]:.1f} {start[1]:.1f}L{end[0]:.1f} {end[1] - 6:.1f}'
-        f'"/><path class="head" d="M{end[0] - 5:.1f} {end[1] - 9:.1f}h10l-5 9z'
-        '"/>'
+        f'<path d="M{start:.1f} {top:.1f}V{bend:.1f}H{end:.1f}'
+        f'V{bottom - 6:.1f}"/><path class="head" '
+        f'd="M{end - 5:.1f} {bottom - 9:.1f}h10l-5 9z"/>'
     )
-    x, y = (start[0] + end[0]) / 2 + 10, (start[1] + end[1]) / 2
-    y -= _LINE * (len(label) - 1) / 2 - 1
+    x = (end if forks else start) + 8
+    y = bottom - 14 if forks else (top + bend) / 2 + 5
+    y -= _LINE * (len(label) - 1) / (1 if forks else 2)
+    _check_fits(label, WIDTH - x + _PADDING * 2)
     return line + "".join(
         f'<text class="label" x="{x:.1f}" y="{y + number * _LINE:.1f}">'
         f"{html.escape(words, quote=False)}</text>"

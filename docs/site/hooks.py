@@ -1,6 +1,7 @@
 """Adds to the site what lies outside docs/ and what is made from sources."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import flag_tables
 import flowchart
 from mkdocs.structure.files import File
 
-ROOT = Path(__file__).resolve().parents[2]
+DOCS = Path(__file__).resolve().parents[1]
+ROOT = DOCS.parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-FILES = ("CITATION.cff", "LICENSE", "configs/*", "examples/**/*.*")
+_LINK = re.compile(r"\]\((?:\.\./)?((?:examples/|CITATION)[^)#]+)\)")
 _MADE = re.compile(r"^<!-- flags of ([\w.]+) -->$", re.M)
 _FOREIGN = re.compile(r'<(?:script|img|link|iframe)[^>]+"(?:https?:)?//[^>]*>')
 
@@ -28,13 +30,13 @@ def on_config(config):
 
 def on_files(files, config):
     """Adds the pages at the root of the repository, and files they link to."""
-    for pattern in (*PAGES, *FILES):
-        for path in sorted(ROOT.glob(pattern)):
-            if path.is_file():
-                uri = path.relative_to(ROOT).as_posix()
-                files.append(
-                    File.generated(config, uri, abs_src_path=str(path))
-                )
+    texts = [ROOT / name for name in PAGES] + sorted(DOCS.glob("*.md"))
+    linked = {
+        uri for path in texts for uri in _LINK.findall(path.read_text("utf-8"))
+    }
+    for uri in (*PAGES, *sorted(linked)):
+        path = os.fspath(ROOT / uri)
+        files.append(File.generated(config, uri, abs_src_path=path))
     return files
 
 
