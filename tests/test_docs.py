@@ -65,6 +65,28 @@ def test_every_page_is_in_the_navigation():
     assert len(listed) == len(set(listed))
 
 
+def anchors(path):
+    """The fragments of a page's headings, as GitHub and MkDocs name them."""
+    text = re.sub(
+        r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M
+    )
+    for heading in re.findall(r"^#+ (.+)$", text, re.M):
+        kept = re.sub(r"[^\w\s-]", "", heading).strip().lower()
+        yield re.sub(r"\s", "-", kept)
+
+
+def test_links_lead_to_headings():
+    found = 0
+    for page in (*ROOT.glob("*.md"), *DOCS.rglob("*.md")):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+            path, _, anchor = target.partition("#")
+            if anchor and "://" not in path:
+                other = page.parent / path if path else page
+                assert anchor in anchors(other), f"{page.name}: {target}"
+                found += 1
+    assert found > 50
+
+
 def test_every_program_has_its_flags():
     setup = (ROOT / "setup.py").read_text("utf-8")
     programs = set(re.findall(r'"wukong-[\w-]+=([\w.]+):main"', setup))

@@ -133,7 +133,7 @@ def _box(box, lines):
 
 
 def _arrow(boxes, edge):
-    """Returns an arrow down, across and down, its label beside its long end."""
+    """Returns an arrow that goes down, across and down, and its label."""
     source, target, label = edge
     x, y, width, height = boxes[source]
     start, top = x + width / 2, y + height
