@@ -21,6 +21,7 @@ _HOMES = {
     "LogisticRegressionConfig": "wukong_tf.config",
     "MLPConfig": "wukong_tf.config",
     "NumericFeature": "wukong_tf.config",
+    "RankMixerConfig": "wukong_tf.config",
     "RowwiseAdagrad": "wukong_tf.optimizers",
     "TableSettings": "wukong_tf.config",
     "Task": "wukong_tf.config",

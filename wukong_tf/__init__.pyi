@@ -61,6 +61,9 @@ from wukong_tf.config import (
     NumericFeature as NumericFeature,
 )
 from wukong_tf.config import (
+    RankMixerConfig as RankMixerConfig,
+)
+from wukong_tf.config import (
     TableSettings as TableSettings,
 )
 from wukong_tf.config import (

@@ -71,7 +71,8 @@ def test_refuses_what_is_no_object(value):
 def test_refuses_an_unknown_model(value):
     assert_refused(
         lambda: model_config_from_dict({"model": value}),
-        "['dcn_v2', 'dlrm', 'fm', 'logistic_regression', 'mlp', 'wukong']",
+        "['dcn_v2', 'dlrm', 'fm', 'logistic_regression', 'mlp', 'rank_mixer', "
+        "'wukong']",
         repr(value),
     )
 

@@ -1,4 +1,4 @@
-"""FM, MLP, DLRM and DCN-V2 against float64 NumPy, and their contract."""
+"""The baselines against float64 NumPy, and their contract."""
 
 import dataclasses
 from typing import Any
@@ -18,6 +18,7 @@ from wukong_tf.config import (
     FactorizationMachineConfig,
     FeatureSpec,
     MLPConfig,
+    RankMixerConfig,
     Task,
 )
 from wukong_tf.models import build_model
@@ -41,6 +42,12 @@ CONFIGS = {
     ),
     "dcn_v2_parallel": DCNv2Config(
         TWO, **SIZES, **HEAD, structure="parallel", projection_dim=4
+    ),
+    "rank_mixer": RankMixerConfig(
+        TWO, **SIZES, **HEAD, num_tokens=4, token_dim=8, expansion=2
+    ),
+    "rank_mixer_one": RankMixerConfig(
+        SPEC, **SIZES, num_tokens=1, token_dim=5, num_layers=1
     ),
 }
 MODELS = pytest.mark.parametrize("name", CONFIGS)
@@ -105,7 +112,9 @@ def test_a_keras_file_keeps_every_bit(name, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["mlp", "dlrm_rich", "dcn_v2_parallel"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "dlrm_rich", "dcn_v2_parallel", "rank_mixer"]
+)
 def test_bfloat16_is_near_and_its_logits_are_float32(name):
     config = CONFIGS[name]
     narrow = small_models.make(config, dtype="mixed_bfloat16")
@@ -154,6 +163,13 @@ def test_refuses_what_cannot_be():
     assert_refused(
         lambda: DCNv2Config(SPEC, structure="parallel", head_units=()),
         "needs a deep network",
+    )
+    for name in ("num_layers", "num_tokens", "token_dim", "expansion"):
+        assert_refused(
+            lambda n=name: RankMixerConfig(SPEC, **{n: 0}), f"`{name}`", "0"
+        )
+    assert_refused(
+        lambda: RankMixerConfig(SPEC, num_tokens=3), "multiple of num_tokens=3"
     )
     assert_refused(lambda: MLPConfig(SPEC, head_units=8), "`head_units`")
     assert_refused(lambda: MLPConfig(SPEC, dropout=1.0), "`dropout`")

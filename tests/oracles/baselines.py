@@ -1,5 +1,7 @@
 """The baselines in float64 NumPy, pair by pair and layer by layer."""
 
+import math
+
 import numpy as np
 
 from tests.oracles import blocks
@@ -73,4 +75,46 @@ def dcn_v2(config, x, dense):
     return {task.name: _head(dense, task, crossed) for task in tasks}
 
 
-_MODELS = {"fm": fm, "mlp": mlp, "dlrm": dlrm, "dcn_v2": dcn_v2}
+def rank_mixer(config, x, dense):
+    """Mixes tokens part by part, and applies each token's own MLP."""
+    count, width = config.num_tokens, config.token_dim
+    flat = x.reshape(len(x), -1)
+    flat = np.pad(flat, ((0, 0), (0, count * config.chunk - flat.shape[1])))
+    cut = np.split(flat, count, axis=1)
+    tokens = [_dense(dense, "tokens", t, part) for t, part in enumerate(cut)]
+    for index in range(config.num_layers):
+        block = blocks.inside(dense, f"block_{index}")
+        parts = [np.split(token, count, axis=1) for token in tokens]
+        mixed = [
+            np.concatenate([part[t] for part in parts], axis=1)
+            for t in range(count)
+        ]
+        norms = [blocks.inside(block, n) for n in ("mixed_norm", "norm")]
+        tokens = [
+            blocks.layer_norm(one + other, norms[0])
+            for one, other in zip(mixed, tokens, strict=True)
+        ]
+        for t, token in enumerate(tokens):
+            hidden = _dense(block, "hidden", t, token)
+            hidden = hidden * 0.5 * (1 + _erf(hidden / np.sqrt(2)))
+            mapped = _dense(block, "out", t, hidden)
+            tokens[t] = blocks.layer_norm(mapped + token, norms[1])
+    mean = sum(tokens) / count
+    assert mean.shape[1] == width
+    tasks = config.features.tasks
+    return {task.name: _head(dense, task, mean) for task in tasks}
+
+
+def _dense(weights, name, token, x):
+    kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
+    return x @ kernel[token] + bias[token]
+
+
+_erf = np.vectorize(math.erf)
+_MODELS = {
+    "fm": fm,
+    "mlp": mlp,
+    "dlrm": dlrm,
+    "dcn_v2": dcn_v2,
+    "rank_mixer": rank_mixer,
+}

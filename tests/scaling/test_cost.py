@@ -80,6 +80,14 @@ def random_config(seed):
     }
     if name != "wukong":
         config = MODEL_CONFIGS[name](features, **shared)
+        if name == "rank_mixer":
+            config = dataclasses.replace(
+                config,
+                num_tokens=draw.choice([1, 2, 4]),
+                num_layers=draw.randint(1, 3),
+                token_dim=8,
+                expansion=draw.randint(1, 3),
+            )
         if name == "dcn_v2":
             config = dataclasses.replace(
                 config,

@@ -118,6 +118,13 @@ class Model(Settings):
         "projection_dim", "Rank of DCN-V2's cross layers"
     )
     structure: _Text = _size("structure", "stacked or parallel, of DCN-V2")
+    num_tokens: _Integer = _size(
+        "num_tokens", "T, tokens of RankMixer; --token_dim is a multiple"
+    )
+    token_dim: _Integer = _size("token_dim", "Width of RankMixer's tokens")
+    expansion: _Integer = _size(
+        "expansion", "Hidden units of a token's MLP, in widths of a token"
+    )
     dropout: _Number = _size(
         "dropout", "Rate after the hidden layers of blocks and heads"
     )

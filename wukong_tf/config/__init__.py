@@ -13,6 +13,7 @@ from wukong_tf.config.baseline_configs import (
     FactorizationMachineConfig,
     LogisticRegressionConfig,
     MLPConfig,
+    RankMixerConfig,
 )
 from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
@@ -40,6 +41,7 @@ __all__ = [
     "MLPConfig",
     "ModelConfig",
     "NumericFeature",
+    "RankMixerConfig",
     "TableSettings",
     "Task",
     "VectorFeature",
@@ -57,6 +59,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
         MLPConfig,
         DLRMConfig,
         DCNv2Config,
+        RankMixerConfig,
     )
 }
 

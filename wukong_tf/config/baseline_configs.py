@@ -155,3 +155,48 @@ class DCNv2Config(_HeadConfig):
                 f"{where}: structure='parallel' needs a deep network; "
                 "received head_units=()."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class RankMixerConfig(_HeadConfig):
+    """Features and sizes of a RankMixer (Zhu et al., arXiv 2507.15551).
+
+    `EmbeddingModelConfig` describes the other fields.
+
+    Args:
+        num_layers: blocks of token mixing and per-token MLPs. Defaults to 2.
+        num_tokens: T, tokens that the flattened embeddings are cut into.
+            Defaults to 8.
+        token_dim: width of a token, a multiple of `num_tokens`. Defaults
+            to 64.
+        expansion: hidden units of a token's MLP, in widths of a token.
+            Defaults to 4.
+        head_units: hidden units of the last MLP, for each task. Defaults to
+            (128,).
+        dropout: rate after every hidden layer of that MLP. Defaults to 0.
+    """
+
+    model: ClassVar[str] = "rank_mixer"
+
+    num_layers: int = 2
+    num_tokens: int = 8
+    token_dim: int = 64
+    expansion: int = 4
+    head_units: tuple[int, ...] = (128,)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("num_layers", "num_tokens", "token_dim", "expansion"):
+            schema.check_int(self._where, name, getattr(self, name), 1)
+        if self.token_dim % self.num_tokens:
+            raise ConfigError(
+                f"{self._where}: `token_dim` must be a multiple of "
+                f"num_tokens={self.num_tokens}; received {self.token_dim}."
+            )
+
+    @property
+    def chunk(self) -> int:
+        """Numbers of the flattened embeddings that make a token."""
+        size = self.num_embeddings * self.embedding_dim
+        return -(-size // self.num_tokens)

@@ -12,6 +12,7 @@ from wukong_tf.models.baselines import (
 )
 from wukong_tf.models.click_model import ClickModel
 from wukong_tf.models.logistic_regression import LogisticRegression
+from wukong_tf.models.rank_mixer import RankMixer
 from wukong_tf.models.wukong import Wukong
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FactorizationMachine",
     "LogisticRegression",
     "MLPModel",
+    "RankMixer",
     "Wukong",
     "build_model",
 ]
@@ -32,6 +34,7 @@ _MODELS: dict[str, type[ClickModel]] = {
     "mlp": MLPModel,
     "dlrm": DLRM,
     "dcn_v2": DCNv2,
+    "rank_mixer": RankMixer,
 }
 
 

@@ -20,6 +20,7 @@ _MODELS: dict[str, Callable[[Any], list[Part]]] = {
     "mlp": parts.mlp_model,
     "dlrm": parts.dlrm,
     "dcn_v2": parts.dcn_v2,
+    "rank_mixer": parts.rank_mixer,
 }
 
 

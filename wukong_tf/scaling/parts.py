@@ -9,6 +9,7 @@ from wukong_tf.config import (
     FactorizationMachineConfig,
     LogisticRegressionConfig,
     MLPConfig,
+    RankMixerConfig,
     WukongConfig,
 )
 
@@ -272,3 +273,36 @@ def dcn_v2(config: DCNv2Config) -> list[Part]:
     deep = mlp(size, config.head_units, "deep")
     deep += Part("", elementwise=config.head_units[-1])
     return [*found, deep, *heads(config, size + config.head_units[-1], ())]
+
+
+def rank_mixer(config: RankMixerConfig) -> list[Part]:
+    """Returns embeddings, tokens, blocks of per-token MLPs, and heads."""
+    count, width = config.num_tokens, config.token_dim
+    found = [*embedding(config), _tokenwise("tokens", config.chunk, config)]
+    inner = config.expansion * width
+    for index in range(config.num_layers):
+        block = Part(f"block {index}", elementwise=2 * count * width)
+        block += _of_each(count, dense(width, inner))
+        block += Part("", elementwise=count * inner, activations=count * inner)
+        block += _of_each(count, dense(inner, width))
+        # Each residual sum is read by its norm.
+        block += Part("", activations=2 * count * width)
+        block += norm(width, count) + norm(width, count)
+        found.append(block)
+    pool = Part("mean", elementwise=count * width, activations=width)
+    return [*found, pool, *heads(config, width)]
+
+
+def _tokenwise(name, inputs, config):
+    part = _of_each(config.num_tokens, dense(inputs, config.token_dim))
+    return dataclasses.replace(part, name=name)
+
+
+def _of_each(count: int, part: Part) -> Part:
+    """Returns `count` such parts."""
+    values = {
+        field.name: count * getattr(part, field.name)
+        for field in dataclasses.fields(part)
+        if field.name != "name"
+    }
+    return dataclasses.replace(part, **values)

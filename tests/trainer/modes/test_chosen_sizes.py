@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainer import cli, clicks
-from wukong_tf.config import CategoricalFeature, FeatureSpec
+from wukong_tf.config import MODEL_CONFIGS, CategoricalFeature, FeatureSpec
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_plan_says_what_was_given_and_what_chosen(few, capsys):
     assert given == "sizes given: rank=1 mlp_units=4,2/3/5"
     for name in ("rank", "mlp_units"):
         assert f" {name}=" not in chosen
-    for model in ("fm", "mlp", "dlrm", "dcn_v2", "logistic_regression"):
+    for model in sorted(set(MODEL_CONFIGS) - {"wukong"}):
         assert cli.run("--mode=plan", data, f"--model={model}") == 0
         assert "sizes chosen" in capsys.readouterr().out
     # What is printed can be given.
