@@ -16,7 +16,6 @@ from trainer.data.scored_files import ScoredFile, open_to_score
 from trainer.preparation.inputs import is_parquet
 from trainer.preparation.recorded import Preparation
 from wukong_tf import files, runs
-from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import has_raw, of_ids, signature
 from wukong_tf.names import OUTPUTS
@@ -55,7 +54,7 @@ class Scorer:
         self._version = published.read(model)
         if verify:
             self._version.verify()
-        self._spec = _features(model)
+        self._spec = runs.read_features(model)
         self._preparation = Preparation.read(model)
         name = engines.choose(self._version, engine)
         if engine == "auto" and "onnx" in self._version.formats:
@@ -208,12 +207,3 @@ class _Rows:
         table = pa.concat_tables(parts)
         self._rest = table.slice(rows)
         return table.slice(0, rows)
-
-
-def _features(model) -> FeatureSpec:
-    path = os.path.join(model, runs.FEATURES)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return FeatureSpec.from_json(file.read())
-    except OSError as error:
-        raise ExportError(f"{path} cannot be read: {error}.") from error
