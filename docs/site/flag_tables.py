@@ -13,7 +13,7 @@ from trainer import example_log, launch, prepare, program, settings
 GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.main": settings.GROUPS,
     "trainer.prepare": {"": prepare.define},
-    "trainer.launch": {"": launch.define_flags},
+    "trainer.launch": {"": launch.define},
     "trainer.example_log": {"": example_log.define},
     "export.main": {"": export_flags.define},
     "export.serve": {"": serve.define},
