@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests import small_runs
+from tests.worlds import small_runs
 from trainer.checkpoints import store
 from wukong_tf import files, runs
 from wukong_tf.runs import checkpoint

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import small_models
 from tests.runs.test_warm_start import SIZES, make_slots
+from tests.worlds import small_models
 from wukong_tf import names
 from wukong_tf.config import (
     CategoricalFeature,

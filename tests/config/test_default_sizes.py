@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.small_models import numpy
+from tests.worlds.small_models import numpy
 from wukong_tf.config import (
     MODEL_CONFIGS,
     CategoricalFeature,

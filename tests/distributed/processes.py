@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments
+from tests.worlds import logs, rich_clicks
 from wukong_tf import runs
 from wukong_tf.config import NumericFeature
 
@@ -52,17 +51,12 @@ LAST_STEP = 2 * -(-ROWS["train"] // FLAGS["batch_size"])
 
 def write_log(folder: Path, rows: dict[str, int] = ROWS) -> str:
     """A log with dense and multi-hot features, ids repeated in any batch."""
-    folder.mkdir()
     # TensorFlow's log1p of float32 differs by a bit between a vector's whole
     # registers and its rest, so that of a row depends on its batch.
     spec = dataclasses.replace(
         rich_clicks.SPEC, numeric=(NumericFeature("price", stddev=3.0),)
     )
-    (folder / "features.json").write_text(spec.to_json())
-    for seed, (split, count) in enumerate(rows.items()):
-        table = rich_clicks.table(count, seed)
-        pq.write_table(table, folder / f"{split}.parquet", row_group_size=64)
-    return str(folder)
+    return logs.write_log(folder, spec, rich_clicks.table, rows, group_rows=64)
 
 
 def flags_of(data: str, run_dir: Path | str, **options) -> list[str]:

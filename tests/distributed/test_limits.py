@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.distributed.processes import (
@@ -24,6 +23,7 @@ from tests.distributed.processes import (
     write_log,
 )
 from tests.trainer.cli import arguments
+from tests.worlds import logs
 from trainer.launch import free_ports
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 
@@ -97,16 +97,15 @@ def test_fewer_rows_than_replicas(tmp_path, kind):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_log_and_a_table_of_one_row(tmp_path, workers):
-    data = tmp_path / "log"
-    data.mkdir()
     spec = FeatureSpec(
         categorical=(CategoricalFeature("user", 1),),
         numeric=(NumericFeature("price"),),
     )
-    (data / "features.json").write_text(spec.to_json())
-    for number, split in enumerate(("train", "valid", "test")):
-        row = {"user": [0], "price": [number + 1.0], "label": [1]}
-        pq.write_table(pa.table(row), data / f"{split}.parquet")
+
+    def row(_, number):
+        return pa.table({"user": [0], "price": [number + 1.0], "label": [1]})
+
+    data = logs.write_log(tmp_path / "log", spec, row)
     finish(
         start(
             "trainer.launch",

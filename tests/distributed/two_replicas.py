@@ -12,7 +12,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import numpy as np
 import tensorflow as tf
 
-from tests import small_models
+from tests.worlds import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.optimizers import vary_dropout
 from trainer.loop.steps import make_eval_step, make_train_step

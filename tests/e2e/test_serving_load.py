@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, make_run
+from tests.worlds.served import columns, make_run
 
 PATH = "/v1/models/model:predict"
 ROWS = 40

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import small_models
 from tests.errors import assert_refused
 from tests.oracles import models as oracles
-from tests.small_models import SPEC, TABLES
+from tests.worlds import small_models
+from tests.worlds.small_models import SPEC, TABLES
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.embeddings.lookup import make_lookup

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests import backends, small_models
+from tests import backends
 from tests.oracles import models as oracles
-from tests.small_models import numpy
+from tests.worlds import small_models
+from tests.worlds.small_models import numpy
 from wukong_tf.config import (
     FeatureSpec,
     LogisticRegressionConfig,

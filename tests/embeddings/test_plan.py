@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.errors import assert_refused
-from tests.small_models import SPEC
+from tests.worlds.small_models import SPEC
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.optimizers.groups import TABLES

@@ -6,31 +6,20 @@ import keras
 import numpy as np
 import pytest
 
-from tests import backends, small_models
+from tests import backends
 from tests.oracles import models as oracles
-from tests.small_models import RICH
+from tests.worlds import small_models
+from tests.worlds.small_models import RICH
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
     LogisticRegressionConfig,
     Task,
-    WukongConfig,
 )
 from wukong_tf.models import build_model
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
-CONFIG = WukongConfig(
-    RICH,
-    embedding_dim=6,
-    num_layers=1,
-    num_fmb=3,
-    num_lcb=2,
-    rank=3,
-    mlp_units=(7,),
-    bottom_mlp_units=(5,),
-    head_units=(8,),
-    numeric_embeddings=2,
-)
+CONFIG = small_models.wukong(RICH, num_layers=1, numeric_embeddings=2)
 LOOKUPS = small_models.LOOKUPS
 
 

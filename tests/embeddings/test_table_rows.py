@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import function_def_to_graph
 
-from tests import small_models
+from tests.worlds import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.steps import make_eval_step, make_train_step
 from wukong_tf.config import TableSettings

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import small_models
-from tests.small_models import CONFIG, SPEC, TABLES
+from tests.worlds import small_models
+from tests.worlds.small_models import CONFIG, SPEC, TABLES
 from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.steps import global_loss, make_train_step

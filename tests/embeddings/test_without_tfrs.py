@@ -8,16 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-from tests import small_models
 from tests.conftest import ROOT
-from tests.small_models import CONFIG
+from tests.worlds import small_models, small_runs
+from tests.worlds.small_models import CONFIG
 
 WITHOUT_TFRS = """
 import json, sys
 sys.modules["pandas"] = None  # Keras imports it, and it pyarrow
 import numpy as np
 import wukong_tf
-from tests import small_models
+from tests.worlds import small_models
 
 found = {}
 model = wukong_tf.load_run(sys.argv[1])
@@ -47,7 +47,7 @@ def without_tfrs(tmp_path_factory):
     """What a process without TF_USE_LEGACY_KERAS found of a run."""
     run_dir = tmp_path_factory.mktemp("run")
     model = small_models.make()
-    small_models.write_run(run_dir, CONFIG, {1: model})
+    small_runs.write_run(run_dir, CONFIG, {1: model})
     environment = {
         name: value
         for name, value in os.environ.items()

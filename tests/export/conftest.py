@@ -8,7 +8,7 @@ import pytest
 from absl import flags as absl_flags
 
 from export import flags, main
-from tests.export.run_directories import make_run
+from tests.worlds.served import make_run
 
 
 def run_main(*args):

@@ -9,7 +9,7 @@ import pytest
 from tests import tiers
 from tests.conftest import ROOT
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, request
+from tests.worlds.served import columns, request
 
 # TensorFlow looks for Keras where it is installed, and may find it there; to
 # import it is the error.

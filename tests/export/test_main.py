@@ -12,7 +12,7 @@ from export.formats import saved_model
 from export.formats.onnx import model as onnx_model
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of, served
-from tests.export.run_directories import columns, make_run, request
+from tests.worlds.served import columns, make_run, request
 from wukong_tf import runs
 
 

@@ -20,13 +20,13 @@ from export.formats.onnx import graph as onnx_graph
 from export.served import naming
 from tests.export import stand_in
 from tests.export.conftest import run_main
-from tests.export.run_directories import (
+from tests.export.server.running import serving
+from tests.worlds.logs import as_table
+from tests.worlds.served import (
     columns,
     make_run,
     request,
-    sample_table,
 )
-from tests.export.server.running import serving
 from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
@@ -196,7 +196,7 @@ def test_clients_send_users_names(version, expected):
 
 def test_files_are_scored_by_users_names(version, expected, tmp_path):
     path = str(tmp_path / "rows.parquet")
-    pq.write_table(sample_table(RAW), path)
+    pq.write_table(as_table(RAW), path)
     for engine in ("onnx", "saved_model"):
         output = tmp_path / engine
         output.mkdir()

@@ -9,7 +9,8 @@ import pytest
 
 from export import score
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, sample_table
+from tests.worlds.logs import as_table
+from tests.worlds.served import columns, samples
 from wukong_tf.errors import DataError, ExportError
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ def files(tmp_path):
     found = {}
     for number, rows in enumerate((70, 33)):
         raw = columns(rows=rows, seed=number)
-        table = sample_table(raw).append_column(
+        table = as_table(raw).append_column(
             "key", pa.array([f"{number}-{row}" for row in range(rows)])
         )
         path = str(folder / f"part-{number}.parquet")
@@ -77,7 +78,7 @@ def test_what_is_scored_is_left_alone(published, files, tmp_path, capsys):
     assert "1 files were already scored" in said and "1 files, 33 rows" in said
     assert os.stat(output / "part-0.parquet").st_mtime_ns == before
     # Another input of the same name is scored anew.
-    pq.write_table(sample_table(columns(rows=9)), first)
+    pq.write_table(samples(rows=9), first)
     score_files(published, [first, second], str(output))
     assert len(scored(output / "part-0.parquet")["logit"]) == 9
 

@@ -11,14 +11,14 @@ import pytest
 from export import score
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
-from tests.export.run_directories import (
+from tests.export.server.running import serving
+from tests.worlds.logs import as_table
+from tests.worlds.served import (
     CONFIG,
     SPEC,
     columns,
     make_run,
-    sample_table,
 )
-from tests.export.server.running import serving
 from wukong_tf.config import Task
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_each_task_has_its_own_scores(version, engine):
 def test_files_have_the_scores_of_both(version, tmp_path):
     path = str(tmp_path / "rows.parquet")
     raw = columns(rows=12, seed=8)
-    pq.write_table(sample_table(raw), path)
+    pq.write_table(as_table(raw), path)
     output = tmp_path / "out"
     output.mkdir()
     score.score(score.Score(version, (path,), str(output)))

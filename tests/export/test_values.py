@@ -29,15 +29,15 @@ from export.version.published import read as read_version
 from export.version.scorer import Scorer
 from tests.export import stand_in
 from tests.export.conftest import run_main
-from tests.export.run_directories import make_run
 from tests.export.server.running import serving
+from tests.worlds import small_models
+from tests.worlds.served import make_run
 from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
     NumericFeature,
     VectorFeature,
-    WukongConfig,
 )
 from wukong_tf.errors import DataError
 
@@ -72,7 +72,7 @@ SPEC = FeatureSpec(
     (NumericFeature("price", "log1p"), NumericFeature("fee", missing=2.0)),
     (VectorFeature("image", 2),),
 )  # fmt: skip
-CONFIG = WukongConfig(
+CONFIG = small_models.wukong(
     SPEC, embedding_dim=4, num_layers=1, num_fmb=2, num_lcb=2, rank=2,
     mlp_units=(4,), bottom_mlp_units=(4,), head_units=(4,),
 )  # fmt: skip

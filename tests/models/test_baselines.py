@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from tests import backends, small_models
+from tests import backends
 from tests.errors import assert_refused
 from tests.oracles import baselines as oracles
-from tests.small_models import RICH, SPEC
+from tests.worlds import small_models
+from tests.worlds.small_models import RICH, SPEC
 from wukong_tf.config import (
     CategoricalFeature,
     DCNv2Config,

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests import backends, small_models
-from tests.small_models import RICH, SPEC, numpy
+from tests import backends
+from tests.worlds import small_models
+from tests.worlds.small_models import RICH, SPEC, numpy
 from wukong_tf.config import LogisticRegressionConfig
 from wukong_tf.config.columns import columns
 from wukong_tf.errors import DataError

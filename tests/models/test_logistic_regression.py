@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 
-from tests import backends, small_models
+from tests import backends
 from tests.oracles import models as oracles
-from tests.small_models import SPEC, numpy
+from tests.worlds import small_models
+from tests.worlds.small_models import SPEC, numpy
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests import backends, small_models
+from tests import backends
 from tests.oracles import models as oracles
-from tests.small_models import CONFIG, SPEC, numpy
+from tests.worlds import small_models
+from tests.worlds.small_models import CONFIG, SPEC, numpy
 from wukong_tf.config import FeatureSpec, NumericFeature, Task, WukongConfig
 from wukong_tf.models import ClickModel, Wukong, build_model
 from wukong_tf.runs.arrays import model_slots, read_arrays
@@ -56,16 +57,7 @@ def test_logits_equal_the_oracle(config, lookup):
 
 def test_one_kind_of_feature_alone():
     spec = FeatureSpec(numeric=(NumericFeature("x"),), tasks=(Task("buy"),))
-    config = WukongConfig(
-        spec,
-        embedding_dim=4,
-        num_layers=1,
-        num_fmb=1,
-        num_lcb=1,
-        rank=1,
-        mlp_units=(3,),
-        head_units=(2,),
-    )
+    config = small_models.wukong(spec, num_layers=1, rank=1)
     model = small_models.make(config)
     inputs = small_models.inputs(5, spec=spec)
     weights = small_models.float64(arrays(model))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests import tiers
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks
 from wukong_tf import load_run, runs
 from wukong_tf.optimizers import OptimizerGroups, WeightAverage
 

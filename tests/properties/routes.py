@@ -18,11 +18,11 @@ from export.proof.parity import Report
 from export.served import naming, signatures
 from export.served.requests import raw_columns
 from export.version import manifest, publish
-from tests.export import run_directories
 from tests.export.server.running import serving
 from tests.properties.logs import Row
 from tests.trainer.cli import arguments
 from tests.trainer.cli import run as train
+from tests.worlds import served, small_runs
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec, ModelConfig
 
@@ -31,25 +31,9 @@ Scores = dict[str, np.ndarray]
 
 def make_run(config: ModelConfig, seed: int, folder: Path) -> str:
     """A run directory with one checkpoint of random weights."""
-    from trainer.checkpoints import store
-    from wukong_tf.runs.arrays import model_slots, read_slots
-
     run_dir = folder / "run"
-    run_dir.mkdir()
-    model_config = config.to_dict()
-    features = model_config.pop("features")
-    run_directories.write_json(run_dir / runs.FEATURES, features)
-    run_directories.write_json(
-        run_dir / runs.CONFIG,
-        {
-            "format": runs.FORMAT,
-            "model": model_config,
-            "training": {"precision": "float32", "seed": 0, "batch_size": 8},
-            "data": {},
-        },
-    )
-    model = run_directories.random_model(config, seed=seed)
-    store.save(str(run_dir), 1, {}, read_slots(model_slots(model)))
+    models = {1: served.random_model(config, seed=seed)}
+    small_runs.write_run(run_dir, config, models)
     return str(run_dir)
 
 

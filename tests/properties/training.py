@@ -1,6 +1,5 @@
 """Steps of training over all rows at once, and runs that hold their state."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from tests.properties import routes
 from tests.properties.logs import Row
+from tests.worlds import small_runs
 from trainer.checkpoints import store
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.steps import make_train_step
@@ -87,18 +87,7 @@ class Trained:
     def save(self, run_dir: Path, step: int):
         """A run directory, or one more checkpoint in it."""
         if not run_dir.is_dir():
-            run_dir.mkdir()
-            config = self.config.to_dict()
-            features = config.pop("features")
-            (run_dir / runs.FEATURES).write_text(json.dumps(features))
-            training = {"precision": "float32", "seed": 0, "batch_size": 8}
-            content = {
-                "format": runs.FORMAT,
-                "model": config,
-                "training": training,
-                "data": {},
-            }
-            (run_dir / runs.CONFIG).write_text(json.dumps(content))
+            small_runs.write_config(run_dir, self.config)
         store.save(str(run_dir), step, {}, self.arrays().items())
 
 

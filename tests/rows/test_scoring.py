@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from export.client.encode import fingerprint64
-from tests.trainer import raw_clicks
+from tests.worlds import raw_clicks, small_models
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -19,7 +19,6 @@ from wukong_tf.config import (
     NumericFeature,
     Task,
     VectorFeature,
-    WukongConfig,
 )
 from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
@@ -73,22 +72,7 @@ NAMES = [name for name in ROWS[0] if name != "extra"]
 
 @pytest.fixture(scope="module")
 def model():
-    config = WukongConfig(
-        SPEC,
-        embedding_dim=4,
-        num_layers=1,
-        num_fmb=2,
-        num_lcb=2,
-        rank=2,
-        mlp_units=(4,),
-        bottom_mlp_units=(4,),
-        head_units=(4,),
-    )
-    found = build_model(config)
-    random = np.random.default_rng(1)
-    for weight in found.weights:
-        weight.assign(random.normal(0.1, 0.5, weight.shape))
-    return found
+    return small_models.make(small_models.wukong(SPEC, num_layers=1))
 
 
 def id_of(text, words, oov_buckets):
@@ -294,10 +278,7 @@ def test_predict_points_to_it(model, column):
 
 
 def test_the_log_of_the_trainer_s_tests_is_scored():
-    config = WukongConfig(
-        raw_clicks.SPEC, embedding_dim=4, num_layers=1, num_fmb=2, num_lcb=2,
-        rank=2, mlp_units=(4,), bottom_mlp_units=(4,), head_units=(4,),
-    )  # fmt: skip
+    config = small_models.wukong(raw_clicks.SPEC, num_layers=1)
     rows = raw_clicks.table(60, 0).to_pandas()
     site = ("", None, "other.example", "a.com", "b.org", "c.net")
     rows["site"] = [site[each] for each in rows["site"]]
@@ -312,12 +293,7 @@ def test_a_missing_number_is_the_mean_as_in_a_request():
             NumericFeature("age", "log1p", mean=1.0, missing=3.0),
         )
     )
-    model = build_model(
-        WukongConfig(
-            spec, embedding_dim=4, num_layers=1, num_fmb=2, num_lcb=2, rank=1,
-            mlp_units=(4,), bottom_mlp_units=(4,), head_units=(4,),
-        )
-    )  # fmt: skip
+    model = build_model(small_models.wukong(spec, num_layers=1, rank=1))
     (found,) = model.predict_rows(
         {"price": [None, 4.0, 9.0], "age": [3.0, None, 3.0]}
     ).values()

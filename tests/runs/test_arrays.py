@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests import small_models
-from tests.small_models import CONFIG, SPEC, numpy
+from tests.worlds import small_models
+from tests.worlds.small_models import CONFIG, SPEC, numpy
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import RunError
 from wukong_tf.models import Wukong

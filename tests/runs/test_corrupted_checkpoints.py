@@ -2,29 +2,22 @@
 
 import os
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 
 import wukong_tf
-from tests import small_runs
-from tests.small_runs import array_file, edit, folder, replace_array, scores
+from tests.worlds import small_runs
+from tests.worlds.small_runs import (
+    array_file,
+    edit,
+    folder,
+    replace_array,
+    scores,
+)
 from trainer.checkpoints import store
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A run of three checkpoints; no test changes it."""
-    return small_runs.write(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture
-def run_dir(pristine, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(pristine, tmp_path / "run")
 
 
 def flip_byte(path):

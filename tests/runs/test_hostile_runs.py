@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import wukong_tf
-from tests import small_models, small_runs, tiers
+from tests import tiers
 from tests.trainer.cli import arguments, run
+from tests.worlds import small_models, small_runs
 from wukong_tf import files, runs
 from wukong_tf.errors import WukongError
 

@@ -6,25 +6,14 @@ import numpy as np
 import pytest
 
 import wukong_tf
-from tests import small_models, small_runs
-from tests.small_runs import scores
+from tests.worlds import small_models, small_runs
+from tests.worlds.small_runs import scores
 from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.config import LogisticRegressionConfig
 from wukong_tf.errors import ConfigError, RunError, WukongError
 from wukong_tf.models import LogisticRegression
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A run of three checkpoints; no test changes it."""
-    return small_runs.write(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture
-def run_dir(pristine, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(pristine, tmp_path / "run")
+from wukong_tf.runs.arrays import model_slots, read_arrays
 
 
 def test_load_run_takes_the_checkpoint_that_is_named(run_dir):
@@ -60,7 +49,7 @@ def test_load_run_in_another_precision_and_lookup(pristine):
 def test_load_run_of_a_logistic_regression(tmp_path):
     config = LogisticRegressionConfig(small_models.SPEC)
     model = small_models.make(config)
-    small_models.write_run(tmp_path, config, {3: model})
+    small_runs.write_run(tmp_path, config, {3: model})
     loaded = wukong_tf.load_run(tmp_path)
     assert isinstance(loaded, LogisticRegression)
     np.testing.assert_array_equal(scores(loaded), scores(model))
@@ -128,3 +117,15 @@ def test_the_flag_of_units_is_read():
         with pytest.raises(ConfigError, match="--keep_units") as refused:
             read(texts)
         assert ",".join(texts) in str(refused.value)
+
+
+def test_a_cut_run_has_the_first_columns_of_its_tables(tmp_path):
+    config = LogisticRegressionConfig(small_models.RICH)
+    model = small_models.make(config)
+    small_runs.write_run(tmp_path, config, {3: model})
+    loaded = wukong_tf.load_run(tmp_path, keep_units=2)
+    whole, cut = (read_arrays(model_slots(each)) for each in (model, loaded))
+    assert whole["tables/user"].shape == (13, 3)
+    for name, array in whole.items():
+        expected = array[:, :2] if name == "tables/user" else array
+        np.testing.assert_array_equal(cut[name], expected, err_msg=name)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests import small_models
+from tests.worlds import small_models
 from wukong_tf.config import (
     CategoricalFeature,
     DLRMConfig,

@@ -6,8 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from tests import backends, small_models
+from tests import backends
 from tests.errors import assert_refused
+from tests.worlds import small_models
 from wukong_tf.config import (
     MODEL_CONFIGS,
     CategoricalFeature,

@@ -162,7 +162,7 @@ def test_refused(options, words, capsys, tmp_path, monkeypatch):
 
 
 def test_group_auc_needs_a_group(capsys, tmp_path):
-    from tests.trainer import clicks
+    from tests.worlds import clicks
 
     folder = clicks.write_log(str(tmp_path / "log"))
     spec = clicks.SPEC.to_dict()
@@ -183,7 +183,7 @@ def test_group_auc_needs_a_group(capsys, tmp_path):
 def test_missing_split(capsys, tmp_path):
     import os
 
-    from tests.trainer import clicks
+    from tests.worlds import clicks
 
     folder = clicks.write_log(str(tmp_path / "log"))
     os.remove(os.path.join(folder, "valid.parquet"))

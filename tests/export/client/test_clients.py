@@ -15,7 +15,7 @@ from export.client.retry import ServerError
 from export.served import tf_examples
 from tests.export import stand_in
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import SPEC, columns, request
+from tests.worlds.served import SPEC, columns, request
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 import wukong_tf
 from export.formats import c_api, signature_session
 from export.served import tf_examples
-from tests.export.run_directories import SPEC, columns, request
+from tests.worlds.served import SPEC, columns, request
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
 

@@ -13,13 +13,13 @@ import tensorflow as tf
 from export.formats.artifact import Artifact
 from export.proof import cases, parity
 from export.served import requests, signatures
-from tests.export.run_directories import (
+from tests.worlds.served import (
     ROWS,
     SPEC,
     columns,
     random_model,
     request,
-    sample_table,
+    samples,
     write_samples,
 )
 from wukong_tf.errors import ExportError
@@ -59,7 +59,7 @@ def artifact(served, shift=0.0, refuse=True, batches=None):
 def test_the_figures_are_the_largest_differences(served, shift):
     batches = []
     fake = artifact(served, shift, batches=batches)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.logit["fake"] == pytest.approx(0.25, abs=1e-5)
     assert report.probability["fake"] < 1e-6
     assert (report.rows, report.single_rows) == (ROWS, cases.SINGLE_ROWS)
@@ -85,7 +85,7 @@ def test_a_wrong_single_row_counts(served):
         return outputs
 
     fake = Artifact("fake", score, Refused)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.logit["fake"] == pytest.approx(0.5, abs=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_a_score_that_others_move_fails(served):
         return outputs
 
     fake = Artifact("fake", score, Refused, tolerance=0.5)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.batches["fake"] == pytest.approx(0.02, rel=0.01)
     with pytest.raises(ExportError, match="between batches 2.0e-02"):
         report.check()
@@ -136,7 +136,7 @@ def test_one_wrong_value_anywhere_fails(served):
         for gap in (0.5, -0.5, math.nan)
     }
     fakes = [changed(served, n, one_off(*which)) for n, which in wrong.items()]
-    report = parity.compare(served, sample_table(columns()), fakes)
+    report = parity.compare(served, samples(), fakes)
     for name, (output, _, gap) in wrong.items():
         figures = {"logit": report.logit, "probability": report.probability}
         assert figures.pop(output)[name] == pytest.approx(
@@ -176,7 +176,7 @@ def test_candidates_are_compared_by_one_context():
         Artifact(name, score, Refused, "candidates")
         for name, score in (("right", right), ("wrong", wrong))
     ]
-    report = parity.compare(served, sample_table(columns()), fakes)
+    report = parity.compare(served, samples(), fakes)
     assert all(each == dict.fromkeys(context, 1) for each in shared)
     assert report.faults == ()
     assert report.logit["right"] < 1e-5
@@ -193,7 +193,7 @@ def test_what_an_artifact_lacks_and_may_differ_by(served):
         fakes.append(
             dataclasses.replace(fake, name=f"{tolerance}", tolerance=tolerance)
         )
-    report = parity.compare(served, sample_table(columns()), fakes)
+    report = parity.compare(served, samples(), fakes)
     assert report.logit["no logit"] is report.probability["none"] is None
     assert "no logit" in report.describe() and "      -" in report.describe()
     assert report.faults == ("none gives no probability.",)
@@ -219,7 +219,7 @@ def test_what_an_artifact_lacks_and_may_differ_by(served):
 
 
 def test_a_faithful_artifact_passes(served):
-    report = parity.compare(served, sample_table(columns()), [artifact(served)])
+    report = parity.compare(served, samples(), [artifact(served)])
     report.check()
     assert report.logit["fake"] < 1e-5
     assert "logit" in report.describe()
@@ -227,7 +227,7 @@ def test_a_faithful_artifact_passes(served):
 
 def test_an_artifact_that_answers_bad_ids_fails(served):
     fake = artifact(served, refuse=False)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.logit["fake"] < 1e-5
     assert len(report.faults) == 2 * 4  # features without oov_id, bad ids
     with pytest.raises(ExportError, match=r"fake accepts .*'item' is -1;"):
@@ -239,7 +239,7 @@ def test_an_artifact_that_refuses_good_requests_fails(served):
         raise Refused("no such row")
 
     fake = Artifact("fake", score, Refused)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.logit["fake"] == math.inf
     with pytest.raises(ExportError, match="fake rejects .* no such row"):
         report.check()
@@ -267,7 +267,7 @@ def test_a_figure_over_the_tolerance_fails(figure):
 
 def test_nan_from_an_artifact_is_seen(served):
     fake = artifact(served, shift=math.nan)
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert math.isnan(report.logit["fake"])
 
 
@@ -278,7 +278,7 @@ def test_outputs_of_another_shape_fail(served):
         lambda raw: {k: v[:, None] for k, v in right.score(raw).items()},
         Refused,
     )
-    report = parity.compare(served, sample_table(columns()), [fake])
+    report = parity.compare(served, samples(), [fake])
     assert report.logit["fake"] == math.inf
 
 

@@ -10,8 +10,8 @@ import pytest
 from export.proof import quality
 from export.proof.quality import Limits, Report
 from export.served import signatures
-from tests.export.run_directories import columns, random_model
 from tests.oracles import metrics as oracle
+from tests.worlds.served import columns, random_model
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,

@@ -14,13 +14,14 @@ from export.proof import parity
 from export.served import requests
 from export.served.signatures import ServedModel
 from tests.export.client.test_clients import rows_of
-from tests.export.run_directories import (
-    columns,
-    random_model,
-    sample_table,
-)
 from tests.export.server.running import serving
 from tests.export.server.test_versions import until
+from tests.worlds.logs import as_table
+from tests.worlds.served import (
+    columns,
+    random_model,
+    samples,
+)
 from wukong_tf.errors import ExportError
 
 
@@ -29,7 +30,7 @@ def int8(request, tmp_path_factory):
     """An artifact with integer products, and its model."""
     served = ServedModel(random_model())
     folder = str(tmp_path_factory.mktemp("int8"))
-    rows = sample_table(columns(rows=300, seed=8))
+    rows = samples(rows=300, seed=8)
     options = onnx_model.Options(
         dense="int8", calibration=[requests.RequestEncodings(served).ids(rows)]
     )
@@ -40,7 +41,7 @@ def int8(request, tmp_path_factory):
 
 def columns_of(served, artifact, rows):
     way = requests.RequestEncodings(served).by_name(artifact.takes)
-    return way(sample_table(rows))
+    return way(as_table(rows))
 
 
 @pytest.mark.parametrize("size", [1e4, 2.0**63])
@@ -68,7 +69,7 @@ def server(request, published, tmp_path):
         base = str(tmp_path / "model")
         shutil.copytree(published, os.path.join(base, "7"))
         served = ServedModel(random_model())
-        rows = sample_table(columns(rows=300, seed=8))
+        rows = samples(rows=300, seed=8)
         options = onnx_model.Options(
             dense="int8",
             calibration=[requests.RequestEncodings(served).ids(rows)],
@@ -133,13 +134,13 @@ def test_the_gate_refuses_a_scale_of_the_whole_batch(tmp_path):
         extra_options={"MatMulConstBOnly": True},
     )
     (artifact,) = onnx_model.load(served, str(tmp_path), tolerance=100.0)
-    report = parity.compare(served, sample_table(columns()), [artifact])
+    report = parity.compare(served, samples(), [artifact])
     assert report.batches["onnx"] > parity.STEP
     with pytest.raises(ExportError, match="between batches"):
         report.check()
     parity.compare(
         served,
-        sample_table(columns()),
+        samples(),
         [dataclasses.replace(artifact, score=_by_row(artifact))],
     ).check()
 

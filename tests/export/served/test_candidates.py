@@ -9,8 +9,8 @@ from export.formats.signature_session import RequestError, SignatureSession
 from export.served.signatures import ServedModel
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, random_model, request
 from tests.export.server.running import serving
+from tests.worlds.served import columns, random_model, request
 from wukong_tf.errors import ExportError
 
 pytestmark = pytest.mark.slow

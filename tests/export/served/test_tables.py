@@ -12,16 +12,17 @@ from export.served import tables
 from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.conftest import run_main
-from tests.export.run_directories import (
+from tests.export.test_main import refused, tree
+from tests.worlds.logs import as_table
+from tests.worlds.served import (
     CONFIG,
     LOGISTIC,
     SPEC,
     columns,
     make_run,
     random_model,
-    sample_table,
+    samples,
 )
-from tests.export.test_main import refused, tree
 from trainer.data.held_out import describe
 from trainer.data.parquet import ParquetSource
 from wukong_tf import runs
@@ -60,11 +61,11 @@ def test_every_artifact_reads_the_same_rows(precision, config, tmp_path):
     onnx_model.write(served, folder)
     artifacts = saved_model.load(served, folder)
     artifacts += onnx_model.load(served, folder)
-    report = parity.compare(served, sample_table(columns()), artifacts)
+    report = parity.compare(served, samples(), artifacts)
     report.check()
     # And they are not the checkpoint's, but where int8 would be no smaller.
     full = ServedModel(random_model(config))
-    gap = parity.compare(full, sample_table(columns()), artifacts)
+    gap = parity.compare(full, samples(), artifacts)
     smallest = min(v for v in gap.logit.values() if v is not None)
     assert (smallest > 1e-5) is not narrow
 
@@ -106,7 +107,7 @@ def labelled(run_dir, model, rows=4000):
     chances = 1 / (1 + np.exp(-5 * (logits - logits.mean())))
     raw["label"] = (random.random(rows) < chances).astype(np.float32)
     path = os.path.join(run_dir, "test.parquet")
-    pq.write_table(sample_table(raw), path)
+    pq.write_table(as_table(raw), path)
     return path
 
 

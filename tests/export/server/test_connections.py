@@ -13,8 +13,8 @@ import pytest
 from export.server.arrivals import Arrivals, Hosts
 from export.server.batching import Overloaded
 from tests.export.client.test_clients import rows_of
-from tests.export.run_directories import columns
 from tests.export.server.running import serving
+from tests.worlds.served import columns
 
 ROWS = rows_of(columns(rows=2))
 BODY = json.dumps({"instances": ROWS}).encode()

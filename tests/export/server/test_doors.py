@@ -23,8 +23,8 @@ from export.client.retry import ServerError
 from export.served import tf_examples
 from tests.export.client.test_clients import rows_of
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import SPEC, columns, request
 from tests.export.server.running import serving
+from tests.worlds.served import SPEC, columns, request
 
 RAW = columns(rows=5, seed=81)
 TYPES = {"int64": "INT64", "float32": "FP32"}

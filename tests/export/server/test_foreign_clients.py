@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, request
 from tests.export.server import foreign
 from tests.export.server.running import serving
+from tests.worlds.served import columns, request
 
 pytestmark = pytest.mark.full
 RAW = columns(rows=5, seed=83)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns
 from tests.export.server.running import serving
+from tests.worlds.served import columns
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 

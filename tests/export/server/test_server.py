@@ -11,8 +11,8 @@ import pytest
 
 from tests.export.client.test_clients import rows_of
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns, request
 from tests.export.server.running import serving
+from tests.worlds.served import columns, request
 
 ROW = rows_of(columns(rows=1))[0]
 

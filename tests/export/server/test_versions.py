@@ -14,8 +14,8 @@ from export.client.retry import ServerError
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import columns
 from tests.export.server.running import serving
+from tests.worlds.served import columns
 
 pytestmark = pytest.mark.slow
 

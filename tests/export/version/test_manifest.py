@@ -10,7 +10,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from tests.export.run_directories import CONFIG, ROWS, SPEC
+from tests.worlds.served import CONFIG, ROWS, SPEC
 from wukong_tf import runs
 
 

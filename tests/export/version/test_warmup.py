@@ -67,13 +67,12 @@ def test_one_that_cannot_run_is_refused(published, tmp_path, bad):
 
 def test_more_than_a_server_takes_are_refused(tmp_path, monkeypatch):
     from export.served.signatures import ServedModel
-    from tests.export.run_directories import (
-        columns,
+    from tests.worlds.served import (
         random_model,
-        sample_table,
+        samples,
     )
 
     monkeypatch.setattr(warmup, "MAX_RECORDS", 7)
-    served, table = ServedModel(random_model()), sample_table(columns())
+    served, table = ServedModel(random_model()), samples()
     with pytest.raises(ExportError, match="--batch_sizes: 2 sizes of 4"):
         warmup.write(served, table, str(tmp_path), "m", [1, 2])

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests import small_runs
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, small_runs
 from trainer.loop.restore import best_checkpoint
 from trainer.modes import train as train_mode
 from wukong_tf import runs

@@ -11,24 +11,11 @@ import shutil
 import numpy as np
 import pytest
 
-from tests import small_runs
 from tests.errors import message
-from tests.small_runs import STEPS, folder
+from tests.worlds.small_runs import STEPS, folder
 from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A run of three checkpoints; no test changes it."""
-    return small_runs.write(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture
-def run_dir(pristine, tmp_path):
-    """A copy that a test may spoil."""
-    return shutil.copytree(pristine, tmp_path / "run")
 
 
 def test_a_checkpoint_is_a_mapping_of_what_was_saved(tmp_path):

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks, raw_clicks, rich_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, raw_clicks, rich_clicks
 from trainer.data.parquet import ParquetSource
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.errors import message
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.distribution.test_agreement import Peers
+from tests.worlds import clicks, logs
 from trainer.data import content
 from trainer.data.parquet import ParquetSource
 from trainer.distribution.agreement import SameFiles
@@ -30,7 +30,7 @@ ROWS = 6000
 def log_dir(tmp_path_factory):
     """A log whose train file has a middle that its outline leaves out."""
     folder = clicks.write_log(str(tmp_path_factory.mktemp("log")))
-    clicks.write(f"{folder}/train.parquet", clicks.columns(ROWS, 3), 500)
+    logs.write(f"{folder}/train.parquet", clicks.columns(ROWS, 3), 500)
     assert os.path.getsize(f"{folder}/train.parquet") > 2**17 + 2**15
     return folder
 

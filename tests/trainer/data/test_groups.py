@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import cli
+from tests.worlds import logs
 from trainer import prepare
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
@@ -78,9 +79,12 @@ def test_the_raw_reader_groups_by_raw_values(tmp_path):
         ),
         group="user",
     )
-    (tmp_path / "features.json").write_text(spec.to_json())
-    for seed, split in enumerate(("train", "valid", "test")):
-        log_of(300, seed).to_parquet(tmp_path / f"{split}.parquet")
+    logs.write_log(
+        tmp_path,
+        spec,
+        lambda rows, seed: pa.Table.from_pandas(log_of(rows, seed)),
+        dict.fromkeys(logs.ROWS, 300),
+    )
     test = log_of(300, 2)
     found, logits = trained(tmp_path, tmp_path, tmp_path / "test.parquet")
     users = test["user"].where(test["user"].notna(), "")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks
+from tests.worlds import clicks, logs
 from trainer.data.parquet import ParquetSource
 from trainer.data.paths import expand
 from wukong_tf.config import (
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     rows = np.arange(ROWS)
     for name, part in zip("abc", np.split(rows, [300, 310]), strict=True):
         columns = {"row": part, "label": part % 2, "unread": part.astype(str)}
-        clicks.write(str(folder / f"{name}.parquet"), columns, 64)
+        logs.write(str(folder / f"{name}.parquet"), columns, 64)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_row_groups_and_the_rows_of_each_come_in_new_orders(tmp_path):
     """A window for each of 12 row groups: each order changes by itself."""
     rows = np.arange(768)
     path = str(tmp_path / "x.parquet")
-    clicks.write(path, {"row": rows, "label": rows % 2}, 64)
+    logs.write(path, {"row": rows, "label": rows % 2}, 64)
     of_groups, within = [rows[:12].tolist()], [[rows[:64].tolist()] * 12]
     for seed, epoch in ((0, 0), (0, 1), (1, 0)):
         found = ParquetSource([path], SPEC, shuffle_rows=1, seed=seed)
@@ -259,7 +259,7 @@ def test_no_label_is_read_where_none_is_asked_for(tmp_path):
     data = clicks.columns(20, 0)
     for name in ("label", "importance"):
         del data[name]
-    clicks.write(path, data)
+    logs.write(path, data)
     found = ParquetSource([path], clicks.SPEC, labels=False)
     (batch,) = found.batches(20)
     assert batch.keys() == set(clicks.SPEC.feature_names)

@@ -5,7 +5,7 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks
+from tests.worlds import clicks, logs
 from trainer.data.parquet import ParquetSource
 from wukong_tf.errors import DataError
 
@@ -23,7 +23,7 @@ def refusal(path):
 
 def test_files_that_are_no_whole_parquet(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     whole = path.read_bytes()
     for content in (
         b"",
@@ -37,7 +37,7 @@ def test_files_that_are_no_whole_parquet(tmp_path):
 
 def test_damage_within_a_file_is_named_by_rows(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     with pq.ParquetFile(path) as file:
         column = file.metadata.row_group(1).column(0)
         start = column.dictionary_page_offset or column.data_page_offset
@@ -51,7 +51,7 @@ def test_damage_within_a_file_is_named_by_rows(tmp_path):
 def test_damage_anywhere_is_an_error_of_data_or_unseen(compression, tmp_path):
     """Parquet has no checksum here: some damage is another good value."""
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     pq.write_table(
         pq.read_table(path), path, row_group_size=GROUP, compression=compression
     )
@@ -77,7 +77,7 @@ def test_damage_anywhere_is_an_error_of_data_or_unseen(compression, tmp_path):
 
 def test_a_name_that_is_no_text(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(5, 0))
+    logs.write(str(path), clicks.columns(5, 0))
     content = path.read_bytes()
     assert b"importance" in content
     path.write_bytes(content.replace(b"importance", b"\xff" * 10))
@@ -86,7 +86,7 @@ def test_a_name_that_is_no_text(tmp_path):
 
 def test_row_groups_that_do_not_sum_to_the_file_s_rows(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     # The footer's field of 200 rows, in Thrift's compact form; 199 after.
     whole = path.read_bytes()
     assert whole.count(b"\x16\x90\x03") == 1
@@ -97,7 +97,7 @@ def test_row_groups_that_do_not_sum_to_the_file_s_rows(tmp_path):
 
 def test_a_file_that_is_gone_by_the_time_its_rows_are_read(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     found = ParquetSource([str(path)], clicks.SPEC)
     path.unlink()
     with pytest.raises(DataError, match="rows 0 to 63 cannot be read") as error:
@@ -107,7 +107,7 @@ def test_a_file_that_is_gone_by_the_time_its_rows_are_read(tmp_path):
 
 def test_a_file_that_is_gone_is_named_by_rows(tmp_path):
     path = tmp_path / "x.parquet"
-    clicks.write(str(path), clicks.columns(ROWS, 0), GROUP)
+    logs.write(str(path), clicks.columns(ROWS, 0), GROUP)
     source = ParquetSource([str(path)], clicks.SPEC)
     path.unlink()
     with pytest.raises(DataError) as error:

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, logs
 from trainer.data.parquet import ParquetSource
 from wukong_tf import runs
 from wukong_tf.errors import DataError
@@ -123,7 +123,7 @@ def test_a_missing_and_a_repeated_column(tmp_path):
 
 def test_rows_are_numbered_within_their_file_in_any_order(tmp_path):
     good, bad = tmp_path / "a.parquet", tmp_path / "b.parquet"
-    clicks.write(str(good), clicks.columns(90, 1), GROUP)
+    logs.write(str(good), clicks.columns(90, 1), GROUP)
     spoilt(bad, "item", 77)
     for window in (0, 100, 1000):
         found = ParquetSource(
@@ -211,12 +211,12 @@ def test_bad_files_end_the_command_before_a_run_is_made(
     data = clicks.columns(40, 0)
     truncated, lacking = tmp_path / "t.parquet", tmp_path / "l.parquet"
     typed, empty = tmp_path / "y.parquet", tmp_path / "e.parquet"
-    clicks.write(str(truncated), data)
+    logs.write(str(truncated), data)
     truncated.write_bytes(truncated.read_bytes()[:-9])
-    clicks.write(str(lacking), {n: v for n, v in data.items() if n != "item"})
-    clicks.write(str(typed), {**data, "item": np.array(["a"] * 40)})
+    logs.write(str(lacking), {n: v for n, v in data.items() if n != "item"})
+    logs.write(str(typed), {**data, "item": np.array(["a"] * 40)})
     whole = tmp_path / "whole.parquet"
-    clicks.write(str(whole), data)
+    logs.write(str(whole), data)
     pq.write_table(pq.read_table(whole).slice(0, 0), empty)
     for path, words in (
         (tmp_path / "none.parquet", "there is no such file"),

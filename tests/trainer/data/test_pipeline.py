@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer import clicks
+from tests.worlds import clicks, logs
 from trainer.data.parquet import ParquetSource
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.data.source import steps_per_epoch
@@ -83,7 +83,7 @@ def test_features_alone_where_no_label_is_read(tmp_path):
     path = str(tmp_path / "x.parquet")
     data = clicks.columns(90, 0)
     del data["label"], data["importance"]
-    clicks.write(path, data)
+    logs.write(path, data)
     bare = ParquetSource([path], clicks.SPEC, labels=False)
     found = batches(Pipeline(bare, 40, labels=False))
     assert [int(batch[GLOBAL_ROWS]) for batch in found] == [40, 40, 10]
@@ -97,7 +97,7 @@ def test_a_group_of_its_own_is_int64(tmp_path):
     path = str(tmp_path / "x.parquet")
     data = clicks.columns(50, 0)
     data["session"] = data["item"] + 2**40
-    clicks.write(path, data)
+    logs.write(path, data)
     spec = dataclasses.replace(clicks.SPEC, group="session")
     (batch,) = batches(Pipeline(ParquetSource([path], spec), 50))
     assert batch["session"].dtype == np.int64
@@ -108,7 +108,7 @@ def test_batches_before_a_bad_row_are_given_and_its_error_kept(tmp_path):
     path = str(tmp_path / "x.parquet")
     data = clicks.columns(200, 0)
     data["item"][150] = 30  # the third row group's, of 64 rows each
-    clicks.write(path, data, 64)
+    logs.write(path, data, 64)
     pipeline = Pipeline(ParquetSource([path], clicks.SPEC), 32)
     items = []
     with pytest.raises(tf.errors.OpError):

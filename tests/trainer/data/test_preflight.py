@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks, raw_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, logs, raw_clicks
 from trainer.data import preflight
 from trainer.data.parquet import ParquetSource
 from trainer.data.synthetic import SyntheticLog
@@ -80,7 +80,7 @@ def test_files_in_two_splits_are_refused(folder, how):
 def test_labels_that_are_all_the_same_are_refused(folder):
     path = os.path.join(folder, "train.parquet")
     data = clicks.columns(300, 0)
-    clicks.write(path, {**data, "label": 0 * data["label"]})
+    logs.write(path, {**data, "label": 0 * data["label"]})
     with pytest.raises(DataError, match="all labels of column 'label' are 0"):
         preflight.check_splits(splits(folder))
 
@@ -89,7 +89,7 @@ def test_ids_outside_their_tables_are_refused_before_they_are_read(folder):
     path = os.path.join(folder, "train.parquet")
     data = clicks.columns(300, 0)
     data["item"][299] = 30
-    clicks.write(path, data)
+    logs.write(path, data)
     with pytest.raises(DataError) as error:
         preflight.check_splits(splits(folder))
     text = str(error.value)
@@ -164,6 +164,6 @@ def test_a_text_file_without_a_telling_name_gets_the_command_too(folder):
 def test_a_file_that_changes_while_it_is_read_is_an_error(folder):
     path = os.path.join(folder, "train.parquet")
     source = ParquetSource([path], clicks.SPEC)
-    clicks.write(path, clicks.columns(700, 5))
+    logs.write(path, clicks.columns(700, 5))
     with pytest.raises(DataError, match="was changed while it was being read"):
         next(source.batches(10))

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tests.trainer import clicks, raw_clicks, rich_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, raw_clicks, rich_clicks
 from trainer.data import tfrecord
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import INDEX, TFRecordSource

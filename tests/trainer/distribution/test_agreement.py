@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.errors import message
-from tests.trainer import clicks
+from tests.worlds import clicks
 from trainer.data.content import Contents
 from trainer.data.parquet import ParquetSource
 from trainer.distribution import agreement, lost

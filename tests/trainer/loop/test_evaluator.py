@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import small_models
 from tests.oracles import metrics as oracle
+from tests.worlds import small_models
 from trainer.data.source import part_of
 from trainer.distribution.strategies import ONE, Distribution
 from trainer.distribution.workers import Workers

@@ -4,9 +4,9 @@ import glob
 import os
 
 from tests.errors import assert_refused
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.modes.test_train import SMALL
+from tests.worlds import clicks
 from trainer.settings import Machine
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests import small_models
 from tests.trainer import cli
+from tests.worlds import small_models
 from trainer.loop.rates import Rates, plateaus
 from trainer.settings import Settings, Training
 from wukong_tf.config import WukongConfig

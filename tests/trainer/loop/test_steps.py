@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import small_models, tiers
+from tests import tiers
 from tests.docstrings import documented_defaults
+from tests.worlds import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.steps import (
     global_loss,
@@ -17,7 +18,7 @@ from trainer.loop.steps import (
     make_score_step,
     make_train_step,
 )
-from wukong_tf.config import FactorizationMachineConfig, Task, WukongConfig
+from wukong_tf.config import FactorizationMachineConfig, Task
 from wukong_tf.metrics import of_sums
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import OptimizerGroups, RowwiseAdagrad
@@ -171,15 +172,7 @@ def test_parts_of_a_batch_take_the_step_of_the_whole(rows):
 
 @pytest.mark.parametrize("dtype", tiers.first(["float32", "mixed_bfloat16"]))
 def test_compiling_and_computing_again_take_the_same_step(dtype):
-    config = WukongConfig(
-        small_models.SPEC,
-        embedding_dim=6,
-        num_layers=3,
-        num_fmb=3,
-        num_lcb=2,
-        rank=3,
-        mlp_units=(7,),
-    )
+    config = small_models.wukong(num_layers=3)
     batch = small_models.inputs(32)
     batch |= {"label": small_models.labels(32), GLOBAL_ROWS: np.float32(32)}
     batch = {name: tf.constant(value) for name, value in batch.items()}
@@ -208,10 +201,7 @@ def test_compiling_and_computing_again_take_the_same_step(dtype):
 
 
 def test_what_drops_out_in_training_is_scored_whole():
-    config = WukongConfig(
-        small_models.SPEC, embedding_dim=6, rank=3, dropout=0.5
-    )
-    model = small_models.make(config)
+    model = small_models.make(small_models.wukong(dropout=0.5))
     batch = small_models.inputs(8)
     batch |= {"label": small_models.labels(8), GLOBAL_ROWS: np.float32(8)}
     batch = {name: tf.constant(value) for name, value in batch.items()}

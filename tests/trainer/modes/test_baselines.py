@@ -7,8 +7,8 @@ import pytest
 
 from tests import tiers
 from tests.export.conftest import run_main
-from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import rich_clicks
 from wukong_tf import runs
 from wukong_tf.config import MODEL_CONFIGS
 

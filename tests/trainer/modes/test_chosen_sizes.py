@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainer import cli, clicks
+from tests.trainer import cli
+from tests.worlds import logs
 from wukong_tf.config import MODEL_CONFIGS, CategoricalFeature, FeatureSpec
 
 
@@ -15,17 +16,15 @@ def few(tmp_path):
     spec = FeatureSpec(
         (CategoricalFeature("user", 5), CategoricalFeature("item", 7))
     )
-    (tmp_path / "features.json").write_text(spec.to_json())
-    for seed, split in enumerate(("train", "valid")):
+
+    def table(rows, seed):
         random = np.random.default_rng(seed)
-        clicks.write(
-            str(tmp_path / f"{split}.parquet"),
-            {
-                "user": random.integers(0, 5, 300),
-                "item": random.integers(0, 7, 300),
-                "label": random.integers(0, 2, 300),
-            },
+        ids = {"user": 5, "item": 7, "label": 2}
+        return logs.as_table(
+            {n: random.integers(0, k, rows) for n, k in ids.items()}
         )
+
+    logs.write_log(tmp_path, spec, table, {"train": 300, "valid": 300})
     return tmp_path
 
 

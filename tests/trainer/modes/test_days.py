@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.preparation.command import prepared
+from tests.worlds import clicks
 from trainer.data.parquet import ParquetSource
 from wukong_tf import load_run, runs
 from wukong_tf.config import FeatureSpec

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.cli import arguments, run
-from tests.trainer.clicks import write
+from tests.worlds import logs
 from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
@@ -41,21 +40,21 @@ OPTIONS = dict(
 )  # fmt: skip
 
 
+def table(rows, seed):
+    draw = np.random.default_rng(seed)
+    ids = {f.name: draw.integers(0, 20, rows) for f in SPEC.categorical}
+    columns = {name: value.astype(np.int32) for name, value in ids.items()}
+    columns |= {f.name: draw.normal(size=rows) for f in SPEC.numeric}
+    for turn, task in enumerate(SPEC.tasks):
+        chance = np.sin(ids["价格"] + turn) * np.cos(ids["城市"] * turn)
+        drawn = draw.random(rows) < 0.5 + 0.4 * chance
+        columns[task.label] = drawn.astype(np.int8)
+    columns |= {"it's": np.ones(rows), "group": draw.integers(0, 9, rows)}
+    return logs.as_table(columns)
+
+
 def data(folder, spec):
-    os.makedirs(folder)
-    (folder / "features.json").write_text(spec.to_json(), encoding="utf-8")
-    for seed, (split, rows) in enumerate({"train": 500, "valid": 200}.items()):
-        draw = np.random.default_rng(seed)
-        ids = {f.name: draw.integers(0, 20, rows) for f in SPEC.categorical}
-        columns = {name: value.astype(np.int32) for name, value in ids.items()}
-        columns |= {f.name: draw.normal(size=rows) for f in SPEC.numeric}
-        for turn, task in enumerate(SPEC.tasks):
-            chance = np.sin(ids["价格"] + turn) * np.cos(ids["城市"] * turn)
-            drawn = draw.random(rows) < 0.5 + 0.4 * chance
-            columns[task.label] = drawn.astype(np.int8)
-        columns |= {"it's": np.ones(rows), "group": draw.integers(0, 9, rows)}
-        write(str(folder / f"{split}.parquet"), columns)
-    return folder
+    return logs.write_log(folder, spec, table, {"train": 500, "valid": 200})
 
 
 @pytest.mark.full

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests import tiers
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
 from tests.trainer.modes.test_train import SMALL
+from tests.worlds import clicks
 from wukong_tf import runs
 
 # Options, and steps at which the run is stopped.

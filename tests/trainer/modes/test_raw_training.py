@@ -17,8 +17,8 @@ from export import main as export_main
 from export import score
 from export.client.encode import Encoder
 from tests.export.server.running import serving
-from tests.trainer import raw_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import raw_clicks
 from trainer.data.parquet import ParquetSource
 from wukong_tf.features import of_ids, of_requests
 

@@ -10,10 +10,9 @@ import tensorflow as tf
 
 import wukong_tf
 from tests.export.conftest import run_main
-from tests.trainer import rich_clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import rich_clicks
 from trainer.data.parquet import ParquetSource
-from wukong_tf import runs
 from wukong_tf.features import signature
 
 pytestmark = pytest.mark.slow
@@ -258,9 +257,6 @@ def test_a_cut_that_cannot_be_is_refused_by_name(finished, tmp_path):
         assert code == 2
         assert all(word in err for word in words), err
     assert list(tmp_path.iterdir()) == []
-    assert runs.parse_keep_units([]) is None
-    assert runs.parse_keep_units(["2"]) == 2
-    assert runs.parse_keep_units(["a:b:2"]) == {"a:b": 2}
 
 
 def test_predict_scores_rows_as_the_model_does(finished, folder, tmp_path):

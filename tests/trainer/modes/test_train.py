@@ -13,11 +13,10 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
-from tests import small_models
 from tests.errors import message
 from tests.oracles import models as oracles
-from tests.trainer import clicks
 from tests.trainer.cli import arguments, run
+from tests.worlds import clicks, logs, small_models
 from trainer.loop import records, session
 from trainer.loop.restore import restore
 from trainer.loop.steps import make_train_step
@@ -375,7 +374,7 @@ def test_predict_scores_rows_in_order_without_labels(finished, tmp_path):
     raw = clicks.columns(700, 5)
     inputs = {k: v for k, v in raw.items() if k in clicks.SPEC.feature_names}
     path, output = str(tmp_path / "rows.parquet"), str(tmp_path / "out.parquet")
-    clicks.write(path, inputs)
+    logs.write(path, inputs)
     options = {"run_dir": finished, "predict_files": path, "output": output}
     assert run(*arguments(mode="predict", eval_batch_size=256, **options)) == 0
     table = pq.read_table(output)

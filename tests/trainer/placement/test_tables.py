@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from tests import small_models
 from tests.errors import assert_refused
 from tests.trainer.cli import arguments, run
+from tests.worlds import small_models
 from trainer.placement import host_memory
 from trainer.placement.tables import Device, place
 from wukong_tf import runs

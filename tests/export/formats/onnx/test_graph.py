@@ -14,16 +14,17 @@ from export.proof import parity
 from export.served.signatures import ServedModel
 from tests import tiers
 from tests.export.formats.onnx.test_passes import count_nodes
-from tests.export.run_directories import (
+from tests.oracles import models as oracles
+from tests.worlds.logs import as_table
+from tests.worlds.served import (
     CONFIG,
     SPEC,
     columns,
     random_model,
     request,
-    sample_table,
+    samples,
 )
-from tests.oracles import models as oracles
-from tests.small_models import float64
+from tests.worlds.small_models import float64
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -78,7 +79,7 @@ def test_every_layer_norm_is_one_operator(fm, tmp_path):
     assert "Reciprocal" not in kinds(optimized)
     for folder in (raw, optimized):
         artifacts = onnx_model.load(served, folder)
-        table = sample_table(columns())
+        table = samples()
         parity.compare(served, table, artifacts).check()
 
 
@@ -92,7 +93,7 @@ def test_norms_without_a_beta_are_found_too(tmp_path):
     onnx_model.write(served, str(tmp_path))
     assert kinds(str(tmp_path))["LayerNormalization"] == norms(model)
     artifacts = onnx_model.load(served, str(tmp_path))
-    parity.compare(served, sample_table(columns()), artifacts).check()
+    parity.compare(served, samples(), artifacts).check()
 
 
 @pytest.mark.parametrize("opset", tiers.first([13, 16, 17]))
@@ -105,7 +106,7 @@ def test_an_older_opset(opset, tmp_path):
     assert opsets[""] == opset
     assert ("LayerNormalization" in kinds(str(tmp_path))) == (opset >= 17)
     artifacts = onnx_model.load(served, str(tmp_path))
-    parity.compare(served, sample_table(columns()), artifacts).check()
+    parity.compare(served, samples(), artifacts).check()
 
 
 @pytest.mark.parametrize("rows", tiers.first([1, 7, 512]))
@@ -225,7 +226,7 @@ def assert_in_two_files(folder, served):
     size = sum(int(each["length"]) for each in outside.values())
     assert os.path.getsize(f"{path}.data") >= size
     artifacts = onnx_model.load(served, folder)
-    table = sample_table(columns(served.spec))
+    table = samples(served.spec)
     parity.compare(served, table, artifacts).check()
 
 
@@ -276,7 +277,7 @@ def test_columns_are_stacked_in_three_nodes(tmp_path):
     assert [6, -1] in [shape.tolist() for shape in shapes]
     assert [-1, 1] not in [shape.tolist() for shape in shapes]
     artifacts = onnx_model.load(served, str(tmp_path))
-    parity.compare(served, sample_table(columns(spec)), artifacts).check()
+    parity.compare(served, samples(spec), artifacts).check()
 
 
 def test_numbers_of_every_kind_go_in_one_chain(tmp_path):
@@ -307,7 +308,7 @@ def test_numbers_of_every_kind_go_in_one_chain(tmp_path):
         assert "Split" not in kinds(str(tmp_path))
         sent = {name: values[name] for name in spec.feature_names}
         artifacts = onnx_model.load(served, str(tmp_path))
-        parity.compare(served, sample_table(sent), artifacts).check()
+        parity.compare(served, as_table(sent), artifacts).check()
         weights = read_arrays(model_slots(served.model))
         want = oracles.logistic_regression(spec, sent, float64(weights))
         got = artifacts[0].score(sent)["logit"]
@@ -323,7 +324,7 @@ def test_int8_products_are_near_and_few_bytes(tmp_path):
     onnx_model.write(served, str(tmp_path), options)
     assert kinds(str(tmp_path))["QLinearMatMul"] > 4
     (artifact,) = onnx_model.load(served, str(tmp_path), tolerance=0.5)
-    report = parity.compare(served, sample_table(columns()), [artifact])
+    report = parity.compare(served, samples(), [artifact])
     report.check()
     assert 1e-4 < report.logit["onnx"] < 0.5
     assert SPEC.feature_names[0] in request(columns())

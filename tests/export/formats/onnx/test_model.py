@@ -12,13 +12,13 @@ from export.formats.onnx import model as onnx_model
 from export.proof import parity
 from export.served.signatures import ServedModel
 from tests.export.formats.test_saved_model import logits_of
-from tests.export.run_directories import (
+from tests.worlds.served import (
     CONFIG,
     LOGISTIC,
     columns,
     random_model,
     request,
-    sample_table,
+    samples,
 )
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 from wukong_tf.errors import ExportError
@@ -82,7 +82,7 @@ def test_other_models_convert(config, tmp_path):
     served = ServedModel(random_model(config))
     onnx_model.write(served, str(tmp_path))
     artifacts = onnx_model.load(served, str(tmp_path))
-    report = parity.compare(served, sample_table(columns()), artifacts)
+    report = parity.compare(served, samples(), artifacts)
     report.check()
     assert 0 <= report.logit["onnx"] < 1e-4
 
@@ -113,7 +113,7 @@ def test_the_converter_never_sees_a_table(monkeypatch, tmp_path):
     tables = 30_000 * 4 * 4 + 20_000 * 5 * 4
     assert sizes[0] < weights - tables + files.GRAPH_BYTES / 100
     artifacts = onnx_model.load(served, str(tmp_path))
-    parity.compare(served, sample_table(columns(spec)), artifacts).check()
+    parity.compare(served, samples(spec), artifacts).check()
 
 
 def test_log1p_keeps_small_and_large_numbers(tmp_path):

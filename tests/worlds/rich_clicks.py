@@ -1,11 +1,11 @@
 """A small log with bags, weights, a group of features and two tasks."""
 
-import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tests.worlds import logs
 from wukong_tf.config import (
     CategoricalFeature,
     EmbeddingGroup,
@@ -83,15 +83,6 @@ def table(rows: int, seed: int) -> pa.Table:
     )
 
 
-def write_log(folder: str, spec: FeatureSpec = SPEC) -> str:
+def write_log(folder: Path | str, spec: FeatureSpec = SPEC) -> str:
     """Writes features.json and the three splits; returns `folder`."""
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "features.json")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(spec.to_json())
-    for seed, (split, rows) in enumerate(
-        {"train": 1500, "valid": 400, "test": 300}.items()
-    ):
-        path = os.path.join(folder, f"{split}.parquet")
-        pq.write_table(table(rows, seed), path, row_group_size=256)
-    return folder
+    return logs.write_log(folder, spec, table, {**logs.ROWS, "test": 300})

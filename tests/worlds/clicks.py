@@ -1,11 +1,10 @@
 """A small click log as Parquet, with a column of every kind."""
 
-import os
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tests.worlds import logs
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -44,25 +43,8 @@ def columns(rows: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def write(path: str, data: dict[str, np.ndarray], group_rows: int = 256):
-    """Writes columns as a Parquet file."""
-    table = pa.table(
-        {
-            name: pa.array(list(value) if value.ndim > 1 else value)
-            for name, value in data.items()
-        }
-    )
-    pq.write_table(table, path, row_group_size=group_rows)
-
-
-def write_log(folder: str) -> str:
+def write_log(folder: Path | str) -> str:
     """Writes features.json and the three splits; returns `folder`."""
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "features.json"), "w") as file:
-        file.write(SPEC.to_json())
-    for seed, (split, rows) in enumerate(
-        {"train": 1500, "valid": 400, "test": 500}.items()
-    ):
-        path = os.path.join(folder, f"{split}.parquet")
-        write(path, columns(rows, seed))
-    return folder
+    return logs.write_log(
+        folder, SPEC, lambda rows, seed: logs.as_table(columns(rows, seed))
+    )

@@ -1,25 +1,22 @@
-"""Small specs with every kind of feature, and their batches, models, runs."""
+"""Small specs with every kind of feature, and their batches and models."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests import backends
 from tests.oracles import blocks
-from wukong_tf import runs
 from wukong_tf.config import (
     CategoricalFeature,
     EmbeddingGroup,
     FeatureSpec,
-    ModelConfig,
     NumericFeature,
     VectorFeature,
     WukongConfig,
 )
 from wukong_tf.models import ClickModel, build_model
-from wukong_tf.runs.arrays import assign_slots, model_slots, read_slots
+from wukong_tf.runs.arrays import assign_slots, model_slots
 
 NUMERIC = (
     NumericFeature("price", "log1p", 0.25, 2.0, clip_max=1.5, missing=0.75),
@@ -70,22 +67,29 @@ RICH = FeatureSpec(
     vector=(VectorFeature("content", 3, 2),),
     embedding_groups=(EmbeddingGroup("rare", 2, (5,)),),
 )
-CONFIG = WukongConfig(
-    SPEC,
-    embedding_dim=6,
-    num_layers=2,
-    num_fmb=3,
-    num_lcb=2,
-    rank=3,
-    mlp_units=(7,),
-    bottom_mlp_units=(5,),
-    head_units=(8,),
-)
+SIZES: dict[str, Any] = {
+    "embedding_dim": 6,
+    "num_layers": 2,
+    "num_fmb": 3,
+    "num_lcb": 2,
+    "rank": 3,
+    "mlp_units": (7,),
+    "bottom_mlp_units": (5,),
+    "head_units": (8,),
+}
 LOOKUPS = pytest.mark.parametrize(
     "lookup",
     ["take", pytest.param("tfrs", marks=backends.tensorflow_only)],
 )
 TABLES = {"tables_6": ("user", "city"), "tables_4": ("item", "shop")}
+
+
+def wukong(spec: FeatureSpec = SPEC, **sizes) -> WukongConfig:
+    """Returns a Wukong of SIZES, but for those of `sizes`."""
+    return WukongConfig(spec, **SIZES | sizes)
+
+
+CONFIG = wukong()
 
 
 def inputs(
@@ -148,23 +152,6 @@ def make(config=CONFIG, seed: int = 0, **kwargs) -> ClickModel:
 def numpy(tensor) -> np.ndarray:
     """Returns a tensor or variable as an array."""
     return backends.numpy(tensor)
-
-
-def write_run(
-    run_dir: Path, config: ModelConfig, models: dict[int, ClickModel]
-) -> None:
-    """Writes a run directory with a checkpoint of each model, by step."""
-    # Imported here, as processes without the trainer import this module.
-    from trainer.checkpoints import store
-
-    model = config.to_dict()
-    del model["features"]
-    content = {"format": runs.FORMAT, "model": model}
-    (run_dir / runs.CONFIG).write_text(json.dumps(content))
-    (run_dir / runs.FEATURES).write_text(config.features.to_json())
-    for step, each in models.items():
-        arrays = read_slots(model_slots(each))
-        store.save(str(run_dir), step, {"of": step}, arrays)
 
 
 def float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,11 +1,11 @@
 """A small log of raw values: strings, 64-bit ids, bags, gaps."""
 
-import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tests.worlds import logs
 from wukong_tf.config import CategoricalFeature, FeatureSpec, NumericFeature
 
 CITIES = ("berlin", "são paulo", "東京", "accra")
@@ -87,19 +87,6 @@ def table(rows: int, seed: int) -> pa.Table:
     )
 
 
-def write_log(folder: str) -> str:
+def write_log(folder: Path | str) -> str:
     """Writes features.json and the three splits; returns `folder`."""
-    os.makedirs(folder, exist_ok=True)
-    with open(
-        os.path.join(folder, "features.json"), "w", encoding="utf-8"
-    ) as file:
-        file.write(SPEC.to_json())
-    for seed, (split, rows) in enumerate(
-        (("train", 1500), ("valid", 400), ("test", 500))
-    ):
-        pq.write_table(
-            table(rows, seed),
-            os.path.join(folder, f"{split}.parquet"),
-            row_group_size=256,
-        )
-    return folder
+    return logs.write_log(folder, SPEC, table)

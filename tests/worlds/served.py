@@ -1,12 +1,13 @@
-"""Small trained runs, written without the trainer's command line."""
+"""A run that is exported, its columns and its requests."""
 
-import json
-import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.worlds import small_models, small_runs
+from tests.worlds.logs import as_table
 from trainer.checkpoints import store
 from wukong_tf import runs
 from wukong_tf.config import (
@@ -15,10 +16,8 @@ from wukong_tf.config import (
     LogisticRegressionConfig,
     NumericFeature,
     VectorFeature,
-    WukongConfig,
 )
 from wukong_tf.models import build_model
-from wukong_tf.runs.arrays import model_slots, read_slots
 
 ROWS = 40
 SPEC = FeatureSpec(
@@ -34,23 +33,14 @@ SPEC = FeatureSpec(
     ),
     vector=(VectorFeature("content", 3),),
 )
-CONFIG = WukongConfig(
-    SPEC,
-    embedding_dim=4,
-    num_layers=2,
-    num_fmb=3,
-    num_lcb=2,
-    rank=2,
-    mlp_units=(8,),
-    bottom_mlp_units=(5,),
-    head_units=(6,),
-    dropout=0.1,
+CONFIG = small_models.wukong(
+    SPEC, embedding_dim=4, rank=2, mlp_units=(8,), head_units=(6,), dropout=0.1
 )
 LOGISTIC = LogisticRegressionConfig(SPEC)
 
 
 def random_model(config=CONFIG, dtype="float32", seed=7):
-    """Returns a model with random weights, none near zero."""
+    """Returns a model with random weights, few near zero."""
     model = build_model(config, dtype=dtype)
     random = np.random.default_rng(seed)
     for weight in model.weights:
@@ -84,42 +74,20 @@ def request(raw, spec=SPEC):
     }
 
 
-def sample_table(raw):
-    """Returns raw columns in the format of samples.parquet."""
-    return pa.table(
-        {
-            name: pa.array(list(value)) if value.ndim > 1 else value
-            for name, value in raw.items()
-        }
-    )
+def samples(spec=SPEC, rows=ROWS, seed=3) -> pa.Table:
+    """Returns `columns` in the format of samples.parquet."""
+    return as_table(columns(spec, rows, seed))
 
 
 def write_samples(run_dir, raw):
-    pq.write_table(sample_table(raw), os.path.join(run_dir, runs.SAMPLES))
-
-
-def write_json(path, content):
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file)
+    pq.write_table(as_table(raw), Path(run_dir, runs.SAMPLES))
 
 
 def make_run(run_dir, config=CONFIG, precision="float32"):
     """Writes a run directory with checkpoints of steps 10 (best) and 20."""
-    os.makedirs(run_dir)
-    model_config = config.to_dict()
-    features = model_config.pop("features")
-    write_json(os.path.join(run_dir, runs.FEATURES), features)
-    content = {
-        "format": runs.FORMAT,
-        "model": model_config,
-        "training": {"precision": precision},
-        "data": {},
-    }
-    write_json(os.path.join(run_dir, runs.CONFIG), content)
-    write_samples(run_dir, columns(config.features))
     dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    for step in (10, 20):
-        model = random_model(config, dtype, seed=step)
-        store.save(run_dir, step, {}, read_slots(model_slots(model)))
+    models = {step: random_model(config, dtype, step) for step in (10, 20)}
+    small_runs.write_run(Path(run_dir), config, models, precision=precision)
+    write_samples(run_dir, columns(config.features))
     store.mark_best(run_dir, 10, "logloss", 0.5)
     return str(run_dir)
