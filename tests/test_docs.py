@@ -9,6 +9,7 @@ import flowchart
 import pytest
 
 import wukong_tf
+from wukong_tf.scaling import cost
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -100,6 +101,35 @@ def test_every_program_has_its_flags():
             if line.startswith("| `"):
                 assert re.fullmatch(r"\| `--[^`]+` \| .{10,} \|", line), line
     assert "`--batch_size=INT`" in flag_tables.tables("trainer.main")
+
+
+def spec_of(count):
+    return wukong_tf.FeatureSpec(
+        tuple(wukong_tf.CategoricalFeature(f"f{i}", 9) for i in range(count))
+    )
+
+
+def test_sizes_are_those_that_are_counted():
+    page = (DOCS / "sizes.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d.*) MB \|$", page, re.M)
+    assert len(rows) > 5
+    for n, width, rest in rows:
+        config = wukong_tf.WukongConfig(
+            spec_of(int(n)), embedding_dim=int(width)
+        )
+        found = cost(config, batch_size=1024)
+        assert rest == (
+            f"{config.num_fmb} | {config.mlp_units[0]} | "
+            f"{found.dense_parameters:,} | {found.training_flop / 1e6:.1f} | "
+            f"{found.activation_bytes / 1e6:.0f}"
+        )
+    for rows in (10**5, 10**6, 10**7, 10**8):
+        sizes = [rows * 4 * (width + 1) / 1e6 for width in (16, 32, 64, 128)]
+        texts = (
+            f"{size / 1e3:.1f} GB" if rows > 10**6 else f"{size:.0f} MB"
+            for size in sizes
+        )
+        assert f"| {rows:,} | {' | '.join(texts)} |" in page
 
 
 @pytest.mark.parametrize(
