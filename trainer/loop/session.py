@@ -78,30 +78,7 @@ class Session:
         self.signal = STOP
         self.stopped = False
         with distribution.strategy.scope():
-            self.model = build_model(
-                config,
-                lookup=self.training.lookup,
-                dtype=DTYPES[self.training.precision],
-                host_tables=placement.host_tables,
-                **({"remat": True} if self.training.remat else {}),
-            )
-            if distribution.replicas > 1:
-                vary_dropout(self.model)
-            self.ways = table_ways(
-                self.model,
-                self.training,
-                distribution.replicas,
-                settings.devices.table_exchange,
-            )
-            self.rates = Rates(
-                config,
-                self.training,
-                self.training.epochs * self.schedule.steps_per_epoch,
-            )
-            self.groups = make_optimizers(
-                self.model, self.training, self.rates, self.ways
-            )
-            self.groups.build()
+            self._build(config, placement)
         self.slots = training_slots(self.model, self.groups)
         self.tasks = [task.name for task in config.features.tasks]
         self.evaluator = Evaluator(
@@ -113,6 +90,29 @@ class Session:
         )
         if self.groups.average is not None:
             self.evaluator.weights = self.groups.average.applied
+
+    def _build(self, config, placement):
+        """Creates the model and its optimizers, in the strategy's scope."""
+        training, replicas = self.training, self.distribution.replicas
+        self.model = build_model(
+            config,
+            lookup=training.lookup,
+            dtype=DTYPES[training.precision],
+            host_tables=placement.host_tables,
+            **({"remat": True} if training.remat else {}),
+        )
+        if replicas > 1:
+            vary_dropout(self.model)
+        self.ways = table_ways(
+            self.model, training, replicas, self.settings.devices.table_exchange
+        )
+        self.rates = Rates(
+            config, training, training.epochs * self.schedule.steps_per_epoch
+        )
+        self.groups = make_optimizers(
+            self.model, training, self.rates, self.ways
+        )
+        self.groups.build()
 
     def describe_exchange(self) -> list[str]:
         """Returns log lines on how replicas and workers share the run."""

@@ -94,21 +94,29 @@ def make_train_step(
         return tape.gradient(loss, variables), loss, sums
 
     def train_step(batch: Batch):
-        gradients, loss, sums = gradients_of(_part(batch, 0, parts))
-        for index in range(1, parts):
-            # One part after the other, so that only one is in memory.
-            with tf.control_dependencies(_flat(gradients)):
-                part = _part(batch, index, parts)
-            more, more_loss, more_sums = gradients_of(part)
-            gradients = [
-                _added(*pair) for pair in zip(gradients, more, strict=True)
-            ]
-            loss += more_loss
-            sums = None if sums is None else sums + more_sums
+        gradients, loss, sums = _over_parts(gradients_of, batch, parts)
         groups.apply(_summed(groups, gradients, clock))
         return loss if sums is None else (loss, sums)
 
     return train_step
+
+
+def _over_parts(gradients_of, batch, parts):
+    """Returns the sums of gradients, losses and scalars over parts of a batch.
+
+    Each part waits for the one before it, so that only one is in memory.
+    """
+    gradients, loss, sums = gradients_of(_part(batch, 0, parts))
+    for index in range(1, parts):
+        with tf.control_dependencies(_flat(gradients)):
+            part = _part(batch, index, parts)
+        more, more_loss, more_sums = gradients_of(part)
+        gradients = [
+            _added(*pair) for pair in zip(gradients, more, strict=True)
+        ]
+        loss += more_loss
+        sums = None if sums is None else sums + more_sums
+    return gradients, loss, sums
 
 
 def _part(batch, index, parts):

@@ -62,9 +62,8 @@ def encode(
                 columns[column.name] = _vectors(shard, table, column, vectors)
             else:
                 words = vocabularies.get(column.table_name)
-                texts, cut = values.cut(
-                    values.texts(shard, table, column), column
-                )
+                texts = values.texts(shard, table, column)
+                texts, cut = values.cut(texts, column)
                 encoded_ids = ids(column, texts, words, oov_buckets)
                 columns[column.name] = encoded_ids
                 tallies.setdefault(column.name, collections.Counter()).update(
