@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-import flag_tables
+import flag_lists
 import flowchart
 from mkdocs.structure.files import File
 
@@ -14,6 +14,7 @@ ROOT = DOCS.parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _LINK = re.compile(r"\]\((?:\.\./)?((?:examples/|CITATION)[^)#]+)\)")
 _MADE = re.compile(r"^<!-- flags of ([\w.]+) -->$", re.M)
+_SHORT = re.compile(r"<code>(?=[^<]{1,34}</code>)")
 _FOREIGN = re.compile(r'<(?:script|img|link|iframe)[^>]+"(?:https?:)?//[^>]*>')
 
 log = logging.getLogger("mkdocs.hooks.site")
@@ -41,12 +42,17 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **kwargs):
-    """Makes tables of flags, and links of pages that were moved together."""
+    """Makes lists of flags, and links of pages that were moved together."""
     if page.file.src_uri in PAGES:
         return markdown.replace("](docs/", "](")
     if "/" not in page.file.src_uri:
         markdown = markdown.replace("](../", "](")
-    return _MADE.sub(lambda found: flag_tables.tables(found[1]), markdown)
+    return _MADE.sub(lambda found: flag_lists.lists(found[1]), markdown)
+
+
+def on_page_content(html, **kwargs):
+    """Marks short code, which is not broken after a hyphen."""
+    return _SHORT.sub('<code class="short">', html)
 
 
 def on_post_page(output, page, **kwargs):

@@ -1,6 +1,7 @@
-"""Tables of the programs' flags, from the settings that define them."""
+"""Lists of the programs' flags, from the settings that define them."""
 
 import importlib
+import re
 from collections.abc import Mapping
 
 from absl import flags
@@ -22,8 +23,8 @@ GROUPS: dict[str, Mapping[str, program.Define]] = {
 }
 
 
-def tables(module: str) -> str:
-    """Returns the flags of a program as Markdown, a table for each group.
+def lists(module: str) -> str:
+    """Returns the flags of a program as Markdown, a list for each group.
 
     Args:
         module: name of the program, such as "trainer.main".
@@ -35,18 +36,14 @@ def tables(module: str) -> str:
         define(values)
         if title:
             lines += ["", f"### {title}"]
-        lines += ["", "| flag | |", "|---|---|"]
         # In the order of their definition; iterating would sort the names.
         for name in values._flags():
             form, *text = program.described(values[name])
-            lines.append(f"| {_code(form)} | {_cell(text)} |")
+            lines += ["", f"`{form.strip()}`", f":   {_plain(text)}"]
     return "\n".join(lines)
 
 
-def _code(form):
-    return f"`{form.strip()}`".replace("|", "\\|")
-
-
-def _cell(lines):
+def _plain(lines):
+    """Returns text of --help that Markdown reads as it stands."""
     text = " ".join(line.strip() for line in lines)
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return re.sub(r"([<*_`\[\]])", r"\\\1", text)
