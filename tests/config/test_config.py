@@ -159,6 +159,8 @@ CONFIGS: dict[str, Any] = {
         attention_embeddings=3,
         attention_units=(),
         remove=("fmb", "residual"),
+        fmb_activation="relu",
+        residual_bias=True,
         dropout=0.1,
         embedding_dropout=0.2,
         table_initial_scale=0,
@@ -190,6 +192,13 @@ def test_a_model_configuration_comes_back(name, seed):
     assert type(again) is type(config)
     assert json.dumps(again.to_dict()) == text
     assert hash(again) == hash(config)
+
+
+def test_a_configuration_from_before_a_field_has_its_default():
+    data = WukongConfig(SPEC).to_dict()
+    for field in ("fmb_activation", "residual_bias"):
+        del data[field]
+    assert model_config_from_dict(data) == WukongConfig(SPEC)
 
 
 def test_the_cases_of_this_file_use_every_field():

@@ -179,6 +179,17 @@ def test_refuses_an_unknown_choice(value):
         "`fm` must be one of ['full', 'projected', 'attentive']",
         repr(value),
     )
+    assert_refused(
+        lambda: WukongConfig(SPEC, fmb_activation=value),
+        "`fmb_activation` must be one of ['linear', 'relu']",
+        repr(value),
+    )
+    if value is not True:
+        assert_refused(
+            lambda: WukongConfig(SPEC, residual_bias=value),
+            "`residual_bias` must be true or false",
+            repr(value),
+        )
 
 
 def test_refuses_to_remove_the_linear_path_unless_asked_by_name():

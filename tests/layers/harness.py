@@ -279,7 +279,7 @@ def _numpy(tensor: Any) -> np.ndarray:
 def _plain(name: str, value: Any) -> Any:
     if name.endswith("initializer"):
         return keras.initializers.serialize(keras.initializers.get(value))
-    if name == "activation":
+    if name.endswith("activation"):
         return keras.activations.serialize(keras.activations.get(value))
     return json.loads(json.dumps(value))
 

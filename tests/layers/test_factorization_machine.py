@@ -62,6 +62,18 @@ CASES = (
         (4, 5, 8),
         blocks.factorization_machine,
     ),
+    harness.Case(
+        "relu",
+        FactorizationMachineBlock,
+        {
+            "num_embeddings": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+            "output_activation": "relu",
+        },
+        (4, 5, 8),
+        functools.partial(blocks.factorization_machine, relu=True),
+    ),
 )
 
 

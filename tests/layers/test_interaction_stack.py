@@ -50,9 +50,24 @@ CASES = (
             "fm": "full",
             "dropout": 0.25,
             "epsilon": 0.5,
+            "fmb_activation": "relu",
         },
         (3, 5, 8),
-        functools.partial(blocks.interaction_stack, epsilon=0.5),
+        functools.partial(blocks.interaction_stack, epsilon=0.5, relu=True),
+    ),
+    harness.Case(
+        "residual_bias",
+        InteractionStack,
+        {
+            "num_layers": 1,
+            "num_fmb": 2,
+            "num_lcb": 3,
+            "rank": 3,
+            "mlp_units": (6,),
+            "residual_bias": True,  # and no residual with weights
+        },
+        (3, 5, 8),
+        blocks.interaction_stack,
     ),
     harness.Case(
         "attentive_remat",

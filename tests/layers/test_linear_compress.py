@@ -27,6 +27,13 @@ CASES = (
         (2, 4, 6),
         blocks.linear_compress,
     ),
+    harness.Case(
+        "bias",
+        LinearCompressBlock,
+        {"num_embeddings": 3, "use_bias": True},
+        (4, 7, 5),
+        blocks.linear_compress,
+    ),
 )
 
 

@@ -22,7 +22,13 @@ CASES = (
     harness.Case(
         "identity_residual",
         WukongLayer,
-        {"num_fmb": 2, "num_lcb": 3, "rank": 3, "mlp_units": [6]},
+        {
+            "num_fmb": 2,
+            "num_lcb": 3,
+            "rank": 3,
+            "mlp_units": [6],
+            "residual_bias": True,  # and no residual with weights
+        },
         (3, 5, 8),
         blocks.wukong_layer,
     ),
@@ -55,6 +61,19 @@ CASES = (
         },
         (4, 5, 8),
         blocks.wukong_layer,
+    ),
+    harness.Case(
+        "relu",
+        WukongLayer,
+        {
+            "num_fmb": 2,
+            "num_lcb": 1,
+            "rank": 3,
+            "mlp_units": (6,),
+            "fmb_activation": "relu",
+        },
+        (4, 5, 8),
+        functools.partial(blocks.wukong_layer, relu=True),
     ),
     *(
         harness.Case(
@@ -122,6 +141,19 @@ def test_the_residual_is_compressed_where_the_rows_change():
     kernel = np.asarray(layer.residual.kernel)
     expected = standardized(np.einsum("nm,bnd->bmd", kernel, x))
     np.testing.assert_allclose(layer(x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_bias_of_the_residual_is_taken_out_by_the_norm():
+    layer = layer_with(2, 1, rows=5, residual_bias=True)
+    assert harness.shapes(layer)["residual/bias"] == (3,)
+    x = harness.random_input(3, 5, 4)
+    before, linear = backends.numpy(layer(x)), backends.numpy(layer.residual(x))
+    shift = np.array([1.0, -2.0, 3.0], "float32")
+    layer.residual.bias.assign(shift)
+    np.testing.assert_allclose(
+        layer.residual(x), linear + shift[:, None], rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(layer(x), before, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [5, 7])

@@ -17,6 +17,9 @@ from wukong_tf.runs.arrays import model_slots, read_arrays
 SHAPES = {
     "projected": CONFIG,
     "full": dataclasses.replace(CONFIG, fm="full"),
+    "relu and bias": dataclasses.replace(
+        CONFIG, fmb_activation="relu", residual_bias=True
+    ),
     "a size for each layer": dataclasses.replace(
         CONFIG,
         num_fmb=(2, 4),

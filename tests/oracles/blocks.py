@@ -50,8 +50,14 @@ def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def linear_compress(x: np.ndarray, weights: Weights) -> np.ndarray:
-    """Returns W X; the kernel is the transpose of W."""
-    return np.einsum("nm,bnd->bmd", weights["kernel"], x)
+    """Returns W X, plus b_i in row i if there is a bias b.
+
+    The kernel is the transpose of W.
+    """
+    rows = np.einsum("nm,bnd->bmd", weights["kernel"], x)
+    for index, shift in enumerate(weights.get("bias", ())):
+        rows[:, index] += shift
+    return rows
 
 
 def attentive_projection(
@@ -65,9 +71,16 @@ def attentive_projection(
 
 
 def factorization_machine(
-    x: np.ndarray, weights: Weights, epsilon: float = EPSILON
+    x: np.ndarray,
+    weights: Weights,
+    epsilon: float = EPSILON,
+    *,
+    relu: bool = False,
 ) -> np.ndarray:
-    """Returns reshape(MLP(LN(flatten(X X^T Y)))), with X X^T computed first."""
+    """Returns reshape(MLP(LN(flatten(X X^T Y)))), with X X^T computed first.
+
+    With `relu`, it is max(0, that).
+    """
     batch, _, width = x.shape
     dots = np.einsum("bid,bjd->bij", x, x)
     if "projection" in weights:
@@ -78,7 +91,8 @@ def factorization_machine(
         dots = np.einsum("bij,bjk->bik", dots, y)
     flat = dots.reshape(batch, dots.shape[1] * dots.shape[2])
     flat = layer_norm(flat, inside(weights, "norm"), epsilon)
-    return mlp(flat, inside(weights, "mlp")).reshape(batch, -1, width)
+    rows = mlp(flat, inside(weights, "mlp")).reshape(batch, -1, width)
+    return np.maximum(rows, 0.0) if relu else rows
 
 
 def wukong_layer(
@@ -89,6 +103,7 @@ def wukong_layer(
     num_fmb: int = 0,
     num_lcb: int = 0,
     adds_input: bool = True,
+    relu: bool = False,
 ) -> np.ndarray:
     """Returns LN over d of concat(FMB, LCB) plus the residual.
 
@@ -99,13 +114,14 @@ def wukong_layer(
         num_fmb: number of rows of zeros if there is no FMB. Defaults to 0.
         num_lcb: number of rows of zeros if there is no LCB. Defaults to 0.
         adds_input: whether there is a residual. Defaults to True.
+        relu: whether the FMB ends in a ReLU. Defaults to False.
     """
     batch, _, width = x.shape
     fmb, lcb = inside(weights, "fmb"), inside(weights, "lcb")
     interactions = np.zeros((batch, num_fmb, width))
     linear = np.zeros((batch, num_lcb, width))
     if fmb:
-        interactions = factorization_machine(x, fmb, epsilon)
+        interactions = factorization_machine(x, fmb, epsilon, relu=relu)
     if lcb:
         linear = linear_compress(x, lcb)
     rows = np.concatenate([interactions, linear], axis=1)

@@ -117,7 +117,8 @@ def wukong(
     """Returns the logits [B, 1] of the first task."""
     x = embed(config.features, inputs, weights, config.embedding_dim)
     dense = blocks.inside(weights, "dense")
-    x = blocks.interaction_stack(x, blocks.inside(dense, "stack"))
+    relu = config.fmb_activation == "relu"
+    x = blocks.interaction_stack(x, blocks.inside(dense, "stack"), relu=relu)
     task = config.features.tasks[0]
     flat = x.reshape(len(x), -1)
     return blocks.mlp(flat, blocks.inside(dense, f"head_{task.name}"))

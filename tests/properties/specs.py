@@ -289,5 +289,7 @@ def configs(draw, spec: FeatureSpec) -> ModelConfig:
         fm=draw(st.sampled_from(["projected", "full", "attentive"])),
         attention_embeddings=2,
         attention_units=(3,),
+        fmb_activation=draw(st.sampled_from(["linear", "relu"])),
+        residual_bias=draw(st.booleans()),
         **sizes,
     )

@@ -112,6 +112,8 @@ def random_config(seed):
         attention_embeddings=draw.randint(1, 3),
         attention_units=draw.choice([(), (4,)]),
         remove=draw.choice(remove),
+        fmb_activation=draw.choice(["linear", "relu"]),
+        residual_bias=draw.choice([False, True]),
     )
 
 

@@ -41,6 +41,7 @@ def _size(name, help):
     return setting(None, f"{help}. Default: {_default(name)}.")
 
 
+_Bool = bool | None
 _Integer = int | None
 _Number = float | None
 _Text = str | None
@@ -101,6 +102,14 @@ class Model(Settings):
         "remove",
         "Parts to remove from every interaction layer, for ablations: fmb, "
         "lcb, residual, or linear_path for both of the last",
+    )
+    fmb_activation: _Text = _size(
+        "fmb_activation",
+        "Activation of the FM blocks' output: linear (none) or relu",
+    )
+    residual_bias: _Bool = _size(
+        "residual_bias",
+        "Whether residuals that change the number of embeddings have a bias",
     )
     bottom_mlp_units: _List = _size(
         "bottom_mlp_units",

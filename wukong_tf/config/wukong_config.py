@@ -9,6 +9,7 @@ from wukong_tf.errors import ConfigError
 
 FM_KINDS = ("full", "projected", "attentive")
 REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
+FMB_ACTIVATIONS = ("linear", "relu")
 
 Sizes = int | tuple[int, ...]
 Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
@@ -77,6 +78,11 @@ class WukongConfig(EmbeddingModelConfig):
             "lcb" give zeros, "residual" is not added. "linear_path" removes
             both "lcb" and "residual", which are otherwise rejected together.
             Defaults to (), nothing.
+        fmb_activation: activation of the factorization machine blocks' output,
+            "linear" (none) or "relu". Defaults to "linear".
+        residual_bias: whether the residual has a bias in the layers that change
+            the number of embeddings, where it is a linear compression. The norm
+            takes it out again, so it changes no output. Defaults to False.
     """
 
     model: ClassVar[str] = "wukong"
@@ -93,6 +99,8 @@ class WukongConfig(EmbeddingModelConfig):
     attention_embeddings: int = 8
     attention_units: tuple[int, ...] = (32,)
     remove: tuple[str, ...] = ()
+    fmb_activation: str = "linear"
+    residual_bias: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -116,6 +124,10 @@ class WukongConfig(EmbeddingModelConfig):
         )
         self._check_units("attention_units")
         self._check_remove(where)
+        schema.check_choice(
+            where, "fmb_activation", self.fmb_activation, FMB_ACTIVATIONS
+        )
+        schema.check_bool(where, "residual_bias", self.residual_bias)
 
     def _rank_that_fits(self):
         """Returns k for each layer, or one int if all are equal."""

@@ -36,6 +36,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
             fm="attentive" makes Y of it. Defaults to 8.
         attention_units: hidden units of the MLP that makes Y. Defaults to
             (32,).
+        output_activation: activation of the output embeddings. Defaults to
+            None, as in the paper.
 
     Input shape:
         [B, n, d], with n and d known.
@@ -66,6 +68,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         projection_initializer: Any = "lecun_normal",
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
+        output_activation: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -86,6 +89,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.attention_units = arguments.units(
             owner, "attention_units", attention_units
         )
+        self.output_activation = keras.activations.get(output_activation)
 
     def build(self, input_shape: Any):
         """Makes Y, the norm and the MLP for inputs [B, n, d]."""
@@ -140,6 +144,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         x = ops.matmul(x, ops.swapaxes(right, 1, 2))  # [B, n, k], or [B, n, n]
         x = ops.reshape(x, (-1, n * x.shape[2]))  # [B, n * k]
         x = self.mlp(self.norm(x), training=training)  # [B, n_F * d]
+        x = self.output_activation(x)
         return ops.reshape(x, (-1, self.num_embeddings, width))  # [B, n_F, d]
 
     def compute_output_shape(self, input_shape: Any):
@@ -161,4 +166,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
             ),
             "attention_embeddings": self.attention_embeddings,
             "attention_units": self.attention_units,
+            "output_activation": keras.activations.serialize(
+                self.output_activation
+            ),
         }

@@ -33,6 +33,8 @@ class InteractionStack(keras.layers.Layer):
             (32,).
         remove: parts to leave out of every layer, as WukongLayer takes it.
             Defaults to ().
+        fmb_activation: as WukongLayer takes it. Defaults to None.
+        residual_bias: as WukongLayer takes it. Defaults to False.
         remat: whether to store only each layer's input in training and
             recompute the layer in the backward pass, which takes less memory
             and a third more time. Needs dropout=0: a recomputed layer would
@@ -68,6 +70,8 @@ class InteractionStack(keras.layers.Layer):
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
         remove: Sequence[str] = (),
+        fmb_activation: Any = None,
+        residual_bias: bool = False,
         remat: bool = False,
         **kwargs: Any,
     ):
@@ -91,6 +95,8 @@ class InteractionStack(keras.layers.Layer):
             owner, "attention_units", attention_units
         )
         self.remove = arguments.removed(owner, remove)
+        self.fmb_activation = keras.activations.get(fmb_activation)
+        self.residual_bias = residual_bias
         self.remat = remat
         if remat and self.dropout:
             raise ValueError(
@@ -144,6 +150,8 @@ class InteractionStack(keras.layers.Layer):
                 attention_embeddings=self.attention_embeddings,
                 attention_units=self.attention_units,
                 remove=self.remove,
+                fmb_activation=self.fmb_activation,
+                residual_bias=self.residual_bias,
                 dtype=self.dtype_policy,
                 name=f"layer_{index}",
             )
@@ -181,5 +189,7 @@ class InteractionStack(keras.layers.Layer):
             "attention_embeddings": self.attention_embeddings,
             "attention_units": self.attention_units,
             "remove": self.remove,
+            "fmb_activation": keras.activations.serialize(self.fmb_activation),
+            "residual_bias": self.residual_bias,
             "remat": self.remat,
         }

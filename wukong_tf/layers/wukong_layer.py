@@ -17,9 +17,8 @@ class WukongLayer(keras.layers.Layer):
 
     Y = LN(concat(FMB(X), LCB(X)) + R(X)) (arXiv 2403.02545, section 3.3),
     normalized over the width d. R is the identity where the number of
-    embeddings stays the same, and a linear compression without a bias where
-    it changes. If X holds interactions of orders 1 to m, Y holds orders 1
-    to 2m.
+    embeddings stays the same, and a linear compression where it changes. If X
+    holds interactions of orders 1 to m, Y holds orders 1 to 2m.
 
     Args:
         num_fmb: n_F, embeddings from the factorization machine block; they
@@ -39,6 +38,10 @@ class WukongLayer(keras.layers.Layer):
             removes both "lcb" and "residual", which are otherwise rejected
             together: without either, an embedding reaches the next layer only
             through an FM and an MLP. Defaults to ().
+        fmb_activation: activation of the factorization machine block's
+            output. Defaults to None.
+        residual_bias: whether a residual that is a linear compression has a
+            bias, which the norm takes out again. Defaults to False.
 
     Input shape:
         [B, n, d], with n and d known.
@@ -68,6 +71,8 @@ class WukongLayer(keras.layers.Layer):
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
         remove: Sequence[str] = (),
+        fmb_activation: Any = None,
+        residual_bias: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -85,6 +90,8 @@ class WukongLayer(keras.layers.Layer):
             owner, "attention_units", attention_units
         )
         self.remove = arguments.removed(owner, remove)
+        self.fmb_activation = keras.activations.get(fmb_activation)
+        self.residual_bias = residual_bias
 
     def build(self, input_shape: Any):
         """Makes the two blocks, the residual and the norm."""
@@ -102,6 +109,7 @@ class WukongLayer(keras.layers.Layer):
                 epsilon=self.epsilon,
                 attention_embeddings=self.attention_embeddings,
                 attention_units=self.attention_units,
+                output_activation=self.fmb_activation,
                 dtype=self.dtype_policy,
                 name="fmb",
             )
@@ -114,7 +122,10 @@ class WukongLayer(keras.layers.Layer):
         self.adds_input = linear and "residual" not in self.remove
         if self.adds_input and n != rows:
             self.residual = LinearCompressBlock(
-                rows, dtype=self.dtype_policy, name="residual"
+                rows,
+                use_bias=self.residual_bias,
+                dtype=self.dtype_policy,
+                name="residual",
             )
             self.residual.build(input_shape)
         self.norm = keras.layers.LayerNormalization(
@@ -162,4 +173,6 @@ class WukongLayer(keras.layers.Layer):
             "attention_embeddings": self.attention_embeddings,
             "attention_units": self.attention_units,
             "remove": self.remove,
+            "fmb_activation": keras.activations.serialize(self.fmb_activation),
+            "residual_bias": self.residual_bias,
         }

@@ -84,6 +84,8 @@ class Wukong(EmbeddingModel):
             attention_embeddings=config.attention_embeddings,
             attention_units=config.attention_units,
             remove=config.remove,
+            fmb_activation=config.fmb_activation,
+            residual_bias=config.residual_bias,
             remat=self._remat,
             dtype=self.dtype_policy,
             name="stack",

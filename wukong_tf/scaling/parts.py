@@ -173,6 +173,8 @@ def _layer(config, name, rows, num_fmb, num_lcb, rank, units) -> list[Part]:
         add = Part(f"{name} residual", elementwise=out * d)
         if rows != out:
             add += _compress("", rows, out, d)
+            if config.residual_bias:
+                add += Part("", parameters=out, elementwise=out * d)
         found.append(add)
     last = norm(d, out, f"{name} norm")
     return [*found, last + Part("", activations=out * d)]
@@ -195,6 +197,8 @@ def _fmb(config, name, rows, num_fmb, rank, units) -> list[Part]:
         found.append(attention)
     fm += norm(rows * columns, 1)
     mapped = mlp(rows * columns, (*units, num_fmb * d), f"{name} mlp")
+    if config.fmb_activation != "linear":
+        mapped += Part("", elementwise=num_fmb * d)
     return [*found, fm, mapped]
 
 
