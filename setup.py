@@ -19,6 +19,8 @@ def version() -> str:
 
 REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
 BASELINES = ["keras-rs>=0.4.0"]
+SAFETENSORS = ["safetensors>=0.8.0"]
+TORCH = ["torch>=2.13.0"]
 SERVING = ["aiohttp>=3.14.5", "prometheus-client>=0.26.0"]
 DEV = [
     "hypothesis>=6.170.0",
@@ -76,10 +78,12 @@ setup(
         "beam": ["apache-beam>=2.77.0"],
         # DLRM and DCN-V2; the other baselines need nothing more.
         "baselines": BASELINES,
-        "dev": [*DEV, *REPORT, *BASELINES, *SERVING],
+        "dev": [*DEV, *REPORT, *BASELINES, *SERVING, *SAFETENSORS],
         # The theme is maintained until May 2027, then its successor, Zensical.
         "docs": ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"],
-        "torch": ["torch>=2.13.0"],
+        "torch": TORCH,
+        # State dicts of other implementations.
+        "interop": [*TORCH, *SAFETENSORS],
         # Another version may put in other bugs: samples would not compare.
         "mutants": ["cosmic-ray==8.7.0"],
     },

@@ -27,6 +27,7 @@ PLACES = {
     "wukong_tf/feature_spec.py": "config",  # where users found it
     "wukong_tf/features/": "features",
     "wukong_tf/files.py": "files",
+    "wukong_tf/interop/": "interop",
     "wukong_tf/layers/": "layers",
     "wukong_tf/metrics/": "metrics",
     "wukong_tf/models/": "models",
@@ -80,6 +81,7 @@ RULES = {
     "models": (KERAS, ["keras_rs"]),
     "features": (TENSORFLOW, []),
     "rows": ([*TENSORFLOW, "pyarrow"], []),
+    "interop": (["numpy", "wukong_tf"], ["safetensors", "torch"]),
     "metrics": (TENSORFLOW, []),
     "runs": (TENSORFLOW, []),
     "optimizers": (KERAS, ["tensorflow"]),

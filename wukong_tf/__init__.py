@@ -37,6 +37,7 @@ _HOMES = {
     "embeddings": "wukong_tf.embeddings",
     "errors": "wukong_tf.errors",
     "features": "wukong_tf.features",
+    "interop": "wukong_tf.interop",
     "layers": "wukong_tf.layers",
     "metrics": "wukong_tf.metrics",
     "models": "wukong_tf.models",

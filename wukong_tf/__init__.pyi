@@ -16,6 +16,9 @@ from wukong_tf import (
     features as features,
 )
 from wukong_tf import (
+    interop as interop,
+)
+from wukong_tf import (
     layers as layers,
 )
 from wukong_tf import (

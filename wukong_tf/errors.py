@@ -31,3 +31,7 @@ class ExportError(WukongError, RuntimeError):
 
 class LostWorkerError(WukongError, RuntimeError):
     """Another worker of a run has exited or stopped responding."""
+
+
+class InteropError(WukongError, ValueError):
+    """Weights of another implementation cannot be converted exactly."""

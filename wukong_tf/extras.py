@@ -17,9 +17,11 @@ _REQUIREMENTS = {
     "keras_rs": "wukong_tf[baselines]",
     "matplotlib": "wukong_tf[report]",
     "prometheus_client": "wukong_tf[serving]",
+    "safetensors": "wukong_tf[interop]",
     "tensorboard": "wukong_tf[report]",
     "tensorflow_recommenders": "tensorflow-recommenders tf-keras",
     "tensorflow_serving": "tensorflow-serving-api",
+    "torch": "wukong_tf[interop]",
 }
 
 

@@ -51,6 +51,7 @@ RUNS: dict[str, tuple[list[str], dict]] = {
     "deterministic": (["--pairs=1", "--steps=2"], {}),
     "inference": (["--calls=2", "--rows=500"], {}),
     "input_pipeline": (["--rows=2000", "--steps=3", "--rounds=3"], {}),
+    "interop": ([], {}),
     "naive_keras": (["--rounds=1", "--steps=2"], {"BARS": {500: 1.5}}),
     "prepare_memory": (["--rows=300"], {}),
     "scaling_workers": (
@@ -77,7 +78,7 @@ RUNS: dict[str, tuple[list[str], dict]] = {
         },
     ),
 }
-AT_MOST = {"table_rows", "prepare_memory", "checkpoint_stall"}
+AT_MOST = {"interop", "table_rows", "prepare_memory", "checkpoint_stall"}
 # The range of a figure by its name's last part, or that of what holds it.
 RANGES = (
     (r"(^|_)(auc|share|shares|wait|all_reduce)$", 0.0, 1.0),

@@ -1,0 +1,111 @@
+"""Reads and writes state dicts; nothing is unpickled but tensors."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wukong_tf import extras, files
+from wukong_tf.errors import InteropError
+
+Source = str | os.PathLike[str] | Mapping[str, Any]
+
+_SAFETENSORS = ".safetensors"
+# Keys of checkpoints that hold a state dict among other values.
+_WRAPPERS = ("model_state_dict", "state_dict")
+
+
+def load(source: Source) -> dict[str, np.ndarray]:
+    """Returns the arrays of a state dict by key.
+
+    Args:
+        source: path of a .safetensors file, path of any other file that
+            torch.save wrote, or a dict of arrays or of torch's tensors. A
+            state dict under "model_state_dict" or "state_dict" is found there.
+
+    Raises:
+        ConfigError: the package that reads the file is not installed.
+        InteropError: the file cannot be read, or holds other than arrays.
+    """
+    content: Any = source
+    where = "the state dict"
+    if not isinstance(source, Mapping):
+        where = os.fspath(source)
+        content = _read(where)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and wrapper in content:
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise InteropError(
+            f"{where}: expected a state dict; received "
+            f"{type(content).__name__}."
+        )
+    return {key: _array(where, key, value) for key, value in content.items()}
+
+
+def save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]):
+    """Writes arrays to a .safetensors file, or else by torch.save.
+
+    Raises:
+        ConfigError: the package that writes the file is not installed.
+        OSError: the file cannot be written.
+    """
+    name = os.fspath(path)
+    whole = {k: np.ascontiguousarray(array) for k, array in arrays.items()}
+    extras.require(f"interop: writing {name}", _package(name))
+    with files.atomic_path(name) as temporary:
+        if name.endswith(_SAFETENSORS):
+            from safetensors import numpy
+
+            numpy.save_file(whole, temporary)
+            return
+        import torch
+
+        tensors = {k: torch.from_numpy(v.copy()) for k, v in whole.items()}
+        torch.save(tensors, temporary)
+
+
+def _package(path):
+    return "safetensors" if path.endswith(_SAFETENSORS) else "torch"
+
+
+def _read(path):
+    extras.require(f"interop: reading {path}", _package(path))
+    try:
+        if path.endswith(_SAFETENSORS):
+            from safetensors import SafetensorError, numpy
+
+            try:
+                return numpy.load_file(path)
+            except (SafetensorError, TypeError, KeyError) as error:
+                raise InteropError(
+                    f"{path}: cannot be read: {error}."
+                ) from error
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError) as error:
+        if isinstance(error, InteropError):
+            raise
+        raise InteropError(f"{path}: cannot be read: {error}.") from error
+    except pickle.UnpicklingError as error:
+        raise InteropError(
+            f"{path}: only tensors are read, by weights_only=True; save "
+            f"model.state_dict() again. torch: {error}"
+        ) from error
+
+
+def _array(where, key, value) -> np.ndarray:
+    if hasattr(value, "detach"):  # a tensor of torch
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has none
+            value = value.float()
+        value = value.numpy()
+    if not isinstance(key, str) or not isinstance(value, np.ndarray):
+        raise InteropError(
+            f"{where}: {key!r} must be the name of an array; received "
+            f"{type(value).__name__}."
+        )
+    return value
