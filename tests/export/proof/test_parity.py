@@ -196,7 +196,7 @@ def test_what_an_artifact_lacks_and_may_differ_by(served):
     report = parity.compare(served, samples(), fakes)
     assert report.logit["no logit"] is report.probability["none"] is None
     assert "no logit" in report.describe() and "      -" in report.describe()
-    assert report.faults == ("none gives no probability.",)
+    assert report.faults == ("none returns no probability.",)
     assert report.to_dict()["tolerance"] == {
         "no logit": parity.TOLERANCE,
         "none": parity.TOLERANCE,
