@@ -93,7 +93,7 @@ esac
             env={**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"},
         )
     assert done.returncode == 0, done.stderr
-    assert "model: version 7 answered" in done.stdout
+    assert "model: version 7 responded" in done.stdout
     assert len(faults.seen) == 4
     calls = (tmp_path / "calls").read_text()
     assert f"{base}:/models/model:ro" in calls
