@@ -73,7 +73,7 @@ def test_other_models_stay(base):
 def test_what_cannot_be_served_is_refused(base):
     config = base.parent / "models.config"
     for labels, match in (
-        ({"stable": 6}, r"--stable=6: .* holds \[7, 8, 9\]"),
+        ({"stable": 6}, r"--stable=6: .* has \[7, 8, 9\]"),
         ({"stable": 7, "canary": 9}, "--canary=9: .*needs a SavedModel"),
     ):
         with pytest.raises(ExportError, match=match):
