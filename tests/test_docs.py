@@ -14,11 +14,13 @@ from wukong_tf.scaling import cost
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CODE = ("wukong_tf", "trainer", "export")
-API = {
+ENTRIES = [
     name
     for page in (DOCS / "api").glob("*.md")
     for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.M)
-}
+]
+# A function of its module's name stands under both.
+API = {*ENTRIES, *(re.sub(r"\.(\w+)\.\1$", r".\1", e) for e in ENTRIES)}
 
 
 def exported(path):
