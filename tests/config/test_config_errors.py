@@ -223,15 +223,13 @@ def test_refuses_a_rank_above_the_embeddings_that_enter_its_layer():
     check(SPEC, rank=(1, 3), **config)
     assert_refused(
         lambda: check(SPEC, rank=(2, 3), **config),
-        "`rank` of layer 0",
-        "embeddings in (1)",
-        "rank=2",
+        "`rank` of layer 0 must be at most 1,",
+        "received 2",
     )
     assert_refused(
         lambda: check(SPEC, rank=(1, 4), **config),
-        "`rank` of layer 1",
-        "embeddings in (3)",
-        "rank=4",
+        "`rank` of layer 1 must be at most 3,",
+        "received 4",
     )
     check(SPEC, rank=9, fm="full", **config)
 

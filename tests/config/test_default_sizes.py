@@ -68,7 +68,7 @@ def test_what_is_given_is_kept_and_what_is_not_follows_it():
     assert config.rank == (5, 3)  # the second layer gets 1 + 2 rows
     wider = dataclasses.replace(config, features=spec_of(9), rank=None)
     assert wider.rank == (8, 3)
-    with pytest.raises(ConfigError, match="`rank` of layer 0.*rank=6"):
+    with pytest.raises(ConfigError, match="`rank` of layer 0.*received 6"):
         WukongConfig(spec_of(5), rank=6).check_ranks()
 
 

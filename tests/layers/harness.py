@@ -9,7 +9,7 @@ import functools
 import inspect
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from tests import backends, tiers
+from tests import backends, errors, tiers
 from tests.docstrings import documented_defaults
 from tests.oracles import blocks
 
@@ -251,6 +251,14 @@ def assert_all_tried(layer: type, cases: Sequence[Case]) -> None:
     for name, parameter in constructor_arguments(layer).items():
         tried = [case.arguments.get(name, parameter.default) for case in cases]
         assert any(value != parameter.default for value in tried), name
+
+
+def assert_refused(make: Callable[[], object], owner: str, given: str) -> None:
+    """Asserts that a ValueError of `owner` reports an argument, NAME=VALUE."""
+    name, value = given.split("=", 1)
+    message = errors.message(ValueError, make)
+    assert message.startswith(f"{owner}: `{name}` must "), message
+    assert f"received {value}." in message, message
 
 
 def assert_defaults_documented(layer: type) -> None:

@@ -127,7 +127,7 @@ def test_every_layer_draws_its_own_weights():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"units": ()}, "`units` must not be empty; received ()"),
+        ({"units": ()}, "units=()"),
         ({"units": 8}, "units=8"),
         ({"units": "88"}, "units='88'"),
         ({"units": None}, "units=None"),
@@ -143,10 +143,7 @@ def test_every_layer_draws_its_own_weights():
     ],
 )
 def test_refuses_bad_arguments(arguments, expected):
-    with pytest.raises(ValueError) as error:
-        MLP(**arguments)
-    assert expected in str(error.value)
-    assert str(error.value).startswith("MLP: ")
+    harness.assert_refused(lambda: MLP(**arguments), "MLP", expected)
 
 
 def test_refuses_an_unknown_width():

@@ -259,7 +259,9 @@ def test_a_cut_feature_takes_less():
 def test_refuses_what_cannot_be():
     spec = FeatureSpec((CategoricalFeature("ad", 10**12),))
     assert_refused(
-        lambda: cost(WukongConfig(spec, rank=2)), "`rank` of layer 0", "rank=2"
+        lambda: cost(WukongConfig(spec, rank=2)),
+        "`rank` of layer 0",
+        "received 2",
     )
     config = WukongConfig(spec, rank=1)
     for size in (0, -1, 1.5, None):

@@ -48,7 +48,7 @@ from tests.trainer.cli import arguments, run
         ),
         (
             {"mode": "plan", "synthetic": True, "rank": 64},
-            ["--rank of layer 0 must be between 1 and", "in (10)"],
+            ["--rank of layer 0 must be at most 10, the number of"],
         ),
         (
             {"mode": "plan", "synthetic": True, "preset": "internal_5gf"},

@@ -60,11 +60,7 @@ class NumericFeature:
         schema.check_name(where, self.name)
         schema.check_choice(where, "transform", self.transform, TRANSFORMS)
         schema.check_float(where, "mean", self.mean)
-        schema.check_float(where, "stddev", self.stddev)
-        if self.stddev <= 0:
-            raise ConfigError(
-                f"{where}: `stddev` must be above 0; received {self.stddev}."
-            )
+        schema.check_float(where, "stddev", self.stddev, above=0)
         for field in ("clip_min", "clip_max", "missing"):
             if getattr(self, field) is not None:
                 schema.check_float(where, field, getattr(self, field))
@@ -152,16 +148,11 @@ class TableSettings:
     def __post_init__(self):
         where = f"settings of table {self.name!r}"
         schema.check_name(where, self.name)
-        for field in ("initial_scale", "learning_rate", "l2"):
-            value = getattr(self, field)
-            if value is None:
-                continue
-            schema.check_float(where, field, value)
-            if value < 0 or (field == "learning_rate" and not value):
-                least = "above" if field == "learning_rate" else "at least"
-                raise ConfigError(
-                    f"{where}: `{field}` must be {least} 0; received {value}."
-                )
+        for field in ("initial_scale", "l2"):
+            if (value := getattr(self, field)) is not None:
+                schema.check_float(where, field, value, minimum=0)
+        if (rate := self.learning_rate) is not None:
+            schema.check_float(where, "learning_rate", rate, above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,12 +189,7 @@ class Task:
                 f"{list(RECORD_KEYS)}, as metrics.jsonl and metrics.json call "
                 "other values so."
             )
-        schema.check_float(where, "loss_weight", self.loss_weight)
-        if self.loss_weight <= 0:
-            raise ConfigError(
-                f"{where}: `loss_weight` must be above 0; received "
-                f"{self.loss_weight}."
-            )
+        schema.check_float(where, "loss_weight", self.loss_weight, above=0)
         schema.check_bool(where, "missing_labels", self.missing_labels)
         schema.check_float(where, "negative_rate", self.negative_rate)
         if not 0 < self.negative_rate <= 1:

@@ -52,12 +52,7 @@ class ModelConfig:
         return schema.from_dict(cls, fields, f"model {cls.model}")
 
     def _check_scale(self, value):
-        schema.check_float(self._where, "table_initial_scale", value)
-        if value < 0:
-            raise ConfigError(
-                f"{self._where}: `table_initial_scale` must be at least 0; "
-                f"received {value}."
-            )
+        schema.check_float(self._where, "table_initial_scale", value, minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,9 @@ from wukong_tf.errors import ConfigError
 
 T = TypeVar("T")
 
+FM_KINDS = ("full", "projected", "attentive")
+REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
+
 
 def parse_json(text: str, where: str) -> Any:
     """Returns the JSON value in `text`; `where` names its origin in errors.
@@ -115,8 +118,8 @@ def read(hint: Any, value: Any, where: str) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """Converts lists to tuples, recursively."""
-    if isinstance(value, list | tuple):
+    """Converts sequences other than strings to tuples, recursively."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(frozen(item) for item in value)
     return value
 
@@ -159,8 +162,18 @@ def check_int(where: str, name: str, value: Any, minimum: int) -> None:
         )
 
 
-def check_float(where: str, name: str, value: Any) -> None:
-    """Raises ConfigError unless `value` is a finite number, not a bool."""
+def check_float(
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+) -> None:
+    """Raises ConfigError unless `value` is a finite number, not a bool.
+
+    It must be at least `minimum` and greater than `above`, if they are given.
+    """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
         finite = number and math.isfinite(value)
@@ -169,6 +182,14 @@ def check_float(where: str, name: str, value: Any) -> None:
     if not finite:
         raise ConfigError(
             f"{where}: `{name}` must be a finite number; received {value!r}."
+        )
+    if minimum is not None and value < minimum:
+        raise ConfigError(
+            f"{where}: `{name}` must be at least {minimum}; received {value}."
+        )
+    if above is not None and value <= above:
+        raise ConfigError(
+            f"{where}: `{name}` must be above {above}; received {value}."
         )
 
 
@@ -209,3 +230,34 @@ def check_units(where: str, name: str, value: Any) -> None:
         )
     for item in value:
         check_int(where, name, item, 1)
+
+
+def check_rank(where: str, rank: int, n: int, layer: str = "") -> None:
+    """Raises ConfigError if `rank` exceeds n, the number of embeddings."""
+    if rank > n:
+        raise ConfigError(
+            f"{where}: `rank`{layer} must be at most {n}, the number of input "
+            f"embeddings; received {rank}."
+        )
+
+
+def check_remove(where: str, value: Any) -> None:
+    """Raises ConfigError unless a layer can do without the parts in `value`."""
+    if not isinstance(value, tuple):
+        raise ConfigError(
+            f"{where}: `remove` must be a sequence of names; received "
+            f"{value!r}."
+        )
+    for part in value:
+        check_choice(where, "remove", part, REMOVABLE)
+    if {"lcb", "residual"} <= set(value):
+        raise ConfigError(
+            f"{where}: `remove` must not name both 'lcb' and 'residual', which "
+            "would remove the linear path; name 'linear_path' to do so. "
+            f"Received {list(value)}."
+        )
+    if {"fmb", "linear_path"} <= set(value):
+        raise ConfigError(
+            f"{where}: `remove` must not name all parts of a layer; received "
+            f"{list(value)}."
+        )

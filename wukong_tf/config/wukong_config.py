@@ -7,8 +7,6 @@ from wukong_tf.config import schema
 from wukong_tf.config.model_config import EmbeddingModelConfig
 from wukong_tf.errors import ConfigError
 
-FM_KINDS = ("full", "projected", "attentive")
-REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 FMB_ACTIVATIONS = ("linear", "relu")
 
 Sizes = int | tuple[int, ...]
@@ -118,12 +116,13 @@ class WukongConfig(EmbeddingModelConfig):
         self._check_mlp_units(where)
         self._check_units("head_units")
         schema.check_rate(where, "dropout", self.dropout)
-        schema.check_choice(where, "fm", self.fm, FM_KINDS)
+        schema.check_choice(where, "fm", self.fm, schema.FM_KINDS)
         schema.check_int(
             where, "attention_embeddings", self.attention_embeddings, 1
         )
         self._check_units("attention_units")
-        self._check_remove(where)
+        object.__setattr__(self, "remove", schema.frozen(self.remove))
+        schema.check_remove(where, self.remove)
         schema.check_choice(
             where, "fmb_activation", self.fmb_activation, FMB_ACTIVATIONS
         )
@@ -166,27 +165,6 @@ class WukongConfig(EmbeddingModelConfig):
                 f"the {self.num_layers} layers; received {value}."
             )
 
-    def _check_remove(self, where):
-        object.__setattr__(self, "remove", schema.frozen(self.remove))
-        if not isinstance(self.remove, tuple):
-            raise ConfigError(
-                f"{where}: `remove` must be a sequence of names; received "
-                f"{self.remove!r}."
-            )
-        for part in self.remove:
-            schema.check_choice(where, "remove", part, REMOVABLE)
-        if {"lcb", "residual"} <= set(self.remove):
-            raise ConfigError(
-                f"{where}: `remove` must not name both 'lcb' and 'residual', "
-                "which would leave no linear path; name 'linear_path' if "
-                f"that is meant. Received {list(self.remove)}."
-            )
-        if {"fmb", "linear_path"} <= set(self.remove):
-            raise ConfigError(
-                f"{where}: `remove` must leave something of each layer; "
-                f"received {list(self.remove)}."
-            )
-
     def check_ranks(self):
         """Raises ConfigError if a rank is above its layer's input embeddings.
 
@@ -199,12 +177,7 @@ class WukongConfig(EmbeddingModelConfig):
             return
         rows = self.num_embeddings
         for index, (fmb, lcb, rank, _) in enumerate(self.layer_sizes):
-            if rank > rows:
-                raise ConfigError(
-                    f"{self._where}: `rank` of layer {index} must be between "
-                    f"1 and the number of embeddings in ({rows}); received "
-                    f"rank={rank}."
-                )
+            schema.check_rank(self._where, rank, rows, f" of layer {index}")
             rows = fmb + lcb
 
     @property
