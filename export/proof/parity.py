@@ -17,7 +17,7 @@ from export.served.naming import output_names
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError, ExportError
-from wukong_tf.features import encode, of_requests
+from wukong_tf.features import encode
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import check_type, checks_of
@@ -126,7 +126,7 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
         ) from error
     if not table.num_rows:
         raise ExportError(f"{path}: the parity check needs at least one row.")
-    spec = of_requests(spec)
+    spec = spec.as_requests()
     checks = checks_of(spec, labels=False)
     bad_values = Count()
     try:

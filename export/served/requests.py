@@ -15,7 +15,7 @@ from wukong_tf.arrow import plain
 from wukong_tf.arrow.plain import plain_array
 from wukong_tf.arrow.texts import texts
 from wukong_tf.config import FeatureSpec
-from wukong_tf.features import of_requests, signature
+from wukong_tf.features import signature
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
 from wukong_tf.rows.checks import checks_of
@@ -33,7 +33,7 @@ class RequestEncodings:
 
     def __init__(self, served):
         self._served = served
-        self._spec = of_requests(served.spec)
+        self._spec = served.spec.as_requests()
         self._checks = checks_of(self._spec, labels=False)
         self._encoder = Encoder(served.spec.to_dict())
         # Written artifacts must reject ids out of range themselves.

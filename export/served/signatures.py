@@ -16,7 +16,6 @@ from wukong_tf.features import (
     Lookups,
     encode_served,
     finite,
-    of_ids,
     signature,
 )
 from wukong_tf.names import arguments
@@ -110,7 +109,7 @@ class ServedModel(tf.Module):
     @property
     def id_inputs(self) -> dict[str, tf.TensorSpec]:
         """Specs of the inputs if raw values are already encoded as ids."""
-        return signature(of_ids(self.spec))
+        return signature(self.spec.as_ids())
 
     @property
     def row_inputs(self) -> dict[str, tf.TensorSpec]:
@@ -143,7 +142,7 @@ class ServedModel(tf.Module):
 
     def rows_from_ids(self, columns) -> dict[str, np.ndarray]:
         """Returns columns for `row_inputs`, computed from `id_inputs`'."""
-        encoded = encode_served(of_ids(self.spec), columns)
+        encoded = encode_served(self.spec.as_ids(), columns)
         with self.stored_tables():
             read = self.model.feature_embedding.read(encoded)
         rows = {name: np.asarray(row)[:, 0] for name, row in read.items()}

@@ -17,7 +17,7 @@ from trainer.preparation.inputs import is_parquet
 from trainer.preparation.recorded import Preparation
 from wukong_tf import files, runs
 from wukong_tf.errors import DataError, ExportError
-from wukong_tf.features import has_raw, of_ids, signature
+from wukong_tf.features import signature
 from wukong_tf.names import OUTPUTS
 
 KEY = b"wukong_scores"  # key in a file's metadata
@@ -60,7 +60,7 @@ class Scorer:
         if engine == "auto" and "onnx" in self._version.formats:
             name = "onnx"  # the reader encodes raw values as ids
         self.engine = engines.load(self._version, name, threads)
-        self._raw = name == "saved_model" and has_raw(self._spec)
+        self._raw = name == "saved_model" and self._spec.has_raw
         self._batch_size = batch_size
 
     @property
@@ -147,7 +147,7 @@ class Scorer:
         if file.source is None:
             return
         if not self._raw:
-            specs = signature(of_ids(self._spec))
+            specs = signature(self._spec.as_ids())
             for batch in file.source.batches(self._batch_size):
                 yield {
                     name: batch[name].astype(spec.dtype.as_numpy_dtype)

@@ -15,7 +15,6 @@ from trainer.preparation.recorded import Preparation
 from trainer.preparation.requests import KEPT, write_rows
 from wukong_tf.config import FeatureSpec, encodings
 from wukong_tf.errors import DataError
-from wukong_tf.features import of_requests
 from wukong_tf.rows.bad_values import REFUSE, BadValues
 
 
@@ -88,7 +87,7 @@ def open_to_score(
     if schema is None or _is_log(schema, spec, preparation):
         return _open_log(path, spec, preparation, folder, keep)
     if _holds_requests(schema, spec, requests):
-        spec = of_requests(spec)
+        spec = spec.as_requests()
     source = ParquetSource([path], spec, labels=False, bad=bad)
     return ScoredFile(path, source, path)
 
@@ -151,5 +150,5 @@ def _open_log(path, spec, preparation, folder, keep):
     rows, notes = write_rows(path, converted, preparation, spec, keep)
     source = None
     if rows:
-        source = ParquetSource([converted], of_requests(spec), labels=False)
+        source = ParquetSource([converted], spec.as_requests(), labels=False)
     return ScoredFile(path, source, converted, KEPT, tuple(notes))

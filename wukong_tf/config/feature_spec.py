@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from wukong_tf.config import schema
+from wukong_tf.config import schema, spec_checks
 from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.config.features import (
     EmbeddingGroup,
@@ -16,17 +16,21 @@ from wukong_tf.config.features import (
 )
 from wukong_tf.errors import ConfigError
 
-# The features of one table must agree in the fields `_OF_A_TABLE`.
 GROUPS = "_groups"  # key in a batch; see `FeatureSpec.group_key`
-_OF_A_TABLE = (
-    "num_ids",
-    "embedding_dim",
-    "units",
-    "keep_units",
-    "raw",
-    "oov_buckets",
-    "boundaries",
-)
+_AS_IDS: dict[str, Any] = {
+    "raw": None,
+    "encoded": False,
+    "boundaries": None,
+    "vocabulary": None,
+    "oov_buckets": 1,
+}
+_ONE_ROW: dict[str, Any] = {
+    "units": 1,
+    "unit_dropout": 0.0,
+    "keep_units": None,
+    "embedding_group": None,
+    "embedding_dim": None,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,147 +93,19 @@ class FeatureSpec:
                         f"features: `{field}` must hold {kind.__name__} "
                         f"objects; received {item!r}."
                     )
-        self._check_names()
-        self._check_columns()
-        self._check_tables()
-        self._check_groups()
+        spec_checks.check(self)
 
-    def _check_names(self):
-        if not (self.categorical or self.numeric or self.vector):
-            raise ConfigError("features: at least one feature is needed.")
-        if not self.tasks:
-            raise ConfigError("features: at least one task is needed.")
-        if self.feature_names == ("b64",):
-            raise ConfigError(
-                "feature 'b64': the only feature must not be called so, as a "
-                "request would read its rows as base64; give it another name."
-            )
-        for what, names in (
-            ("feature", [f.name for f in self._features()]),
-            ("task", [task.name for task in self.tasks]),
-            ("embedding group", [g.name for g in self.embedding_groups]),
-            ("table in `tables`", [table.name for table in self.tables]),
-        ):
-            for name in names:
-                if names.count(name) > 1:
-                    raise ConfigError(f"{what} {name!r} is declared twice.")
+    @property
+    def all_features(
+        self,
+    ) -> tuple[CategoricalFeature | NumericFeature | VectorFeature, ...]:
+        """The categorical, numeric and vector features, in this order."""
+        return (*self.categorical, *self.numeric, *self.vector)
 
-    def _check_columns(self):
-        """Raises ConfigError if a column has two conflicting roles."""
-        names = [feature.name for feature in self._features()]
-        bags: dict[str, CategoricalFeature] = {}
-        for categorical in self.categorical:
-            if categorical.weights is None:
-                continue
-            first = bags.setdefault(categorical.weights, categorical)
-            if first.max_ids != categorical.max_ids:
-                raise ConfigError(
-                    f"categorical features {first.name!r} and "
-                    f"{categorical.name!r} share the `weights` column "
-                    f"{categorical.weights!r} but differ in `max_ids`: "
-                    f"{first.max_ids} and {categorical.max_ids}."
-                )
-            if categorical.weights in names:
-                raise ConfigError(
-                    f"categorical feature {categorical.name!r}: its "
-                    f"`weights` column {categorical.weights!r} is also a "
-                    "feature."
-                )
-        labels: dict[str, Task] = {}
-        for task in self.tasks:
-            if task.label in self.feature_names:
-                raise ConfigError(
-                    f"feature {task.label!r} is also the label of task "
-                    f"{task.name!r}; a label cannot be a feature."
-                )
-            other = labels.setdefault(task.label, task)
-            if other is not task:
-                raise ConfigError(
-                    f"tasks {other.name!r} and {task.name!r} have the same "
-                    f"label {task.label!r}."
-                )
-        for field in ("weight", "group"):
-            column = getattr(self, field)
-            if column is None:
-                continue
-            schema.check_name(f"features (its `{field}`)", column)
-            if column in labels:
-                raise ConfigError(
-                    f"features: `{field}` column {column!r} is also a label."
-                )
-        if self.weight in self.feature_names:
-            raise ConfigError(
-                f"features: `weight` column {self.weight!r} is also a feature."
-            )
-        floats = [feature.name for feature in self.numeric]
-        floats += [feature.name for feature in self.vector]
-        floats += [f.weights for f in self.categorical if f.weights]
-        if self.group in floats:
-            raise ConfigError(
-                f"features: `group` column {self.group!r} must hold integers, "
-                "but is a feature that holds floats."
-            )
-        if self.group in [f.name for f in self.categorical if f.pooling]:
-            raise ConfigError(
-                f"features: `group` column {self.group!r} must hold one "
-                "integer a row, but is a feature that holds bags."
-            )
-
-    def _check_tables(self):
-        first: dict[str, CategoricalFeature] = {}
-        for feature in self.categorical:
-            other = first.setdefault(feature.table_name, feature)
-            for field in _OF_A_TABLE:
-                mine, theirs = getattr(feature, field), getattr(other, field)
-                if mine != theirs:
-                    raise ConfigError(
-                        f"categorical features {other.name!r} and "
-                        f"{feature.name!r} share table "
-                        f"{feature.table_name!r} but differ in `{field}`: "
-                        f"{theirs} and {mine}."
-                    )
-
-        stated: dict[str, CategoricalFeature] = {}
-        for feature in self.categorical:
-            if feature.vocabulary is None:
-                continue
-            other = stated.setdefault(feature.table_name, feature)
-            if other.vocabulary != feature.vocabulary:
-                raise ConfigError(
-                    f"categorical features {other.name!r} and "
-                    f"{feature.name!r} share table {feature.table_name!r} but "
-                    "state different vocabularies."
-                )
-        for table in self.tables:
-            if table.name not in first:
-                raise ConfigError(
-                    f"features: `tables` must name tables of categorical "
-                    f"features, {list(first)}; received {table.name!r}."
-                )
-
-    def _check_groups(self):
-        declared = [group.name for group in self.embedding_groups]
-        used = [f.embedding_group for f in self.categorical]
-        for feature in self.categorical:
-            name = feature.embedding_group
-            if name is not None and name not in declared:
-                raise ConfigError(
-                    f"categorical feature {feature.name!r}: "
-                    f"`embedding_group` must be one of {declared}; received "
-                    f"{name!r}."
-                )
-        for name in declared:
-            if name not in used:
-                raise ConfigError(
-                    f"embedding group {name!r} has no features; name it as "
-                    "the `embedding_group` of at least one."
-                )
-
-    def _features(self):
-        features: tuple[
-            CategoricalFeature | NumericFeature | VectorFeature, ...
-        ] = (*self.categorical, *self.numeric, *self.vector)
-        return features
+    @property
+    def has_raw(self) -> bool:
+        """Whether requests hold raw values of any feature."""
+        return any(feature.raw for feature in self.categorical)
 
     def vocabulary(self, table: str) -> tuple[str, ...] | None:
         """Returns a table's vocabulary, or None if no feature states one."""
@@ -245,8 +121,8 @@ class FeatureSpec:
 
     def table_settings(self, name: str) -> TableSettings:
         """Returns the settings of table `name`, or defaults if it has none."""
-        found = [table for table in self.tables if table.name == name]
-        return found[0] if found else TableSettings(name)
+        settings = {table.name: table for table in self.tables}
+        return settings.get(name) or TableSettings(name)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -256,7 +132,7 @@ class FeatureSpec:
         bags share it.
         """
         names = []
-        for feature in self._features():
+        for feature in self.all_features:
             names.append(feature.name)
             if getattr(feature, "weights", None):
                 names.append(feature.weights)
@@ -325,15 +201,39 @@ class FeatureSpec:
                     f"units, of which there are {sorted(many)}; received "
                     f"{name!r}."
                 )
-        return dataclasses.replace(
-            self,
-            categorical=tuple(
-                dataclasses.replace(f, keep_units=keep_units[f.name])
-                if f.name in keep_units
-                else f
-                for f in self.categorical
-            ),
+        kept = keep_units
+        return self._with_categorical(
+            lambda f: {"keep_units": kept[f.name]} if f.name in kept else {}
         )
+
+    def as_requests(self) -> "FeatureSpec":
+        """Returns the spec of files whose rows hold the columns of requests."""
+        return self._with_categorical(lambda _: {"encoded": False})
+
+    def as_ids(self) -> "FeatureSpec":
+        """Returns the spec of rows whose raw values are mapped to ids."""
+        return self._with_categorical(lambda f: _AS_IDS if f.raw else {})
+
+    def one_row_each(self) -> "FeatureSpec":
+        """Returns the spec with one row of X_0 for each feature."""
+        return self._with_categorical(
+            lambda _: _ONE_ROW,
+            vector=tuple(
+                dataclasses.replace(v, num_embeddings=1) for v in self.vector
+            ),
+            embedding_groups=(),
+        )
+
+    def _with_categorical(
+        self,
+        changes: Callable[[CategoricalFeature], dict[str, Any]],
+        **others: Any,
+    ) -> "FeatureSpec":
+        """Returns the spec with changed fields of categorical features."""
+        categorical = tuple(
+            dataclasses.replace(f, **changes(f)) for f in self.categorical
+        )
+        return dataclasses.replace(self, categorical=categorical, **others)
 
     @property
     def columns(self) -> tuple[str, ...]:

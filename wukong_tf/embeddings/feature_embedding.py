@@ -1,6 +1,5 @@
 """Maps a batch of features to X_0, the embeddings that Wukong interacts."""
 
-import dataclasses
 from collections.abc import Collection, Sequence
 
 import keras
@@ -76,7 +75,7 @@ class FeatureEmbedding(keras.layers.Layer):
         name: str = "feature_embedding",
     ):
         super().__init__(name=name, dtype=dtype)
-        self.spec = spec if own_widths else _one_row_each(spec)
+        self.spec = spec if own_widths else spec.one_row_each()
         self.embedding_dim = embedding_dim
         self.bottom_mlp_units = tuple(bottom_mlp_units)
         self.number_initializer = number_initializer
@@ -292,29 +291,6 @@ class FeatureEmbedding(keras.layers.Layer):
         """Returns the shape [B, n, d]."""
         del input_shape
         return (None, self.num_embeddings, self.embedding_dim)
-
-
-def _one_row_each(spec: FeatureSpec) -> FeatureSpec:
-    """Returns the spec with one row of X_0 per feature, bags pooled."""
-    return dataclasses.replace(
-        spec,
-        categorical=tuple(
-            dataclasses.replace(
-                feature,
-                units=1,
-                unit_dropout=0.0,
-                keep_units=None,
-                embedding_group=None,
-                embedding_dim=None,
-            )
-            for feature in spec.categorical
-        ),
-        vector=tuple(
-            dataclasses.replace(vector, num_embeddings=1)
-            for vector in spec.vector
-        ),
-        embedding_groups=(),
-    )
 
 
 def stack_columns(inputs, features):

@@ -2,7 +2,6 @@
 
 from wukong_tf.features.floats import finite, guard, real_weights
 from wukong_tf.features.lookups import Lookups
-from wukong_tf.features.specs import has_raw, of_ids, of_requests
 from wukong_tf.features.transforms import encode, encode_served, signature
 
 __all__ = [
@@ -11,9 +10,6 @@ __all__ = [
     "encode_served",
     "finite",
     "guard",
-    "has_raw",
-    "of_ids",
-    "of_requests",
     "real_weights",
     "signature",
 ]

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from wukong_tf.errors import DataError
-from wukong_tf.features import of_requests
 from wukong_tf.rows import columns, frames
 from wukong_tf.rows.checks import check_type, checks_of
 
@@ -29,7 +28,7 @@ def predict_rows(
         raise DataError(
             f"`batch_size` must be at least 1; received {batch_size}."
         )
-    spec = of_requests(model.config.features)
+    spec = model.config.features.as_requests()
     rules = checks_of(spec, labels=False, served=True)
     lists = [check.name for check in rules if check.max_size or check.size]
     names = list(dict.fromkeys(check.name for check in rules))

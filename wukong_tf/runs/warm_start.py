@@ -402,18 +402,9 @@ def task_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
 
 def _small(config, more=0):
     """Returns the configuration with small tables and `more` features."""
-    spec = config.features
+    spec = config.features.as_ids()
     categorical = [
-        dataclasses.replace(
-            feature,
-            num_ids=4,
-            raw=None,
-            encoded=False,
-            boundaries=None,
-            vocabulary=None,
-            oov_id=None,
-            oov_buckets=1,
-        )
+        dataclasses.replace(feature, num_ids=4, vocabulary=None, oov_id=None)
         for feature in spec.categorical
     ]
     categorical += [

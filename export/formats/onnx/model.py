@@ -14,7 +14,7 @@ from export.formats.onnx import graph as onnx_graph
 from export.served import tables
 from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
-from wukong_tf.features import encode_served, guard, of_ids, real_weights
+from wukong_tf.features import encode_served, guard, real_weights
 
 NAME = "onnx"
 DENSE_NAME = "onnx_dense"
@@ -177,7 +177,7 @@ def _whole_cut(served, options):
     Tables are inputs during conversion, as tf2onnx copies every constant
     many times.
     """
-    spec = of_ids(served.spec)
+    spec = served.spec.as_ids()
     layers = {
         f"tables/{layer.plan.name}": layer for layer in served.model.tables
     }

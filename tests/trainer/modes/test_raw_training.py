@@ -20,7 +20,6 @@ from tests.export.server.running import serving
 from tests.trainer.cli import arguments, run
 from tests.worlds import raw_clicks
 from trainer.data.parquet import ParquetSource
-from wukong_tf.features import of_ids, of_requests
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +106,7 @@ def test_samples_hold_raw_values(finished, folder):
     assert pa.types.is_string(samples["site"].type)
     # Read as requests are, they are the same rows to the model.
     path = os.path.join(finished, "samples.parquet")
-    source = ParquetSource([path], of_requests(raw_clicks.SPEC), labels=False)
+    source = ParquetSource([path], raw_clicks.SPEC.as_requests(), labels=False)
     test = os.path.join(folder, "test.parquet")
     known = ParquetSource([test], raw_clicks.SPEC, labels=False)
     one, other = next(source.batches(500)), next(known.batches(500))
@@ -230,10 +229,10 @@ def test_vocabularies_are_assets(version):
 
 
 def test_the_spec_of_ids_has_no_raw_values():
-    for feature in of_ids(raw_clicks.SPEC).categorical:
+    for feature in raw_clicks.SPEC.as_ids().categorical:
         assert feature.raw is None and feature.vocabulary is None
     sizes = [f.num_ids for f in raw_clicks.SPEC.categorical]
-    assert [f.num_ids for f in of_ids(raw_clicks.SPEC).categorical] == sizes
+    assert [f.num_ids for f in raw_clicks.SPEC.as_ids().categorical] == sizes
 
 
 @pytest.mark.full
