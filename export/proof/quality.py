@@ -14,7 +14,12 @@ from export.served.signatures import ServedModel
 from trainer.data.source import Source
 from wukong_tf.errors import ExportError
 from wukong_tf.features import encode
-from wukong_tf.metrics import exact_auc, of_scalars, scalar_sums
+from wukong_tf.metrics import (
+    exact_auc,
+    of_scalars,
+    sampled_weights,
+    scalar_sums,
+)
 
 BATCH = 4096
 CALIBRATION_BATCHES = 8  # of 512 rows
@@ -221,8 +226,8 @@ def metrics(task, labels, logits, weights=None) -> dict[str, float]:
     known = np.isfinite(labels)
     labels = labels[known].astype(np.float64)
     logits = logits[known].astype(np.float64)
-    weights = np.ones_like(labels) if weights is None else weights[known]
-    weights = weights * np.where(labels == 0, 1 / task.negative_rate, 1.0)
+    weights = None if weights is None else weights[known]
+    weights = sampled_weights(labels, weights, task.negative_rate)
     sums = scalar_sums(labels, logits, weights)
     return {
         "auc": exact_auc(labels, logits, weights),

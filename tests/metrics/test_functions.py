@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from tests.oracles import metrics as oracles
-from wukong_tf.metrics import auc_of_bins, exact_auc, grouped_auc
+from wukong_tf.metrics import (
+    auc_of_bins,
+    exact_auc,
+    grouped_auc,
+    sampled_weights,
+)
 
 
 def make_rows(rows=120, seed=0, ties=True):
@@ -40,6 +45,22 @@ def test_grouped_auc_equals_the_loop_over_groups(seed, weighted):
         labels, scores, groups, weights if weighted else ones
     )
     assert found == pytest.approx(loop, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sampled_negative_counts_as_often_as_it_stood_in_the_log(weighted):
+    labels, scores, _, weights = make_rows()
+    labels, weights = labels.astype(float), weights if weighted else None
+    times = np.where(labels == 0, 4, 1)  # one of four negatives was kept
+    log = [
+        None if column is None else np.repeat(column, times)
+        for column in (labels, scores, weights)
+    ]
+    sampled = sampled_weights(labels, weights, 0.25)
+    assert exact_auc(labels, scores, sampled) == pytest.approx(exact_auc(*log))
+    ones = np.ones(len(labels)) if weights is None else weights
+    assert sum(sampled) == pytest.approx(sum(times * ones))
+    assert sampled_weights(labels, weights, 1.0) is weights
 
 
 def test_groups_of_one_class_do_not_count():

@@ -12,7 +12,13 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
 from trainer.distribution.strategies import Distribution
 from trainer.loop.steps import make_eval_step, make_score_step
-from wukong_tf.metrics import exact_auc, grouped_auc, of_sums, zero_sums
+from wukong_tf.metrics import (
+    exact_auc,
+    grouped_auc,
+    of_sums,
+    sampled_weights,
+    zero_sums,
+)
 from wukong_tf.models import ClickModel
 
 _LOGIT = "\0logit:"  # column names cannot contain NUL
@@ -207,9 +213,9 @@ class Evaluator:
         if not known.all():
             columns = {n: columns[n][known] for n in names if n in columns}
         labels, weights = columns[task.label], columns.get(self._spec.weight)
-        if (rate := self.negative_rates[task.name]) < 1:
-            weights = np.ones_like(labels) if weights is None else weights
-            weights = weights * np.where(labels == 0, 1 / rate, 1.0)
+        weights = sampled_weights(
+            labels.astype(np.float64), weights, self.negative_rates[task.name]
+        )
         groups = columns.get(self._spec.group_key)
         return Scores(labels, columns[logit], weights, groups)
 

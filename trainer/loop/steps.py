@@ -8,7 +8,12 @@ import tensorflow as tf
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop.step_clock import SUMMED, SUMMING, StepClock
 from wukong_tf.config import FeatureSpec
-from wukong_tf.metrics import SCALARS, binary_sums, scalar_sums
+from wukong_tf.metrics import (
+    SCALARS,
+    binary_sums,
+    sampled_weights,
+    scalar_sums,
+)
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import OptimizerGroups
 
@@ -196,13 +201,8 @@ def _counted(spec, task, logits, batch, rate):
     columns = {
         name: tf.boolean_mask(column, known) for name, column in columns.items()
     }
-    if rate < 1:
-        labels = columns["labels"]
-        weights = columns.get("weights", tf.ones_like(labels))
-        columns["weights"] = weights * tf.where(
-            labels == 0, tf.constant(1 / rate, labels.dtype), 1.0
-        )
-    return columns
+    weights = sampled_weights(columns["labels"], columns.get("weights"), rate)
+    return {**columns, "weights": weights}
 
 
 def make_score_step(

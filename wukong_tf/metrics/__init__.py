@@ -6,6 +6,7 @@ from wukong_tf.metrics.functions import (
     grouped_auc,
     of_scalars,
     of_sums,
+    sampled_weights,
 )
 from wukong_tf.metrics.sums import (
     AUC_BINS,
@@ -24,6 +25,7 @@ __all__ = [
     "grouped_auc",
     "of_scalars",
     "of_sums",
+    "sampled_weights",
     "scalar_sums",
     "zero_sums",
 ]

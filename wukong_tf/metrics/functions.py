@@ -1,8 +1,29 @@
 """Metrics as pure NumPy functions, in float64."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+
+def sampled_weights(labels: Any, weights: Any, negative_rate: float) -> Any:
+    """Returns the weights of rows in a log with sampled negatives.
+
+    A negative row counts 1 / negative_rate times, so that metrics are those of
+    the whole log.
+
+    Args:
+        labels: 0 or 1, [N], floats in a NumPy array or a TensorFlow tensor.
+        weights: weights of the rows, [N], or None if all are 1.
+        negative_rate: sampling rate of the negatives, in (0, 1].
+
+    Returns:
+        The weights [N]; `weights` itself for a rate of 1.
+    """
+    if negative_rate == 1:
+        return weights
+    factors = labels + (1 - labels) * (1 / negative_rate)
+    return factors if weights is None else weights * factors
 
 
 def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
