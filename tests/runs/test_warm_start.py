@@ -22,7 +22,7 @@ from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.runs import warm_start
+from wukong_tf.runs import axes, warm_start
 from wukong_tf.runs.arrays import model_slots, optimizer_slots, read_arrays
 
 SIZES = {
@@ -260,14 +260,14 @@ def test_models_of_two_kinds_or_without_anything_in_common_are_refused():
 
 def test_the_axes_of_rows_are_found_by_building():
     config = WukongConfig(OLD, **SIZES)
-    axes = warm_start.row_axes(config, make_slots)
-    assert axes["dense/stack/layer_0/fmb/projection", 0] == 1
-    assert axes["dense/stack/layer_0/fmb/mlp/dense_0/kernel", 0] == 2
-    assert not any("layer_1" in name or "head" in name for name, _ in axes)
-    labels = warm_start.row_labels(config)
+    of_rows = axes.row_axes(config, make_slots)
+    assert of_rows["dense/stack/layer_0/fmb/projection", 0] == 1
+    assert of_rows["dense/stack/layer_0/fmb/mlp/dense_0/kernel", 0] == 2
+    assert not any("layer_1" in name or "head" in name for name, _ in of_rows)
+    labels = axes.row_labels(config)
     assert len(labels) == config.num_embeddings
     rich = small_models.CONFIG
-    assert len(warm_start.row_labels(rich)) == rich.num_embeddings
+    assert len(axes.row_labels(rich)) == rich.num_embeddings
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9])

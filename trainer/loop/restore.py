@@ -12,12 +12,8 @@ from trainer.settings import DTYPES
 from wukong_tf import runs
 from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
-from wukong_tf.runs.arrays import (
-    Trained,
-    assign_slots,
-    model_slots,
-    training_slots,
-)
+from wukong_tf.runs.arrays import assign_slots, model_slots, training_slots
+from wukong_tf.runs.views import Trained
 from wukong_tf.runs.warm_start import carry_over
 
 

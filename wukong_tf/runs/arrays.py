@@ -17,8 +17,8 @@ import numpy as np
 from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError
 from wukong_tf.names import without_digests
+from wukong_tf.runs.views import AVERAGED, Renamed
 
-AVERAGED = "optimizer/average/"  # trained weights, stored next to averages
 TABLES = ("tables/", "optimizer/tables/accumulator/")
 
 
@@ -47,17 +47,8 @@ class NamedArray:
 
 def model_slots(model) -> list[NamedArray]:
     """Returns the arrays of a ClickModel: tables/NAME and dense/PATH."""
-    fused = {id(layer.table): layer.plan for layer in model.tables}
-    slots = []
-    for variable in model.variables:
-        plan = fused.get(id(variable))
-        if plan is None:
-            slots.append(
-                NamedArray(f"dense/{_stable_path(variable)}", variable)
-            )
-        else:
-            slots += _table_slots("tables", variable, plan)
-    return _numbered(slots)
+    plans = {id(layer.table): layer.plan for layer in model.tables}
+    return _numbered(_slots(model.variables, plans, "tables", "dense"))
 
 
 def optimizer_slots(model, groups) -> list[NamedArray]:
@@ -75,15 +66,35 @@ def optimizer_slots(model, groups) -> list[NamedArray]:
                 for variable in groups.variables[name]
                 if id(variable) in fused
             }
-        for variable in optimizer.variables:
-            plan = plans.get(id(variable))
-            if plan is None:
-                slots.append(
-                    NamedArray(f"{prefix}/{_stable_path(variable)}", variable)
-                )
-            else:
-                slots += _table_slots(f"{prefix}/accumulator", variable, plan)
+        tables = f"{prefix}/accumulator"
+        slots += _slots(optimizer.variables, plans, tables, prefix)
     return _numbered(slots)
+
+
+def _slots(variables, plans, tables, other) -> list[NamedArray]:
+    """Returns the arrays of variables, those with a plan table by table.
+
+    Args:
+        variables: Keras variables.
+        plans: `FusedTable` by the id of a variable.
+        tables: prefix of the names of tables.
+        other: prefix of the paths of all other variables.
+    """
+    slots = []
+    for variable in variables:
+        if plan := plans.get(id(variable)):
+            slots += [
+                NamedArray(
+                    f"{tables}/{table.name}",
+                    variable,
+                    (table.offset, table.offset + table.rows),
+                )
+                for table in plan.tables
+            ]
+        else:
+            name = f"{other}/{_stable_path(variable)}"
+            slots.append(NamedArray(name, variable))
+    return slots
 
 
 def table_of(name: str) -> str | None:
@@ -104,62 +115,16 @@ def training_slots(model, groups) -> list[NamedArray]:
     if groups.average is None:
         return slots
     averages = {id(v): average for v, average in groups.average.pairs()}
-    found = []
+    with_averages = []
     for slot in slots:
         average = averages.get(id(slot.variable))
         if average is None:
-            found.append(slot)
+            with_averages.append(slot)
             continue
         path = slot.name.removeprefix("dense/")
-        found.append(dataclasses.replace(slot, variable=average))
-        found.append(NamedArray(f"{AVERAGED}{path}", slot.variable))
-    return found
-
-
-class Trained(Mapping[str, np.ndarray]):
-    """A checkpoint's arrays for a run that averages weights.
-
-    If the checkpoint's run did not, its weights are the trained ones too.
-    """
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self._arrays = arrays
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._arrays and name.startswith(AVERAGED):
-            name = f"dense/{name.removeprefix(AVERAGED)}"
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-
-class Renamed(Mapping[str, np.ndarray]):
-    """Arrays under other names.
-
-    Args:
-        arrays: the arrays.
-        names: dict of new name to name in `arrays`; other arrays keep theirs.
-    """
-
-    def __init__(
-        self, arrays: Mapping[str, np.ndarray], names: Mapping[str, str]
-    ):
-        self._arrays = arrays
-        self._names = names
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[self._names.get(name, name)]
-
-    def __iter__(self) -> Iterator[str]:
-        new = {old: name for name, old in self._names.items()}
-        return (new.get(name, name) for name in self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+        with_averages.append(dataclasses.replace(slot, variable=average))
+        with_averages.append(NamedArray(f"{AVERAGED}{path}", slot.variable))
+    return with_averages
 
 
 def under_current_names(
@@ -260,10 +225,10 @@ def assign_slots(slots: Iterable[NamedArray], arrays: Mapping[str, np.ndarray]):
         if slot.rows is None:
             slot.variable.assign(array)
             continue
-        table_rows.write(slot.variable, slot.rows, _rows_of(array))
+        table_rows.write(slot.variable, slot.rows, _reader(array))
 
 
-def _rows_of(array):
+def _reader(array):
     return lambda start, stop: np.asarray(array[start:stop])
 
 
@@ -271,17 +236,6 @@ def _kind(dtype):
     """Returns the kind of numbers; seeds differ in integers by backend."""
     name = str(dtype)
     return next((kind for kind in ("float", "int") if kind in name), name)
-
-
-def _table_slots(prefix, variable, plan):
-    return [
-        NamedArray(
-            f"{prefix}/{table.name}",
-            variable,
-            (table.offset, table.offset + table.rows),
-        )
-        for table in plan.tables
-    ]
 
 
 def _stable_path(variable):

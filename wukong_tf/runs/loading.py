@@ -1,13 +1,12 @@
 """Loads the trained model of a run directory."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Collection, Mapping, Sequence
 
 from wukong_tf.errors import ConfigError
 from wukong_tf.runs.checkpoint import find_checkpoint
 from wukong_tf.runs.run_directory import read_model_config
+from wukong_tf.runs.views import FirstColumns
 
 
 def load_run(
@@ -62,27 +61,8 @@ def load_run(
         if f.kept_units < f.units
     }
     widths = {s.name: s.shape[1] for s in slots if s.name in cut}
-    assign_slots(slots, _FirstColumns(found, widths))
+    assign_slots(slots, FirstColumns(found, widths))
     return model
-
-
-@dataclasses.dataclass(frozen=True)
-class _FirstColumns(Mapping[str, np.ndarray]):
-    """Arrays, some of them cut to their first columns."""
-
-    arrays: Mapping[str, np.ndarray]
-    widths: Mapping[str, int]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        array = self.arrays[name]
-        width = self.widths.get(name)
-        return array if width is None else array[:, :width]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
 
 
 def parse_keep_units(texts: Sequence[str]) -> int | dict[str, int] | None:

@@ -6,32 +6,30 @@ counterpart keep their initial values.
 """
 
 import dataclasses
-import itertools
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wukong_tf.config import FeatureSpec, ModelConfig
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
-from wukong_tf.config.features import Task
 from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import RunError
-from wukong_tf.names import identifier
 from wukong_tf.runs.arrays import (
-    AVERAGED,
     TABLES,
     NamedArray,
     StoredRows,
     table_of,
     under_current_names,
 )
-
-MakeSlots = Callable[[ModelConfig], Sequence[NamedArray]]
-Axes = dict[tuple[str, int], int | str]
-# Labels of an axis with one entry for each task or pair of rows of X_0.
-_TASKS, _SQUARE = "tasks", "square"
+from wukong_tf.runs.axes import (
+    MakeSlots,
+    matching_indices,
+    row_axes,
+    small,
+    task_axes,
+    task_names,
+)
 
 
 @dataclasses.dataclass
@@ -100,13 +98,13 @@ def carry_over(
             f"a {new.model} cannot start from the weights of a {old.model}."
         )
     report = Report()
-    arrays = under_current_names(arrays, make_slots(_small(old)))
+    arrays = under_current_names(arrays, make_slots(small(old)))
     rows_of = {
         name: _old_rows(old.features, new.features, name)
         for name in {f.table_name for f in new.features.categorical}
     }
     axes = row_axes(new, make_slots)
-    if _tasks(old) != _tasks(new):
+    if task_names(old) != task_names(new):
         axes |= task_axes(new, make_slots)
     for slot in slots:
         table = table_of(slot.name)
@@ -128,42 +126,38 @@ def carry_over(
             report.tables[table] = (0, 0, len(arrays[name]))
     if not report.matched and not any(m for m, _, _ in report.tables.values()):
         raise RunError(
-            "the two models have nothing in common: no table of the same "
-            "width and no array of the same shape."
+            "the two models have nothing in common: no table has the same "
+            "width and no other array the same shape."
         )
     return report
 
 
 def _old_rows(old: FeatureSpec, new: FeatureSpec, table: str) -> np.ndarray:
     """Returns the other model's row for each row of a table, or -1; int64."""
-    mine = _first(new, table)
-    theirs = _first(old, table)
-    found = np.full(mine.num_ids, -1, np.int64)
+    mine, theirs = _first(new, table), _first(old, table)
+    rows = np.full(mine.num_ids, -1, np.int64)
     if theirs is None:
-        return found
+        return rows
     here, there = new.vocabulary(table), old.vocabulary(table)
+    hashed = mine.raw is not None and mine.boundaries is None
     if here is not None and there is not None:
-        found[:OOV_ID] = np.arange(OOV_ID)
+        rows[:OOV_ID] = np.arange(OOV_ID)
         if mine.oov_buckets == theirs.oov_buckets:
-            found[OOV_ID : mine.first_id] = np.arange(OOV_ID, mine.first_id)
+            rows[OOV_ID : mine.first_id] = np.arange(OOV_ID, mine.first_id)
         places = {word: theirs.first_id + i for i, word in enumerate(there)}
         words = [places.get(word, -1) for word in here]
-        found[mine.first_id : mine.first_id + len(words)] = words
-        return found
-    if here is not None or there is not None:
-        found[:OOV_ID] = np.arange(OOV_ID)  # the ids differ in meaning
-        return found
-    if mine.boundaries != theirs.boundaries:
-        found[:OOV_ID] = np.arange(OOV_ID)
-        return found
-    hashed = mine.raw is not None and mine.boundaries is None
-    if hashed and mine.num_ids != theirs.num_ids:
-        found[:OOV_ID] = np.arange(OOV_ID)
-        return found
-    # Ids mean the same in both models, up to the smaller table.
-    both = min(mine.num_ids, theirs.num_ids)
-    found[:both] = np.arange(both)
-    return found
+        rows[mine.first_id : mine.first_id + len(words)] = words
+    elif (
+        here != there
+        or mine.boundaries != theirs.boundaries
+        or (hashed and mine.num_ids != theirs.num_ids)
+    ):
+        rows[:OOV_ID] = np.arange(OOV_ID)  # the other ids differ in meaning
+    else:
+        # Ids mean the same in both models, up to the smaller table.
+        both = min(mine.num_ids, theirs.num_ids)
+        rows[:both] = np.arange(both)
+    return rows
 
 
 def _first(spec, table) -> CategoricalFeature | Any:
@@ -194,13 +188,14 @@ def _carry_table(slot, table, rows, array, columns, report):
     here, there = columns
 
     def values(start, stop):
-        found = table_rows.read(slot.variable, first + start, first + stop)
+        block = np.array(
+            table_rows.read(slot.variable, first + start, first + stop)
+        )
         old = rows[start:stop]
-        found = np.array(found)
-        kept = found[old >= 0]
-        kept[here] = array[old[old >= 0]][there]
-        found[old >= 0] = kept
-        return found
+        matched = block[old >= 0]
+        matched[here] = array[old[old >= 0]][there]
+        block[old >= 0] = matched
+        return block
 
     table_rows.write(slot.variable, slot.rows, values)
     if slot.name.startswith(TABLES[0]):
@@ -219,14 +214,12 @@ def _columns(slot, old, new, array, axes):
         return None
     # Rows are matched by their values, so their numbers may differ.
     shape = (slot.shape[0], *array.shape[1:])
-    places = _places(slot.name, axes, old, new, shape, slot.shape)
+    places = matching_indices(slot.name, axes, old, new, shape, slot.shape)
     if places is None:
         return None
-    every = slice(None)
-    here, there = (
-        (every, *(every if p is None else p for p in side))
-        for side in ([p[0] for p in places[1:]], [p[1] for p in places[1:]])
-    )
+    every = (slice(None), slice(None))
+    pairs = [every if here is None else (here, there) for here, there in places]
+    here, there = zip(every, *pairs[1:], strict=True)
     return here, there
 
 
@@ -236,7 +229,9 @@ def _carry_array(slot, old, new, arrays, axes, report):
         report.new.append(slot.name)
         return
     value = np.array(np.asarray(StoredRows(slot)))
-    places = _places(slot.name, axes, old, new, array.shape, value.shape)
+    places = matching_indices(
+        slot.name, axes, old, new, array.shape, value.shape
+    )
     if places is None:
         report.new.append(slot.name)
         report.dropped.append(slot.name)
@@ -260,168 +255,3 @@ def _carry_array(slot, old, new, arrays, axes, report):
     value[here] = np.asarray(array)[there]
     slot.variable.assign(value)
     report.mapped.append(slot.name)
-
-
-def _places(name, axes, old, new, old_shape, new_shape):
-    """Returns (indices here, indices there) that match, for each axis.
-
-    An unchanged axis has (None, None). Returns None if shapes cannot match.
-    """
-    if len(old_shape) != len(new_shape):
-        return None
-    found: list[tuple[Any, Any]] = []
-    for axis, sizes in enumerate(zip(old_shape, new_shape, strict=True)):
-        theirs, mine = _labels(name, axis, axes, old, new)
-        if mine is None or theirs == mine:
-            if sizes[0] != sizes[1]:
-                return None
-            found.append((None, None))
-            continue
-        block = axes.get((name, axis), 1)
-        block = 1 if block == _TASKS else block
-        if block == _SQUARE:
-            theirs = [(a, b) for a in theirs for b in theirs]
-            mine = [(a, b) for a in mine for b in mine]
-            block = 1
-        if sizes != (len(theirs) * block, len(mine) * block):
-            return None
-        place = {label: index for index, label in enumerate(theirs)}
-        pairs = [
-            (index * block + step, place[label] * block + step)
-            for index, label in enumerate(mine)
-            if label in place
-            for step in range(block)
-        ]
-        here, there = np.array(pairs, int).reshape(-1, 2).T
-        found.append((here, there))
-    return found
-
-
-def _labels(name, axis, axes, old, new):
-    """Returns the labels of an axis, in the other model and in this one."""
-    if axes.get((name, axis)) == _TASKS:
-        return _tasks(old), _tasks(new)
-    if (name, axis) in axes:
-        return row_labels(old), row_labels(new)
-    if axis == 0 and _is_first_kernel(new.model, name, "numeric"):
-        return tuple(
-            [feature.name for feature in config.features.numeric]
-            for config in (old, new)
-        )
-    for group in new.features.embedding_groups:
-        layer = f"group_{identifier(group.name)}"
-        if axis == 0 and _is_first_kernel(new.model, name, layer):
-            return tuple(
-                _group_columns(config, group.name) for config in (old, new)
-            )
-    return None, None
-
-
-def _is_first_kernel(model, name, layer):
-    """Returns whether an array is of the first kernel of an embedding layer."""
-    path = ("feature_embedding", layer, "dense_0", "kernel")
-    # Optimizer slots join the path by "_", after the model's own name.
-    flat = rf"optimizer/[^/]+/{model}_{re.escape('_'.join(path))}_[a-z]+"
-    paths = rf"(dense|{re.escape(AVERAGED[:-1])})/{re.escape('/'.join(path))}"
-    return re.fullmatch(f"{paths}|{flat}", name) is not None
-
-
-def _tasks(config):
-    return [task.name for task in config.features.tasks]
-
-
-def _group_columns(config, group):
-    """Returns the columns of the concatenation that a group's MLP takes."""
-    return [
-        (feature.name, column)
-        for feature in config.features.categorical
-        if feature.embedding_group == group
-        for column in range(config.table_width(feature))
-    ]
-
-
-def row_labels(config: ModelConfig) -> list[tuple[str, str, int]]:
-    """Returns the kind, name and index of each row of X_0."""
-    return config.features.rows(getattr(config, "numeric_embeddings", 1))
-
-
-def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
-    """Returns the axes of arrays that belong to rows of X_0.
-
-    They are found by building the model over small tables, and again with one
-    and with two more rows of X_0.
-
-    Returns:
-        dict of (array, axis) to the numbers that each row has along it, or to
-        "square" if the axis has one for each pair of rows.
-    """
-    rows = len(row_labels(config))
-    few = {s.name: s.shape for s in make_slots(_small(config, 0))}
-    found: Axes = {}
-    # Some arrays exist only if rows in and out differ in number.
-    for more in (1, 2):
-        many = {s.name: s.shape for s in make_slots(_small(config, more))}
-        for name, shape in few.items():
-            if table_of(name) is not None or name not in many:
-                continue
-            for axis, size in enumerate(shape):
-                larger = many[name][axis]
-                if size == larger:
-                    continue
-                if size % rows == 0 and larger * rows == size * (rows + more):
-                    found[name, axis] = size // rows
-                elif size == rows**2 and larger == (rows + more) ** 2:
-                    found[name, axis] = _SQUARE
-    return found
-
-
-def task_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
-    """Returns the axes of arrays that have one entry for each task.
-
-    They are found by building the model over small tables, and again with one
-    more task.
-    """
-    tasks = config.features.tasks
-    (name,) = _unused(config.features, "task", 1)
-    few = _small(config)
-    many = dataclasses.replace(
-        few,
-        features=dataclasses.replace(
-            few.features, tasks=(*tasks, Task(name, label=name))
-        ),
-    )
-    shapes = {slot.name: slot.shape for slot in make_slots(many)}
-    return {
-        (slot.name, axis): _TASKS
-        for slot in make_slots(few)
-        for axis, size in enumerate(slot.shape)
-        if size == len(tasks)
-        and shapes.get(slot.name, slot.shape)[axis] == size + 1
-    }
-
-
-def _small(config, more=0):
-    """Returns the configuration with small tables and `more` features."""
-    spec = config.features.as_ids()
-    categorical = [
-        dataclasses.replace(feature, num_ids=4, vocabulary=None, oov_id=None)
-        for feature in spec.categorical
-    ]
-    categorical += [
-        CategoricalFeature(name, 4) for name in _unused(spec, "feature", more)
-    ]
-    return dataclasses.replace(
-        config,
-        features=dataclasses.replace(
-            spec, categorical=tuple(categorical), group=None
-        ),
-    )
-
-
-def _unused(spec, kind, count):
-    """Returns names that no column, table or task of a spec has."""
-    taken = {*spec.columns, *(task.name for task in spec.tasks)}
-    taken |= {feature.table_name for feature in spec.categorical}
-    names = (f"{kind}_{number}" for number in itertools.count())
-    free = (name for name in names if name not in taken)
-    return list(itertools.islice(free, count))
