@@ -130,8 +130,8 @@ def alike(name: str, names: Iterable[str]) -> str:
     for other in names:
         if isinstance(other, str) and other != name and _seen(other) == seen:
             return (
-                f" ({ascii(other)} is another name than {ascii(name)}: upper "
-                "case, spaces and the normal form of Unicode count)"
+                f" ({ascii(other)} differs from {ascii(name)} in case, spaces "
+                "or Unicode normalization)"
             )
     return ""
 

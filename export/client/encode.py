@@ -51,7 +51,7 @@ _RULES = {
     "string": "a string or an integer, as UTF-8",
     "bytes": "a string, as UTF-8, or bytes",
     "float": "a number",
-    "number": "a number in [-2**63, 2**63], or none",
+    "number": "a number in [-2**63, 2**63], or missing",
     "vector": "a number in [-2**63, 2**63]",
     "weight": "a number in [0, 2**53]",
 }

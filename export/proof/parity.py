@@ -20,7 +20,8 @@ from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import encode
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
-from wukong_tf.rows.checks import check_type, checks_of
+from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.schemas import check_type
 
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
 # The same between batches for int8, where a value may round to the next step.

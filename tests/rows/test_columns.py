@@ -13,7 +13,8 @@ from wukong_tf.config import (
 )
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns
-from wukong_tf.rows.checks import check_type, checks_of
+from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.schemas import check_type
 
 SPEC = FeatureSpec(
     (CategoricalFeature("id", 50),),
@@ -118,7 +119,7 @@ def test_the_first_bad_row_is_numbered(name, layout, gap):
         ([1.0], "received 1 numbers"),
         ([1.0, 2.0, 3.0], "received 3 numbers"),
         ([], "received 0 numbers"),
-        ([None, 1.0], "received a vector with a gap"),
+        ([None, 1.0], "received a vector with a null"),
         ([1e300, 0.0], "received [1.e+300 0.e+000]"),
     ],
 )
@@ -162,7 +163,7 @@ def test_columns_that_are_there_are_listed(names):
         check_type("file", schema, CHECKS["id"])
     there = ", ".join(names) if names else "none"
     assert str(caught.value) == (
-        f"file: column 'id' is missing; there are {there}."
+        f"file: column 'id' is missing; the columns are {there}."
     )
 
 
@@ -175,7 +176,7 @@ def test_the_rule_of_a_label_says_if_it_may_be_missing(may_be_missing):
     labels = pa.array([0, 1, 2])
     with pytest.raises(DataError) as caught:
         columns.read("file", 0, labels, check)
-    rule = "a label of 0 or 1" + ", or none" * may_be_missing
+    rule = "a label of 0 or 1" + ", or missing" * may_be_missing
     assert f"must be {rule}; " in str(caught.value)
     labels = pa.array([0, None, 1])
     if not may_be_missing:

@@ -257,15 +257,15 @@ def test_what_breaks_a_rule_is_named(model, changes, words):
 
 def test_columns_that_are_missing_are_named(model):
     for rows in (columns(["user"]), frame()[["user"]], ROWS[:0], {}):
-        with pytest.raises(DataError, match="'city', .*'image' missing; there"):
+        with pytest.raises(DataError, match="'city', .*'image' are missing"):
             model.predict_rows(rows)
     for rows in (3, frame()["user"], pl.Series([1]), pl.LazyFrame(arrow())):
         with pytest.raises(DataError, match="rows: must be a dict .*received"):
             model.predict_rows(rows)
-    with pytest.raises(DataError, match="'USER ' is another name than 'user'"):
+    with pytest.raises(DataError, match="'USER ' differs from 'user'"):
         model.predict_rows(arrow().rename_columns({"user": "USER "}))
     twice = pa.table([*arrow().columns, pa.array([1] * 37)], [*NAMES, "hour"])
-    with pytest.raises(DataError, match="'hour' stands there more than once"):
+    with pytest.raises(DataError, match="'hour' occurs more than once"):
         model.predict_rows(twice)
 
 

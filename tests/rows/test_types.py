@@ -14,7 +14,8 @@ from wukong_tf.config import (
 )
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns
-from wukong_tf.rows.checks import check_type, checks_of
+from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.schemas import check_type
 
 SPEC = FeatureSpec(
     (

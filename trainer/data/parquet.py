@@ -10,7 +10,7 @@ from trainer.data.paths import prepare_hint
 from trainer.data.shuffling import Block
 from wukong_tf.config import encodings
 from wukong_tf.errors import DataError
-from wukong_tf.rows.checks import check_type
+from wukong_tf.rows.schemas import check_type
 
 
 class ParquetSource(FileSource):

@@ -21,7 +21,8 @@ from trainer.data.shuffling import Block
 from wukong_tf import files
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, DataError
-from wukong_tf.rows.checks import Check, check_type
+from wukong_tf.rows.checks import Check
+from wukong_tf.rows.schemas import check_type
 
 INDEX = ".index.json"
 BLOCK_RECORDS = 8192

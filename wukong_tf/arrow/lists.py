@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.numbers import numbers
 from wukong_tf.arrow.plain import is_list, plain_array
-from wukong_tf.arrow.texts import texts
+from wukong_tf.arrow.texts import is_utf8, texts
 
 LIST = "list"  # the format of texts such as "['a', 'b']"
 LIST_RULE = "a list such as [\"a\", 'b', 3], or empty"
@@ -182,12 +182,4 @@ def _unquoted(word):
         except (ValueError, SyntaxError):
             return None
     # A lone surrogate is not text.
-    return item if item.isprintable() or _encodes(item) else None
-
-
-def _encodes(text):
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return item if item.isprintable() or is_utf8(item) else None

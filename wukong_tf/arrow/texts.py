@@ -71,6 +71,15 @@ def utf8(values: pa.Array) -> pa.Array:
         raise
 
 
+def is_utf8(text: str) -> bool:
+    """Returns whether UTF-8 can encode a text: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _bits(kind):
     """Returns the bits of a column's floats, in its original type."""
     if isinstance(kind, pa.BaseExtensionType):

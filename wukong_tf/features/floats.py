@@ -13,7 +13,7 @@ from wukong_tf.config.features import (
     WEIGHT_RANGE,
 )
 
-_NUMBER = f"a number {NUMBER_RANGE}, or none"
+_NUMBER = f"a number {NUMBER_RANGE}, or missing"
 _WEIGHT = f"one weight for each id, a number {WEIGHT_RANGE}"
 _SCORE = "of numbers whose scores are finite"
 # In no table: a lookup on the CPU fails instead of returning another feature's

@@ -20,14 +20,14 @@ class Padded:
         values: the numbers [N, size], in their own dtype if the padding is an
             integer, else float64.
         given: bool [N, size], True for a number of the list.
-        gaps: bool [N, size], True for a null in the list.
+        nulls: bool [N, size], True for a null in the list.
         lengths: lengths of the lists, int64 [N]; of lists longer than `size`,
             `values` has only the first numbers.
     """
 
     values: np.ndarray
     given: np.ndarray
-    gaps: np.ndarray
+    nulls: np.ndarray
     lengths: np.ndarray
 
 
@@ -42,33 +42,33 @@ def padded(array: pa.Array, size: int, padding: float) -> Padded:
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     lengths = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
     flat = array.flatten()  # omits the values behind a null
-    gap = None
+    null = None
     if flat.null_count:
-        gap = pc.is_null(flat).to_numpy(zero_copy_only=False)
+        null = pc.is_null(flat).to_numpy(zero_copy_only=False)
         flat = pc.fill_null(flat, pa.scalar(0).cast(flat.type))
     values = flat.to_numpy(zero_copy_only=False)
     if (lengths > size).any():
         starts = np.cumsum(lengths) - lengths
         place = np.arange(len(values)) - np.repeat(starts, lengths)
         values = values[place < size]
-        gap = None if gap is None else gap[place < size]
+        null = None if null is None else null[place < size]
     given = np.arange(size) < lengths[:, None]  # [N, size]
     dtype = np.result_type(values.dtype, np.float64)
     if float(padding).is_integer():
         dtype = values.dtype
     result = np.full(given.shape, padding, dtype)
     result[given] = values
-    gaps = np.zeros(given.shape, bool)
-    if gap is not None:
-        gaps[given] = gap
-    return Padded(result, given, gaps, lengths)
+    nulls = np.zeros(given.shape, bool)
+    if null is not None:
+        nulls[given] = null
+    return Padded(result, given, nulls, lengths)
 
 
 def match_weights(
     spec: FeatureSpec,
     batch: Batch,
     table: pa.Table,
-    tell: Callable[[int, str, str, int], None],
+    report: Callable[[int, str, str, int], None],
 ):
     """Checks that each id has a weight, and sets weights of padding to 0.
 
@@ -77,9 +77,9 @@ def match_weights(
         batch: columns by name; missing weights are NaN.
         table: the same rows as logged; of lists that are longer than `max_ids`,
             `batch` has only the first values.
-        tell: called with a row, its weights column, the content and the number
-            of such rows, if rows have more or fewer weights than ids. Unless it
-            raises, their bags become empty.
+        report: called with a row, its weights column, the content and the
+            number of such rows, if rows have more or fewer weights than ids.
+            Unless it raises, their bags become empty.
     """
     weighted = {f.name: f for f in spec.categorical if f.weights}
     for bag, feature in weighted.items():
@@ -93,7 +93,7 @@ def match_weights(
         if wrong.any():
             row = int(np.argmax(wrong))
             text = f"{given[row]} weights for {ids[row]} ids"
-            tell(row, name, text, int(wrong.sum()))
+            report(row, name, text, int(wrong.sum()))
             batch[bag][wrong] = PADDING_ID
     for name in {feature.weights or "" for feature in weighted.values()}:
         batch[name] = np.nan_to_num(batch[name], copy=False, nan=0.0)

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.groups import MISSING_GROUP, groups
-from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_type
+from wukong_tf.arrow.plain import is_list, is_number, is_text
 from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import MISSING_ID, CategoricalFeature
 from wukong_tf.config.features import (
@@ -19,9 +18,7 @@ from wukong_tf.config.features import (
     NUMBER_RANGE,
     WEIGHT_RANGE,
 )
-from wukong_tf.errors import DataError
 from wukong_tf.features import Lookups
-from wukong_tf.names import alike
 from wukong_tf.rows import raw_values
 
 NAN = float("nan")
@@ -117,35 +114,6 @@ def _lookups(spec: FeatureSpec) -> Lookups:
     return Lookups(spec)
 
 
-def check_type(where: str, schema: pa.Schema, check: Check):
-    """Raises DataError if a column is missing, repeated or of a wrong type.
-
-    Raises:
-        DataError: names file and column.
-    """
-    found = schema.names.count(check.name)
-    if found != 1:
-        problem = "is missing" if found == 0 else "stands there more than once"
-        raise DataError(
-            f"{where}: column {check.name!r} {problem}; there are "
-            f"{', '.join(schema.names) or 'none'}"
-            f"{alike(check.name, schema.names)}."
-        )
-    field = schema.field(check.name)
-    try:
-        kind = plain_type(field)
-        # A column without values has the null type.
-        good = pa.types.is_null(kind) or check.has_type(kind)
-        it_is = str(field.type)
-    except UnsupportedType as error:
-        good, it_is = False, str(error)
-    if not good:
-        raise DataError(
-            f"{where}: column {check.name!r} must be {check.types}; it is "
-            f"{it_is}."
-        )
-
-
 def _is_list_of(kind, has_type):
     return is_list(kind) and (
         pa.types.is_null(kind.value_type) or has_type(kind.value_type)
@@ -173,24 +141,15 @@ def _ids(name, num_ids):
 
 
 def _raw(feature: CategoricalFeature, lookups: Lookups) -> Check:
-    what, has_type = raw_values.TYPES[feature.raw or ""]
-    rule = {
-        "string": "a string or an integer",
-        "int64": "an integer that int64 can hold",
-        "float": "a number",
-    }[feature.raw or ""]
-    types, of_type = what, has_type
+    types, rule, has_type = raw_values.TYPES[feature.raw or ""]
     if feature.pooling:
-        types = f"lists of {what}"
+        types = f"lists of {types}"
         rule = f"a list, each value {rule}"
-
-        def of_type(kind):
-            return _is_list_of(kind, has_type)
-
+        has_type = functools.partial(_is_list_of, has_type=has_type)
     return Check(
         feature.name,
         types,
-        of_type,
+        has_type,
         np.int32,
         rule,
         # An id of -1 marks an invalid raw value.
@@ -237,21 +196,31 @@ def _within(values, least, most):
     return (least <= values) & (values <= most)
 
 
-def _numbers(name, may_be_missing):
-    def holds(values):
-        good = _within(values, -LARGEST_NUMBER, LARGEST_NUMBER)
-        return good | np.isnan(values) if may_be_missing else good
+def _in_number_range(values):
+    return _within(values, -LARGEST_NUMBER, LARGEST_NUMBER)
 
-    return Check(
+
+def _or_missing(check: Check) -> Check:
+    """Returns the check of a column in which values may be missing."""
+    return dataclasses.replace(
+        check,
+        rule=f"{check.rule}, or missing",
+        holds=lambda values: check.holds(values) | np.isnan(values),
+        may_be_null=True,
+    )
+
+
+def _numbers(name, may_be_missing):
+    check = Check(
         name,
         "numbers",
         is_number,
         np.float32,
-        f"a number {NUMBER_RANGE}" + (", or none" if may_be_missing else ""),
-        holds,
+        f"a number {NUMBER_RANGE}",
+        _in_number_range,
         instead=NAN,
-        may_be_null=may_be_missing,
     )
+    return _or_missing(check) if may_be_missing else check
 
 
 def _vectors(name, size):
@@ -261,29 +230,23 @@ def _vectors(name, size):
         _is_vector,
         np.float32,
         f"a vector of {size} numbers {NUMBER_RANGE}",
-        lambda values: _within(values, -LARGEST_NUMBER, LARGEST_NUMBER).all(
-            axis=1
-        ),
+        lambda values: _in_number_range(values).all(axis=1),
         instead=0.0,
         size=size,
     )
 
 
 def _labels(name, may_be_missing):
-    def holds(values):
-        good = (values == 0) | (values == 1)
-        return good | np.isnan(values) if may_be_missing else good
-
-    return Check(
+    check = Check(
         name,
         "numbers or booleans",
         _is_flag,
         np.float32,
-        "a label of 0 or 1" + (", or none" if may_be_missing else ""),
-        holds,
+        "a label of 0 or 1",
+        lambda values: (values == 0) | (values == 1),
         instead=NAN,
-        may_be_null=may_be_missing,
     )
+    return _or_missing(check) if may_be_missing else check
 
 
 def _weights(name):
@@ -306,8 +269,8 @@ def _groups(name, key):
         if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
             return array
         ids = groups(array)
-        gaps = pc.equal(ids, MISSING_GROUP)
-        return pc.if_else(gaps, pa.scalar(None, pa.int64()), ids)
+        nulls = pc.equal(ids, MISSING_GROUP)
+        return pc.if_else(nulls, pa.scalar(None, pa.int64()), ids)
 
     return Check(
         name,

@@ -35,7 +35,7 @@ def read(
     """
     whole = _numbers(plain_array(array), check)
 
-    def tell(faults, value):
+    def report(faults, value):
         row = int(np.argmax(faults))
         bad.found(
             where,
@@ -47,10 +47,10 @@ def read(
         )
 
     if check.max_size is not None:
-        return _read_lists(whole, check, tell)
+        return _read_lists(whole, check, report)
     if check.size is not None:
-        return _read_vectors(whole, check, tell)
-    return _read_values(whole, check, tell)
+        return _read_vectors(whole, check, report)
+    return _read_values(whole, check, report)
 
 
 def _numbers(array, check):
@@ -74,9 +74,9 @@ def _number_type(kind):
     return pa.float64() if pa.types.is_decimal(kind) else pa.int64()
 
 
-def _read_values(array, check, tell):
+def _read_values(array, check, report):
     """Reads single values as [N]."""
-    gaps, logged = None, array
+    nulls, logged = None, array
     if check.encode is not None:
         array = check.encode(array)
         if pa.types.is_null(array.type):
@@ -90,55 +90,55 @@ def _read_values(array, check, tell):
             array = array.cast(pa.int8())
         array = array.cast(pa.float64(), safe=False)
     elif array.null_count:
-        gaps = _null(array)
+        nulls = _null(array)
         array = pc.fill_null(array, pa.scalar(0).cast(array.type))
     raw = array.to_numpy(zero_copy_only=False)
     values = _cast(raw, check.dtype)
     # Checks the original values too: a cast may wrap them into range.
     good = check.holds(raw) & check.holds(values)
-    if gaps is not None:
-        good &= ~gaps
+    if nulls is not None:
+        good &= ~nulls
     if good.all():
         return values
 
     def shown(row):
-        if gaps is not None and gaps[row]:
+        if nulls is not None and nulls[row]:
             return "no value"
         return raw[row] if check.encode is None else repr(logged[row].as_py())
 
-    tell(~good, shown)
+    report(~good, shown)
     values = values.copy()
     values[~good] = check.instead
     return values
 
 
-def _read_lists(array, check, tell):
+def _read_lists(array, check, report):
     """Reads the first numbers of lists as [N, max_size], padded."""
     logged = array
     if check.encode is not None:
         array = raw_values.encode_lists(array, check.encode, check.weighted)
-    found = bags.padded(array, check.max_size, check.padding)
-    gaps = found.gaps.any(axis=1)
-    if gaps.any():
-        tell(gaps, lambda row: "a list with a gap")
-    there = found.given & ~found.gaps
-    values = _cast(found.values, check.dtype)
-    good = check.holds(found.values) & check.holds(values)
-    wrong = (there & ~good).any(axis=1)
+    lists = bags.padded(array, check.max_size, check.padding)
+    nulls = lists.nulls.any(axis=1)
+    if nulls.any():
+        report(nulls, lambda row: "a list with a null")
+    given = lists.given & ~lists.nulls
+    values = _cast(lists.values, check.dtype)
+    good = check.holds(lists.values) & check.holds(values)
+    wrong = (given & ~good).any(axis=1)
     if wrong.any():
 
         def shown(row):
             if check.encode is not None:
                 return logged[row].as_py()
-            return found.values[row][found.given[row]]
+            return lists.values[row][lists.given[row]]
 
-        tell(wrong, shown)
-    if gaps.any() or wrong.any():
-        values = np.where(there & good, values, check.dtype(check.padding))
+        report(wrong, shown)
+    if nulls.any() or wrong.any():
+        values = np.where(given & good, values, check.dtype(check.padding))
     return values
 
 
-def _read_vectors(array, check, tell):
+def _read_vectors(array, check, report):
     """Reads vectors as [N, size]; an invalid one becomes zeros."""
     if _is_rectangle(array, check.size):
         raw = array.flatten().to_numpy(zero_copy_only=False)
@@ -146,27 +146,27 @@ def _read_vectors(array, check, tell):
         values = _cast(raw, check.dtype)
         if (check.holds(raw) & check.holds(values)).all():
             return values
-    found = bags.padded(array, check.size, 0.0)
+    lists = bags.padded(array, check.size, 0.0)
     null = _null(array)
-    wrong = (found.lengths != check.size) | null
+    wrong = (lists.lengths != check.size) | null
     if wrong.any():
-        tell(
+        report(
             wrong,
             lambda row: (
-                "no value" if null[row] else f"{found.lengths[row]} numbers"
+                "no value" if null[row] else f"{lists.lengths[row]} numbers"
             ),
         )
-    gaps = found.gaps.any(axis=1) & ~wrong
-    if gaps.any():
-        tell(gaps, lambda row: "a vector with a gap")
-    values = _cast(found.values, check.dtype)
-    good = check.holds(found.values) & check.holds(values)
-    broken = ~good & ~wrong & ~gaps
+    nulls = lists.nulls.any(axis=1) & ~wrong
+    if nulls.any():
+        report(nulls, lambda row: "a vector with a null")
+    values = _cast(lists.values, check.dtype)
+    good = check.holds(lists.values) & check.holds(values)
+    broken = ~good & ~wrong & ~nulls
     if broken.any():
-        tell(broken, lambda row: found.values[row])
-    left = wrong | gaps | broken
-    if left.any():
-        values[left] = check.instead
+        report(broken, lambda row: lists.values[row])
+    invalid = wrong | nulls | broken
+    if invalid.any():
+        values[invalid] = check.instead
     return values
 
 
@@ -207,11 +207,11 @@ def read_table(
         for check in reversed(rules)
     }
 
-    def tell(row, name, value, rows):
+    def report(row, name, value, rows):
         rule = "one weight for each id of its bag"
         bad.found(where, first_row + row, name, rule, value, rows)
 
-    bags.match_weights(spec, batch, table, tell)
+    bags.match_weights(spec, batch, table, report)
     return batch
 
 

@@ -1,6 +1,7 @@
 """Maps raw values in Arrow arrays to ids, with the lookups of serving."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +28,16 @@ def _is_category(kind: pa.DataType) -> bool:
     )
 
 
-# By a feature's `raw`: its Arrow types in words, and a test for them. Integers
-# and their decimal texts are interchangeable.
-TYPES = {
-    "string": ("strings or integers", _is_category),
-    "int64": ("integers", lambda kind: is_number(kind) or is_text(kind)),
-    "float": ("numbers", is_number),
+# By a feature's `raw`: valid Arrow types, the rule of a value, and a test of a
+# type. Integers and their decimal texts are interchangeable.
+TYPES: dict[str, tuple[str, str, Callable[[pa.DataType], bool]]] = {
+    "string": ("strings or integers", "a string or an integer", _is_category),
+    "int64": (
+        "integers",
+        "an integer that int64 can hold",
+        lambda kind: is_number(kind) or is_text(kind),
+    ),
+    "float": ("numbers", "a number", is_number),
 }
 
 
@@ -56,20 +61,20 @@ def ids(
         array = array.dictionary_encode()
     words = array.dictionary
     if feature.raw == "int64" and not is_text(words.type):
-        values, fits, gaps = _integers(words)
+        values, fits, missing = _integers(words)
     else:
-        found, fits = _texts(words)
+        spelled, fits = _texts(words)
         if pa.types.is_boolean(words.type):
-            found = _as_spelled(found, feature, lookups)
-        gaps = np.array([not text for text in found], bool)
-        values = np.array(found, object)
+            spelled = _as_spelled(spelled, feature, lookups)
+        missing = np.array([not text for text in spelled], bool)
+        values = np.array(spelled, object)
         if feature.raw == "int64":
-            numbers = [_integer(text) for text in found]
-            fits = np.array([n is not None for n in numbers], bool) | gaps
+            numbers = [_integer(text) for text in spelled]
+            fits = np.array([n is not None for n in numbers], bool) | missing
             values = np.array([n or 0 for n in numbers], np.int64)
-    each = _looked_up(feature, lookups, values)
-    each = pa.array(np.where(fits, each, np.int32(-1)), mask=gaps)
-    return each.take(array.indices)
+    word_ids = _looked_up(feature, lookups, values)
+    word_ids = np.where(fits, word_ids, np.int32(-1))
+    return pa.array(word_ids, mask=missing).take(array.indices)
 
 
 def _texts(words) -> tuple[list[bytes], np.ndarray]:
@@ -79,15 +84,15 @@ def _texts(words) -> tuple[list[bytes], np.ndarray]:
         binary = words.cast(pa.large_binary()).to_pylist()
         return [word or b"" for word in binary], np.ones(len(words), bool)
     try:
-        found = texts(words).to_pylist()
+        converted = texts(words).to_pylist()
     except InvalidValue:
-        found = [_text(words[row : row + 1]) for row in range(len(words))]
-    good = np.array([text is not None for text in found], bool)
-    return [b"?" if text is None else text.encode() for text in found], good
+        converted = [_text(words[row : row + 1]) for row in range(len(words))]
+    good = np.array([text is not None for text in converted], bool)
+    return [b"?" if text is None else text.encode() for text in converted], good
 
 
 def _as_spelled(
-    found: list[bytes], feature: CategoricalFeature, lookups: Lookups
+    words: list[bytes], feature: CategoricalFeature, lookups: Lookups
 ) -> list[bytes]:
     """Returns the texts of bools as the vocabulary spells them.
 
@@ -99,10 +104,10 @@ def _as_spelled(
         for spell in (bytes, bytes.title, bytes.upper)
     ]
     for spelling in spellings:
-        words = np.array([spelling[b"true"], spelling[b"false"]], object)
-        if (_looked_up(feature, lookups, words) >= feature.first_id).any():
-            return [spelling[text] for text in found]
-    return found
+        pair = np.array([spelling[b"true"], spelling[b"false"]], object)
+        if (_looked_up(feature, lookups, pair) >= feature.first_id).any():
+            return [spelling[text] for text in words]
+    return words
 
 
 def _text(word):
@@ -126,22 +131,24 @@ def _integers(words):
     kind = words.type
     if pa.types.is_decimal(kind):
         most = _INT64.max
-        found = words.to_pylist()
-        fits = np.array([n == int(n) and abs(n) <= most for n in found], bool)
-        found = [
-            int(n) if good else 0 for n, good in zip(found, fits, strict=True)
+        decimals = words.to_pylist()
+        fits = np.array(
+            [n == int(n) and abs(n) <= most for n in decimals], bool
+        )
+        integers = [
+            int(n) if fit else 0 for n, fit in zip(decimals, fits, strict=True)
         ]
-        return np.array(found, np.int64), fits, np.zeros(len(found), bool)
+        return np.array(integers, np.int64), fits, np.zeros(len(words), bool)
     numbers = words.to_numpy(zero_copy_only=False)
-    gaps = np.zeros(len(numbers), bool)
+    missing = np.zeros(len(numbers), bool)
     if pa.types.is_floating(kind):
-        numbers, gaps = numbers.astype(np.float64), np.isnan(numbers)
-        numbers = np.where(gaps, 0.0, numbers)
+        numbers, missing = numbers.astype(np.float64), np.isnan(numbers)
+        numbers = np.where(missing, 0.0, numbers)
         fits = np.floor(numbers) == numbers
         fits &= np.abs(numbers) < EXACT[kind.bit_width]
     else:
         fits = numbers <= _INT64.max
-    return np.where(fits, numbers, 0).astype(np.int64), fits, gaps
+    return np.where(fits, numbers, 0).astype(np.int64), fits, missing
 
 
 def encode_lists(array: pa.Array, encode, weighted: bool) -> pa.Array:
@@ -157,11 +164,11 @@ def encode_lists(array: pa.Array, encode, weighted: bool) -> pa.Array:
     lengths = lengths.to_numpy(zero_copy_only=False)
     ids = encode(array.flatten())
     if not weighted:
-        there = pc.fill_null(pc.not_equal(ids, PADDING_ID), False)
+        kept = pc.fill_null(pc.not_equal(ids, PADDING_ID), False)
         rows = np.repeat(np.arange(len(lengths)), lengths)
-        rows = rows[there.to_numpy(zero_copy_only=False)]
+        rows = rows[kept.to_numpy(zero_copy_only=False)]
         lengths = np.bincount(rows, minlength=len(lengths))
-        ids = ids.filter(there)
+        ids = ids.filter(kept)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), ids)
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns, frames
-from wukong_tf.rows.checks import check_type, checks_of
+from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.conversion import shown
+from wukong_tf.rows.schemas import check_type
 
 CHUNK_ROWS = 2**18  # rows whose ids are in memory at a time
 
@@ -47,7 +49,7 @@ def predict_rows(
         logits = model.predict(inputs, batch_size=batch_size, verbose=0)
         for task, logit in model.served_logits(logits).items():
             parts[task].append(probabilities(np.asarray(logit)[:, 0]))
-    return {task: np.concatenate(each) for task, each in parts.items()}
+    return {task: np.concatenate(arrays) for task, arrays in parts.items()}
 
 
 def _check_type(rows, schema, check):
@@ -55,13 +57,13 @@ def _check_type(rows, schema, check):
     try:
         check_type(frames.WHERE, schema, check)
     except DataError as error:
-        odd = frames.odd_row(rows, check.name, check.has_type)
-        if odd is None:
+        invalid = frames.invalid_row(rows, check.name, check.has_type)
+        if invalid is None:
             raise
-        row, value = odd
+        row, value = invalid
         raise DataError(
             f"{frames.WHERE}: row {row} (from 0), column {check.name!r}: must "
-            f"be {check.rule}; received {frames.shown(value)}."
+            f"be {check.rule}; received {shown(value)}."
         ) from error
 
 

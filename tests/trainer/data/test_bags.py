@@ -109,7 +109,7 @@ def test_of_a_long_bag_the_first_ids_count(tmp_path):
         ({"bag": [[1, 5], None, [], [2, 0, 3]]}, ["row 3", "[2 0 3]"]),
         ({"bag": [[1, 6], None, [], [2, 2, 3]]}, ["row 0", "below 6", "[1 6]"]),
         ({"bag": [[1, -1], None, [], [2, 2, 3]]}, ["row 0", "[ 1 -1]"]),
-        ({"bag": [[1, 5], None, [], [2, None, 3]]}, ["row 3", "a gap"]),
+        ({"bag": [[1, 5], None, [], [2, None, 3]]}, ["row 3", "a null"]),
         (
             {"weights": [[0.5], None, [], [0.0, 1.0, 3.0]]},
             ["row 0", "'weights'", "one weight for each id", "1 weights for 2"],
@@ -126,7 +126,7 @@ def test_of_a_long_bag_the_first_ids_count(tmp_path):
             {"weights": [[0.5, float("inf")], None, [], [0.0, 1.0, 3.0]]},
             ["row 0", "2**53", "inf"],
         ),
-        ({"label": [1.0, None, 0.5, 0.0]}, ["row 2", "or none", "0.5"]),
+        ({"label": [1.0, None, 0.5, 0.0]}, ["row 2", "or missing", "0.5"]),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, changes, words):

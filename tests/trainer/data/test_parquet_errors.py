@@ -54,7 +54,7 @@ BAD_VALUES = [
     ("content", [1.0, -1e19, 2.0], None, "vector of 3 numbers in [-2**63, 2"),
     ("price", None, pa.float32(), "received no value"),
     ("content", [1.0, 2.0], None, "numbers in [-2**63, 2**63]; received 2 num"),
-    ("content", [1.0, None, 2.0], None, "received a vector with a gap"),
+    ("content", [1.0, None, 2.0], None, "received a vector with a null"),
     ("content", [1.0, float("nan"), 2.0], None, "received [ 1. nan  2.]"),
     ("content", None, None, "received no value"),
     ("label", 2, None, "a label of 0 or 1; received 2"),
@@ -112,13 +112,14 @@ def test_a_missing_and_a_repeated_column(tmp_path):
     data = {n: v.tolist() for n, v in clicks.columns(5, 0).items()}
     table = pa.table(data)
     pq.write_table(table.drop_columns(["item"]), path)
-    assert "column 'item' is missing; there are user, last_item" in refusal(
-        path
+    assert (
+        "column 'item' is missing; the columns are user, last_item"
+        in refusal(path)
     )
     names = [*table.column_names, "item"]
     twice = pa.Table.from_arrays([*table.columns, table["item"]], names)
     pq.write_table(twice, path)
-    assert "column 'item' stands there more than once" in refusal(path)
+    assert "column 'item' occurs more than once" in refusal(path)
 
 
 def test_rows_are_numbered_within_their_file_in_any_order(tmp_path):
