@@ -38,10 +38,10 @@ def lack(module: str) -> str | None:
         importlib.import_module(module)
     except Exception as error:
         package = module.partition(".")[0]
-        wanted = _REQUIREMENTS.get(package, package)
-        said = " ".join(str(error).split()) or type(error).__name__
-        install = shlex.join(["pip", "install", *wanted.split()])
-        return f"{package} cannot be imported ({said}); {install} brings it"
+        requirement = _REQUIREMENTS.get(package, package)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        install = shlex.join(["pip", "install", *requirement.split()])
+        return f"{package} cannot be imported ({reason}); run {install}"
     return None
 
 

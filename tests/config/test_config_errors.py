@@ -263,7 +263,8 @@ def test_refuses_a_bad_vocabulary():
         )
     for item in (3, None, True, b"x", ["x"]):
         assert_refused(lambda i=item: make(["x", i]), feature, "hold strings")
-    assert_refused(lambda: make(["x", "x"]), feature, "repeats a value")
+    repeated = "must not repeat a value; received 'x' more than once"
+    assert_refused(lambda: make(["x", "x"]), feature, repeated)
     assert make(["x", "y"]).vocabulary == ("x", "y")  # Exactly 2 + 3 ids.
     assert_refused(
         lambda: make(["x", "y"], 4), feature, "2 values plus 3", "=4"

@@ -43,7 +43,7 @@ def log(cities):
 
 
 def test_the_note_is_that_of_the_words_and_buckets():
-    found = encodings.of_spec(spec_of("berlin", "東京", oov_buckets=3))
+    found = encodings.from_spec(spec_of("berlin", "東京", oov_buckets=3))
     words = hashlib.sha256("berlin\n東京\n".encode()).hexdigest()
     assert found == {
         "city": {"oov_buckets": 3, "words": 2, "sha256": words},
@@ -51,7 +51,7 @@ def test_the_note_is_that_of_the_words_and_buckets():
     }
     text = json.dumps(found, sort_keys=True).encode()
     name = hashlib.sha256(text).hexdigest()[:12]
-    assert encodings.name_of(found) == name
+    assert encodings.short_name(found) == name
     assert encodings.read(encodings.metadata(found)) == found
 
 
@@ -69,22 +69,26 @@ def test_the_note_is_that_of_the_words_and_buckets():
     ],
 )
 def test_ids_of_other_meaning_are_refused(reader, wrong):
-    note = encodings.metadata(encodings.of_spec(spec_of("a", "b")))
+    note = encodings.metadata(encodings.from_spec(spec_of("a", "b")))
     if not wrong:
         encodings.check("f", note, reader)
         return
     with pytest.raises(DataError) as caught:
         encodings.check("f", note, reader)
-    names = [encodings.name_of(encodings.of_spec(spec_of("a", "b")))]
-    names.append(encodings.name_of(encodings.of_spec(reader)))
-    for part in ("f: was prepared otherwise", f"columns {wrong}.", *names):
+    names = [encodings.short_name(encodings.from_spec(spec_of("a", "b")))]
+    names.append(encodings.short_name(encodings.from_spec(reader)))
+    for part in (
+        "f: must hold ids of",
+        f"columns {wrong}.",
+        *names,
+    ):
         assert part in str(caught.value)
 
 
 def test_ids_are_not_read_as_raw_values_and_others_pass():
-    note = encodings.metadata(encodings.of_spec(spec_of("a", "b")))
+    note = encodings.metadata(encodings.from_spec(spec_of("a", "b")))
     raw = spec_of("a", "b", encoded=False)
-    with pytest.raises(DataError, match="'city' holds ids of the preparation"):
+    with pytest.raises(DataError, match="'city' must hold raw values; it"):
         encodings.check("f", note, raw)
     for nothing in (None, {}, {b"pandas": b"{}"}):
         encodings.check("f", nothing, raw)
@@ -102,13 +106,13 @@ def test_prepared_files_carry_it_and_readers_look(tmp_path):
         spec, manifest = prepared("csv", folder, out)
         (path,) = out.glob("train-*.parquet")
         note = encodings.read(pq.read_schema(path).metadata)
-        assert note == encodings.of_spec(spec)
-        assert manifest["preparation"] == encodings.name_of(note)
+        assert note == encodings.from_spec(spec)
+        assert manifest["preparation"] == encodings.short_name(note)
         made[name] = (spec, str(path))
     (one, path), (other, _), (same, twin) = made.values()
     assert one.vocabulary("city") == ("a", "b") == same.vocabulary("city")
     assert ParquetSource([twin], one).num_rows == 120
-    with pytest.raises(DataError, match=rf"{path}: was prepared otherwise"):
+    with pytest.raises(DataError, match=rf"{path}: must hold ids of"):
         ParquetSource([path], other)
     # One that goes on with the first one's ids reads its files.
     output = tmp_path / "grown"

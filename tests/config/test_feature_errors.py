@@ -209,15 +209,18 @@ def test_refuses_raw_values_that_break_a_rule():
         ({"raw": "text"}, ["`raw`", "string", "'text'"]),
         ({"encoded": True}, ["`encoded` needs `raw`"]),
         ({"boundaries": (1.0,)}, ["`boundaries` needs `raw`"]),
-        ({"raw": "float"}, ["`boundaries` belong to raw='float'"]),
+        ({"raw": "float"}, ["`boundaries` are required with raw='float'"]),
         (
             {"raw": "string", "boundaries": (1.0,)},
-            ["`boundaries` belong to raw='float'", "'string'"],
+            ["be None otherwise", "'string'"],
         ),
         ({"raw": "string", "oov_id": 2}, ["`oov_id` contradicts `raw`"]),
         ({"raw": "string", "oov_buckets": 0}, ["`oov_buckets`", "0"]),
         ({"raw": "int64", "missing_value": 0.5}, ["`missing_value`", "0.5"]),
-        ({"raw": "float", "boundaries": (2.0, 1.0)}, ["must ascend"]),
+        (
+            {"raw": "float", "boundaries": (2.0, 1.0)},
+            ["strictly ascending"],
+        ),
         ({"raw": "float", "boundaries": 3.0}, ["`boundaries`", "3.0"]),
         (
             {"raw": "float", "boundaries": (1.0, math.inf)},
@@ -239,7 +242,7 @@ def test_refuses_raw_values_that_break_a_rule():
                 "pooling": "sum",
                 "max_ids": 2,
             },
-            ["neither vocabulary nor pooling"],
+            ["neither `vocabulary` nor `pooling`"],
         ),
     ):
         assert_refused(

@@ -276,5 +276,5 @@ def test_computing_layers_again_changes_no_gradient():
 
 
 def test_refuses_to_compute_a_dropout_again():
-    with pytest.raises(ValueError, match="`remat` needs dropout=0.*=0.5"):
+    with pytest.raises(ValueError, match="`dropout` must be 0 with.*0.5"):
         InteractionStack(2, 2, 2, 3, (6,), dropout=0.5, remat=True)

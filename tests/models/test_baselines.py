@@ -163,7 +163,7 @@ def test_refuses_what_cannot_be():
     assert_refused(lambda: DCNv2Config(SPEC, structure="crossed"), "'crossed'")
     assert_refused(
         lambda: DCNv2Config(SPEC, structure="parallel", head_units=()),
-        "needs a deep network",
+        "`head_units` must not be empty with structure='parallel'",
     )
     for name in ("num_layers", "num_tokens", "token_dim", "expansion"):
         assert_refused(

@@ -273,7 +273,7 @@ def test_columns_that_are_missing_are_named(model):
     "column", [["259"], np.array(["259"]), np.array(["259"], object)]
 )
 def test_predict_points_to_it(model, column):
-    with pytest.raises(DataError, match=r"'user' holds .*predict_rows\(rows\)"):
+    with pytest.raises(DataError, match=r"'user' must .*predict_rows\(rows\)"):
         model.predict({"user": column})
 
 

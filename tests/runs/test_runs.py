@@ -63,7 +63,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(pristine, name):
 
 def test_a_run_without_checkpoints_is_refused(run_dir):
     shutil.rmtree(run_dir / runs.CHECKPOINTS)
-    with pytest.raises(RunError, match="no checkpoint in this run yet"):
+    with pytest.raises(RunError, match="the run has no checkpoint yet"):
         wukong_tf.load_run(run_dir)
 
 

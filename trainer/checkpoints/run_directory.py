@@ -142,7 +142,7 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
         different = list(_differences(old, content, "", excused))
         before = runs.read_features(run_dir)
         if before != features:
-            old_name, name = map(encodings.name_of_spec, (before, features))
+            old_name, name = map(encodings.name_from_spec, (before, features))
             different.append(
                 f"{runs.FEATURES} (was of preparation {old_name}, is of {name})"
             )
@@ -227,7 +227,7 @@ def write_preparation(
     files.write_json(
         os.path.join(run_dir, runs.PREPARATION),
         {
-            "preparation": encodings.name_of_spec(features),
+            "preparation": encodings.name_from_spec(features),
             "data": os.path.abspath(folder),
         },
     )

@@ -24,7 +24,7 @@ def run_evaluation(settings: Settings):
     features = open_features(settings)
     own = runs.read_features(run_dir)
     if _columns(features) != _columns(own):
-        theirs, ours = map(encodings.name_of_spec, (features, own))
+        theirs, ours = map(encodings.name_from_spec, (features, own))
         raise ConfigError(
             f"the feature spec of the data (preparation {theirs}) is not that "
             f"of --run_dir={run_dir} (preparation {ours}); a run can "

@@ -119,7 +119,7 @@ def encodings_of(job: Job) -> encodings.Encodings:
     by_table = _table_encodings(job.folder, _paths(job), job.oov_buckets)
     return {
         column.name: by_table.get(column.table_name)
-        or encodings.of_buckets(column.buckets)
+        or encodings.from_buckets(column.buckets)
         for column in job.recipe.columns_of("categorical")
     }
 
@@ -127,7 +127,7 @@ def encodings_of(job: Job) -> encodings.Encodings:
 @functools.lru_cache(maxsize=1)
 def _table_encodings(folder, tables, oov_buckets):
     return {
-        table: encodings.of_words(words.to_pylist(), oov_buckets)
+        table: encodings.from_words(words.to_pylist(), oov_buckets)
         for table, words in _read_vocabularies(folder, tables).items()
     }
 

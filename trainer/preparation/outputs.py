@@ -47,7 +47,7 @@ def publish(
     manifest = {
         "format": FORMAT,
         "dataset": source.name,
-        "preparation": encodings.name_of(encodings_of(job)),
+        "preparation": encodings.short_name(encodings_of(job)),
         "vocabularies": "earlier" if earlier else "train",
         "min_count": None if earlier else job.min_count,
         "max_vocabulary": job.max_vocabulary,

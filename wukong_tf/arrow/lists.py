@@ -109,8 +109,8 @@ def _items(values, separator, format):
             values = pc.split_pattern(texts(values), separator)
         else:
             raise UnsupportedType(
-                f"{values.type}, no lists; its texts need a `separator` or "
-                f'`"format": "{LIST}"`'
+                f"{values.type}, which is not a list; texts need a `separator` "
+                f'or `"format": "{LIST}"`'
             )
     lengths = pc.fill_null(pc.list_value_length(values), 0)
     lengths = lengths.to_numpy(zero_copy_only=False)

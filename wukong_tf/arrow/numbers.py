@@ -44,7 +44,7 @@ def numbers(
     elif is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         floats = values.cast(pa.float64(), safe=False)
     else:
-        raise UnsupportedType(f"{kind}, which is no number")
+        raise UnsupportedType(f"{kind}, which is not a number")
     found = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         infinite = np.isinf(found.astype(np.float32))
@@ -87,5 +87,5 @@ def _refuse_first(values, good, rule):
     row = pc.index(good, False).as_py()
     value = values[row].as_py()
     if "," in value:
-        rule += " (decimals follow a point, and thousands are not set apart)"
+        rule += " (with a decimal point, without thousands separators)"
     raise InvalidValue(row, rule, value)

@@ -100,8 +100,8 @@ def _plain_type(kind):
         )
     ):
         raise UnsupportedType(
-            f"{kind}, which is no single value; write its parts as columns "
-            "of their own"
+            f"{kind}, which is not a single value; write its parts as "
+            "separate columns"
         )
     return kind
 
@@ -110,7 +110,7 @@ def _plain_list(kind):
     inner = _plain_type(kind.value_type)
     if is_list(inner):
         raise UnsupportedType(
-            f"{kind}, lists of lists; write one list a row, of single values"
+            f"{kind}, lists of lists; write one list of single values per row"
         )
     if is_list(kind) and inner == kind.value_type:
         return kind

@@ -38,7 +38,7 @@ def texts(
     if _TYPES.is_null(kind):
         return pa.array([""] * len(values), pa.string())
     if _TYPES.is_duration(kind) or _TYPES.is_nested(kind):
-        raise UnsupportedType(f"{kind}, which is no category")
+        raise UnsupportedType(f"{kind}, which cannot be a category")
     if _TYPES.is_floating(kind):
         values = _whole_floats(values, EXACT[_bits(array.type)])
     elif _TYPES.is_decimal(kind):
@@ -101,8 +101,8 @@ def _whole_floats(values, most):
         power = most.bit_length() - 1
         raise InvalidValue(
             row,
-            f"an id: text or an integer (in {values.type} one below 2^{power}, "
-            "as larger ones are not exact)",
+            f"an id: text or an integer (below 2^{power} in {values.type}, as "
+            "larger ones are not exact)",
             numbers[row].item(),
         )
     return pa.array(filled.astype(np.int64), mask=gaps)

@@ -33,10 +33,10 @@ def check_format(format: str) -> None:
     if format == ISO or format in UNIX:
         return
     used = re.findall("%(.?)", format)
-    if not used or any(each not in DIRECTIVES or not each for each in used):
+    if not used or any(d not in DIRECTIVES or not d for d in used):
         raise ValueError(
             f"{ISO}, {', '.join(UNIX)}, or a pattern of "
-            f"{' '.join(f'%{each}' for each in DIRECTIVES)}"
+            f"{' '.join(f'%{letter}' for letter in DIRECTIVES)}"
         )
 
 
@@ -146,7 +146,7 @@ def _check_zoned(times, zone):
     late = pc.fill_null(pc.greater_equal(times, _UNKNOWN_FROM), False)
     if pc.any(late).as_py():
         row = pc.index(late, True).as_py()
-        rule = f"a time before 2038, as those of {zone} are not known further"
+        rule = f"a time before 2038, as later UTC offsets of {zone} are unknown"
         raise InvalidValue(row, rule, times[row].as_py())
 
 
@@ -184,7 +184,7 @@ def _unix(values, per_second):
     far = np.abs(seconds) > _MOST
     if far.any():
         row = int(np.argmax(far))
-        rule = f"a time before the year 10000, of {per_second} ticks a second"
+        rule = f"a time before the year 10000, in {per_second} ticks a second"
         raise InvalidValue(row, rule, values[row].as_py())
     gaps = np.isnan(seconds)
     ticks = np.round(np.where(gaps, 0.0, seconds) * 1e6).astype(np.int64)

@@ -105,7 +105,7 @@ class DLRMConfig(_HeadConfig):
         if self.num_embeddings < 2 and not self.features.numeric:
             raise ConfigError(
                 f"{self._where}: dot products need at least 2 embeddings; "
-                f"the features give {self.num_embeddings}."
+                f"the features have {self.num_embeddings}."
             )
 
 
@@ -152,8 +152,8 @@ class DCNv2Config(_HeadConfig):
         schema.check_choice(where, "structure", self.structure, STRUCTURES)
         if self.structure == "parallel" and not self.head_units:
             raise ConfigError(
-                f"{where}: structure='parallel' needs a deep network; "
-                "received head_units=()."
+                f"{where}: `head_units` must not be empty with "
+                "structure='parallel'; received ()."
             )
 
 

@@ -129,13 +129,13 @@ class CategoricalFeature:
             for field in ("embedding_dim", "embedding_group"):
                 if getattr(self, field) is not None:
                     raise ConfigError(
-                        f"{where}: several `units` are d wide and rows of "
-                        f"X_0 themselves; received units={self.units} and "
+                        f"{where}: `{field}` must be None with several "
+                        f"`units`; received units={self.units} and "
                         f"{field}={getattr(self, field)!r}."
                     )
         elif self.unit_dropout:
             raise ConfigError(
-                f"{where}: `unit_dropout` needs more than one unit; received "
+                f"{where}: `unit_dropout` requires several `units`; received "
                 f"unit_dropout={self.unit_dropout} and units={self.units}."
             )
         if self.keep_units is not None:
@@ -151,22 +151,22 @@ class CategoricalFeature:
             for field in ("max_ids", "weights"):
                 if getattr(self, field) is not None:
                     raise ConfigError(
-                        f"{where}: `{field}` belongs to a bag of ids, which "
-                        f"needs `pooling`; received {field}="
+                        f"{where}: `{field}` requires `pooling`; received "
+                        f"{field}="
                         f"{getattr(self, field)!r} and pooling=None."
                     )
             return
         schema.check_choice(where, "pooling", self.pooling, POOLINGS)
         if self.max_ids is None:
             raise ConfigError(
-                f"{where}: `pooling` needs `max_ids`, the most ids in a bag; "
-                f"received pooling={self.pooling!r} and max_ids=None."
+                f"{where}: `pooling` requires `max_ids`, the most ids in a "
+                f"bag; received pooling={self.pooling!r} and max_ids=None."
             )
         schema.check_int(where, "max_ids", self.max_ids, 1)
         if self.oov_id == 0:
             raise ConfigError(
-                f"{where}: `oov_id` of a bag must not be 0, which pads bags; "
-                "received oov_id=0."
+                f"{where}: `oov_id` must not be 0 with `pooling`, as id 0 pads "
+                "bags; received 0."
             )
 
     def _check_vocabulary(self, where):
@@ -190,7 +190,11 @@ class CategoricalFeature:
                 f"ids; received num_ids={self.num_ids}."
             )
         if len(set(self.vocabulary)) != len(self.vocabulary):
-            raise ConfigError(f"{where}: `vocabulary` repeats a value.")
+            repeated = schema.repeated(self.vocabulary)
+            raise ConfigError(
+                f"{where}: `vocabulary` must not repeat a value; received "
+                f"{repeated[0]!r} more than once."
+            )
 
     def _check_raw(self, where):
         schema.check_bool(where, "encoded", self.encoded)
@@ -201,28 +205,28 @@ class CategoricalFeature:
             for field in ("encoded", "boundaries"):
                 if getattr(self, field):
                     raise ConfigError(
-                        f"{where}: `{field}` needs `raw`; received {field}="
+                        f"{where}: `{field}` requires `raw`; received {field}="
                         f"{getattr(self, field)!r} and raw=None."
                     )
             return
         schema.check_choice(where, "raw", self.raw, RAW_KINDS)
         if (self.raw == "float") != (self.boundaries is not None):
             raise ConfigError(
-                f"{where}: `boundaries` belong to raw='float', which needs "
-                f"them; received raw={self.raw!r} and boundaries="
-                f"{self.boundaries!r}."
+                f"{where}: `boundaries` are required with raw='float' and must "
+                f"be None otherwise; received raw={self.raw!r} and "
+                f"boundaries={self.boundaries!r}."
             )
         if self.oov_id is not None:
             raise ConfigError(
-                f"{where}: `oov_id` contradicts `raw`, whose values are all "
-                f"in range; received oov_id={self.oov_id} and raw="
-                f"{self.raw!r}."
+                f"{where}: `oov_id` must be None with `raw`, as the ids of raw "
+                f"values are in range; received oov_id={self.oov_id} and "
+                f"raw={self.raw!r}."
             )
         if self.raw == "float" and (self.vocabulary or self.pooling):
             raise ConfigError(
-                f"{where}: raw='float' has neither vocabulary nor pooling; "
-                f"received vocabulary={self.vocabulary!r} and pooling="
-                f"{self.pooling!r}."
+                f"{where}: raw='float' supports neither `vocabulary` nor "
+                f"`pooling`; received vocabulary={self.vocabulary!r} and "
+                f"pooling={self.pooling!r}."
             )
         if self.num_ids <= MISSING_ID + 1:
             raise ConfigError(
@@ -241,7 +245,7 @@ class CategoricalFeature:
             schema.check_float(where, "boundaries", value)
         if list(self.boundaries) != sorted(set(self.boundaries)):
             raise ConfigError(
-                f"{where}: `boundaries` must ascend; received "
+                f"{where}: `boundaries` must be strictly ascending; received "
                 f"{list(self.boundaries)}."
             )
         needed = self.first_id + len(self.boundaries) + 1

@@ -19,59 +19,59 @@ METADATA = b"wukong_tf.encodings"
 Encodings = dict[str, dict[str, Any]]
 
 
-def of_words(words: Iterable[str], oov_buckets: int) -> dict[str, Any]:
+def from_words(words: Iterable[str], oov_buckets: int) -> dict[str, Any]:
     """Returns the encoding of a vocabulary.
 
     Args:
         words: the vocabulary, in the order of its ids.
         oov_buckets: number of ids for out-of-vocabulary values.
     """
-    found, count = hashlib.sha256(), 0
+    digest, count = hashlib.sha256(), 0
     for word in words:
-        found.update(f"{word}\n".encode())
+        digest.update(f"{word}\n".encode())
         count += 1
     return {
         "oov_buckets": oov_buckets,
         "words": count,
-        "sha256": found.hexdigest(),
+        "sha256": digest.hexdigest(),
     }
 
 
-def of_buckets(buckets: int) -> dict[str, Any]:
+def from_buckets(buckets: int) -> dict[str, Any]:
     """Returns the encoding of a hash into `buckets` ids."""
     return {"buckets": buckets}
 
 
-def of_spec(spec: FeatureSpec) -> Encodings:
+def from_spec(spec: FeatureSpec) -> Encodings:
     """Returns the encodings of the features of `spec` that have one.
 
     Features that share a table share its encoding. Plain ids and buckets
     between boundaries have none.
     """
-    of_tables: Encodings = {}
-    found: Encodings = {}
+    by_table: Encodings = {}
+    encodings: Encodings = {}
     for feature in spec.categorical:
         table = feature.table_name
-        if table not in of_tables:
+        if table not in by_table:
             words = spec.vocabulary(table)
             if words is not None:
-                of_tables[table] = of_words(words, feature.oov_buckets)
-        if table in of_tables:
-            found[feature.name] = of_tables[table]
+                by_table[table] = from_words(words, feature.oov_buckets)
+        if table in by_table:
+            encodings[feature.name] = by_table[table]
         elif feature.raw and feature.boundaries is None:
-            found[feature.name] = of_buckets(feature.num_ids - OOV_ID)
-    return found
+            encodings[feature.name] = from_buckets(feature.num_ids - OOV_ID)
+    return encodings
 
 
-def name_of(encodings: Mapping[str, Any]) -> str:
+def short_name(encodings: Mapping[str, Any]) -> str:
     """Returns the short name of a preparation: 12 digits of a SHA-256."""
     text = json.dumps(dict(encodings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def name_of_spec(spec: FeatureSpec) -> str:
+def name_from_spec(spec: FeatureSpec) -> str:
     """Returns the short name of a spec's preparation."""
-    return name_of(of_spec(spec))
+    return short_name(from_spec(spec))
 
 
 def metadata(encodings: Encodings) -> dict[bytes, bytes]:
@@ -79,13 +79,15 @@ def metadata(encodings: Encodings) -> dict[bytes, bytes]:
     return {METADATA: json.dumps(encodings, sort_keys=True).encode()}
 
 
-def read(found: Mapping[bytes, bytes] | None) -> Encodings | None:
+def read(metadata: Mapping[bytes, bytes] | None) -> Encodings | None:
     """Returns the encodings in a file's metadata, or None if it has none."""
-    text = (found or {}).get(METADATA)
+    text = (metadata or {}).get(METADATA)
     return None if text is None else json.loads(text)
 
 
-def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
+def check(
+    where: str, metadata: Mapping[bytes, bytes] | None, spec: FeatureSpec
+):
     """Raises DataError if a file's encodings contradict the spec's.
 
     A vocabulary that extends the file's keeps the meaning of its ids, so such a
@@ -93,10 +95,10 @@ def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
 
     Args:
         where: names the file in the error.
-        found: metadata of the file's schema.
+        metadata: metadata of the file's schema.
         spec: the features that its columns are read as.
     """
-    theirs = read(found)
+    theirs = read(metadata)
     if theirs is None:
         return
     raw = [
@@ -104,8 +106,8 @@ def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
     ]
     if raw:
         raise DataError(
-            f"{where}: column {raw[0]!r} holds ids of the preparation "
-            f"{name_of(theirs)}, but raw values are to be read."
+            f"{where}: column {raw[0]!r} must hold raw values; it holds ids of "
+            f"the preparation {short_name(theirs)}."
         )
     wrong = [
         feature.name
@@ -115,12 +117,12 @@ def check(where: str, found: Mapping[bytes, bytes] | None, spec: FeatureSpec):
     ]
     if wrong:
         raise DataError(
-            f"{where}: was prepared otherwise: its ids are those of the "
-            f"preparation {name_of(theirs)}, the model's those of "
-            f"{name_of_spec(spec)}; of other meaning are the columns "
-            f"{', '.join(wrong)}. Score the raw rows, or encode them by "
-            "trainer.prepare --vocabularies=DIR, of the model's run or "
-            "preparation."
+            f"{where}: must hold ids of the model's preparation "
+            f"{name_from_spec(spec)}; it holds ids of the preparation "
+            f"{short_name(theirs)}, which differ in the columns "
+            f"{', '.join(wrong)}. Score the raw rows, or encode them with "
+            "trainer.prepare --vocabularies=DIR, the directory of the model's "
+            "run or preparation."
         )
 
 
@@ -129,8 +131,8 @@ def _same(theirs, feature: CategoricalFeature, spec: FeatureSpec) -> bool:
     words = spec.vocabulary(feature.table_name)
     if words is None:
         hashed = feature.raw is not None and feature.boundaries is None
-        return not hashed or theirs == of_buckets(feature.num_ids - OOV_ID)
+        return not hashed or theirs == from_buckets(feature.num_ids - OOV_ID)
     count = theirs.get("words", 0)
-    return count <= len(words) and theirs == of_words(
+    return count <= len(words) and theirs == from_words(
         words[:count], feature.oov_buckets
     )

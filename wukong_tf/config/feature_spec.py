@@ -198,8 +198,7 @@ class FeatureSpec:
             if name not in many:
                 raise ConfigError(
                     "features: `keep_units` must name features with several "
-                    f"units, of which there are {sorted(many)}; received "
-                    f"{name!r}."
+                    f"units, {sorted(many)}; received {name!r}."
                 )
         kept = keep_units
         return self._with_categorical(

@@ -185,9 +185,9 @@ class Task:
         schema.check_name(f"{where} (its `label`)", self.label)
         if self.name in RECORD_KEYS:
             raise ConfigError(
-                f"{where}: a task must not be called one of "
-                f"{list(RECORD_KEYS)}, as metrics.jsonl and metrics.json call "
-                "other values so."
+                f"{where}: the name of a task must not be one of "
+                f"{list(RECORD_KEYS)}, which are other keys of metrics.jsonl "
+                "and metrics.json."
             )
         schema.check_float(where, "loss_weight", self.loss_weight, above=0)
         schema.check_bool(where, "missing_labels", self.missing_labels)

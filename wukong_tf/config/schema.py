@@ -31,12 +31,15 @@ def parse_json(text: str, where: str) -> Any:
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns the pairs of a JSON object as a dict, none of them lost."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        counts = collections.Counter(key for key, _ in pairs)
-        repeated = sorted(key for key in counts if counts[key] > 1)
-        raise ValueError(f"an object repeats the keys {repeated}")
-    return result
+    if keys := repeated([key for key, _ in pairs]):
+        raise ValueError(f"an object repeats the keys {keys}")
+    return dict(pairs)
+
+
+def repeated(values: Sequence[str]) -> list[str]:
+    """Returns the values that occur more than once, in order of the first."""
+    counts = collections.Counter(values)
+    return [value for value, count in counts.items() if count > 1]
 
 
 def to_dict(value: Any, defaults: bool = False) -> Any:
@@ -111,8 +114,8 @@ def read(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: expected a list; received {value!r}.")
         item = typing.get_args(hint)[0]
         return tuple(
-            read(item, each, f"{where}[{index}]")
-            for index, each in enumerate(value)
+            read(item, element, f"{where}[{index}]")
+            for index, element in enumerate(value)
         )
     return value
 

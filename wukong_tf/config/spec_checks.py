@@ -1,6 +1,5 @@
 """Rules that the parts of a FeatureSpec must keep together."""
 
-import collections
 from typing import TYPE_CHECKING
 
 from wukong_tf.config import schema
@@ -49,10 +48,8 @@ def _check_names(spec):
         ("embedding group", spec.embedding_groups),
         ("table in `tables`", spec.tables),
     ):
-        counts = collections.Counter(part.name for part in parts)
-        for name, count in counts.items():
-            if count > 1:
-                raise ConfigError(f"{what} {name!r} is declared twice.")
+        for name in schema.repeated([part.name for part in parts]):
+            raise ConfigError(f"{what} {name!r} is declared twice.")
 
 
 def _check_bag_weights(spec):

@@ -20,10 +20,10 @@ def _import_tfrs():
         chosen = os.environ.get("TF_USE_LEGACY_KERAS")
         raise ImportError(
             'lookup="tfrs" needs TensorFlow Recommenders, which could not be '
-            f"imported: {error} The environment variable "
-            "TF_USE_LEGACY_KERAS=1 must be set before TensorFlow is first "
-            f"imported; here it is {chosen!r}. `trainer.main` sets it itself; "
-            'elsewhere, set it or use lookup="take".'
+            f"imported: {error} The environment variable TF_USE_LEGACY_KERAS "
+            f"is {chosen!r}; it must be set to 1 before TensorFlow is first "
+            "imported. `trainer.main` sets it; other programs must set it or "
+            'use lookup="take".'
         ) from error
     return tfrs
 
@@ -43,8 +43,8 @@ class TFRSLookup:
         """Creates the table [rows, width] of zeros as a weight of `layer`."""
         if layer.variable_dtype != "float32":
             raise ValueError(
-                'lookup="tfrs" has float32 tables alone; received '
-                f'{layer.variable_dtype}. lookup="take" has any.'
+                'lookup="tfrs" supports only float32 tables; received '
+                f'{layer.variable_dtype}. lookup="take" supports any dtype.'
             )
         tpu = tf.tpu.experimental.embedding
         config = tpu.TableConfig(

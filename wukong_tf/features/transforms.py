@@ -85,8 +85,8 @@ def encode_served(
             found[feature.name] = served_ids(feature, values)
         elif lookups is None:
             raise ValueError(
-                f"feature {feature.name!r} holds raw values, which need "
-                "`lookups`."
+                f"feature {feature.name!r}: `lookups` are required, as it "
+                "holds raw values; received None."
             )
         else:
             found[feature.name] = lookups.ids(feature, values)

@@ -100,8 +100,8 @@ class InteractionStack(keras.layers.Layer):
         self.remat = remat
         if remat and self.dropout:
             raise ValueError(
-                f"{owner}: `remat` needs dropout=0, as a layer computed again "
-                f"would draw another mask; received dropout={self.dropout}."
+                f"{owner}: `dropout` must be 0 with `remat`, as a recomputed "
+                f"layer would draw another mask; received {self.dropout}."
             )
         self._sizes = list(
             zip(

@@ -100,8 +100,8 @@ def library():
         import keras_rs
     except ImportError as error:
         raise ImportError(
-            "this model needs the package keras-rs: pip install "
-            f"'wukong_tf[baselines]' ({error})."
+            f"this model requires keras-rs, which cannot be imported "
+            f"({error}); run pip install 'wukong_tf[baselines]'."
         ) from error
     return keras_rs
 

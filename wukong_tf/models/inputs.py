@@ -80,16 +80,17 @@ def _check_type(column, value):
     where = f"feature {column.name!r}"
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise DataError(
-            f"{where} holds a {type(value).__name__}, and the model takes "
-            "arrays and tensors; `model.predict_rows(rows)` takes raw rows."
+            f"{where} must be an array or a tensor; received "
+            f"{type(value).__name__}. `model.predict_rows(rows)` scores raw "
+            "rows."
         )
     name = str(value.dtype).removeprefix("torch.")
     if isinstance(value.dtype, np.dtype) or hasattr(value.dtype, "name"):
         name = value.dtype.name
     if name.startswith(("str", "bytes", "object")):
         raise DataError(
-            f"{where} holds {name}, and the model takes integer ids and "
-            "numbers; `model.predict_rows(rows)` takes raw rows."
+            f"{where} must hold integer ids or numbers; received {name}. "
+            "`model.predict_rows(rows)` scores raw rows."
         )
     integer = name.startswith(("int", "uint"))
     if column.floats:

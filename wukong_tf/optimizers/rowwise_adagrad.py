@@ -90,9 +90,9 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                 )
         if not epsilon and not initial_accumulator_value:
             raise ValueError(
-                "RowwiseAdagrad: a row whose gradients are 0 would be 0 / 0; "
-                "`epsilon` or `initial_accumulator_value` must be above 0; "
-                f"received epsilon={epsilon} and initial_accumulator_value="
+                "RowwiseAdagrad: `epsilon` or `initial_accumulator_value` must "
+                "be above 0, as gradients of 0 would be divided by 0; received "
+                f"epsilon={epsilon} and initial_accumulator_value="
                 f"{initial_accumulator_value}."
             )
         self.initial_accumulator_value = initial_accumulator_value

@@ -114,8 +114,8 @@ def open_checkpoint(path: str) -> Checkpoint:
         )
     if (found_format := content.get("format")) != FORMAT:
         raise RunError(
-            f"{index}: checkpoint format {found_format} is not {FORMAT}, the "
-            "one that this version reads."
+            f"{index}: the checkpoint format must be {FORMAT}; received "
+            f"{found_format}."
         )
     try:
         found = Checkpoint(
@@ -132,7 +132,8 @@ def open_checkpoint(path: str) -> Checkpoint:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"corrupted checkpoint: {index} lacks or distorts a key: {error}."
+            f"corrupted checkpoint: {index} has a missing or invalid key: "
+            f"{error}."
         ) from error
     for name, (file, sha256) in entries.items():
         _verify_array(path, name, file, sha256)
@@ -153,9 +154,9 @@ def check_owner(run_dir: str, found: Checkpoint) -> None:
     owner = identity(run_dir)
     if None not in (owner, found.run) and owner != found.run:
         raise RunError(
-            f"{found.path}: is a checkpoint of another run ({found.run}) than "
-            f"that of {run_dir} ({owner}). Remove it; --init_from starts a "
-            "run from another one's."
+            f"{found.path}: is a checkpoint of another run, {found.run}; "
+            f"{run_dir} is run {owner}. Remove the checkpoint, or use "
+            "--init_from to start from another run."
         )
 
 
@@ -173,7 +174,7 @@ def best_step(run_dir: str) -> int | None:
         ValueError,
         OverflowError,
     ) as error:
-        raise RunError(f"{path}: names no step: {error}.") from error
+        raise RunError(f"{path}: has no valid step: {error}.") from error
 
 
 def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
@@ -204,7 +205,7 @@ def _checkpoint_path(run_dir, which):
     best = best_step(run_dir)
     paths = dict(checkpoint_paths(run_dir))
     if not paths:
-        raise RunError(f"{run_dir}: there is no checkpoint in this run yet.")
+        raise RunError(f"{run_dir}: the run has no checkpoint yet.")
     step: str | int | None = which
     if which == "best":
         step = max(paths) if best is None else best
@@ -216,7 +217,7 @@ def _checkpoint_path(run_dir, which):
         step = int(which)
     if step not in paths:
         raise RunError(
-            f"{run_dir}: there is no checkpoint {which!r}; there are steps "
+            f"{run_dir}: checkpoint {which!r} does not exist; the steps are "
             f"{sorted(paths)}."
         )
     return paths[step]
@@ -236,5 +237,5 @@ def _verify_array(folder, name, file, sha256):
     if found != sha256:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) has SHA-256 "
-            f"{found}; {sha256} was written."
+            f"{found}; expected {sha256}."
         )

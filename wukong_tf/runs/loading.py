@@ -80,14 +80,15 @@ def parse_keep_units(texts: Sequence[str]) -> int | dict[str, int] | None:
         if len(texts) == 1 and ":" not in texts[0]:
             return int(texts[0])
         pairs = [text.rsplit(":", 1) for text in texts]
-        found = {name: int(number) for name, number in pairs}
+        units = {name: int(number) for name, number in pairs}
     except ValueError as error:
         raise ConfigError(
-            "--keep_units must be one number, or FEATURE:NUMBER for each of "
-            f"some features; received {','.join(texts)!r}."
+            "--keep_units must be one number, or FEATURE:NUMBER for each "
+            f"feature to cut; received {','.join(texts)!r}."
         ) from error
-    if len(found) < len(pairs):
+    if len(units) < len(pairs):
         raise ConfigError(
-            f"--keep_units names a feature twice; received {','.join(texts)!r}."
+            "--keep_units must name each feature once; received "
+            f"{','.join(texts)!r}."
         )
-    return found
+    return units

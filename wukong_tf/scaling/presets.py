@@ -98,8 +98,8 @@ def preset(name: str) -> Preset:
     if name not in found:
         close = difflib.get_close_matches(str(name), found, 7, 0.0)
         raise ConfigError(
-            f"preset {name!r} does not exist; the nearest of {len(found)} "
-            f"are {', '.join(sorted(close))}."
+            f"preset {name!r} does not exist; the most similar of the "
+            f"{len(found)} presets are {', '.join(sorted(close))}."
         )
     return found[name]
 

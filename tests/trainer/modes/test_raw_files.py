@@ -249,7 +249,7 @@ def test_ids_of_another_preparation_are_refused(made, tmp_path, capsys):
     ours = wukong_tf.FeatureSpec.from_json(
         (folder / "data" / "features.json").read_text()
     )
-    names = [encodings.name_of_spec(spec) for spec in (theirs, ours)]
+    names = [encodings.name_from_spec(spec) for spec in (theirs, ours)]
     noted = json.loads((folder / "run" / "preparation.json").read_text())
     assert noted == {"preparation": names[1], "data": str(folder / "data")}
     output = tmp_path / "scores"
@@ -272,7 +272,7 @@ def test_ids_of_another_preparation_are_refused(made, tmp_path, capsys):
         assert run(*arguments(**{"run_dir": run_dir, **options})) == 2
         said = capsys.readouterr().err
         assert all(name in said for name in names), said
-    with pytest.raises(DataError, match="was prepared otherwise") as caught:
+    with pytest.raises(DataError, match="must hold ids of") as caught:
         score.score(score.Score(version, (train,), str(output)))
     assert all(name in str(caught.value) for name in names)
 

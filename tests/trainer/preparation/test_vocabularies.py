@@ -158,7 +158,7 @@ def check(output, lines, earlier, split="test", label=True):
     spec = FeatureSpec.from_json(files["features.json"].decode())
     for path in output.glob("*.parquet"):
         found = encodings.read(pq.read_schema(path).metadata)
-        assert found == encodings.of_spec(spec)
+        assert found == encodings.from_spec(spec)
     manifests = [
         json.loads((folder / "manifest.json").read_text())
         for folder in (before, output)
