@@ -147,7 +147,7 @@ def test_refuses_bad_arguments(arguments, expected):
 
 
 def test_refuses_an_unknown_width():
-    with pytest.raises(ValueError, match=r"MLP: the width .* \(None, None\)"):
+    with pytest.raises(ValueError, match=r"MLP: the last .* \(None, None\)"):
         MLP((2,)).build((None, None))
 
 

@@ -1,10 +1,8 @@
-"""Pooling of multi-hot features: the embeddings of a bag to one."""
+"""Columns of ids and bags, and pooling of the embeddings of a bag to one."""
 
 from keras import ops
 
-from wukong_tf.config.categorical_feature import CategoricalFeature
-
-PADDING_ID = 0
+from wukong_tf.config.categorical_feature import PADDING_ID, CategoricalFeature
 
 
 def pool(feature: CategoricalFeature, rows, ids, weights=None):
@@ -35,3 +33,12 @@ def _inverse(x):
     """Returns 1 / x, or 0 if x is 0."""
     positive = ops.greater(x, 0.0)
     return ops.where(positive, 1.0 / ops.where(positive, x, 1.0), 0.0)
+
+
+def stack_columns(inputs, features):
+    """Stacks columns [B] or [B, 1] and bags [B, max_ids] to [B, columns]."""
+    columns = [
+        ops.reshape(inputs[f.name], (-1, getattr(f, "ids_per_row", 1)))
+        for f in features
+    ]
+    return columns[0] if len(columns) == 1 else ops.concatenate(columns, 1)

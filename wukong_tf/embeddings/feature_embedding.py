@@ -47,15 +47,17 @@ class FeatureEmbedding(keras.layers.Layer):
         dtype: dtype of the layer, "float32" or "float64": tables and raw
             numbers lose too much in bfloat16. Defaults to "float32".
 
-    Input:
-        a dict of feature name to ids [B] or [B, 1], bags of ids and their
-        weights [B, max_ids], raw numbers [B] or [B, 1], NaN if missing, and
-        vectors [B, size]; other keys are ignored.
+    Input shape:
+        Dict of feature name to ids with shape `(batch_size,)` or
+        `(batch_size, 1)`, bags of ids and their weights with shape
+        `(batch_size, max_ids)`, raw numbers with shape `(batch_size,)` or
+        `(batch_size, 1)`, NaN if missing, and vectors with shape
+        `(batch_size, size)`; other keys are ignored.
 
     Output shape:
-        [B, n, d]; n counts the rows of categorical features that are in no
-        group, of groups, of the numeric features and of vector features, in
-        this order.
+        3D tensor with shape `(batch_size, num_embeddings, embedding_dim)`: the
+        rows of categorical features outside groups, of groups, of the numeric
+        features and of vector features, in this order.
     """
 
     def __init__(
@@ -83,16 +85,16 @@ class FeatureEmbedding(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="dropout"
         )
-        dropped = [f for f in self.spec.categorical if f.unit_dropout]
-        self.unit_dropout = UnitDropout(dropped) if dropped else None
+        features = [f for f in self.spec.categorical if f.unit_dropout]
+        self.unit_dropout = UnitDropout(features) if features else None
         seed = keras.initializers.RandomUniform().seed  # Keras's next
         self.tables = [
             FusedEmbedding(
                 table,
                 lookup=lookup,
                 initial_scales=[
-                    self._initial_scale(each.name, initial_scale)
-                    for each in table.tables
+                    self._initial_scale(part.name, initial_scale)
+                    for part in table.tables
                 ],
                 seed=seed,
                 dtype=dtype,
@@ -124,30 +126,28 @@ class FeatureEmbedding(keras.layers.Layer):
             for name in embedding.plan.features:
                 widths[name] = embedding.plan.width
         for name, feature in self._features.items():
-            if self._is_projected(feature, widths[name]):
+            width = self.embedding_dim * feature.kept_units
+            if not feature.embedding_group and widths[name] != width:
                 self.projections[name] = self._projection(name, widths[name])
-        self.group_mlps = []
-        for group in self.spec.embedding_groups:
-            name = f"group_{identifier(group.name)}"
-            mlp = self._mlp(name, group, group.mlp_units)
-            members = self._members(group)
-            mlp.build((None, sum(widths[feature.name] for feature in members)))
-            self.group_mlps.append(mlp)
+        self.group_mlps = [
+            self._mlp(
+                f"group_{identifier(group.name)}",
+                sum(widths[f.name] for f in self._members(group)),
+                group.num_embeddings,
+                group.mlp_units,
+            )
+            for group in self.spec.embedding_groups
+        ]
         self.numeric_mlp = None
-        if self.spec.numeric:
-            self.numeric_mlp = self._mlp("numeric", None, self.bottom_mlp_units)
-            self.numeric_mlp.build((None, len(self.spec.numeric)))
-            self._transforms = NumberTransforms(self.spec.numeric)
-        self.vector_mlps = []
-        for vector in self.spec.vector:
-            name = f"vector_{identifier(vector.name)}"
-            mlp = self._mlp(name, vector, self.bottom_mlp_units)
-            mlp.build((None, vector.size))
-            self.vector_mlps.append(mlp)
-
-    def _is_projected(self, feature, width):
-        units = self.embedding_dim * feature.kept_units
-        return not feature.embedding_group and width != units
+        if numbers := self.spec.numeric:
+            self.numeric_mlp = self._mlp(
+                "numeric", len(numbers), self.numeric_embeddings
+            )
+            self._transforms = NumberTransforms(numbers)
+        self.vector_mlps = [
+            self._mlp(f"vector_{identifier(v.name)}", v.size, v.num_embeddings)
+            for v in self.spec.vector
+        ]
 
     def _projection(self, feature, width):
         projection = keras.layers.Dense(
@@ -160,19 +160,24 @@ class FeatureEmbedding(keras.layers.Layer):
         projection.build((None, width))
         return projection
 
-    def _mlp(self, name, owner, units):
-        """Returns the MLP of a vector, a group or, if None, the numbers."""
-        rows = owner.num_embeddings if owner else self.numeric_embeddings
+    def _mlp(self, name, inputs, rows, units=None):
+        """Builds an MLP from `inputs` numbers to `rows` embeddings.
+
+        Without `units`, it has those of MLPs for numbers and vectors.
+        """
         options = {}
-        initializer = self.number_initializer
-        if initializer is not None and not isinstance(owner, EmbeddingGroup):
-            options["output_initializer"] = initializer
-        return MLP(
+        if units is None:
+            units = self.bottom_mlp_units
+            if self.number_initializer is not None:
+                options["output_initializer"] = self.number_initializer
+        mlp = MLP(
             (*units, rows * self.embedding_dim),
             dtype=self.dtype_policy,
             name=name,
             **options,
         )
+        mlp.build((None, inputs))
+        return mlp
 
     def _members(self, group: EmbeddingGroup) -> list[CategoricalFeature]:
         """Returns the features of a group, in spec order."""
@@ -182,7 +187,7 @@ class FeatureEmbedding(keras.layers.Layer):
     def call(self, inputs, training=None):
         """Maps a dict of features to [B, n, d]."""
         if len(self.tables) == 1 and self._plain(self.tables[0]):
-            ids = stack_columns(inputs, self.spec.categorical)  # [B, C]
+            ids = bags.stack_columns(inputs, self.spec.categorical)  # [B, C]
             return self._join([self.tables[0](ids)], inputs, training)
         return self.join(self.read(inputs), inputs, training)
 
@@ -217,7 +222,7 @@ class FeatureEmbedding(keras.layers.Layer):
     def _join(self, parts, inputs, training):
         """Concatenates the rows of all kinds of features."""
         if self.numeric_mlp is not None:
-            numbers = stack_columns(inputs, self.spec.numeric)  # [B, F]
+            numbers = bags.stack_columns(inputs, self.spec.numeric)  # [B, F]
             numbers = ops.cast(numbers, self.compute_dtype)
             numbers = self._transforms(numbers)
             parts.append(self._rows(self.numeric_mlp(numbers)))
@@ -262,7 +267,7 @@ class FeatureEmbedding(keras.layers.Layer):
         """Returns {feature: [B, 1, width]} of one fused table, bags pooled."""
         plan = embedding.plan
         features = [self._features[name] for name in plan.features]
-        read = embedding(stack_columns(inputs, features))  # [B, C, width]
+        read = embedding(bags.stack_columns(inputs, features))  # [B, C, width]
         # Split in one operation, whose gradient is one operation too.
         ends = [sum(plan.columns[:index]) for index in range(1, len(features))]
         parts = ops.split(read, ends, axis=1) if ends else [read]
@@ -291,12 +296,3 @@ class FeatureEmbedding(keras.layers.Layer):
         """Returns the shape [B, n, d]."""
         del input_shape
         return (None, self.num_embeddings, self.embedding_dim)
-
-
-def stack_columns(inputs, features):
-    """Stacks columns [B] or [B, 1] and bags [B, max_ids] to [B, C]."""
-    columns = [
-        ops.reshape(inputs[f.name], (-1, getattr(f, "ids_per_row", 1)))
-        for f in features
-    ]
-    return columns[0] if len(columns) == 1 else ops.concatenate(columns, 1)

@@ -28,11 +28,12 @@ class FusedEmbedding(keras.layers.Layer):
             seed.
 
     Input shape:
-        [B, C], ids of the features in the order of `table.features`, with
-        `table.columns` columns of each, each id in [0, rows of its table).
+        2D tensor with shape `(batch_size, num_columns)`: ids of the features in
+        the order of `table.features`, with `table.columns` columns of each,
+        each id in [0, rows of its table).
 
     Output shape:
-        [B, C, table.width].
+        3D tensor with shape `(batch_size, num_columns, table.width)`.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class FusedEmbedding(keras.layers.Layer):
         return contextlib.nullcontext()
 
     def call(self, ids):
-        """Maps the shape [B, C] to [B, C, width]."""
+        """Maps `(batch, num_columns)` to `(batch, num_columns, width)`."""
         offsets = [
             offset
             for offset, columns in zip(
@@ -94,5 +95,5 @@ class FusedEmbedding(keras.layers.Layer):
             return self.lookup(self.table, ids + offsets)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
-        """Maps the shape [B, C] to [B, C, width]."""
+        """Returns `(batch, num_columns, width)`."""
         return (*input_shape, self.plan.width)

@@ -1,4 +1,4 @@
-"""The projection Y of Wukong's FM, made from the input."""
+"""The projection Y of Wukong's FM, computed from the input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,32 +13,34 @@ from wukong_tf.layers.mlp import MLP
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class AttentiveProjection(keras.layers.Layer):
-    """Makes a Y of its own for each example.
+    """Computes the projection Y of an FM from the input, for each example.
 
     Y = reshape(MLP(LN(flatten(W X)))) in R^{n x k} with W in R^{m x n}: the
-    input, linearly compressed, through an MLP (arXiv 2403.02545, section
-    3.6). The paper gives neither sizes nor a norm. The defaults are this
-    library's: the MLP's last layer has n * k outputs, so narrow hidden
-    layers keep it small compared with the MLP of the FM block. The
-    LayerNorm keeps Y's scale free of the embeddings' scale, of which
-    X X^T Y would otherwise hold the third power.
+    input is compressed linearly and mapped by an MLP (arXiv 2403.02545, section
+    3.6). The paper gives neither sizes nor a norm; the defaults are this
+    library's. The MLP's last layer has n * k outputs, so narrow hidden layers
+    keep it small compared with the MLP of the FM block. Without the LayerNorm,
+    X X^T Y would grow with the third power of the embeddings' scale.
 
     Args:
-        rank: k, columns of Y; between 1 and n.
-        attention_embeddings: m, rows that X is compressed to. Defaults to 8.
-        attention_units: hidden units of the MLP. Defaults to (32,).
-        dropout: rate after the MLP's hidden layers. Defaults to 0.
-        epsilon: of the LayerNorm. Defaults to 1e-5.
+        rank: Integer, k, the number of columns of Y; at most n.
+        attention_embeddings: Integer, m, the number of embeddings that X is
+            compressed to. Defaults to 8.
+        attention_units: Sequence of integers, the hidden units of the MLP.
+            Defaults to (32,).
+        dropout: Float in [0, 1), the dropout rate after the MLP's hidden
+            layers. Defaults to 0.
+        epsilon: Positive float, the epsilon of the LayerNorm. Defaults to 1e-5.
 
     Input shape:
-        [B, n, d], with n and d known.
+        3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
 
     Output shape:
-        [B, n, rank].
+        3D tensor with shape `(batch_size, n, rank)`.
 
     Raises:
-        ValueError: a size is below 1, `rank` is above n, `dropout` or
-            `epsilon` is out of range, or the input is not [B, n, d].
+        ValueError: a size is below 1, `rank` is above n, `dropout` or `epsilon`
+            is out of range, or the input is not 3D.
 
     Example:
         >>> projection = AttentiveProjection(8)
@@ -69,7 +71,7 @@ class AttentiveProjection(keras.layers.Layer):
         self.epsilon = arguments.positive_float(owner, "epsilon", epsilon)
 
     def build(self, input_shape: Any):
-        """Makes W, the norm and the MLP for inputs [B, n, d]."""
+        """Creates W, the norm and the MLP."""
         owner = "AttentiveProjection"
         n, width = arguments.embeddings_shape(owner, input_shape)
         arguments.check_rank(owner, self.rank, n)
@@ -93,7 +95,7 @@ class AttentiveProjection(keras.layers.Layer):
         self.mlp.build(flat_shape)
 
     def call(self, x: Any, training: bool | None = None):
-        """[B, n, d] to [B, n, rank]."""
+        """Maps `(batch, n, dim)` to `(batch, n, rank)`."""
         n, width = x.shape[1], x.shape[2]
         x = self.compress(x)  # [B, m, d]
         x = ops.reshape(
@@ -103,11 +105,11 @@ class AttentiveProjection(keras.layers.Layer):
         return ops.reshape(x, (-1, n, self.rank))  # [B, n, k]
 
     def compute_output_shape(self, input_shape: Any):
-        """[B, n, d] to [B, n, rank]."""
+        """Returns `(batch, n, rank)`."""
         return (input_shape[0], input_shape[1], self.rank)
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "rank": self.rank,

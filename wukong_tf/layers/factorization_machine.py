@@ -13,42 +13,44 @@ from wukong_tf.layers.mlp import MLP
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class FactorizationMachineBlock(keras.layers.Layer):
-    """Interacts all pairs of embeddings and maps them to new embeddings.
+    """Factorization machine block: maps pairwise products to new embeddings.
 
-    FMB(X) = reshape(MLP(LN(flatten(FM(X))))) (arXiv 2403.02545, section
-    3.4), where FM(X) is X X^T for fm="full" and X X^T Y, computed as
-    X (X^T Y) with a learned Y in R^{n x k}, for fm="projected" (section
-    3.6, the form of all the paper's experiments). With fm="attentive" the
-    Y of X X^T Y is made from X, by `AttentiveProjection`.
+    FMB(X) = reshape(MLP(LN(flatten(FM(X))))) (arXiv 2403.02545, section 3.4).
+    FM(X) is X X^T with fm="full". With fm="projected" it is X X^T Y, computed
+    as X (X^T Y), with a trained Y in R^{n x k} (section 3.6, the form of all
+    experiments in the paper). With fm="attentive", Y is computed from X by
+    `AttentiveProjection`.
 
     Args:
-        num_embeddings: n_F, number of embeddings out.
-        rank: k, columns of Y; between 1 and n. Not used, and may be None,
-            with fm="full".
-        mlp_units: hidden units of the MLP; its output layer of
-            num_embeddings * d units is added to them.
+        num_embeddings: Integer, n_F, the number of output embeddings.
+        rank: Integer, k, the number of columns of Y; at most n. Not used, and
+            may be None, with fm="full".
+        mlp_units: Sequence of integers, the hidden units of the MLP, which ends
+            in a layer of num_embeddings * dim units.
         fm: "projected", "full" or "attentive". Defaults to "projected".
-        dropout: rate after the MLPs' hidden layers. Defaults to 0.
-        epsilon: of the LayerNorm over the flattened interactions. Defaults
-            to 1e-5, small compared with products of small embeddings.
-        projection_initializer: of a learned Y. Defaults to "lecun_normal".
-        attention_embeddings: rows that X is compressed to before
-            fm="attentive" makes Y of it. Defaults to 8.
-        attention_units: hidden units of the MLP that makes Y. Defaults to
-            (32,).
-        output_activation: activation of the output embeddings. Defaults to
+        dropout: Float in [0, 1), the dropout rate after the MLPs' hidden
+            layers. Defaults to 0.
+        epsilon: Positive float, the epsilon of the LayerNorm over the flattened
+            interactions. Defaults to 1e-5, which is small compared with
+            products of small embeddings.
+        projection_initializer: Initializer of a trained Y. Defaults to
+            "lecun_normal".
+        attention_embeddings: Integer, the number of embeddings that X is
+            compressed to before fm="attentive" computes Y. Defaults to 8.
+        attention_units: Sequence of integers, the hidden units of the MLP that
+            computes Y. Defaults to (32,).
+        output_activation: Activation of the output embeddings. Defaults to
             None, as in the paper.
 
     Input shape:
-        [B, n, d], with n and d known.
+        3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
 
     Output shape:
-        [B, num_embeddings, d].
+        3D tensor with shape `(batch_size, num_embeddings, dim)`.
 
     Raises:
         ValueError: a size is below 1, `rank` is above n, `fm` is unknown,
-            `dropout` or `epsilon` is out of range, or the input is not
-            [B, n, d].
+            `dropout` or `epsilon` is out of range, or the input is not 3D.
 
     Example:
         >>> block = FactorizationMachineBlock(4, rank=8, mlp_units=(64,))
@@ -92,7 +94,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.output_activation = keras.activations.get(output_activation)
 
     def build(self, input_shape: Any):
-        """Makes Y, the norm and the MLP for inputs [B, n, d]."""
+        """Creates Y, the norm and the MLP."""
         owner = "FactorizationMachineBlock"
         n, width = arguments.embeddings_shape(owner, input_shape)
         columns = n if self.rank is None or self.fm == "full" else self.rank
@@ -130,7 +132,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.mlp.build(flat_shape)
 
     def call(self, x: Any, training: bool | None = None):
-        """[B, n, d] to [B, num_embeddings, d]."""
+        """Maps `(batch, n, dim)` to `(batch, num_embeddings, dim)`."""
         n, width = x.shape[1], x.shape[2]
         if self.fm == "projected":
             # Y^T X, with Y^T shared by the batch: neither the forward nor the
@@ -148,11 +150,11 @@ class FactorizationMachineBlock(keras.layers.Layer):
         return ops.reshape(x, (-1, self.num_embeddings, width))  # [B, n_F, d]
 
     def compute_output_shape(self, input_shape: Any):
-        """[B, n, d] to [B, num_embeddings, d]."""
+        """Returns `(batch, num_embeddings, dim)`."""
         return (input_shape[0], self.num_embeddings, input_shape[2])
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "num_embeddings": self.num_embeddings,

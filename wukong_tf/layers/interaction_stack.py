@@ -12,43 +12,45 @@ from wukong_tf.layers.wukong_layer import WukongLayer
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class InteractionStack(keras.layers.Layer):
-    """`num_layers` WukongLayers, one after the other.
+    """Stack of `num_layers` WukongLayers.
 
     After layer i the embeddings hold interactions of orders 1 to 2^i
     (arXiv 2403.02545, section 3.3).
 
     Args:
-        num_layers: l, number of layers.
-        num_fmb: n_F of every layer, or one for each layer.
-        num_lcb: n_L of every layer, or one for each layer.
-        rank: k of every layer, or one for each layer.
-        mlp_units: hidden units of every layer's MLP, or a sequence of them
-            for each layer.
+        num_layers: Integer, l, the number of layers.
+        num_fmb: Integer, n_F of every layer, or a sequence with one per layer.
+        num_lcb: Integer, n_L of every layer, or a sequence with one per layer.
+        rank: Integer, k of every layer, or a sequence with one per layer.
+        mlp_units: Sequence of integers, the hidden units of every layer's MLP,
+            or a sequence with one such sequence per layer.
         fm: "projected", "full" or "attentive". Defaults to "projected".
-        dropout: rate after the MLPs' hidden layers. Defaults to 0.
-        epsilon: of the LayerNorms. Defaults to 1e-5.
-        attention_embeddings: as FactorizationMachineBlock takes it. Defaults
-            to 8.
-        attention_units: as FactorizationMachineBlock takes it. Defaults to
-            (32,).
-        remove: parts to leave out of every layer, as WukongLayer takes it.
-            Defaults to ().
-        fmb_activation: as WukongLayer takes it. Defaults to None.
-        residual_bias: as WukongLayer takes it. Defaults to False.
-        remat: whether to store only each layer's input in training and
-            recompute the layer in the backward pass, which takes less memory
-            and a third more time. Needs dropout=0: a recomputed layer would
-            draw another mask. Defaults to False.
+        dropout: Float in [0, 1), the dropout rate after the MLPs' hidden
+            layers. Defaults to 0.
+        epsilon: Positive float, the epsilon of the LayerNorms. Defaults to
+            1e-5.
+        attention_embeddings: See `FactorizationMachineBlock`. Defaults to 8.
+        attention_units: See `FactorizationMachineBlock`. Defaults to (32,).
+        remove: Sequence of the parts to remove from every layer; see
+            `WukongLayer`. Defaults to ().
+        fmb_activation: See `WukongLayer`. Defaults to None.
+        residual_bias: See `WukongLayer`. Defaults to False.
+        remat: Boolean, whether to store only the input of each layer in
+            training and recompute the layer in the backward pass, which takes
+            less memory and a third more time. Requires dropout=0, as a
+            recomputed layer would draw another mask. Defaults to False.
 
     Input shape:
-        [B, n, d], with n and d known.
+        3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
 
     Output shape:
-        [B, n_F + n_L of the last layer, d].
+        3D tensor with shape `(batch_size, num_fmb + num_lcb, dim)`, with the
+        sizes of the last layer.
 
     Raises:
-        ValueError: a sequence's length is not `num_layers`, `remat` comes
-            with dropout, and as WukongLayer does.
+        ValueError: the length of a sequence is not `num_layers`, `remat` is set
+            with dropout, or an argument or the input breaks a rule of
+            `WukongLayer`.
 
     Example:
         >>> stack = InteractionStack(3, 8, 8, rank=8, mlp_units=(64,))
@@ -119,7 +121,7 @@ class InteractionStack(keras.layers.Layer):
             arguments.units(owner, "mlp_units", units)
 
     def _for_each_layer(self, name, value, nested=False):
-        """`value` as a list with one entry a layer."""
+        """Returns `value` as a list with one entry per layer."""
         sequence = isinstance(value, tuple)
         if nested and sequence:
             sequence = any(isinstance(item, tuple) for item in value)
@@ -134,7 +136,7 @@ class InteractionStack(keras.layers.Layer):
         return list(value)
 
     def build(self, input_shape: Any):
-        """Makes the layers for inputs [B, n, d]."""
+        """Creates the layers."""
         arguments.embeddings_shape("InteractionStack", input_shape)
         self.layers: list[Any] = []
         shape = tuple(input_shape)
@@ -160,7 +162,7 @@ class InteractionStack(keras.layers.Layer):
             self.layers.append(layer)
 
     def call(self, x: Any, training: bool | None = None):
-        """[B, n, d] to [B, rows of the last layer, d]."""
+        """Maps `(batch, n, dim)` to `(batch, num_fmb + num_lcb, dim)`."""
         for layer in self.layers:
             if self.remat and training is not False:
                 call = functools.partial(layer, training=training)
@@ -170,12 +172,12 @@ class InteractionStack(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape: Any):
-        """[B, n, d] to [B, rows of the last layer, d]."""
+        """Returns `(batch, num_fmb + num_lcb, dim)` of the last layer."""
         num_fmb, num_lcb, _, _ = self._sizes[-1]
         return (input_shape[0], num_fmb + num_lcb, input_shape[2])
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "num_layers": self.num_layers,

@@ -10,7 +10,7 @@ from wukong_tf.layers import arguments
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class LinearCompressBlock(keras.layers.Layer):
-    """Recombines embeddings linearly.
+    """Linear compress block: recombines embeddings linearly.
 
     LCB(X) = W X with W in R^{n_L x n} (arXiv 2403.02545, section 3.5): each
     output embedding is a weighted sum of the n input embeddings, so the
@@ -18,22 +18,21 @@ class LinearCompressBlock(keras.layers.Layer):
     b in R^{n_L}, b_i is added to every number of output embedding i.
 
     Args:
-        num_embeddings: n_L, number of embeddings out.
-        kernel_initializer: of the kernel, stored as W^T [n, n_L] so that its
-            fan-in is n. Defaults to "lecun_normal", which keeps the
-            variance of the input.
-        use_bias: whether there is a bias, initially 0. Defaults to False, as
-            in the paper.
+        num_embeddings: Integer, n_L, the number of output embeddings.
+        kernel_initializer: Initializer of the kernel, which is stored as W^T of
+            shape (n, n_L) so that its fan-in is n. Defaults to "lecun_normal",
+            which keeps the variance of the input.
+        use_bias: Boolean, whether to add a bias, initially 0. Defaults to
+            False, as in the paper.
 
     Input shape:
-        [B, n, d], with n and d known.
+        3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
 
     Output shape:
-        [B, num_embeddings, d].
+        3D tensor with shape `(batch_size, num_embeddings, dim)`.
 
     Raises:
-        ValueError: `num_embeddings` is below 1, or the input is not
-            [B, n, d].
+        ValueError: `num_embeddings` is below 1, or the input is not 3D.
 
     Example:
         >>> block = LinearCompressBlock(4)
@@ -57,7 +56,7 @@ class LinearCompressBlock(keras.layers.Layer):
         self.use_bias = use_bias
 
     def build(self, input_shape: Any):
-        """Makes the weights for inputs [B, n, d]."""
+        """Creates the kernel."""
         n, _ = arguments.embeddings_shape("LinearCompressBlock", input_shape)
         self.kernel = self.add_weight(
             name="kernel",
@@ -71,16 +70,15 @@ class LinearCompressBlock(keras.layers.Layer):
             )
 
     def call(self, x: Any):
-        """[B, n, d] to [B, num_embeddings, d]."""
-        x = ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
-        return x if self.bias is None else x + ops.expand_dims(self.bias, -1)
+        """Maps `(batch, n, dim)` to `(batch, num_embeddings, dim)`."""
+        return ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
 
     def compute_output_shape(self, input_shape: Any):
-        """[B, n, d] to [B, num_embeddings, d]."""
+        """Returns `(batch, num_embeddings, dim)`."""
         return (input_shape[0], self.num_embeddings, input_shape[2])
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "num_embeddings": self.num_embeddings,

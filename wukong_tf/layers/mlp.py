@@ -13,28 +13,32 @@ class MLP(keras.layers.Layer):
     """Dense layers with an activation after all but the last.
 
     h_0 = x, h_j = activation(h_{j-1} W_j + b_j), output = h_{m-1} W_m + b_m.
-    There is no batch normalization and no activation on the output.
+    The output has no activation, and no layer has batch normalization.
 
     Args:
-        units: sizes of the dense layers; the last is the output's width.
-        activation: after every layer but the last. Defaults to "relu", which
-            the paper uses for all models (arXiv 2403.02545, appendix A).
-        dropout: rate after every activation, in training. Defaults to 0.
-        kernel_initializer: of the layers that the activation follows.
-            Defaults to "he_normal".
-        output_initializer: of the last layer. Defaults to "lecun_normal".
-        use_bias: whether the layers have a bias. Defaults to True.
+        units: Sequence of integers, the units of the dense layers; the last is
+            the size of the output.
+        activation: Activation after every layer but the last. Defaults to
+            "relu", which the paper uses for all models (arXiv 2403.02545,
+            appendix A).
+        dropout: Float in [0, 1), the dropout rate after every activation.
+            Defaults to 0.
+        kernel_initializer: Initializer of the kernels of all layers but the
+            last. Defaults to "he_normal".
+        output_initializer: Initializer of the last layer's kernel. Defaults to
+            "lecun_normal".
+        use_bias: Boolean, whether the layers have a bias. Defaults to True.
 
     Input shape:
-        [..., w], with w known.
+        N-D tensor with shape `(batch_size, ..., input_dim)`; `input_dim` must
+        be known.
 
     Output shape:
-        [..., units[-1]].
+        N-D tensor with shape `(batch_size, ..., units[-1])`.
 
     Raises:
-        ValueError: `units` is empty or holds something else than positive
-            integers, `dropout` is outside [0, 1), or the width of the input
-            is unknown.
+        ValueError: `units` is empty or not a sequence of positive integers,
+            `dropout` is outside [0, 1), or `input_dim` is unknown.
 
     Example:
         >>> mlp = MLP((64, 32))
@@ -64,11 +68,11 @@ class MLP(keras.layers.Layer):
         self.use_bias = use_bias
 
     def build(self, input_shape: Any):
-        """Makes the dense layers for inputs [..., w]."""
+        """Creates the dense layers."""
         if not input_shape or input_shape[-1] is None:
             raise ValueError(
-                "MLP: the width of the input must be known; received shape "
-                f"{input_shape}."
+                "MLP: the last dimension of the input must be known; received "
+                f"shape {input_shape}."
             )
         self.dense_layers = []
         self.dropout_layers = []
@@ -101,7 +105,7 @@ class MLP(keras.layers.Layer):
                 )
 
     def call(self, x: Any, training: bool | None = None):
-        """[..., w] to [..., units[-1]]."""
+        """Maps `(..., input_dim)` to `(..., units[-1])`."""
         for index, dense in enumerate(self.dense_layers):
             x = dense(x)  # [..., units[index]]
             if index < len(self.dropout_layers):
@@ -109,11 +113,11 @@ class MLP(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape: Any):
-        """[..., w] to [..., units[-1]]."""
+        """Returns `(..., units[-1])`."""
         return (*input_shape[:-1], self.units[-1])
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "units": self.units,

@@ -13,44 +13,47 @@ from wukong_tf.layers.linear_compress import LinearCompressBlock
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class WukongLayer(keras.layers.Layer):
-    """FMB and LCB side by side, a residual and a LayerNorm.
+    """Interaction layer of Wukong: two parallel blocks, a residual and a norm.
 
     Y = LN(concat(FMB(X), LCB(X)) + R(X)) (arXiv 2403.02545, section 3.3),
-    normalized over the width d. R is the identity where the number of
-    embeddings stays the same, and a linear compression where it changes. If X
-    holds interactions of orders 1 to m, Y holds orders 1 to 2m.
+    normalized over `dim`. R is the identity if the number of embeddings stays
+    the same, and a linear compression otherwise. If X holds interactions of
+    orders 1 to m, Y holds orders 1 to 2m.
 
     Args:
-        num_fmb: n_F, embeddings from the factorization machine block; they
-            come first.
-        num_lcb: n_L, embeddings from the linear compress block.
-        rank: k of the factorization machine block.
-        mlp_units: hidden units of the factorization machine block's MLP.
+        num_fmb: Integer, n_F, the number of embeddings from the factorization
+            machine block; they come first.
+        num_lcb: Integer, n_L, the number of embeddings from the linear compress
+            block.
+        rank: Integer, k of the factorization machine block.
+        mlp_units: Sequence of integers, the hidden units of the factorization
+            machine block's MLP.
         fm: "projected", "full" or "attentive". Defaults to "projected".
-        dropout: rate after the MLPs' hidden layers. Defaults to 0.
-        epsilon: of the LayerNorms. Defaults to 1e-5.
-        attention_embeddings: as FactorizationMachineBlock takes it. Defaults
-            to 8.
-        attention_units: as FactorizationMachineBlock takes it. Defaults to
-            (32,).
-        remove: parts to leave out, for ablations: "fmb" and "lcb" have no
-            weights then and give zeros, "residual" is not added. "linear_path"
-            removes both "lcb" and "residual", which are otherwise rejected
-            together: without either, an embedding reaches the next layer only
+        dropout: Float in [0, 1), the dropout rate after the MLPs' hidden
+            layers. Defaults to 0.
+        epsilon: Positive float, the epsilon of the LayerNorms. Defaults to
+            1e-5.
+        attention_embeddings: See `FactorizationMachineBlock`. Defaults to 8.
+        attention_units: See `FactorizationMachineBlock`. Defaults to (32,).
+        remove: Sequence of the parts to remove, for ablations. "fmb" and "lcb"
+            have no weights then and output zeros; "residual" is not added.
+            "linear_path" removes "lcb" and "residual", which may not be named
+            together: without them, an embedding reaches the next layer only
             through an FM and an MLP. Defaults to ().
-        fmb_activation: activation of the factorization machine block's
-            output. Defaults to None.
-        residual_bias: whether a residual that is a linear compression has a
-            bias, which the norm takes out again. Defaults to False.
+        fmb_activation: Activation of the factorization machine block's output.
+            Defaults to None.
+        residual_bias: Boolean, whether a residual that is a linear compression
+            has a bias, which the norm removes again. Defaults to False.
 
     Input shape:
-        [B, n, d], with n and d known.
+        3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
 
     Output shape:
-        [B, num_fmb + num_lcb, d].
+        3D tensor with shape `(batch_size, num_fmb + num_lcb, dim)`.
 
     Raises:
-        ValueError: as its blocks do.
+        ValueError: an argument or the input breaks a rule of the blocks, or
+            `remove` has unknown names, all parts or the linear path's two.
 
     Example:
         >>> layer = WukongLayer(8, 8, rank=8, mlp_units=(64,))
@@ -94,7 +97,7 @@ class WukongLayer(keras.layers.Layer):
         self.residual_bias = residual_bias
 
     def build(self, input_shape: Any):
-        """Makes the two blocks, the residual and the norm."""
+        """Creates the two blocks, the residual and the norm."""
         n, width = arguments.embeddings_shape("WukongLayer", input_shape)
         rows = self.num_fmb + self.num_lcb
         linear = "linear_path" not in self.remove
@@ -136,14 +139,14 @@ class WukongLayer(keras.layers.Layer):
         self.norm.build((input_shape[0], rows, width))
 
     def call(self, x: Any, training: bool | None = None):
-        """[B, n, d] to [B, num_fmb + num_lcb, d]."""
+        """Maps `(batch, n, dim)` to `(batch, num_fmb + num_lcb, dim)`."""
         y = self._blocks(x, training)  # [B, n_F + n_L, d]
         if self.adds_input:
             y = y + (self.residual(x) if self.residual else x)
         return ops.cast(self.norm(y), self.compute_dtype)
 
     def _blocks(self, x, training):
-        """Rows of the two blocks, zeros for one that was removed."""
+        """Returns the embeddings of the two blocks, zeros for a removed one."""
         if self.lcb is None:
             if self.fmb is None:
                 return 0.0
@@ -156,11 +159,11 @@ class WukongLayer(keras.layers.Layer):
         return ops.concatenate([fmb, lcb], axis=1)  # [B, n_F + n_L, d]
 
     def compute_output_shape(self, input_shape: Any):
-        """[B, n, d] to [B, num_fmb + num_lcb, d]."""
+        """Returns `(batch, num_fmb + num_lcb, dim)`."""
         return (input_shape[0], self.num_fmb + self.num_lcb, input_shape[2])
 
     def get_config(self):
-        """Every constructor argument."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "num_fmb": self.num_fmb,

@@ -12,8 +12,8 @@ from wukong_tf.models.embedding_model import EmbeddingModel, flatten, register
 class Wukong(EmbeddingModel):
     """Wukong (arXiv 2403.02545): embeddings, stacked interactions, an MLP.
 
-    logit = MLP(flatten(InteractionStack(X_0))) for each task, where X_0
-    holds one row of width d for each feature.
+    logit = MLP(flatten(InteractionStack(X_0))) for each task, with X_0 the
+    embeddings of the features, [B, n, d].
 
     Args:
         config: features and sizes.
