@@ -1,8 +1,8 @@
 """Measures --deterministic's cost: `python -m benchmarks.deterministic`.
 
-Trains the quickstart's model with and without the flag, in turn, each run in
-a process of its own. The value is the median over pairs of the throughput
-with the flag over that without. The last line is the result, as JSON.
+Trains the quickstart's model alternately with and without the flag, each run in
+a separate process. The value is the median over pairs of the throughput with
+the flag over that without. The last line is the result, as JSON.
 """
 
 import json

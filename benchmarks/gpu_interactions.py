@@ -2,10 +2,11 @@
 
 KERAS_BACKEND=jax or torch chooses the backend; TensorFlow is not needed. For
 the paper's scale points from 0.53 to 22 GFLOP (720 embeddings of width 160):
-forward and backward in bfloat16, as a share of the GPU's rate in a product of
-two 8192 x 8192 bfloat16 matrices, measured in turn; and the largest error of
-the float32 stack against a float64 oracle, over the largest output. The value
-is the smallest share at 5.6 GFLOP and above. Bar: 0.50.
+forward and backward passes in bfloat16, as a share of the GPU's rate in a
+product of two 8192 x 8192 bfloat16 matrices, measured alternately; and the
+largest error of the float32 stack compared with a float64 oracle, over the
+largest output. The value is the smallest share at 5.6 GFLOP and above. Bar:
+0.50.
 
 It has not been run on a GPU yet, so no figures are given.
 """
@@ -28,7 +29,9 @@ PRESETS = flags.DEFINE_list(
 )
 BATCH = flags.DEFINE_integer("batch_size", 2048, "Rows of a step.")
 ROUNDS = flags.DEFINE_integer("rounds", 10, "Rounds.", lower_bound=3)
-SIDE = flags.DEFINE_integer("side", 8192, "Side of the roof's matrices.")
+SIDE = flags.DEFINE_integer(
+    "side", 8192, "Rows of the matrices of the product."
+)
 CPU = flags.DEFINE_bool("cpu", False, "Run without a GPU, to try the script.")
 
 BAR, FROM_GFLOP = 0.50, 5.6
@@ -62,7 +65,7 @@ def make_stack(name: str, dtype: str):
 
 
 def on_jax(stack, x):
-    """Returns (step, roof, wait): two that start work, and one that waits."""
+    """Returns functions that start a step, start a product, and wait."""
     import jax
     import jax.numpy as jnp
 
@@ -88,7 +91,7 @@ def on_jax(stack, x):
 
 
 def on_torch(stack, x):
-    """Returns (step, roof, wait): two that start work, and one that waits."""
+    """Returns functions that start a step, start a product, and wait."""
     import torch
 
     device = stack.trainable_variables[0].value.device
@@ -149,9 +152,9 @@ def error_of_float32(name: str) -> float:
     weights = {path: w.astype(np.float64) for path, w in weights.items()}
     shape = (ORACLE_ROWS, ROWS, WIDTH)
     x = np.random.default_rng(1).normal(size=shape).astype("float32")
-    found = keras.ops.convert_to_numpy(keras.ops.stop_gradient(stack(x)))
+    actual = keras.ops.convert_to_numpy(keras.ops.stop_gradient(stack(x)))
     expected = blocks.interaction_stack(x.astype(np.float64), weights)
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 def chip(backend: str) -> str | None:
@@ -163,8 +166,8 @@ def chip(backend: str) -> str | None:
         return device.device_kind if device.platform == "gpu" else None
     import torch
 
-    there = torch.cuda.is_available()
-    return torch.cuda.get_device_name(0) if there else None
+    available = torch.cuda.is_available()
+    return torch.cuda.get_device_name(0) if available else None
 
 
 def main(argv):
@@ -176,22 +179,24 @@ def main(argv):
 
     backend = keras.backend.backend()
     if backend not in ("jax", "torch"):
-        sys.exit("error: KERAS_BACKEND must be jax or torch.")
-    name = chip(backend)
-    if name is None and not CPU.value:
-        sys.exit(f"error: {backend} finds no GPU; --cpu tries the script.")
-    found, shares = {}, []
-    for each in PRESETS.value:
-        ratios, rate = share_of_roof(each, backend)
+        sys.exit(
+            f"error: KERAS_BACKEND must be jax or torch; received {backend}."
+        )
+    device = chip(backend)
+    if device is None and not CPU.value:
+        sys.exit(f"error: {backend} has no GPU; --cpu runs without one.")
+    results, shares = {}, []
+    for name in PRESETS.value:
+        ratios, rate = share_of_roof(name, backend)
         share = statistics.median(ratios)
-        found[each] = {
+        results[name] = {
             "share_of_roof": share,
             "quartiles": statistics.quantiles(ratios, n=4)[::2],
             "tflop_per_s": rate,
-            "float32_error": error_of_float32(each),
+            "float32_error": error_of_float32(name),
         }
-        print(f"{each}: {found[each]}", file=sys.stderr)
-        if preset(each).printed["gflop"] >= FROM_GFLOP:
+        print(f"{name}: {results[name]}", file=sys.stderr)
+        if preset(name).printed["gflop"] >= FROM_GFLOP:
             shares.append(share)
     value = min(shares, default=None)
     result = {
@@ -200,8 +205,8 @@ def main(argv):
         "unit": "smallest share of the product's rate from 5.6 GFLOP on",
         "bar": BAR,
         "holds": None if value is None else value >= BAR,
-        "presets": found,
-        "chip": name or f"no GPU ({platform.machine()})",
+        "presets": results,
+        "chip": device or f"no GPU ({platform.machine()})",
         "backend": backend,
         "keras": keras.version(),
         "batch_size": BATCH.value,

@@ -2,9 +2,9 @@
 
 The model of benchmarks.mid_size from ids to probabilities, at batches of 1, 64
 and 512 rows: the SavedModel's signature in TensorFlow and the ONNX file in
-onnxruntime, in turn in one process, with as many threads. Percentiles of one
-call in milliseconds. The value is the median at 64 rows in TensorFlow over
-that in onnxruntime; it has no bar.
+onnxruntime, alternately in one process, with the same number of threads.
+Percentiles of one call in milliseconds. The value is the median at 64 rows in
+TensorFlow over that in onnxruntime; it has no bar.
 """
 
 import json
@@ -74,21 +74,20 @@ def main(argv):
             columns = {
                 name: batch[name].astype(np.int64) for name in mid_size.NAMES
             }
-            taken: dict[str, list[float]] = {name: [] for name in calls}
+            times: dict[str, list[float]] = {name: [] for name in calls}
             for number in range(CALLS.value + 10):
                 for name, call in calls.items():
                     began = time.perf_counter()
                     call(columns)
                     if number >= 10:  # the first ones warm up
-                        took = time.perf_counter() - began
-                        taken[name].append(1e3 * took)
+                        times[name].append(1e3 * (time.perf_counter() - began))
             sizes[str(rows)] = {
                 name: {
-                    "p50_ms": statistics.median(each),
-                    "p99_ms": statistics.quantiles(each, n=100)[98],
-                    "rows_per_s": 1e3 * rows / statistics.median(each),
+                    "p50_ms": statistics.median(times_ms),
+                    "p99_ms": statistics.quantiles(times_ms, n=100)[98],
+                    "rows_per_s": 1e3 * rows / statistics.median(times_ms),
                 }
-                for name, each in taken.items()
+                for name, times_ms in times.items()
             }
             print(f"batch {rows}: {sizes[str(rows)]}", file=sys.stderr)
     middle = sizes["64"]

@@ -39,18 +39,16 @@ def config(rows: int) -> WukongConfig:
 def batch(spec: FeatureSpec, seed: int | list[int], rows: int = BATCH):
     """Returns a batch of uniformly distributed ids, and labels."""
     random = np.random.default_rng(seed)
-    found = {
+    columns = {
         feature.name: random.integers(0, feature.num_ids, rows, np.int32)
         for feature in spec.categorical
     }
-    found["label"] = random.integers(0, 2, rows).astype(np.float32)
-    return found
+    columns["label"] = random.integers(0, 2, rows).astype(np.float32)
+    return columns
 
 
-def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
-    """Returns the configuration, and the trainer's step function for it."""
-    from trainer.loop.steps import make_train_step
-    from wukong_tf.models import build_model
+def optimizers(model):
+    """Returns built optimizers of the model's tables and of the rest."""
     from wukong_tf.optimizers import (
         ClippedAdam,
         OptimizerGroups,
@@ -58,8 +56,6 @@ def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
     )
     from wukong_tf.optimizers.groups import TABLES
 
-    sizes = config(rows)
-    model = build_model(sizes, lookup=lookup)
     groups = OptimizerGroups(
         model.trainable_variables,
         {
@@ -68,7 +64,18 @@ def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
         },
     )
     groups.build()
-    return sizes, make_train_step(model, groups, jit_compile=jit_compile)
+    return groups
+
+
+def train_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
+    """Returns the configuration, and the trainer's step function for it."""
+    from trainer.loop.steps import make_train_step
+    from wukong_tf.models import build_model
+
+    sizes = config(rows)
+    model = build_model(sizes, lookup=lookup)
+    step = make_train_step(model, optimizers(model), jit_compile=jit_compile)
+    return sizes, step
 
 
 def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
@@ -82,8 +89,8 @@ def training_step(rows: int, lookup: str = "tfrs", jit_compile: bool = False):
     batches = []
     for seed in range(8):
         columns = batch(sizes.features, seed)
-        found = {name: tf.constant(value) for name, value in columns.items()}
-        found[GLOBAL_ROWS] = tf.constant(float(BATCH))
-        batches.append(found)
-    turn = itertools.cycle(batches)
-    return sizes, lambda: step(next(turn)).numpy()
+        tensors = {name: tf.constant(value) for name, value in columns.items()}
+        tensors[GLOBAL_ROWS] = tf.constant(float(BATCH))
+        batches.append(tensors)
+    cycle = itertools.cycle(batches)
+    return sizes, lambda: step(next(cycle)).numpy()

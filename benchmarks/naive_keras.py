@@ -1,12 +1,11 @@
 """Compares ours with a naive Wukong: `python -m benchmarks.naive_keras`.
 
-The naive one has a keras.layers.Embedding for all ids, the layers of the
-paper's equations as they are written, one Adam for everything, and `fit`. Both
-train on batches of benchmarks.mid_size, in turn, each in a process of its own,
-as both together would need more memory than many machines have. The value is
-the smallest over table sizes of the median ratio of throughputs over its bar,
-1.5 at a million rows and 5 at ten million: the bar holds where it is at least
-1.
+The naive one has a keras.layers.Embedding for all ids, layers that follow the
+paper's equations literally, one Adam for all variables, and `fit`. Both train
+alternately on batches of benchmarks.mid_size, each in a separate process, as
+both together would need more memory than many machines have. The value is the
+smallest over table sizes of the median ratio of throughputs over its bar, 1.5
+at a million rows and 5 at ten million: the bars hold if it is at least 1.
 """
 
 import json
@@ -22,7 +21,7 @@ from benchmarks import processes
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds for each table size.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps of a round.")
 SIDE = flags.DEFINE_enum(
-    "side", None, ("ours", "naive"), "Measure one side alone, once."
+    "side", None, ("ours", "naive"), "Measure only one side, once."
 )
 ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of its tables.")
 
@@ -117,7 +116,7 @@ def examples_per_s(side: str, rows: int) -> float:
 
 
 def measured(side: str, rows: int) -> float:
-    """Returns `examples_per_s`, measured in a process of its own."""
+    """Returns `examples_per_s`, measured in a separate process."""
     return float(
         processes.run(
             "benchmarks.naive_keras",

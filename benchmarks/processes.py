@@ -1,4 +1,4 @@
-"""Runs parts of a benchmark in a process of their own."""
+"""Runs parts of a benchmark in separate processes."""
 
 import subprocess
 import sys

@@ -1,17 +1,16 @@
 """Compares two workers with one: `python -m benchmarks.scaling_workers`.
 
-The trainer as its users start it, on the model of benchmarks.mid_size and a
-Parquet log, with 2,048 rows per worker and step, each worker pinned to one
-core and one thread per operation. In turn, round by round: one worker; two
-workers of one run, which all-reduce gradients in a ring over gRPC on loopback;
-and two independent runs of one worker each at once. The value is the median
-over rounds of the throughput of the second over that of the first. Bar: 1.6.
-The third over the first is the limit of the machine.
+Runs the trainer's command on the model of benchmarks.mid_size and a Parquet
+log, with 2,048 rows per worker and step, each worker pinned to one core and one
+thread per operation. Each round runs one worker; then two workers of one run,
+which all-reduce gradients in a ring over gRPC on loopback; then two independent
+runs of one worker each at once. The value is the median over rounds of the
+throughput of the second over that of the first. Bar: 1.6. The third over the
+first is the limit of the machine.
 
 Ids follow a Zipf law, as in logs: the probability that a rank is at most r is
 log(r) / log(rows of its table). With --uniform, ids are uniformly distributed,
-so hardly any row is in a batch twice, which is the worst case for the
-all-reduce.
+so few rows occur twice in a batch, which is the worst case for the all-reduce.
 """
 
 import json
@@ -25,10 +24,10 @@ from absl import app, flags
 
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds.", lower_bound=1)
 STEPS = flags.DEFINE_integer(
-    "steps", 12, "Steps of a run that count, after two that do not."
+    "steps", 12, "Measured steps of a run, after two steps of warm-up."
 )
 ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of all tables.")
-UNIFORM = flags.DEFINE_bool("uniform", False, "Each id as likely as any.")
+UNIFORM = flags.DEFINE_bool("uniform", False, "Draw ids uniformly.")
 
 BAR = 1.6
 BATCH = 2048
@@ -48,25 +47,25 @@ def write_log(folder: str, batches: int):
         file.write(spec.to_json())
     for split, count in (("train", batches), ("valid", 1)):
         path = os.path.join(folder, f"{split}.parquet")
-        found = [
-            pa.table(rows_of(spec, [len(split), seed])) for seed in range(count)
+        tables = [
+            pa.table(make_rows(spec, [len(split), n])) for n in range(count)
         ]
-        pq.write_table(pa.concat_tables(found), path, row_group_size=8192)
+        pq.write_table(pa.concat_tables(tables), path, row_group_size=8192)
 
 
-def rows_of(spec, seed):
+def make_rows(spec, seed):
     """Returns some rows of the log."""
     import numpy as np
 
     from benchmarks import mid_size
 
-    found = mid_size.batch(spec, seed, HELD_OUT)
+    columns = mid_size.batch(spec, seed, HELD_OUT)
     if not UNIFORM.value:
         random = np.random.default_rng(seed)
         for feature in spec.categorical:
             draw = random.random(HELD_OUT) * np.log(feature.num_ids)
-            found[feature.name] = np.exp(draw).astype(np.int32) - 1
-    return found
+            columns[feature.name] = np.exp(draw).astype(np.int32) - 1
+    return columns
 
 
 def command(data: str, run_dir: str, workers: int) -> list[str]:
@@ -109,18 +108,18 @@ def start(core: int, arguments: list[str], environment=None):
 def finish(processes):
     """Waits for all processes; raises RuntimeError if one fails."""
     for process in processes:
-        _, said = process.communicate()
+        _, stderr = process.communicate()
         if process.returncode:
-            raise RuntimeError(said)
+            raise RuntimeError(stderr)
 
 
 def rate(run_dir: str) -> tuple[float, float | None]:
     """Returns rows/s without the first steps, and the all-reduce's share."""
     with open(os.path.join(run_dir, "metrics.jsonl")) as file:
-        found = [json.loads(line) for line in file]
+        records = [json.loads(line) for line in file]
     windows = [
         record
-        for record in found
+        for record in records
         if record["kind"] == "train" and record["step"] > WARM_UP
     ]
     rates = [record["examples_per_s"] for record in windows]
@@ -164,8 +163,13 @@ def measure(data: str, folder: str, cores) -> dict[str, float]:
     )
     one, _ = rate(run_dir("one"))
     two, share = rate(run_dir("two"))
-    apart = sum(rate(run_dir(name))[0] for name in names)
-    return {"one": one, "two": two, "apart": apart, "all_reduce": share or 0.0}
+    independent = sum(rate(run_dir(name))[0] for name in names)
+    return {
+        "one": one,
+        "two": two,
+        "independent": independent,
+        "all_reduce": share or 0.0,
+    }
 
 
 def main(argv):
@@ -173,7 +177,7 @@ def main(argv):
     del argv
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
-        raise app.UsageError("two cores are needed.")
+        raise app.UsageError(f"two cores are required; there are {len(cores)}.")
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "data")
@@ -196,16 +200,19 @@ def main(argv):
                 "value": round(value, 3),
                 "bar": BAR,
                 "holds": value >= BAR,
-                "two_runs_over_one": round(ratio("apart"), 3),
+                "two_runs_over_one": round(ratio("independent"), 3),
                 "two_workers_over_two_runs": round(
-                    statistics.median(r["two"] / r["apart"] for r in rounds), 3
+                    statistics.median(
+                        r["two"] / r["independent"] for r in rounds
+                    ),
+                    3,
                 ),
                 "all_reduce_share": round(
                     statistics.median(r["all_reduce"] for r in rounds), 3
                 ),
                 "examples_per_s": {
                     name: round(statistics.median(r[name] for r in rounds))
-                    for name in ("one", "two", "apart")
+                    for name in ("one", "two", "independent")
                 },
                 "rounds": rounds,
             }

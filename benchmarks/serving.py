@@ -1,20 +1,19 @@
 """Times requests: `python -m benchmarks.serving`.
 
-Two models, published, from ids to probabilities at batches of 1, 64 and 512
+Two published models, from ids to probabilities at batches of 1, 64 and 512
 rows: one with the sizes of configs/frappe.flags, and that of
-benchmarks.mid_size, whose time is mostly in large matrix products. For each:
-Keras's `model.predict`, the SavedModel by the tensors of its signature (and
-with one context for all candidates), the ONNX file as the converter made it,
-optimized, and with int8 tables and products; in one process, in an order that
-changes every round, under the same options: as many threads as there are
-processors, which do not spin while they wait, as they would slow down whatever
-comes next. Then the local server, in a process of its own, asked on loopback by
-one connection and by 16 at once.
+benchmarks.mid_size, which spends most of its time in large matrix products. For
+each: Keras's `model.predict`, the SavedModel's signature (also with one context
+for all candidates), the ONNX file as converted, optimized, and with int8 tables
+and products. All run in one process, in an order that changes every round, with
+as many threads as processors, which do not spin while they wait, as they would
+slow down the next call. Then the local server in a separate process gets
+requests on loopback, from one connection and from 16 concurrent ones.
 
-Percentiles of one call in milliseconds. The bars, on the first model: the
-optimized ONNX is 1.05 times as fast as the other at 1 row and 1.15 times at 64
-and 512 (medians of paired ratios), and the server adds under 2 ms to a median
-call of a row. Figures of the second model are reported, too.
+Percentiles of one call in milliseconds. The bars, for the first model: the
+optimized ONNX is 1.05 times as fast as the converted one at 1 row and 1.15
+times at 64 and 512 (medians of paired ratios), and the server adds less than
+2 ms to the median call with one row. The second model has no bars.
 """
 
 import contextlib
@@ -32,109 +31,20 @@ import time
 
 from absl import app, flags
 
+from benchmarks import published_models
+
 CALLS = flags.DEFINE_integer(
     "calls", 200, "Calls at each batch size.", lower_bound=60
 )
 ROWS = flags.DEFINE_integer("rows", 100_000, "Rows of all tables.")
-CONNECTIONS = flags.DEFINE_integer("connections", 16, "At once.")
-MODELS = flags.DEFINE_list("models", ["frappe", "mid_size"], "Which models.")
+CONNECTIONS = flags.DEFINE_integer("connections", 16, "Concurrent connections.")
+MODELS = flags.DEFINE_list(
+    "models", ["frappe", "mid_size"], "Models to measure."
+)
 
 BATCHES = (1, 64, 512)
 BARS = {1: 1.05, 64: 1.15, 512: 1.15}
 SERVER_MS = 2.0
-
-
-def config_of(name: str):
-    """Returns the configuration of a model."""
-    from benchmarks import mid_size
-    from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
-
-    if name == "mid_size":
-        return mid_size.config(ROWS.value)
-    # Frappe's features (Baltrunas et al., arXiv 1505.03014): numbers of ids.
-    sizes = (957, 4085, 10, 10, 5, 6, 5, 12, 83, 236)
-    spec = FeatureSpec(
-        tuple(
-            CategoricalFeature(f"feature_{number}", size)
-            for number, size in enumerate(sizes)
-        )
-    )
-    return WukongConfig(
-        spec,
-        embedding_dim=32,
-        num_layers=2,
-        num_fmb=16,
-        num_lcb=16,
-        rank=(10, 16),
-        mlp_units=(128,),
-        head_units=(128,),
-    )
-
-
-def ids_of(spec, rows: int, seed: int):
-    """Returns uniformly distributed ids of each feature, int64 [rows]."""
-    import numpy as np
-
-    numbers = np.random.default_rng(seed)
-    return {
-        feature.name: numbers.integers(0, feature.num_ids, rows)
-        for feature in spec.categorical
-    }
-
-
-def make_run(folder: str, config):
-    """Writes a run directory of a model without weights near 0."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from trainer.checkpoints import store
-    from wukong_tf import files, runs
-    from wukong_tf.models import build_model
-    from wukong_tf.runs.arrays import model_slots, read_slots
-
-    model = build_model(config)
-    numbers = np.random.default_rng(0)
-    for weight in model.weights:
-        if len(weight.shape) == 1:  # biases and norms, not 0 after training
-            noise = numbers.normal(0, 0.1, weight.shape)
-            weight.assign(np.asarray(weight) + noise)
-    os.makedirs(folder)
-    content = config.to_dict()
-    features = content.pop("features")
-    files.write_json(os.path.join(folder, runs.FEATURES), features)
-    files.write_json(
-        os.path.join(folder, runs.CONFIG),
-        {
-            "format": runs.FORMAT,
-            "model": content,
-            "training": {"precision": "float32"},
-            "data": {},
-        },
-    )
-    labels = numbers.integers(0, 2, 4096).astype(np.float32)
-    table = pa.table({**ids_of(config.features, 4096, 7), "label": labels})
-    pq.write_table(table.slice(0, 1024), os.path.join(folder, runs.SAMPLES))
-    pq.write_table(table, os.path.join(folder, "rows.parquet"))
-    store.save(folder, 1, {}, read_slots(model_slots(model)))
-    store.mark_best(folder, 1, "logloss", 0.5)
-    return model
-
-
-def publish(run_dir: str, output: str, version: int, *args: str):
-    """Exports the run as a version."""
-    from absl import flags as absl_flags
-
-    from export import flags as export_flags
-    from export import main
-
-    values = absl_flags.FlagValues()
-    export_flags.define(values)
-    argv = ["export", f"--run_dir={run_dir}", f"--output={output}"]
-    rest = values([*argv, f"--version={version}", *args])
-    with contextlib.redirect_stdout(sys.stderr):
-        if main.run(rest, values):
-            raise RuntimeError("the export failed")
 
 
 def make_calls(folder: str, config):
@@ -147,14 +57,16 @@ def make_calls(folder: str, config):
     from export.served.signatures import ServedModel
 
     run_dir = os.path.join(folder, "run")
-    model = make_run(run_dir, config)
+    model = published_models.make_run(run_dir, config)
     output = os.path.join(folder, "model")
     # Only the second feature differs between candidates.
     context = [feature.name for feature in config.features.categorical]
     del context[1]
-    publish(run_dir, output, 1, f"--context_features={','.join(context)}")
+    published_models.publish(
+        run_dir, output, 1, f"--context_features={','.join(context)}"
+    )
     small = os.path.join(folder, "small")
-    publish(
+    published_models.publish(
         run_dir,
         small,
         1,
@@ -217,7 +129,7 @@ def figures(seconds: list[float], rows: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def server(model: str):
-    """Runs the local server in a process of its own; yields its port."""
+    """Runs the local server in a separate process; yields its port."""
     command = [sys.executable, "-m", "export.serve", f"--model={model}"]
     with subprocess.Popen(
         [*command, "--port=0", "--name=model"],
@@ -227,16 +139,18 @@ def server(model: str):
     ) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
-            found = re.search(r"http://[\d.]+:(\d+)/", line)
-            if found is None:
-                raise RuntimeError("the server did not start")
-            yield int(found[1])
+            address = re.search(r"http://[\d.]+:(\d+)/", line)
+            if address is None:
+                raise RuntimeError(
+                    f"the server did not start; it wrote {line!r}"
+                )
+            yield int(address[1])
         finally:
             process.terminate()
 
 
-def ask(port: int, body: bytes, calls: int, taken: list[float]):
-    """Sends a body repeatedly over one connection."""
+def send(port: int, body: bytes, calls: int, seconds: list[float]):
+    """Sends a body repeatedly over one connection, and appends the times."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         for _ in range(calls):
@@ -244,15 +158,15 @@ def ask(port: int, body: bytes, calls: int, taken: list[float]):
             connection.request("POST", "/v1/models/model:predict", body)
             response = connection.getresponse()
             response.read()
-            taken.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             if response.status != 200:
-                raise RuntimeError(f"status {response.status}")
+                raise RuntimeError(f"the server sent status {response.status}")
 
 
 def time_calls(calls, columns, rows: int) -> dict:
     """Returns figures of each engine, and the optimized file's speedup."""
     order, names = random.Random(rows), list(calls)
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(CALLS.value + 10):
         if number == CALLS.value // 4:
             names.remove("keras_predict")  # it is slow
@@ -261,19 +175,19 @@ def time_calls(calls, columns, rows: int) -> dict:
             began = time.perf_counter()
             calls[name](columns)
             if number >= 10:  # the first ones warm up
-                taken[name].append(time.perf_counter() - began)
-    found: dict = {name: figures(each, rows) for name, each in taken.items()}
+                times[name].append(time.perf_counter() - began)
+    results: dict = {name: figures(s, rows) for name, s in times.items()}
     ratios = [
         raw / optimized
         for raw, optimized in zip(
-            taken["onnx_unoptimized"], taken["onnx"], strict=True
+            times["onnx_unoptimized"], times["onnx"], strict=True
         )
     ]
-    found["optimized_speedup"] = statistics.median(ratios)
-    return found
+    results["optimized_speedup"] = statistics.median(ratios)
+    return results
 
 
-def body_of(columns, signature: str = "serving_default") -> bytes:
+def request_body(columns, signature: str = "serving_default") -> bytes:
     """Returns the body of a Predict request."""
     lists = {name: value.tolist() for name, value in columns.items()}
     body = {"signature_name": signature, "inputs": lists}
@@ -282,21 +196,21 @@ def body_of(columns, signature: str = "serving_default") -> bytes:
 
 def time_server(port: int, columns, rows: int) -> dict:
     """Returns figures of the server with one connection and with many."""
-    body = body_of(columns)
+    body = request_body(columns)
     names = list(columns)
-    shared = body_of(
+    shared = request_body(
         with_one(columns, [names[0], *names[2:]]), signature="candidates"
     )
-    alone: list[float] = []
+    single: list[float] = []
     candidates: list[float] = []
-    ask(port, body, 20, [])
+    send(port, body, 20, [])
     for _ in range(10):
-        ask(port, body, max(1, CALLS.value // 10), alone)
-        ask(port, shared, max(1, CALLS.value // 10), candidates)
-    together: list[float] = []
-    each = max(10, CALLS.value // CONNECTIONS.value)
+        send(port, body, max(1, CALLS.value // 10), single)
+        send(port, shared, max(1, CALLS.value // 10), candidates)
+    concurrent: list[float] = []
+    calls = max(10, CALLS.value // CONNECTIONS.value)
     threads = [
-        threading.Thread(target=ask, args=(port, body, each, together))
+        threading.Thread(target=send, args=(port, body, calls, concurrent))
         for _ in range(CONNECTIONS.value)
     ]
     began = time.perf_counter()
@@ -304,11 +218,11 @@ def time_server(port: int, columns, rows: int) -> dict:
         thread.start()
     for thread in threads:
         thread.join()
-    loaded = figures(together, rows)
-    whole = time.perf_counter() - began
-    loaded["rows_per_s"] = rows * len(together) / whole
+    elapsed = time.perf_counter() - began
+    loaded = figures(concurrent, rows)
+    loaded["rows_per_s"] = rows * len(concurrent) / elapsed
     return {
-        "server": figures(alone, rows) | {"request_bytes": len(body)},
+        "server": figures(single, rows) | {"request_bytes": len(body)},
         "server_candidates": figures(candidates, rows)
         | {"request_bytes": len(shared)},
         f"server_{CONNECTIONS.value}_connections": loaded,
@@ -317,8 +231,11 @@ def time_server(port: int, columns, rows: int) -> dict:
 
 def measure(name: str) -> dict[str, dict]:
     """Returns all figures of a model by the rows of a batch."""
-    config = config_of(name)
-    batches = {rows: ids_of(config.features, rows, rows) for rows in BATCHES}
+    config = published_models.model_config(name, ROWS.value)
+    batches = {
+        rows: published_models.draw_ids(config.features, rows, rows)
+        for rows in BATCHES
+    }
     sizes: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
         model, calls = make_calls(folder, config)
@@ -326,12 +243,12 @@ def measure(name: str) -> dict[str, dict]:
             sizes[str(rows)] = time_calls(calls, columns, rows)
         with server(model) as port:
             for rows, columns in batches.items():
-                found = sizes[str(rows)]
-                found |= time_server(port, columns, rows)
-                found["server_adds_ms"] = (
-                    found["server"]["p50_ms"] - found["onnx"]["p50_ms"]
+                result = sizes[str(rows)]
+                result |= time_server(port, columns, rows)
+                result["server_adds_ms"] = (
+                    result["server"]["p50_ms"] - result["onnx"]["p50_ms"]
                 )
-                print(f"{name}, batch {rows}: {found}", file=sys.stderr)
+                print(f"{name}, batch {rows}: {result}", file=sys.stderr)
     return sizes
 
 

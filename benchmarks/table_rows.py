@@ -5,12 +5,12 @@ tables have 100,000, a million and 20,000,000 rows together, in batches of
 1,024 rows. Ids follow a Zipf law (the probability of the r-th most frequent is
 proportional to 1 / r) and are spread over the table, as in a click log.
 
-Times: two models in one process take steps in turn; the value is the median
-over pairs of the step time at the most rows over that at the fewest. Bar:
-1.15. Memory: for each size, a process of its own builds the model through the
-trainer's own parts, trains, evaluates and saves a checkpoint. Its peak memory
-above the bytes of table and optimizer state must be at most 0.3 of these bytes
-plus a constant, that of the smallest size. `holds` requires both.
+Times: two models in one process take steps alternately; the value is the median
+over pairs of the step time at the most rows over that at the fewest. Bar: 1.15.
+Memory: for each size, a separate process builds the model with the trainer's
+functions, trains, evaluates and saves a checkpoint. Its peak memory above the
+bytes of table and optimizer state must be at most 0.3 of these bytes plus a
+constant, that of the smallest size. `holds` requires both.
 """
 
 import json
@@ -28,15 +28,19 @@ ROWS = flags.DEFINE_list(
     "rows", ["100000", "1000000", "20000000"], "Rows of all tables, by size."
 )
 PAIRS = flags.DEFINE_integer("pairs", 60, "Pairs of steps.", lower_bound=10)
-STEPS = flags.DEFINE_integer("steps", 20, "Steps of the memory's run.")
-UNIFORM = flags.DEFINE_bool("uniform", False, "Draw each id alike instead.")
-MEMORY_OF = flags.DEFINE_integer("memory_of", 0, "Rows; for the children.")
+STEPS = flags.DEFINE_integer("steps", 20, "Steps when memory is measured.")
+UNIFORM = flags.DEFINE_bool("uniform", False, "Draw ids uniformly.")
+MEMORY_OF = flags.DEFINE_integer(
+    "memory_of",
+    0,
+    "Rows whose memory this process measures; 0 for the benchmark.",
+)
 
 TIME_BAR, MEMORY_BAR = 1.15, 1.3
 FEATURES, WIDTH, BATCH = 26, 64, 1024
 
 
-def spec_of(rows: int):
+def make_spec(rows: int):
     """Returns features whose tables have about `rows` rows together."""
     from wukong_tf.config import CategoricalFeature, FeatureSpec
 
@@ -64,15 +68,15 @@ class Log:
         """Yields the whole batches of an epoch from `first_step` on."""
         del part
         for step in range(first_step, self.num_rows // batch_size):
-            yield batch_of(self.spec, [epoch, step], batch_size)
+            yield make_batch(self.spec, [epoch, step], batch_size)
 
 
-def batch_of(spec, seed, rows: int):
+def make_batch(spec, seed, rows: int):
     """Returns the ids and labels of one batch."""
     import numpy as np
 
     random = np.random.default_rng(seed)
-    found = {"label": random.integers(0, 2, rows).astype(np.float32)}
+    columns = {"label": random.integers(0, 2, rows).astype(np.float32)}
     for feature in spec.categorical:
         if UNIFORM.value:
             ids = random.integers(0, feature.num_ids, rows)
@@ -80,8 +84,8 @@ def batch_of(spec, seed, rows: int):
             # P(rank <= r) is log(r) / log(N); ranks are spread over the ids.
             rank = np.exp(random.random(rows) * np.log(feature.num_ids))
             ids = (rank.astype(np.int64) * 2_654_435_761) % feature.num_ids
-        found[feature.name] = ids.astype(np.int32)
-    return found
+        columns[feature.name] = ids.astype(np.int32)
+    return columns
 
 
 def training_of(spec):
@@ -107,13 +111,13 @@ def times_of(sizes):
 
     steps = []
     for rows in sizes:
-        spec = spec_of(rows)
+        spec = make_spec(rows)
         _, model, groups = training_of(spec)
         function = tf.function(make_train_step(model, groups))
         batches = [
             {name: tf.constant(value) for name, value in columns.items()}
             | {GLOBAL_ROWS: tf.constant(float(BATCH))}
-            for columns in (batch_of(spec, s, BATCH) for s in range(64))
+            for columns in (make_batch(spec, s, BATCH) for s in range(64))
         ]
         steps.append((function, batches))
 
@@ -130,8 +134,8 @@ def times_of(sizes):
     pairs = []
     for number in range(PAIRS.value):
         order = (0, 1) if number % 2 else (1, 0)
-        found = {which: seconds(which, number) for which in order}
-        pairs.append((found[0], found[1]))
+        times = {which: seconds(which, number) for which in order}
+        pairs.append((times[0], times[1]))
     few, many = zip(*pairs, strict=True)
     ratios = sorted(b / a for a, b in pairs)
     return statistics.median(few), statistics.median(many), ratios
@@ -152,7 +156,7 @@ def use_memory(rows: int):
 
     keras.utils.set_random_seed(0)
     distribution = one_device()
-    spec = spec_of(rows)
+    spec = make_spec(rows)
     _, model, groups = training_of(spec)
     log = Log(spec, STEPS.value)
     run_steps = make_run_steps(
@@ -169,7 +173,7 @@ def use_memory(rows: int):
 
 
 def memory_of(rows: int) -> dict[str, int]:
-    """Returns the results of `use_memory`, run in a process of its own."""
+    """Returns the results of `use_memory`, run in a separate process."""
     return json.loads(
         processes.run(
             "benchmarks.table_rows",
@@ -191,8 +195,8 @@ def main(argv):
     low, middle, high = statistics.quantiles(ratios, n=4)
     constant = memory[sizes[0]]["peak"]
     shares = {
-        rows: (found["peak"] - constant) / found["table_and_state"]
-        for rows, found in memory.items()
+        rows: (used["peak"] - constant) / used["table_and_state"]
+        for rows, used in memory.items()
     }
     fits = all(share <= MEMORY_BAR for share in shares.values())
     result = {
@@ -209,7 +213,7 @@ def main(argv):
         "memory_of_table_and_state": {
             str(rows): round(share, 3) for rows, share in shares.items()
         },
-        "peak_bytes": {str(r): found["peak"] for r, found in memory.items()},
+        "peak_bytes": {str(r): used["peak"] for r, used in memory.items()},
         "ids": "uniform" if UNIFORM.value else "zipf",
         "cpus": os.cpu_count(),
     }

@@ -1,19 +1,19 @@
 """Compares a step with the machine's roof: `python -m benchmarks.train_step`.
 
-The trainer's own step (model, rowwise Adagrad, Adam) on the model of
-benchmarks.mid_size, with tables of a million rows in float32, in turn with a
+The trainer's step (model, rowwise Adagrad, Adam) on the model of
+benchmarks.mid_size, with tables of a million rows in float32, alternates with a
 product of two 4096 x 4096 matrices in the same process and threads. The value
 is the median over rounds of the step's rate of floating-point operations over
 that of the product, which is the roof; the step's operations are three times
 the forward matrix products that `wukong_tf.scaling.cost` counts. Bar: 0.80.
 
-On two cores of an AMD EPYC with AVX-512, where the roof is 222 GFLOP/s, the
-whole step reaches 0.54; 0.53 with --jit_compile, 0.55 with --lookup=take, and
-0.57 with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment. Variants
-tried there of only the dense part (forward and backward pass, without tables
-and optimizers), as their share of the roof, in turn in one process:
+On two cores of an AMD EPYC with AVX-512, with a roof of 222 GFLOP/s, the whole
+step reaches 0.54; 0.53 with --jit_compile, 0.55 with --lookup=take, and 0.57
+with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment. Variants of only
+the dense part (forward and backward pass, without tables and optimizers), as
+their share of the roof, measured there alternately in one process:
 
-    as it is                                                   0.64
+    unchanged                                                  0.64
     X W by transposing X, multiplying and transposing back     0.62
     all of it compiled by XLA (--jit_compile)                  0.61
     width before rows throughout, one fused projection         0.43
@@ -25,11 +25,11 @@ and optimizers), as their share of the roof, in turn in one process:
     that, and its scale and shift folded into the next matrix  0.65
     LayerNorm and its sum compiled by XLA, the rest not        0.63
 
-Limits: the MLPs' products by themselves, at these shapes and with nothing
-between them, reach 0.96 of the roof, and are 0.94 of all the operations.
-Products over the 32 or 39 rows of an example reach 40 to 140
-GFLOP/s, and the norms, sums and the lookup are bound by memory. One operation
-for Adam in place of Keras's twelve was worth 0.01 to 0.02 of the whole step.
+Limits: the MLPs' products, at these shapes and without other operations between
+them, reach 0.96 of the roof, and are 0.94 of all operations. Products over the
+32 or 39 rows of an example reach 40 to 140 GFLOP/s, and the norms, sums and the
+lookup are bound by memory. One operation for Adam instead of Keras's twelve
+gains 0.01 to 0.02 of the whole step.
 """
 
 import json

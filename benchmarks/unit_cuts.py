@@ -3,8 +3,8 @@
 On the synthetic log, one Wukong whose users and items have four embeddings
 each is trained with unit dropout, then evaluated with only its first m units,
 m from 1 to 4, and compared with models trained with m units. The value is the
-largest loss in test AUC of a cut model against the one trained with as many
-units; it has no bar. Each run is a process of its own.
+largest loss in test AUC of a cut model compared with the one trained with as
+many units; it has no bar. Each run is a separate process.
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def table_bytes(folder: str, name: str, keep: int) -> int:
 def main(argv):
     """Trains and evaluates all of them and prints the result."""
     del argv
-    found: dict[str, dict] = {}
+    results: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
         trained(folder, "all", units(UNITS), f"--unit_dropout={RATE.value}")
         whole = table_bytes(folder, "all", UNITS)
@@ -90,24 +90,24 @@ def main(argv):
             cut = evaluated(folder, "all", keep)
             own = trained(folder, f"own_{keep}", units(keep))
             size = table_bytes(folder, "all", keep)
-            found[str(keep)] = {
+            results[str(keep)] = {
                 "table_bytes": size,
                 "bytes_saved": whole - size,
                 "cut": {k: cut[k] for k in ("auc", "logloss")},
-                "trained_so": {k: own[k] for k in ("auc", "logloss")},
+                "trained": {k: own[k] for k in ("auc", "logloss")},
             }
-            print(f"{keep} units: {found[str(keep)]}", file=sys.stderr)
+            print(f"{keep} units: {results[str(keep)]}", file=sys.stderr)
     losses = [
-        each["trained_so"]["auc"] - each["cut"]["auc"]
-        for each in found.values()
+        result["trained"]["auc"] - result["cut"]["auc"]
+        for result in results.values()
     ]
     result = {
         "name": "unit_cuts",
         "value": max(losses),
-        "unit": "largest test AUC lost to a model trained with so many units",
+        "unit": "largest loss in test AUC to a model trained with the units",
         "bar": None,  # a cost to report, without a limit
         "holds": None,
-        "units": found,
+        "units": results,
         "train_rows": ROWS.value,
         "unit_dropout": RATE.value,
     }

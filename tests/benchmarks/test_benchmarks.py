@@ -27,7 +27,7 @@ from tests.export.server import running
 from tests.trainer import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPERS = {"__init__", "mid_size", "processes"}
+HELPERS = {"__init__", "mid_size", "processes", "published_models"}
 SMALL = {
     "embedding_dim": 4,
     "num_layers": 1,
@@ -258,7 +258,7 @@ def leaves(value, path=()):
 def test_it_runs_and_its_figures_can_be(name, tiny):
     result = check(name, last_line(name, *RUNS[name], tiny))
     if name == "input_pipeline":
-        assert 0 <= result["beside_the_trainer"]["input_wait"] <= 1
+        assert 0 <= result["in_training"]["input_wait"] <= 1
     if name == "deterministic":
         assert len(result["ratios"]) == 1
 
