@@ -99,20 +99,20 @@ def output_names(
         inputs: names of the features. "_" is appended to an output name that
             equals one of them, as names in a graph are unique.
     """
-    names, taken = list(tasks), set(inputs)
+    names, used = list(tasks), set(inputs)
 
     def free(name):
-        while name in taken:
+        while name in used:
             name += "_"
         return name
 
     several = len(names) > 1
-    found = {}
+    outputs = {}
     for task in names:
-        before = f"{task}_" if several else ""
-        probability, logit = (free(before + kind) for kind in OUTPUTS)
-        found[task] = probability, logit
-    return found
+        prefix = f"{task}_" if several else ""
+        probability, logit = (free(prefix + kind) for kind in OUTPUTS)
+        outputs[task] = probability, logit
+    return outputs
 
 
 def listed(names: Iterable[str]) -> dict[str, str]:

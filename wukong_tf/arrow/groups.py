@@ -45,8 +45,8 @@ def groups(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         values = texts(array)
     encoded = pc.fill_null(values.cast(pa.large_binary()), b"")
     encoded = encoded.dictionary_encode()
-    found = [_group(word) for word in encoded.dictionary.to_pylist()]
-    return pa.array(found, pa.int64()).take(encoded.indices)
+    ids = [_group(word) for word in encoded.dictionary.to_pylist()]
+    return pa.array(ids, pa.int64()).take(encoded.indices)
 
 
 def _group(word: bytes) -> int:

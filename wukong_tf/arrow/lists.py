@@ -87,15 +87,15 @@ def vectors(
         row = int(np.argmax(wrong))
         raise InvalidValue(row, rule, array[row].as_py())
     try:
-        found = numbers(flat)
+        floats = numbers(flat)
     except InvalidValue as error:
         row = int(rows[error.row])
         raise InvalidValue(row, rule, array[row].as_py()) from error
-    gaps = np.isnan(found)
-    if gaps.any():
-        row = int(rows[np.argmax(gaps)])
+    missing = np.isnan(floats)
+    if missing.any():
+        row = int(rows[np.argmax(missing)])
         raise InvalidValue(row, rule, array[row].as_py())
-    return found.reshape(-1, size).astype(np.float32)
+    return floats.reshape(-1, size).astype(np.float32)
 
 
 def _items(values, separator, format):
@@ -157,11 +157,11 @@ def items_of(text: str) -> list[str | None] | None:
         return None
     text, place, items = text[1:-1], 0, []
     while text[place:].strip():
-        found = _ITEM.match(text, place)
-        between = found and _BETWEEN.match(text, found.end())
-        if not found or not between:
+        match = _ITEM.match(text, place)
+        between = match and _BETWEEN.match(text, match.end())
+        if not match or not between:
             return None
-        word = found[0].strip()
+        word = match[0].strip()
         if word[0] not in "'\"":
             items.append(None if word in _GONE else word)
         elif (item := _unquoted(word)) is not None:

@@ -45,25 +45,25 @@ def numbers(
         floats = values.cast(pa.float64(), safe=False)
     else:
         raise UnsupportedType(f"{kind}, which is not a number")
-    found = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
+    doubles = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
-        infinite = np.isinf(found.astype(np.float32))
+        infinite = np.isinf(doubles.astype(np.float32))
     if infinite.any():
         row = int(np.argmax(infinite))
         raise InvalidValue(
             row, "a finite float32, or empty", values[row].as_py()
         )
-    return found
+    return doubles
 
 
 def _parsed(values, missing):
     """Parses texts to floats; null if missing."""
     trimmed = pc.ascii_trim_whitespace(values)
-    gone = pc.equal(trimmed, "")
+    is_missing = pc.equal(trimmed, "")
     if missing:
         words = pa.array([word.strip() for word in missing], pa.string())
-        gone = pc.or_(gone, pc.is_in(trimmed, value_set=words))
-    trimmed = pc.if_else(gone, None, trimmed)
+        is_missing = pc.or_(is_missing, pc.is_in(trimmed, value_set=words))
+    trimmed = pc.if_else(is_missing, None, trimmed)
     try:
         floats = trimmed.cast(pa.float64())
     except pa.ArrowInvalid:

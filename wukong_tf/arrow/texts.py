@@ -45,11 +45,13 @@ def texts(
         values = _whole_decimals(values)
     elif is_text(kind):
         values = utf8(values)
-    found = pc.fill_null(values.cast(pa.string()), "")
+    ids = pc.fill_null(values.cast(pa.string()), "")
     if missing:
-        gone = pc.is_in(found, value_set=pa.array(list(missing), pa.string()))
-        found = pc.if_else(gone, "", found)
-    return found
+        is_missing = pc.is_in(
+            ids, value_set=pa.array(list(missing), pa.string())
+        )
+        ids = pc.if_else(is_missing, "", ids)
+    return ids
 
 
 def utf8(values: pa.Array) -> pa.Array:
@@ -93,8 +95,8 @@ def _whole_floats(values, most):
     """Converts floats to integers; NaN becomes null."""
     floats = values.cast(pa.float64())
     numbers = pc.fill_null(floats, np.nan).to_numpy(zero_copy_only=False)
-    gaps = np.isnan(numbers)
-    filled = np.where(gaps, 0.0, numbers)
+    missing = np.isnan(numbers)
+    filled = np.where(missing, 0.0, numbers)
     good = (np.floor(filled) == filled) & (np.abs(filled) < most)
     if not good.all():
         row = int(np.argmin(good))
@@ -105,7 +107,7 @@ def _whole_floats(values, most):
             "larger ones are not exact)",
             numbers[row].item(),
         )
-    return pa.array(filled.astype(np.int64), mask=gaps)
+    return pa.array(filled.astype(np.int64), mask=missing)
 
 
 def _whole_decimals(values):
@@ -113,11 +115,13 @@ def _whole_decimals(values):
     if values.type.scale <= 0:
         kind = pa.decimal256(76, 0)
         return values.cast(kind).cast(pa.string())
-    found = values.cast(pa.string())
+    digits = values.cast(pa.string())
     # A zero of many digits is written as 0E-10.
-    found = pc.replace_substring_regex(found, r"^0E-[0-9]+$", "0.0")
-    whole = pc.fill_null(pc.match_substring_regex(found, r"\.0*$"), True)
+    digits = pc.replace_substring_regex(digits, r"^0E-[0-9]+$", "0.0")
+    whole = pc.fill_null(pc.match_substring_regex(digits, r"\.0*$"), True)
     if not pc.all(whole).as_py() and len(whole):
         row = pc.index(whole, False).as_py()
-        raise InvalidValue(row, "an id: text or an integer", found[row].as_py())
-    return pc.replace_substring_regex(found, r"\.0*$", "")
+        raise InvalidValue(
+            row, "an id: text or an integer", digits[row].as_py()
+        )
+    return pc.replace_substring_regex(digits, r"\.0*$", "")

@@ -186,9 +186,9 @@ def _unix(values, per_second):
         row = int(np.argmax(far))
         rule = f"a time before the year 10000, in {per_second} ticks a second"
         raise InvalidValue(row, rule, values[row].as_py())
-    gaps = np.isnan(seconds)
-    ticks = np.round(np.where(gaps, 0.0, seconds) * 1e6).astype(np.int64)
-    return pa.array(ticks, pa.int64(), mask=gaps).cast(_STAMP)
+    missing = np.isnan(seconds)
+    ticks = np.round(np.where(missing, 0.0, seconds) * 1e6).astype(np.int64)
+    return pa.array(ticks, pa.int64(), mask=missing).cast(_STAMP)
 
 
 def _iso(words):

@@ -38,17 +38,17 @@ class Column:
 
 def columns(spec: FeatureSpec) -> tuple[Column, ...]:
     """Returns the inputs of a model of `spec`, ordered like `feature_names`."""
-    found: dict[str, Column] = {}
+    inputs: dict[str, Column] = {}
     for feature in spec.categorical:
         shape = () if feature.max_ids is None else (feature.max_ids,)
-        found[feature.name] = Column(
+        inputs[feature.name] = Column(
             feature.name, IDS, shape, feature.num_ids, feature.raw
         )
         if feature.weights:
             column = Column(feature.weights, WEIGHTS, shape)
-            found.setdefault(feature.weights, column)
+            inputs.setdefault(feature.weights, column)
     for numeric in spec.numeric:
-        found[numeric.name] = Column(numeric.name, NUMBERS)
+        inputs[numeric.name] = Column(numeric.name, NUMBERS)
     for vector in spec.vector:
-        found[vector.name] = Column(vector.name, VECTORS, (vector.size,))
-    return tuple(found.values())
+        inputs[vector.name] = Column(vector.name, VECTORS, (vector.size,))
+    return tuple(inputs.values())

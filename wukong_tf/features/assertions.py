@@ -16,16 +16,16 @@ def in_range(
         columns: columns of a model.
         inputs: tensors by column name.
     """
-    found = dict(inputs)
+    asserted = dict(inputs)
     for column in columns:
         if column.num_ids is None:
             continue
-        ids = found[column.name]
+        ids = asserted[column.name]
         inside = tf.logical_and(ids >= 0, ids < column.num_ids)
         rule = f"ids must be in [0, {column.num_ids}); received"
         outside = tf.boolean_mask(ids, tf.logical_not(inside))
         data = [f"feature {column.name!r}: {rule}", outside]
         check = tf.debugging.Assert(tf.reduce_all(inside), data)
         with tf.control_dependencies([check]):
-            found[column.name] = tf.identity(ids)
-    return found
+            asserted[column.name] = tf.identity(ids)
+    return asserted

@@ -32,28 +32,28 @@ def checked(
         spec: the features.
         inputs: model inputs, with ids instead of raw values.
     """
-    found = dict(inputs)
+    valid = dict(inputs)
     names = [feature.name for feature in spec.numeric]
     if names:
         numbers = tf.stack([inputs[name] for name in names], axis=1)  # [B, F]
-        good = _good_numbers(_without_gaps(numbers))
-        with _refused(names, _NUMBER, good, numbers):
+        in_range = _good_numbers(_without_gaps(numbers))
+        with _refused(names, _NUMBER, in_range, numbers):
             for name in names:
-                found[name] = tf.identity(inputs[name])
+                valid[name] = tf.identity(inputs[name])
     for vector in spec.vector:
         values = inputs[vector.name]  # [B, size]
         rule = f"a list of {vector.size} numbers {NUMBER_RANGE}"
-        good = _good_numbers(values)
-        with _refused([vector.name] * vector.size, rule, good, values):
-            found[vector.name] = tf.identity(values)
+        in_range = _good_numbers(values)
+        with _refused([vector.name] * vector.size, rule, in_range, values):
+            valid[vector.name] = tf.identity(values)
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]  # [B, max_ids]
-            good = _good_weights(inputs[feature.name], weights)
+            in_range = _good_weights(inputs[feature.name], weights)
             names = [feature.weights] * feature.ids_per_row
-            with _refused(names, _WEIGHT, good, weights):
-                found[feature.weights] = tf.identity(weights)
-    return real_weights(spec, found)
+            with _refused(names, _WEIGHT, in_range, weights):
+                valid[feature.weights] = tf.identity(weights)
+    return real_weights(spec, valid)
 
 
 def real_weights(
@@ -63,13 +63,13 @@ def real_weights(
 
     So are denormal weights, which only some engines can represent.
     """
-    found = dict(inputs)
+    outputs = dict(inputs)
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]
-            there = _there(inputs[feature.name]) & (weights >= 2.0**-126)
-            found[feature.weights] = tf.where(there, weights, 0.0)
-    return found
+            is_real = _there(inputs[feature.name]) & (weights >= 2.0**-126)
+            outputs[feature.weights] = tf.where(is_real, weights, 0.0)
+    return outputs
 
 
 def ids_in_range(

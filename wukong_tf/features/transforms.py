@@ -69,7 +69,7 @@ def encode_served(
 ) -> dict[str, tf.Tensor]:
     """Encodes and checks the columns of a request, which may be invalid.
 
-    Raw values are mapped to ids. An id out of range is replaced by the
+    Raw values are mapped to inputs. An id out of range is replaced by the
     feature's `oov_id`. If there is none, or a float is invalid, the graph fails
     with an error that names input, row and rule.
 
@@ -78,19 +78,19 @@ def encode_served(
         columns: as `signature` describes them.
         lookups: lookups of the spec; required if a feature has `raw`.
     """
-    found = dict(columns)
+    inputs = dict(columns)
     for feature in spec.categorical:
         values = columns[feature.name]
         if feature.raw is None:
-            found[feature.name] = served_ids(feature, values)
+            inputs[feature.name] = served_ids(feature, values)
         elif lookups is None:
             raise ValueError(
                 f"feature {feature.name!r}: `lookups` are required, as it "
                 "holds raw values; received None."
             )
         else:
-            found[feature.name] = lookups.ids(feature, values)
-    return checked(spec, encode(spec, found))
+            inputs[feature.name] = lookups.ids(feature, values)
+    return checked(spec, encode(spec, inputs))
 
 
 def served_ids(feature: CategoricalFeature, ids: tf.Tensor) -> tf.Tensor:

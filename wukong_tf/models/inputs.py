@@ -49,7 +49,7 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
     for column in columns:  # first, raw values given instead of ids
         if column.name in inputs:
             _check_type(column, inputs[column.name])
-    found: dict[str, Any] = {}
+    checked_inputs: dict[str, Any] = {}
     rows: dict[int, str] = {}
     for column in columns:
         where = f"feature {column.name!r}"
@@ -58,7 +58,7 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
                 f"{where} is missing from the inputs; received "
                 f"{sorted(map(str, inputs))}{alike(column.name, inputs)}."
             )
-        value = found[column.name] = inputs[column.name]
+        value = checked_inputs[column.name] = inputs[column.name]
         count = _check_shape(where, column, value)
         if type(count) is int:  # some backends trace it as a symbol
             rows.setdefault(count, column.name)
@@ -72,8 +72,8 @@ def checked(columns: Sequence[Column], inputs: Any) -> dict[str, Any]:
             _check_range(where, column.num_ids, value)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             # JAX would truncate 64-bit integers to 32 bits.
-            found[column.name] = value.astype(np.float64)
-    return found
+            checked_inputs[column.name] = value.astype(np.float64)
+    return checked_inputs
 
 
 def _check_type(column, value):

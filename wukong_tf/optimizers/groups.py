@@ -105,10 +105,10 @@ class OptimizerGroups:
             [self._all[i] for i in mine],
             [self._ways[i] for i in mine],
         )
-        found = list(gradients)
+        summed = list(gradients)
         for index, total in zip(mine, sums, strict=True):
-            found[index] = total
-        return found
+            summed[index] = total
+        return summed
 
     def apply(self, gradients: Sequence[Any]):
         """Applies one step of every optimizer.

@@ -61,17 +61,17 @@ def sum_over_replicas(
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return list(gradients)
-    found = list(gradients)
+    summed = list(gradients)
     dense = []
     for index, gradient in enumerate(gradients):
         if isinstance(gradient, tf.IndexedSlices):
             if ways[index] == REDUCE:
                 rows, values = summed_rows(gradient)
-                found[index] = _reduce(
+                summed[index] = _reduce(
                     context, rows, values, variables[index].shape[0]
                 )
             else:
-                found[index] = _gather(context, gradient, index)
+                summed[index] = _gather(context, gradient, index)
         elif gradient is not None:
             dense.append(index)
     if dense:
@@ -79,8 +79,8 @@ def sum_over_replicas(
             tf.distribute.ReduceOp.SUM, [gradients[index] for index in dense]
         )
         for index, total in zip(dense, sums, strict=True):
-            found[index] = total
-    return found
+            summed[index] = total
+    return summed
 
 
 def summed_rows(gradient):

@@ -118,7 +118,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         initializer = keras.initializers.Constant(
             self.initial_accumulator_value
         )
-        self._runs = [self.row_runs.get(each.path) for each in variables]
+        self._runs = [self.row_runs.get(v.path) for v in variables]
         self._accumulators = []
         for variable in variables:
             if len(variable.shape) < 1:
@@ -127,7 +127,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                     f"{variable.path} of shape {tuple(variable.shape)}."
                 )
             self._check_runs(variable)
-            with self._beside(variable):
+            with self._colocated(variable):
                 self._accumulators.append(
                     self.add_variable(
                         shape=(variable.shape[0],),
@@ -137,7 +137,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                     )
                 )
 
-    def _beside(self, variable):
+    def _colocated(self, variable):
         """Returns a context that places variables on `variable`'s device."""
         strategy = getattr(self, "_distribution_strategy", None)
         if strategy is None:  # not the TensorFlow backend
@@ -188,31 +188,25 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                 ops.convert_to_tensor(gradient), variable, state, learning_rate
             )
 
-    def _runs_of(self, variable):
+    def _runs_for(self, variable):
         # By index: TensorFlow's own variable has another path.
         return self._runs[self._get_variable_index(variable)]
 
     def _decays(self, variable):
-        runs = self._runs_of(variable)
+        runs = self._runs_for(variable)
         return any(l2 for _, _, l2 in runs) if runs else bool(self.l2)
 
-    def _of_rows(self, variable, learning_rate, rows=None):
-        """Returns learning rate and l2, one for all rows or one for each [U].
-
-        Args:
-            variable: table.
-            learning_rate: learning rate of this step.
-            rows: row numbers [U]. Defaults to None, all rows.
-        """
-        runs = self._runs_of(variable)
+    def _row_settings(self, variable, learning_rate, rows=None):
+        """Returns learning rate and l2: one of all rows, or [U] of `rows`."""
+        runs = self._runs_for(variable)
         if runs is None:
             return learning_rate, self.l2
         lengths, factors, l2 = zip(*runs, strict=True)
         if rows is None:
-            each = ops.convert_to_tensor(
+            settings = ops.convert_to_tensor(
                 np.repeat([factors, l2], lengths, axis=1), variable.dtype
             )  # [2, rows]
-            return learning_rate * each[0], each[1]
+            return learning_rate * settings[0], settings[1]
         ends = ops.convert_to_tensor(np.cumsum(lengths), rows.dtype)
         run = ops.searchsorted(ends, rows, side="right")  # [U]
         factors = ops.convert_to_tensor(factors, variable.dtype)
@@ -223,31 +217,31 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         import tensorflow as tf
 
         rows, gradient = replica_sum.summed_rows(gradient)  # [U], [U, ...]
-        learning_rate, l2 = self._of_rows(variable, learning_rate, rows)
+        learning_rate, l2 = self._row_settings(variable, learning_rate, rows)
         if self._decays(variable):
-            l2 = _beside(l2, gradient)
+            l2 = _broadcast(l2, gradient)
             gradient += l2 * tf.gather(variable, rows)
         axes = list(range(1, gradient.shape.rank))
         total = tf.gather(table_rows.local(state.value), rows) + tf.reduce_mean(
             tf.square(gradient), axes
         )  # [U]
         scale = learning_rate / (tf.sqrt(total) + self.epsilon)  # [U]
-        scale = _beside(scale, gradient)
+        scale = _broadcast(scale, gradient)
         state.value.scatter_update(tf.IndexedSlices(total, rows))
         variable.scatter_sub(tf.IndexedSlices(scale * gradient, rows))
 
     def _update_dense(self, gradient, variable, state, learning_rate):
         axes = tuple(range(1, len(gradient.shape)))
-        learning_rate, l2 = self._of_rows(variable, learning_rate)
+        learning_rate, l2 = self._row_settings(variable, learning_rate)
         if self._decays(variable):
-            decay = _beside(l2, gradient) * ops.convert_to_tensor(variable)
+            decay = _broadcast(l2, gradient) * ops.convert_to_tensor(variable)
             if self.l2_scope == "touched":
                 touched = ops.any(gradient != 0, axis=axes, keepdims=True)
                 decay = ops.where(touched, decay, 0.0)
             gradient = gradient + decay
         total = state + ops.mean(ops.square(gradient), axis=axes)
         scale = learning_rate / (ops.sqrt(total) + self.epsilon)
-        scale = _beside(scale, gradient)
+        scale = _broadcast(scale, gradient)
         self.assign(state, total)
         self.assign_sub(variable, scale * gradient)
 
@@ -263,7 +257,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         }
 
 
-def _beside(numbers, rows):
+def _broadcast(numbers, rows):
     """Reshapes numbers [U] to broadcast with rows [U, ...]."""
     if not getattr(numbers, "shape", ()):
         return numbers

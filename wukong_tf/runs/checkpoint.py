@@ -85,12 +85,12 @@ def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
     folder = os.path.join(run_dir, CHECKPOINTS)
     if not os.path.isdir(folder):
         return []
-    found = []
+    paths = []
     for name in os.listdir(folder):
         prefix, _, step = name.partition("-")
         if prefix == "step" and step.isascii() and step.isdigit():
-            found.append((int(step), os.path.join(folder, name)))
-    return sorted(found)
+            paths.append((int(step), os.path.join(folder, name)))
+    return sorted(paths)
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -112,13 +112,13 @@ def open_checkpoint(path: str) -> Checkpoint:
         raise RunError(
             f"corrupted checkpoint: {index} does not match its own digest."
         )
-    if (found_format := content.get("format")) != FORMAT:
+    if (version := content.get("format")) != FORMAT:
         raise RunError(
             f"{index}: the checkpoint format must be {FORMAT}; received "
-            f"{found_format}."
+            f"{version}."
         )
     try:
-        found = Checkpoint(
+        checkpoint = Checkpoint(
             path,
             content["step"],
             content["state"],
@@ -128,7 +128,7 @@ def open_checkpoint(path: str) -> Checkpoint:
         )
         entries = {
             name: (str(entry["file"]), str(entry["sha256"]))
-            for name, entry in found.entries.items()
+            for name, entry in checkpoint.entries.items()
         }
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
@@ -137,7 +137,7 @@ def open_checkpoint(path: str) -> Checkpoint:
         ) from error
     for name, (file, sha256) in entries.items():
         _verify_array(path, name, file, sha256)
-    return found
+    return checkpoint
 
 
 def may_be_whole(error: RunError) -> bool:
@@ -149,13 +149,13 @@ def may_be_whole(error: RunError) -> bool:
     return isinstance(cause, OSError) and cause.errno in _OUTSIDE
 
 
-def check_owner(run_dir: str, found: Checkpoint) -> None:
+def check_owner(run_dir: str, checkpoint: Checkpoint) -> None:
     """Raises RunError if a checkpoint, whole or not, is of another run."""
     owner = identity(run_dir)
-    if None not in (owner, found.run) and owner != found.run:
+    if None not in (owner, checkpoint.run) and owner != checkpoint.run:
         raise RunError(
-            f"{found.path}: is a checkpoint of another run, {found.run}; "
-            f"{run_dir} is run {owner}. Remove the checkpoint, or use "
+            f"{checkpoint.path}: is a checkpoint of another run, "
+            f"{checkpoint.run}; {run_dir} is run {owner}. Remove it, or use "
             "--init_from to start from another run."
         )
 
@@ -191,14 +191,14 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
     while True:
         path = _checkpoint_path(run_dir, which)
         try:
-            found = open_checkpoint(path)
+            checkpoint = open_checkpoint(path)
         except RunError:
             # A running trainer may have removed it for a newer one meanwhile.
             if os.path.lexists(path):
                 raise
         else:
-            check_owner(run_dir, found)
-            return found
+            check_owner(run_dir, checkpoint)
+            return checkpoint
 
 
 def _checkpoint_path(run_dir, which):
@@ -228,14 +228,14 @@ def _verify_array(folder, name, file, sha256):
     if os.path.basename(file) != file:
         raise RunError(f"{path}: array {name!r} lies outside its checkpoint.")
     try:
-        found = files.sha256(path)
+        actual = files.sha256(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) cannot be read: "
             f"{error}."
         ) from error
-    if found != sha256:
+    if actual != sha256:
         raise RunError(
             f"corrupted checkpoint: {path} (array {name!r}) has SHA-256 "
-            f"{found}; expected {sha256}."
+            f"{actual}; expected {sha256}."
         )

@@ -50,7 +50,7 @@ def load_run(
     if keep_units is not None:
         features = config.features.cut(keep_units)
         config = dataclasses.replace(config, features=features)
-    found = find_checkpoint(run_dir, checkpoint)
+    arrays = find_checkpoint(run_dir, checkpoint)
     model = build_model(
         config, lookup=lookup, dtype=dtype, host_tables=host_tables
     )
@@ -61,7 +61,7 @@ def load_run(
         if f.kept_units < f.units
     }
     widths = {s.name: s.shape[1] for s in slots if s.name in cut}
-    assign_slots(slots, FirstColumns(found, widths))
+    assign_slots(slots, FirstColumns(arrays, widths))
     return model
 
 

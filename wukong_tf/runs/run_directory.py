@@ -50,8 +50,8 @@ def read_model_config(run_dir: str) -> ModelConfig:
 def identity(run_dir: str) -> str | None:
     """Returns the random name of a run, or None for older versions."""
     with contextlib.suppress(WukongError):
-        found = read_config(run_dir).get("run")
-        return found if isinstance(found, str) else None
+        name = read_config(run_dir).get("run")
+        return name if isinstance(name, str) else None
     return None
 
 

@@ -17,22 +17,23 @@ def table() -> str:
         "dense parameters, ours | total, ours | total, printed | PF-days |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, found in presets().items():
+    for name, preset in presets().items():
         if not name.startswith("internal_"):
             continue
-        config = found.config(features)
-        made = cost(config)
+        config = preset.config(features)
+        model_cost = cost(config)
         # One row of width d per feature, instead of the true tables.
-        dense = made.dense_parameters
+        dense = model_cost.dense_parameters
         total = (INTERNAL_TABLES + dense) / 1e9
-        units = found.sizes["mlp_units"]
+        units = preset.sizes["mlp_units"]
         lines.append(
             f"| {name} | {config.num_layers} | {config.num_fmb} | "
-            f"{found.printed['rank']} | {len(units)} x {units[0]} | "
-            f"{made.training_flop / 1e9:.2f} | {found.printed['gflop']:g} | "
+            f"{preset.printed['rank']} | {len(units)} x {units[0]} | "
+            f"{model_cost.training_flop / 1e9:.2f} | "
+            f"{preset.printed['gflop']:g} | "
             f"{dense / 1e9:.2f} B | {total:.2f} B | "
-            f"{found.printed['parameters'] / 1e9:.2f} B | "
-            f"{made.pf_days(INTERNAL_EXAMPLES):.3g} |"
+            f"{preset.printed['parameters'] / 1e9:.2f} B | "
+            f"{model_cost.pf_days(INTERNAL_EXAMPLES):.3g} |"
         )
     return "\n".join(lines)
 

@@ -187,19 +187,19 @@ def cost(
             f"cost: the model must be one of {sorted(_MODELS)}; received "
             f"{config.model!r}."
         )
-    found = _MODELS[config.model](config)
+    model_parts = _MODELS[config.model](config)
     narrow = 2 if dtype == "mixed_bfloat16" else FLOAT_BYTES
 
     def size(part):
         wide = FLOAT_BYTES * part.float32
         return wide + narrow * (part.activations - part.float32)
 
-    sizes = [(part.name, size(part)) for part in found]
+    sizes = [(part.name, size(part)) for part in model_parts]
     if remat:
         sizes = _recomputed(sizes)
     return Cost(
         tuple(parts.tables(config)),
-        tuple(found),
+        tuple(model_parts),
         batch_size,
         batch_size * sum(number for _, number in sizes),
     )
@@ -208,14 +208,14 @@ def cost(
 def _recomputed(sizes):
     """Returns activations if only one layer's are stored at a time."""
     layers: dict[str, int] = {}
-    kept = []
+    stored = []
     for name, number in sizes:
         if name.startswith("layer "):
             layer = " ".join(name.split()[:2])
             if name.endswith("norm"):  # the next layer's input
-                kept.append((name, number))
+                stored.append((name, number))
             else:
                 layers[layer] = layers.get(layer, 0) + number
         else:
-            kept.append((name, number))
-    return [*kept, ("largest layer", max(layers.values(), default=0))]
+            stored.append((name, number))
+    return [*stored, ("largest layer", max(layers.values(), default=0))]

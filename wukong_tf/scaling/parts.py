@@ -69,15 +69,15 @@ class Table:
 
 def tables(config) -> list[Table]:
     """Returns the tables of a model, each once, in feature order."""
-    found = {}
+    by_name = {}
     for feature in config.features.categorical:
         width = len(config.features.tasks)
         if isinstance(config, EmbeddingModelConfig):
             width = config.table_width(feature)
-        found[feature.table_name] = Table(
+        by_name[feature.table_name] = Table(
             feature.table_name, feature.num_ids, width
         )
-    return list(found.values())
+    return list(by_name.values())
 
 
 def dense(inputs: int, outputs: int, name="", bias=True) -> Part:
@@ -134,9 +134,9 @@ def embedding(config: EmbeddingModelConfig) -> list[Part]:
         elif width != d * feature.kept_units:
             projections += dense(width, d, bias=False)
     groups = Part("embedding groups")
-    for each in spec.embedding_groups:
-        units = (*each.mlp_units, each.num_embeddings * d)
-        groups += mlp(inputs[each.name], units)
+    for members in spec.embedding_groups:
+        units = (*members.mlp_units, members.num_embeddings * d)
+        groups += mlp(inputs[members.name], units)
     numbers = Part("numeric features")
     if spec.numeric:
         units = (*config.bottom_mlp_units, config.numeric_embeddings * d)
@@ -145,45 +145,45 @@ def embedding(config: EmbeddingModelConfig) -> list[Part]:
     for vector in spec.vector:
         units = (*config.bottom_mlp_units, vector.num_embeddings * d)
         vectors += mlp(vector.size, units)
-    found = [lookups, projections, groups, numbers, vectors]
-    return [float32(part) for part in found if part.activations]
+    parts = [lookups, projections, groups, numbers, vectors]
+    return [float32(part) for part in parts if part.activations]
 
 
 def wukong(config: WukongConfig) -> list[Part]:
     """Returns embeddings, each layer by its blocks, and heads."""
     config.check_ranks()
     rows, d = config.num_embeddings, config.embedding_dim
-    found = embedding(config)
+    parts = embedding(config)
     for index, sizes in enumerate(config.layer_sizes):
-        found += _layer(config, f"layer {index}", rows, *sizes)
+        parts += _layer(config, f"layer {index}", rows, *sizes)
         rows = sizes[0] + sizes[1]
-    return found + heads(config, rows * d)
+    return parts + heads(config, rows * d)
 
 
 def _layer(config, name, rows, num_fmb, num_lcb, rank, units) -> list[Part]:
     """Returns the parts of one interaction layer with `rows` rows in."""
     d, out = config.embedding_dim, num_fmb + num_lcb
     linear = "linear_path" not in config.remove
-    found = []
+    parts = []
     if "fmb" not in config.remove:
-        found += _fmb(config, name, rows, num_fmb, rank, units)
+        parts += _fmb(config, name, rows, num_fmb, rank, units)
     if linear and "lcb" not in config.remove:
-        found.append(_compress(f"{name} lcb", rows, num_lcb, d))
+        parts.append(_compress(f"{name} lcb", rows, num_lcb, d))
     if linear and "residual" not in config.remove:
         add = Part(f"{name} residual", elementwise=out * d)
         if rows != out:
             add += _compress("", rows, out, d)
             if config.residual_bias:
                 add += Part("", parameters=out, elementwise=out * d)
-        found.append(add)
+        parts.append(add)
     last = norm(d, out, f"{name} norm")
-    return [*found, last + Part("", activations=out * d)]
+    return [*parts, last + Part("", activations=out * d)]
 
 
 def _fmb(config, name, rows, num_fmb, rank, units) -> list[Part]:
     d = config.embedding_dim
     columns = rows if config.fm == "full" else rank
-    found = []
+    parts = []
     product = Part("", macs=columns * rows * d, activations=columns * d)
     fm = Part(f"{name} fm", macs=rows * columns * d, activations=rows * columns)
     if config.fm == "projected":
@@ -194,12 +194,12 @@ def _fmb(config, name, rows, num_fmb, rank, units) -> list[Part]:
         attention = _compress(f"{name} attention", rows, m, d)
         attention += norm(m * d, 1)
         attention += mlp(m * d, (*config.attention_units, rows * rank))
-        found.append(attention)
+        parts.append(attention)
     fm += norm(rows * columns, 1)
     mapped = mlp(rows * columns, (*units, num_fmb * d), f"{name} mlp")
     if config.fmb_activation != "linear":
         mapped += Part("", elementwise=num_fmb * d)
-    return [*found, fm, mapped]
+    return [*parts, fm, mapped]
 
 
 def _compress(name, rows, out, d):
@@ -218,18 +218,18 @@ def heads(config, inputs: int, units=None) -> list[Part]:
 def logistic_regression(config: LogisticRegressionConfig) -> list[Part]:
     """Returns a weight for each id and number, and a bias, for each task."""
     spec, tasks = config.features, len(config.features.tasks)
-    found = Part("linear model", tasks)
+    total = Part("linear model", tasks)
     for feature in spec.categorical:
         size = tasks * feature.ids_per_row
-        found += Part("", activations=size)
+        total += Part("", activations=size)
         if feature.pooling:
-            found += Part("", macs=size)
+            total += Part("", macs=size)
     if spec.numeric:
-        found += dense(len(spec.numeric), tasks)
+        total += dense(len(spec.numeric), tasks)
     for vector in spec.vector:
-        found += dense(vector.size, tasks)
+        total += dense(vector.size, tasks)
     rows = len(spec.categorical) + bool(spec.numeric) + len(spec.vector)
-    return [float32(found + Part("", elementwise=rows * tasks))]
+    return [float32(total + Part("", elementwise=rows * tasks))]
 
 
 def fm(config: FactorizationMachineConfig) -> list[Part]:
@@ -263,7 +263,7 @@ def dlrm(config: DLRMConfig) -> list[Part]:
 def dcn_v2(config: DCNv2Config) -> list[Part]:
     """Returns embeddings, cross layers and the deep network."""
     size = config.num_embeddings * config.embedding_dim
-    found = embedding(config)
+    parts = embedding(config)
     for index in range(config.num_cross_layers):
         cross = Part(f"cross {index}", elementwise=2 * size, activations=size)
         if config.projection_dim is None:
@@ -271,18 +271,18 @@ def dcn_v2(config: DCNv2Config) -> list[Part]:
         else:
             cross += dense(size, config.projection_dim, bias=False)
             cross += dense(config.projection_dim, size)
-        found.append(cross)
+        parts.append(cross)
     if config.structure == "stacked":
-        return [*found, *heads(config, size)]
+        return [*parts, *heads(config, size)]
     deep = mlp(size, config.head_units, "deep")
     deep += Part("", elementwise=config.head_units[-1])
-    return [*found, deep, *heads(config, size + config.head_units[-1], ())]
+    return [*parts, deep, *heads(config, size + config.head_units[-1], ())]
 
 
 def rank_mixer(config: RankMixerConfig) -> list[Part]:
     """Returns embeddings, tokens, blocks of per-token MLPs, and heads."""
     count, width = config.num_tokens, config.token_dim
-    found = [*embedding(config), _tokenwise("tokens", config.chunk, config)]
+    parts = [*embedding(config), _tokenwise("tokens", config.chunk, config)]
     inner = config.expansion * width
     for index in range(config.num_layers):
         block = Part(f"block {index}", elementwise=2 * count * width)
@@ -292,9 +292,9 @@ def rank_mixer(config: RankMixerConfig) -> list[Part]:
         # Each residual sum is read by its norm.
         block += Part("", activations=2 * count * width)
         block += norm(width, count) + norm(width, count)
-        found.append(block)
+        parts.append(block)
     pool = Part("mean", elementwise=count * width, activations=width)
-    return [*found, pool, *heads(config, width)]
+    return [*parts, pool, *heads(config, width)]
 
 
 def _tokenwise(name, inputs, config):

@@ -77,15 +77,15 @@ def presets() -> dict[str, Preset]:
     "internal_5.6gf"; "criteo_lL_nN_mlpMxU" is its Criteo search space, with
     L layers, n_F = n_L = N, and M hidden layers of U units.
     """
-    found = [_internal(*row) for row in _INTERNAL]
-    found += [
+    all_presets = [_internal(*row) for row in _INTERNAL]
+    all_presets += [
         _criteo(layers, rows, depth, units)
         for layers in (1, 2, 3, 4)
         for rows in (8, 16)
         for depth in (1, 2, 3, 4)
         for units in (512, 1024, 2048)
     ]
-    return {each.name: each for each in found}
+    return {preset.name: preset for preset in all_presets}
 
 
 def preset(name: str) -> Preset:
@@ -94,14 +94,14 @@ def preset(name: str) -> Preset:
     Raises:
         ConfigError: there is none; names similar ones.
     """
-    found = presets()
-    if name not in found:
-        close = difflib.get_close_matches(str(name), found, 7, 0.0)
+    known = presets()
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, 7, 0.0)
         raise ConfigError(
             f"preset {name!r} does not exist; the most similar of the "
-            f"{len(found)} presets are {', '.join(sorted(close))}."
+            f"{len(known)} presets are {', '.join(sorted(close))}."
         )
-    return found[name]
+    return known[name]
 
 
 def _internal(gflop, billions, layers, rows, rank, units, task_1, task_2):

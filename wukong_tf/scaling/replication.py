@@ -60,7 +60,7 @@ class Step:
 
 
 def step_of(
-    found: Cost,
+    model_cost: Cost,
     replicas: int,
     batch: int,
     *,
@@ -76,7 +76,7 @@ def step_of(
     the network among hosts, which then bounds the rings.
 
     Args:
-        found: cost of the model.
+        model_cost: cost of the model.
         replicas: N.
         batch: rows per replica.
         ids: ids looked up per row; all distinct, at worst.
@@ -86,7 +86,7 @@ def step_of(
     """
     link = NVLINK_BYTES if replicas <= GPUS_OF_A_HOST else NETWORK_BYTES
     ring = 2 * (replicas - 1) / replicas
-    dense = ring * FLOAT_BYTES * found.dense_parameters
+    dense = ring * FLOAT_BYTES * model_cost.dense_parameters
     row = FLOAT_BYTES * (width + 1)
     gathered = (replicas - 1) * row * min(batch * ids, table_rows)
     reduced = ring * row * table_rows
@@ -94,7 +94,7 @@ def step_of(
     return Step(
         replicas=replicas,
         batch=batch,
-        compute_s=batch * found.training_flop / flops,
+        compute_s=batch * model_cost.training_flop / flops,
         dense_bytes=dense,
         table_bytes=tables,
         way="gather" if gathered <= reduced else "reduce",
@@ -102,9 +102,9 @@ def step_of(
     )
 
 
-def resident_bytes(found: Cost, table_rows: int, width: int) -> float:
+def resident_bytes(model_cost: Cost, table_rows: int, width: int) -> float:
     """Returns bytes of a replica's weights and slots, without activations."""
-    dense = found.dense_bytes + found.dense_state_bytes
+    dense = model_cost.dense_bytes + model_cost.dense_state_bytes
     return dense + FLOAT_BYTES * table_rows * (width + 1)
 
 
@@ -126,12 +126,12 @@ def table(
     ]
     for name in ("internal_5.6gf", "internal_108gf"):
         config = preset(name).config(features)
-        found = cost(config)
+        model_cost = cost(config)
         width = config.embedding_dim
-        held = resident_bytes(found, table_rows, width)
+        resident = resident_bytes(model_cost, table_rows, width)
         for replicas in (8, 256):
             step = step_of(
-                found,
+                model_cost,
                 replicas,
                 batch,
                 ids=INTERNAL_ROWS,
@@ -139,9 +139,9 @@ def table(
                 table_rows=table_rows,
                 flops=share * H100_FLOPS,
             )
-            fits = "" if held <= H100_BYTES else ", does not fit"
+            fits = "" if resident <= H100_BYTES else ", does not fit"
             lines.append(
-                f"| {name} | {replicas} | {held / 1e9:.0f} GB{fits} | "
+                f"| {name} | {replicas} | {resident / 1e9:.0f} GB{fits} | "
                 f"{_ms(step.compute_s)} | {_gb(step.dense_bytes)} | "
                 f"{_gb(step.table_bytes)}, {step.way} | "
                 f"{_ms(step.exchange_s)} | {_ms(step.step_s)} | "
