@@ -95,15 +95,10 @@ def summed_rows(gradient):
 
 
 def _gather(context, gradient, number):
-    """Gathers the distinct rows of all replicas, one replica after the other.
+    """Gathers the distinct rows of all replicas, in the order of replicas.
 
     With several workers, TensorFlow's `all_gather` fixes the number of a
     replica's rows for all steps of one call of a function.
-
-    Args:
-        context: replica context.
-        gradient: tf.IndexedSlices of this replica.
-        number: index of the gradient among those that a step gathers.
     """
     import tensorflow as tf
     from tensorflow.python.ops import collective_ops

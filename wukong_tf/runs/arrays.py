@@ -72,14 +72,7 @@ def optimizer_slots(model, groups) -> list[NamedArray]:
 
 
 def _slots(variables, plans, tables, other) -> list[NamedArray]:
-    """Returns the arrays of variables, those with a plan table by table.
-
-    Args:
-        variables: Keras variables.
-        plans: `FusedTable` by the id of a variable.
-        tables: prefix of the names of tables.
-        other: prefix of the paths of all other variables.
-    """
+    """Returns the arrays of variables, those with a `FusedTable` by table."""
     slots = []
     for variable in variables:
         if plan := plans.get(id(variable)):

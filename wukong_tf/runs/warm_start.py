@@ -170,14 +170,8 @@ def _first(spec, table) -> CategoricalFeature | Any:
 def _carry_table(slot, table, rows, array, columns, report):
     """Carries over rows of a table or of its optimizer slots.
 
-    Args:
-        slot: slot of the table.
-        table: name of the table.
-        rows: for each row of the table, that of the array, or -1.
-        array: the other model's array, or None.
-        columns: (columns here, columns there) that match, or None if the array
-            does not fit.
-        report: report to update.
+    `rows` has the array's row for each row of the table, or -1; `columns` the
+    matching columns here and there, or None if the array does not fit.
     """
     if array is None or columns is None:
         if slot.name.startswith(TABLES[0]):
