@@ -20,7 +20,7 @@ from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import encode
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 from wukong_tf.rows.schemas import check_type
 
 TOLERANCE = 1e-4  # largest difference of a logit or probability in float32
@@ -128,7 +128,7 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
     if not table.num_rows:
         raise ExportError(f"{path}: the parity check needs at least one row.")
     spec = spec.as_requests()
-    checks = checks_of(spec, labels=False)
+    checks = checks_from_spec(spec, labels=False)
     bad_values = Count()
     try:
         for check in checks:

@@ -18,7 +18,7 @@ from wukong_tf.config import FeatureSpec
 from wukong_tf.features import signature
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 
 ENCODINGS = ("raw", "ids", "rows", "tf_example", "candidates")
 Columns = dict[str, np.ndarray]
@@ -34,7 +34,7 @@ class RequestEncodings:
     def __init__(self, served):
         self._served = served
         self._spec = served.spec.as_requests()
-        self._checks = checks_of(self._spec, labels=False)
+        self._checks = checks_from_spec(self._spec, labels=False)
         self._encoder = Encoder(served.spec.to_dict())
         # Written artifacts must reject ids out of range themselves.
         self._encoder.columns = {

@@ -19,7 +19,7 @@ from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.rows import columns
 from wukong_tf.rows.bad_values import Count
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 from wukong_tf.runs import warm_start
 from wukong_tf.runs.arrays import assign_slots, read_arrays, training_slots
 
@@ -119,6 +119,6 @@ def batch_of(spec: FeatureSpec, rows: list[Row]):
         0,
         routes.table(spec, rows),
         spec,
-        checks_of(spec, labels=False),
+        checks_from_spec(spec, labels=False),
         Count(),
     )

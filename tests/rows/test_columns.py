@@ -13,7 +13,7 @@ from wukong_tf.config import (
 )
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 from wukong_tf.rows.schemas import check_type
 
 SPEC = FeatureSpec(
@@ -23,7 +23,7 @@ SPEC = FeatureSpec(
     weight="w",
     group="g",
 )
-CHECKS = {check.name: check for check in checks_of(SPEC)}
+CHECKS = {check.name: check for check in checks_from_spec(SPEC)}
 GOOD = {
     "id": [4, 0, 49, 7, 7, 1],
     "n": [1.5, -2.0, 0.0, 8.0, 0.25, 3.0],
@@ -142,7 +142,7 @@ def test_a_fixed_size_that_is_not_the_vectors_is_refused():
 
 
 def test_labels_weights_and_groups_are_left_out_where_none_are_asked_for():
-    names = [check.name for check in checks_of(SPEC, labels=False)]
+    names = [check.name for check in checks_from_spec(SPEC, labels=False)]
     assert names == ["id", "n", "v"]
     assert list(CHECKS) == ["id", "n", "v", "label", "w", "g"]
 
@@ -172,7 +172,7 @@ def test_the_rule_of_a_label_says_if_it_may_be_missing(may_be_missing):
     spec = FeatureSpec(
         SPEC.categorical, tasks=(Task(missing_labels=may_be_missing),)
     )
-    (check,) = (c for c in checks_of(spec) if c.name == "label")
+    (check,) = (c for c in checks_from_spec(spec) if c.name == "label")
     labels = pa.array([0, 1, 2])
     with pytest.raises(DataError) as caught:
         columns.read("file", 0, labels, check)

@@ -14,7 +14,7 @@ from wukong_tf.config import (
 )
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 from wukong_tf.rows.schemas import check_type
 
 SPEC = FeatureSpec(
@@ -32,7 +32,7 @@ SPEC = FeatureSpec(
     (NumericFeature("n", missing=0.0), NumericFeature("m")),
     (VectorFeature("v", 2),),
 )
-CHECKS = {check.name: check for check in checks_of(SPEC)}
+CHECKS = {check.name: check for check in checks_from_spec(SPEC)}
 NAN = float("nan")
 
 

@@ -14,7 +14,7 @@ FOUND = cost(CONFIG)
 
 
 def of(replicas, batch=64, table_rows=150, **options):
-    return replication.step_of(
+    return replication.estimated_step(
         FOUND,
         replicas,
         batch,

@@ -26,7 +26,7 @@ from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.rows import Batch, columns
 from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 
 
 class FileSource:
@@ -91,7 +91,7 @@ class FileSource:
             raise ValueError(f"`lanes` must be at least 1; received {lanes}.")
         self.spec = spec
         # Rows without labels are read like requests: numbers may be missing.
-        self.checks = checks_of(spec, labels=labels, served=not labels)
+        self.checks = checks_from_spec(spec, labels=labels, served=not labels)
         self.names = list(dict.fromkeys(check.name for check in self.checks))
         self.bad = bad
         self.lanes = lanes

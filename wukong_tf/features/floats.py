@@ -36,22 +36,22 @@ def checked(
     names = [feature.name for feature in spec.numeric]
     if names:
         numbers = tf.stack([inputs[name] for name in names], axis=1)  # [B, F]
-        in_range = _good_numbers(_without_gaps(numbers))
-        with _refused(names, _NUMBER, in_range, numbers):
+        in_range = _are_numbers(_nan_to_zero(numbers))
+        with _asserted(names, _NUMBER, in_range, numbers):
             for name in names:
                 valid[name] = tf.identity(inputs[name])
     for vector in spec.vector:
         values = inputs[vector.name]  # [B, size]
         rule = f"a list of {vector.size} numbers {NUMBER_RANGE}"
-        in_range = _good_numbers(values)
-        with _refused([vector.name] * vector.size, rule, in_range, values):
+        in_range = _are_numbers(values)
+        with _asserted([vector.name] * vector.size, rule, in_range, values):
             valid[vector.name] = tf.identity(values)
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]  # [B, max_ids]
-            in_range = _good_weights(inputs[feature.name], weights)
+            in_range = _are_weights(inputs[feature.name], weights)
             names = [feature.weights] * feature.ids_per_row
-            with _refused(names, _WEIGHT, in_range, weights):
+            with _asserted(names, _WEIGHT, in_range, weights):
                 valid[feature.weights] = tf.identity(weights)
     return real_weights(spec, valid)
 
@@ -67,7 +67,7 @@ def real_weights(
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]
-            is_real = _there(inputs[feature.name]) & (weights >= 2.0**-126)
+            is_real = _are_ids(inputs[feature.name]) & (weights >= 2.0**-126)
             outputs[feature.weights] = tf.where(is_real, weights, 0.0)
     return outputs
 
@@ -79,14 +79,14 @@ def ids_in_range(
     two = tf.reshape(ids, [tf.shape(ids)[0], -1])
     good = tf.reshape(inside, tf.shape(two))
     names = [name] * (ids.shape[1] if ids.shape.rank == 2 else 1)
-    with _refused(names, f"an id in [0, {num_ids})", good, two):
+    with _asserted(names, f"an id in [0, {num_ids})", good, two):
         return tf.identity(ids)
 
 
 def finite(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns outputs [B], with assertions that all are finite."""
     scores = tf.stack(list(outputs.values()), axis=1)  # [B, outputs]
-    with _refused(list(outputs), _SCORE, tf.math.is_finite(scores), scores):
+    with _asserted(list(outputs), _SCORE, tf.math.is_finite(scores), scores):
         return {name: tf.identity(value) for name, value in outputs.items()}
 
 
@@ -114,14 +114,14 @@ def guard(
     if spec.numeric:
         names = [feature.name for feature in spec.numeric]
         singles = tf.stack([inputs[name] for name in names], axis=1)
-        numbers.append(_without_gaps(singles))
+        numbers.append(_nan_to_zero(singles))
     if numbers:
-        good = _good_numbers(_joined(numbers))
+        good = _are_numbers(_joined(numbers))
         bad |= tf.logical_not(tf.reduce_all(good, axis=1))
     for feature in spec.categorical:
         if feature.weights and feature.weights in inputs:
             weights = inputs[feature.weights]
-            good = _good_weights(inputs[feature.name], weights)
+            good = _are_weights(inputs[feature.name], weights)
             bad |= tf.logical_not(tf.reduce_all(good, axis=1))
     place = tf.where(bad, tf.constant(NO_ROW, tf.int64), 0)
     return tf.gather(tf.zeros([1]), place)
@@ -131,29 +131,29 @@ def _joined(parts):
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
 
-def _without_gaps(numbers):
+def _nan_to_zero(numbers):
     return tf.where(tf.math.is_nan(numbers), 0.0, numbers)
 
 
-def _good_numbers(numbers):
+def _are_numbers(numbers):
     """Returns whether each number is valid; NaN is not."""
     return tf.abs(numbers) <= LARGEST_NUMBER
 
 
-def _there(ids):
+def _are_ids(ids):
     return ids != tf.constant(PADDING_ID, ids.dtype)
 
 
-def _good_weights(ids, weights):
+def _are_weights(ids, weights):
     """Returns whether each weight [B, max_ids] is valid."""
     # Written so that NaN fails at an id, and only there.
     real = (weights >= 0.0) & (weights <= LARGEST_WEIGHT)
     padding = (weights == 0.0) | (weights != weights)
-    there = _there(ids)
+    there = _are_ids(ids)
     return (there & real) | (tf.logical_not(there) & padding)
 
 
-def _refused(names, rule, good, values):
+def _asserted(names, rule, good, values):
     """Returns a context that asserts that all values [B, F] are good."""
     place = tf.where(tf.logical_not(good))[:1]  # [0 or 1, 2]
     check = tf.debugging.Assert(

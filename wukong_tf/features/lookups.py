@@ -62,10 +62,10 @@ class Lookups(tf.Module):
                 values = tf.strings.as_string(values)
             else:
                 missing = values == ""
-            ids = self._of_text(feature, values)
+            ids = self._ids_from_texts(feature, values)
         return tf.where(missing, tf.constant(feature.missing_id, tf.int64), ids)
 
-    def _of_text(self, feature, values):
+    def _ids_from_texts(self, feature, values):
         if feature.table_name in self._hashed:
             buckets = feature.num_ids - OOV_ID
             return OOV_ID + tf.strings.to_hash_bucket_fast(values, buckets)

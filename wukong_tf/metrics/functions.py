@@ -92,12 +92,7 @@ def exact_auc(
     """
     if len(labels) == 0:
         return float("nan")
-    labels = np.asarray(labels, np.float64)
-    weights = (
-        np.ones_like(labels)
-        if weights is None
-        else np.asarray(weights, np.float64)
-    )
+    labels, weights = _floats(labels, weights)
     _, place = np.unique(np.asarray(scores), return_inverse=True)
     negative = np.bincount(place, weights * (1.0 - labels))
     positive = np.bincount(place, weights * labels)
@@ -122,14 +117,9 @@ def grouped_auc(
         The mean over groups of exact AUC, each group weighted by the sum of its
         rows' weights; NaN if no group has both classes.
     """
-    labels = np.asarray(labels, np.float64)
     if len(labels) == 0:
         return float("nan")
-    weights = (
-        np.ones_like(labels)
-        if weights is None
-        else np.asarray(weights, np.float64)
-    )
+    labels, weights = _floats(labels, weights)
     order = np.lexsort((scores, groups))
     groups = np.asarray(groups)[order]
     scores = np.asarray(scores)[order]
@@ -153,6 +143,14 @@ def grouped_auc(
         return float("nan")
     auc = won[both] / (positives * negatives)[both]
     return float(np.average(auc, weights=(positives + negatives)[both]))
+
+
+def _floats(labels, weights):
+    """Returns labels and weights, 1 if None, as float64."""
+    labels = np.asarray(labels, np.float64)
+    if weights is None:
+        return labels, np.ones_like(labels)
+    return labels, np.asarray(weights, np.float64)
 
 
 def _entropy(p):

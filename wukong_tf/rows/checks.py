@@ -66,7 +66,7 @@ class Check:
     key: str | None = None
 
 
-def checks_of(
+def checks_from_spec(
     spec: FeatureSpec,
     *,
     labels: bool = True,

@@ -193,7 +193,7 @@ def read_table(
         first_row: number, in that file, of the table's first row.
         table: the rows.
         spec: the columns.
-        rules: as returned by `checks_of`.
+        rules: as returned by `checks_from_spec`.
         bad: as in `read`.
 
     Raises:

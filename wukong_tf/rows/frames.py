@@ -17,7 +17,7 @@ _FORMS = (
 )
 
 
-def table_of(
+def table_from_rows(
     rows: Any,
     names: Sequence[str],
     lists: Collection[str] = (),
@@ -64,7 +64,7 @@ def invalid_row(
     """Returns the first row whose value in a column has an invalid type.
 
     Args:
-        rows: rows as in `table_of`.
+        rows: rows as in `table_from_rows`.
         name: column name.
         fits: returns whether an Arrow type is valid for the column.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from wukong_tf.errors import DataError
 from wukong_tf.rows import columns, frames
-from wukong_tf.rows.checks import checks_of
+from wukong_tf.rows.checks import checks_from_spec
 from wukong_tf.rows.conversion import shown
 from wukong_tf.rows.schemas import check_type
 
@@ -20,7 +20,7 @@ def predict_rows(
 
     Args:
         model: a ClickModel.
-        rows: rows as in `frames.table_of`.
+        rows: rows as in `frames.table_from_rows`.
         batch_size: rows per computation. Defaults to 4,096.
 
     Raises:
@@ -31,12 +31,12 @@ def predict_rows(
             f"`batch_size` must be at least 1; received {batch_size}."
         )
     spec = model.config.features.as_requests()
-    rules = checks_of(spec, labels=False, served=True)
+    rules = checks_from_spec(spec, labels=False, served=True)
     lists = [check.name for check in rules if check.max_size or check.size]
     names = list(dict.fromkeys(check.name for check in rules))
     numbers = [check.name for check in rules if check.dtype is np.float32]
     numbers += [f.name for f in spec.categorical if f.raw == "float"]
-    table = frames.table_of(rows, names, lists, numbers)
+    table = frames.table_from_rows(rows, names, lists, numbers)
     for check in rules:
         _check_type(rows, table.schema, check)
     parts: dict[str, list[np.ndarray]] = {

@@ -90,7 +90,7 @@ def _slots(variables, plans, tables, other) -> list[NamedArray]:
     return slots
 
 
-def table_of(name: str) -> str | None:
+def table_name(name: str) -> str | None:
     """Returns the table whose rows or slots an array holds, or None."""
     for prefix in TABLES:
         if name.startswith(prefix):
@@ -132,7 +132,7 @@ def under_current_names(
         arrays: canonical arrays of any version.
         slots: slots of the model that wrote them, in its order.
     """
-    names = [slot.name for slot in slots if table_of(slot.name) is None]
+    names = [slot.name for slot in slots if table_name(slot.name) is None]
     marked = [name for name in names if name != without_digests(name)]
     if all(n in arrays for n in marked if n.startswith("dense/")):
         return arrays

@@ -16,7 +16,7 @@ from wukong_tf.config import ModelConfig
 from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.config.features import Task
 from wukong_tf.names import identifier
-from wukong_tf.runs.arrays import NamedArray, table_of
+from wukong_tf.runs.arrays import NamedArray, table_name
 from wukong_tf.runs.views import AVERAGED
 
 MakeSlots = Callable[[ModelConfig], Sequence[NamedArray]]
@@ -44,7 +44,7 @@ def row_axes(config: ModelConfig, make_slots: MakeSlots) -> Axes:
     for more in (1, 2):
         many = {s.name: s.shape for s in make_slots(small(config, more))}
         for name, shape in few.items():
-            if table_of(name) is not None or name not in many:
+            if table_name(name) is not None or name not in many:
                 continue
             for axis, size in enumerate(shape):
                 larger = many[name][axis]

@@ -19,7 +19,7 @@ from wukong_tf.runs.arrays import (
     TABLES,
     NamedArray,
     StoredRows,
-    table_of,
+    table_name,
     under_current_names,
 )
 from wukong_tf.runs.axes import (
@@ -107,7 +107,7 @@ def carry_over(
     if task_names(old) != task_names(new):
         axes |= task_axes(new, make_slots)
     for slot in slots:
-        table = table_of(slot.name)
+        table = table_name(slot.name)
         if table is not None:
             array = arrays.get(slot.name)
             columns = _columns(slot, old, new, array, axes)
@@ -119,7 +119,7 @@ def carry_over(
     for name in arrays:
         if name in known:
             continue
-        table = table_of(name)
+        table = table_name(name)
         if table is None:
             report.dropped.append(name)
         elif name.startswith(TABLES[0]):

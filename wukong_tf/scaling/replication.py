@@ -59,7 +59,7 @@ class Step:
         return self.replicas * self.batch / self.step_s
 
 
-def step_of(
+def estimated_step(
     model_cost: Cost,
     replicas: int,
     batch: int,
@@ -130,7 +130,7 @@ def table(
         width = config.embedding_dim
         resident = resident_bytes(model_cost, table_rows, width)
         for replicas in (8, 256):
-            step = step_of(
+            step = estimated_step(
                 model_cost,
                 replicas,
                 batch,
