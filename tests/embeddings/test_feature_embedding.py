@@ -179,7 +179,7 @@ def test_any_kinds_of_features_are_joined(kinds):
 
 
 def test_one_width_for_all_has_no_projection():
-    layer = FeatureEmbedding(SPEC, 1, own_widths=False)
+    layer = FeatureEmbedding(SPEC.one_row_each(), 1)
     layer.build()
     assert [embedding.plan.width for embedding in layer.tables] == [1]
     assert layer.projections == {}

@@ -33,8 +33,9 @@ def random_spec(seed):
 def test_every_id_has_a_row_of_its_own(seed, own_widths):
     """Two (table, id) pairs never share a row, and no row is left over."""
     spec = random_spec(seed)
+    spec = spec if own_widths else spec.one_row_each()
     by_name = {feature.name: feature for feature in spec.categorical}
-    plan = plan_tables(spec, 8, own_widths=own_widths)
+    plan = plan_tables(spec, 8)
     rows = {}
     for fused in plan:
         for name, offset in zip(fused.features, fused.offsets, strict=True):
@@ -55,7 +56,7 @@ def test_every_id_has_a_row_of_its_own(seed, own_widths):
 @pytest.mark.parametrize("own_widths", [False, True])
 def test_every_feature_is_read_once_at_its_width(own_widths):
     spec = random_spec(0)
-    plan = plan_tables(spec, 8, own_widths=own_widths)
+    plan = plan_tables(spec if own_widths else spec.one_row_each(), 8)
     widths = {name: fused.width for fused in plan for name in fused.features}
     assert sum(len(fused.features) for fused in plan) == len(spec.categorical)
     assert widths == {

@@ -71,7 +71,7 @@ def describe_plan(
         plan_tables(config.features, config.row_width)
     else:
         tasks = len(config.features.tasks)
-        plan_tables(config.features, tasks, own_widths=False)
+        plan_tables(config.features.one_row_each(), tasks)
     return "\n".join(
         [
             *_tables(costs, placement),

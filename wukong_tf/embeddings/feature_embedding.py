@@ -38,8 +38,6 @@ class FeatureEmbedding(keras.layers.Layer):
         initial_scale: tables are initialized uniformly in [-scale, scale],
             unless the spec's `tables` set another scale.
         lookup: "take" or "tfrs". Defaults to "take".
-        own_widths: whether to use features' own `embedding_dim`, units and
-            groups; otherwise each feature gives one row. Defaults to True.
         host_tables: names of the tables kept in host memory while the rest is
             on an accelerator. Defaults to (), none.
         number_initializer: initializer of the last weights of the MLPs for
@@ -70,14 +68,13 @@ class FeatureEmbedding(keras.layers.Layer):
         dropout: float = 0.0,
         initial_scale: float = 0.05,
         lookup: str = "take",
-        own_widths: bool = True,
         host_tables: Collection[str] = (),
         number_initializer: keras.initializers.Initializer | None = None,
         dtype: str = "float32",
         name: str = "feature_embedding",
     ):
         super().__init__(name=name, dtype=dtype)
-        self.spec = spec if own_widths else spec.one_row_each()
+        self.spec = spec
         self.embedding_dim = embedding_dim
         self.bottom_mlp_units = tuple(bottom_mlp_units)
         self.number_initializer = number_initializer
@@ -100,10 +97,7 @@ class FeatureEmbedding(keras.layers.Layer):
                 dtype=dtype,
             )
             for table in plan_tables(
-                self.spec,
-                embedding_dim,
-                own_widths=own_widths,
-                host_tables=host_tables,
+                spec, embedding_dim, host_tables=host_tables
             )
         ]
 

@@ -60,7 +60,6 @@ def plan_tables(
     spec: FeatureSpec,
     embedding_dim: int,
     *,
-    own_widths: bool = True,
     host_tables: Collection[str] = (),
 ) -> tuple[FusedTable, ...]:
     """Returns the fused tables of `spec`, widest first.
@@ -68,8 +67,6 @@ def plan_tables(
     Args:
         spec: the features.
         embedding_dim: default width of tables.
-        own_widths: whether to use features' own `embedding_dim` and `units`;
-            False for a model with one width for all. Defaults to True.
         host_tables: names of the tables kept in host memory. Defaults to (),
             none: all are on the model's device.
 
@@ -78,9 +75,7 @@ def plan_tables(
     """
     groups: dict[tuple[int, bool], list] = {}
     for feature in spec.categorical:
-        width = embedding_dim
-        if own_widths:
-            width = (feature.embedding_dim or width) * feature.kept_units
+        width = (feature.embedding_dim or embedding_dim) * feature.kept_units
         host = feature.table_name in host_tables
         groups.setdefault((width, host), []).append(feature)
     order = sorted(groups, key=lambda key: (-key[0], key[1]))

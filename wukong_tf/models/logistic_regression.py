@@ -38,11 +38,10 @@ class LogisticRegression(ClickModel):
     ):
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
-            config.features,
+            config.features.one_row_each(),
             len(config.features.tasks),
             initial_scale=config.table_initial_scale,
             lookup=lookup,
-            own_widths=False,
             host_tables=host_tables,
             number_initializer=keras.initializers.Zeros(),
         )
