@@ -55,7 +55,7 @@ class FactorizationMachineConfig(EmbeddingModelConfig):
 class _HeadConfig(EmbeddingModelConfig):
     """Configuration of a model with an MLP head for each task."""
 
-    head_units: tuple[int, ...] = (128,)
+    head_units: tuple[int, ...] = (256, 128)
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -77,9 +77,6 @@ class MLPConfig(_HeadConfig):
 
     model: ClassVar[str] = "mlp"
 
-    head_units: tuple[int, ...] = (256, 128)
-    dropout: float = 0.0
-
 
 @dataclasses.dataclass(frozen=True)
 class DLRMConfig(_HeadConfig):
@@ -96,9 +93,6 @@ class DLRMConfig(_HeadConfig):
     """
 
     model: ClassVar[str] = "dlrm"
-
-    head_units: tuple[int, ...] = (256, 128)
-    dropout: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -133,8 +127,6 @@ class DCNv2Config(_HeadConfig):
     num_cross_layers: int = 3
     projection_dim: int | None = None
     structure: str = "stacked"
-    head_units: tuple[int, ...] = (256, 128)
-    dropout: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
