@@ -135,7 +135,7 @@ class CategoricalFeature:
                     )
         elif self.unit_dropout:
             raise ConfigError(
-                f"{where}: `unit_dropout` requires several `units`; received "
+                f"{where}: `unit_dropout` requires more than one unit; received "
                 f"unit_dropout={self.unit_dropout} and units={self.units}."
             )
         if self.keep_units is not None:
