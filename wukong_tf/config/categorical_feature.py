@@ -135,8 +135,9 @@ class CategoricalFeature:
                     )
         elif self.unit_dropout:
             raise ConfigError(
-                f"{where}: `unit_dropout` requires more than one unit; received "
-                f"unit_dropout={self.unit_dropout} and units={self.units}."
+                f"{where}: `unit_dropout` requires more than one unit; "
+                f"received unit_dropout={self.unit_dropout} and "
+                f"units={self.units}."
             )
         if self.keep_units is not None:
             schema.check_int(where, "keep_units", self.keep_units, 1)

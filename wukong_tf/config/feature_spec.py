@@ -134,8 +134,8 @@ class FeatureSpec:
         names = []
         for feature in self.all_features:
             names.append(feature.name)
-            if getattr(feature, "weights", None):
-                names.append(feature.weights)
+            if weights := getattr(feature, "weights", None):
+                names.append(weights)
         return tuple(dict.fromkeys(names))
 
     def num_embeddings(self, numeric_embeddings: int = 1) -> int:

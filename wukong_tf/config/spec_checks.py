@@ -8,6 +8,7 @@ from wukong_tf.errors import ConfigError
 if TYPE_CHECKING:
     from wukong_tf.config.categorical_feature import CategoricalFeature
     from wukong_tf.config.feature_spec import FeatureSpec
+    from wukong_tf.config.features import Task
 
 # Fields in which the features of one table must agree.
 _TABLE_FIELDS = (
@@ -73,7 +74,7 @@ def _check_bag_weights(spec):
 
 
 def _check_labels(spec):
-    labels = {}
+    labels: dict[str, Task] = {}
     for task in spec.tasks:
         if task.label in spec.feature_names:
             raise ConfigError(
