@@ -214,7 +214,7 @@ def test_refuses_raw_values_that_break_a_rule():
             {"raw": "string", "boundaries": (1.0,)},
             ["be None otherwise", "'string'"],
         ),
-        ({"raw": "string", "oov_id": 2}, ["`oov_id` contradicts `raw`"]),
+        ({"raw": "string", "oov_id": 2}, ["`oov_id` must be None with `raw`"]),
         ({"raw": "string", "oov_buckets": 0}, ["`oov_buckets`", "0"]),
         ({"raw": "int64", "missing_value": 0.5}, ["`missing_value`", "0.5"]),
         (
