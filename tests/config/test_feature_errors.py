@@ -207,8 +207,8 @@ def test_refuses_settings_of_tables_that_are_not_there_or_break_a_rule():
 def test_refuses_raw_values_that_break_a_rule():
     for options, words in (
         ({"raw": "text"}, ["`raw`", "string", "'text'"]),
-        ({"encoded": True}, ["`encoded` needs `raw`"]),
-        ({"boundaries": (1.0,)}, ["`boundaries` needs `raw`"]),
+        ({"encoded": True}, ["`encoded` requires `raw`"]),
+        ({"boundaries": (1.0,)}, ["`boundaries` requires `raw`"]),
         ({"raw": "float"}, ["`boundaries` are required with raw='float'"]),
         (
             {"raw": "string", "boundaries": (1.0,)},
