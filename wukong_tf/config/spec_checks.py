@@ -148,8 +148,8 @@ def _check_vocabularies(spec):
         if other.vocabulary != feature.vocabulary:
             raise ConfigError(
                 f"categorical features {other.name!r} and {feature.name!r} "
-                f"share table {feature.table_name!r} but differ in "
-                "`vocabulary`."
+                f"share table {feature.table_name!r} but state different "
+                "vocabularies."
             )
 
 
