@@ -8,7 +8,8 @@ from wukong_tf.config import schema
 from wukong_tf.config.model_config import ModelConfig
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import parts
-from wukong_tf.scaling.parts import Part, Table
+from wukong_tf.scaling.operations import Part
+from wukong_tf.scaling.parts import Table
 
 FLOAT_BYTES = 4
 PF_DAY = 1e15 * 86_400  # floating-point operations
