@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.properties.logs import Log
 from tests.trainer.preparation import command
-from trainer.preparation import shards, work
+from trainer.preparation import reading, shards, work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +224,7 @@ def prepare(log: Log, layout: Layout, folder: Path, other):
         stack.enter_context(
             patch(shards, "plan", lambda f, _: plan(f, layout.shard_bytes))
         )
-        stack.enter_context(patch(shards, "CHUNK_ROWS", layout.chunk_rows))
+        stack.enter_context(patch(reading, "CHUNK_ROWS", layout.chunk_rows))
         if layout.processes:
             stack.enter_context(
                 patch(work, "runner", lambda values: TwoProcesses(other))

@@ -10,7 +10,10 @@ from tests.worlds import small_models, small_runs
 from tests.worlds.small_runs import scores
 from trainer.checkpoints import store
 from wukong_tf import runs
-from wukong_tf.config import LogisticRegressionConfig
+from wukong_tf.config import (
+    FactorizationMachineConfig,
+    LogisticRegressionConfig,
+)
 from wukong_tf.errors import ConfigError, RunError, WukongError
 from wukong_tf.models import LogisticRegression
 from wukong_tf.runs.arrays import model_slots, read_arrays
@@ -120,12 +123,12 @@ def test_the_flag_of_units_is_read():
 
 
 def test_a_cut_run_has_the_first_columns_of_its_tables(tmp_path):
-    config = LogisticRegressionConfig(small_models.RICH)
+    config = FactorizationMachineConfig(small_models.RICH, embedding_dim=4)
     model = small_models.make(config)
     small_runs.write_run(tmp_path, config, {3: model})
     loaded = wukong_tf.load_run(tmp_path, keep_units=2)
     whole, cut = (read_arrays(model_slots(each)) for each in (model, loaded))
-    assert whole["tables/user"].shape == (13, 3)
+    assert whole["tables/user"].shape == (13, 3 * 5)
     for name, array in whole.items():
-        expected = array[:, :2] if name == "tables/user" else array
+        expected = array[:, : 2 * 5] if name == "tables/user" else array
         np.testing.assert_array_equal(cut[name], expected, err_msg=name)
