@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.checkpoints import store, writer
+from trainer.checkpoints import arrays, store, writer
 from trainer.checkpoints.writer import CheckpointWriter, Retention
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
@@ -130,7 +130,7 @@ def test_one_that_fails_is_tried_again(
     assert steps(tmp_path) == [1] and runs.best_step(str(tmp_path)) == 1
     found = runs.find_checkpoint(str(tmp_path))
     assert (found["dense/x"] == 3).all()
-    assert sum("Retrying in in 0.05 s" in line for line in said) == 2
+    assert sum("Retrying in 0.05 s" in line for line in said) == 2
 
 
 def test_a_newer_one_takes_the_place_of_one_that_fails(
@@ -277,7 +277,7 @@ def test_a_limit_on_memory_ends_no_run(
             names = {"prod": np.prod, "int64": np.int64, "asarray": no_memory}
             patch.setattr(writer, "np", types.SimpleNamespace(**names))
         else:
-            patch.setattr(store, "_finite", no_memory)
+            patch.setattr(arrays, "_check_finite", no_memory)
         made.save(1, {}, weights)
         while place == "write" and not said:
             time.sleep(0.01)
