@@ -134,6 +134,7 @@ def test_64_open_files_are_enough(data, tmp_path, workers):
     command += flags_of(data, tmp_path / "run")
     shell = f"ulimit -n 64; exec {shlex.join(command)}"
     subprocess.run(["bash", "-c", shell], check=True, timeout=280)
+    assert step_of(tmp_path / "run") == LAST_STEP
 
 
 def test_two_launchers_on_one_machine(data, one, tmp_path):

@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of
+from tests.waiting import until
 from tests.worlds.served import columns, make_run
 
 PATH = "/v1/models/model:predict"
@@ -184,13 +185,6 @@ def faults(port):
         "large": post(b" " * 100_000_000),
         "slow": post(b"{", length=100),
     }
-
-
-def until(condition, seconds=120):
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def swap_and_kill(base, world, connections, each):

@@ -116,9 +116,8 @@ def test_an_empty_bag_gives_no_gradient_and_no_nan(lookup):
             loss = tf.reduce_sum(model(inputs)["click"])
         return [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
 
-    found = gradients(backends.tensors(inputs))
+    found, rows = gradients(backends.tensors(inputs)), []
     for layer, gradient in zip(model.tables, found, strict=True):
-        assert np.isfinite(gradient).all()
         touched = np.flatnonzero(np.any(gradient.numpy() != 0, axis=1))
         used = set()
         for name, offset in zip(
@@ -127,6 +126,9 @@ def test_an_empty_bag_gives_no_gradient_and_no_nan(lookup):
             if inputs[name].ndim == 1:
                 used |= {int(i) + offset for i in inputs[name]}
         assert set(touched.tolist()) <= used
+        assert not np.isnan(gradient).any()
+        rows += touched.tolist()
+    assert rows
 
 
 def kept_units(model, inputs):

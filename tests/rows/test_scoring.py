@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from export.client.encode import fingerprint64
 from tests.worlds import raw_clicks, small_models
+from trainer.data.parquet import ParquetSource
 from wukong_tf.config import (
     CategoricalFeature,
     FeatureSpec,
@@ -277,13 +279,21 @@ def test_predict_points_to_it(model, column):
         model.predict({"user": column})
 
 
-def test_the_log_of_the_trainer_s_tests_is_scored():
+def test_the_log_of_the_trainer_s_tests_is_scored(tmp_path):
+    """As its files are, in which `site` is encoded already."""
     config = small_models.wukong(raw_clicks.SPEC, num_layers=1)
-    rows = raw_clicks.table(60, 0).to_pandas()
+    model = small_models.make(config)
+    table = raw_clicks.table(60, 0)
+    pq.write_table(table, tmp_path / "log.parquet")
+    source = ParquetSource([str(tmp_path / "log.parquet")], raw_clicks.SPEC)
+    (batch,) = source.batches(60)
+    inputs = {name: batch[name] for name in raw_clicks.SPEC.feature_names}
+    logits = np.ravel(model.predict(inputs)["click"]).astype(float)
+    rows = table.to_pandas()
     site = ("", None, "other.example", "a.com", "b.org", "c.net")
     rows["site"] = [site[each] for each in rows["site"]]
-    (found,) = build_model(config).predict_rows(rows).values()
-    assert found.shape == (60,) and np.isfinite(found).all()
+    (found,) = model.predict_rows(rows).values()
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
 def test_a_missing_number_is_the_mean_as_in_a_request():

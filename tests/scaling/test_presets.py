@@ -1,5 +1,6 @@
 """The paper's sizes by name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def test_there_are_the_seven_scale_points_and_the_search_space():
     for name, found in presets().items():
         assert found.name == name
         assert set(found.chosen) <= set(found.sizes)
+
+
+def test_criteo_s_names_say_their_sizes():
+    names = [name for name in presets() if name not in INTERNAL]
+    for name in names:
+        pattern = r"criteo_l(\d)_n(\d+)_mlp(\d)x(\d+)"
+        layers, rows, depth, units = map(
+            int, re.fullmatch(pattern, name).groups()
+        )
+        config = preset(name).config(features(CRITEO_ROWS))
+        sizes = (config.num_layers, config.num_fmb, config.num_lcb)
+        assert sizes == (layers, rows, rows)
+        assert config.mlp_units == (units,) * depth
 
 
 @pytest.mark.parametrize("name", sorted(presets()))

@@ -1,6 +1,5 @@
 """The outer loop: runs many steps at a time, and actions between them."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -131,14 +130,14 @@ def train(
 
 def _run_chunk(run_steps, clock, iterator, pipeline, step, stop):
     clock.start()
-    began = time.perf_counter()
+    began = clock.now()
     try:
         results = run_steps(iterator, tf.constant(stop - step))
     except tf.errors.OpError as error:
         raise (pipeline.error or error) from None
     loss_sum, rows, local, bad, sums = (part.numpy() for part in results)
     times = clock.end()
-    seconds = time.perf_counter() - began
+    seconds = clock.now() - began
     if bad >= 0:
         raise TrainingError(
             f"the loss of step {step + int(bad) + 1} is not finite. The run "

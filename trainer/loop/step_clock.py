@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -38,14 +39,18 @@ class StepClock:
     Args:
         replicas: replicas of this worker, each of which marks its sums.
             Defaults to 1.
+        now: returns the time in seconds. Defaults to `time.perf_counter`.
 
     Attributes:
-        last: time of the last mark, in seconds of `time.perf_counter`.
+        last: time of the last mark, in seconds of `now`.
         running: whether a chunk is running.
     """
 
-    def __init__(self, replicas: int = 1):
+    def __init__(
+        self, replicas: int = 1, now: Callable[[], float] = time.perf_counter
+    ):
         self._replicas = replicas
+        self.now = now
         self.start()
         self.running = False
 
@@ -55,7 +60,7 @@ class StepClock:
         self._since = [0.0] * 4
         self._input = 0.0
         self._exchange: float | None = None
-        self.last = time.perf_counter()
+        self.last = self.now()
         self.running = True
 
     def mark(self, what: int, *after) -> tf.Operation:
@@ -72,7 +77,7 @@ class StepClock:
         ).op
 
     def _note(self, what):
-        now = self.last = time.perf_counter()
+        now = self.last = self.now()
         self._since[what] = now
         if what == ASKED:
             self._began.append(now)
@@ -86,5 +91,5 @@ class StepClock:
     def end(self) -> Times:
         """Ends the chunk and returns its times."""
         self.running = False
-        ends = np.array([*self._began, time.perf_counter()])
+        ends = np.array([*self._began, self.now()])
         return Times(np.diff(ends), self._input, self._exchange)

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 import traceback
 
 from trainer.console import log
@@ -25,6 +24,7 @@ class Watchdog:
         self._clock = clock
         self._timeout_s = timeout_s
         self._worker = worker
+        self._reported = clock.last
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -42,14 +42,16 @@ class Watchdog:
             self._thread.join()
 
     def _watch(self):
-        reported = self._clock.last
         while not self._ended.wait(min(1.0, self._timeout_s / 4)):
-            since = max(self._clock.last, reported)
-            if time.perf_counter() - since < self._timeout_s:
-                continue
-            reported = time.perf_counter()
-            if not self._clock.running:  # evaluating or saving
-                continue
+            self.look()
+
+    def look(self):
+        """Prints the stacks if no step has ended within the timeout."""
+        now = self._clock.now()
+        if now - max(self._clock.last, self._reported) < self._timeout_s:
+            return
+        self._reported = now
+        if self._clock.running:  # and not evaluating or saving
             log(
                 f"worker {self._worker}: no step for {self._timeout_s:g} s "
                 f"(--hang_timeout_s); the stacks of its threads:\n{_stacks()}",

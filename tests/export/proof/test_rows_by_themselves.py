@@ -15,7 +15,7 @@ from export.served import requests
 from export.served.signatures import ServedModel
 from tests.export.client.test_clients import rows_of
 from tests.export.server.running import serving
-from tests.export.server.test_versions import until
+from tests.waiting import until
 from tests.worlds.logs import as_table
 from tests.worlds.served import (
     columns,
@@ -104,7 +104,7 @@ def test_a_server_joins_strangers_without_a_trace(server, size):
 
     rows = rows_of(columns(rows=8, seed=31))
     far = {**rows[0], "content": [size] * 3, "price": size, "age": size}
-    alone = [logit(row) for row in rows]
+    alone = [logit(row) for row in [far, *rows]]
     held = Held(server)
     with ThreadPoolExecutor(10) as clients:
         first = clients.submit(logit, rows[0])
@@ -114,8 +114,10 @@ def test_a_server_joins_strangers_without_a_trace(server, size):
         held.free.set()
         found = [each.result() for each in (first, *asked)]
     assert held.batches[:2] == [1, 9]
-    assert size > 1e4 or found[1] is not None
-    want = [alone[0], *alone]
+    assert (found[1] is None) == (alone[0] is None) and (
+        found[1] is None or found[1] == pytest.approx(alone[0], rel=1e-5)
+    )
+    want = [alone[1], *alone[1:]]
     np.testing.assert_allclose([found[0], *found[2:]], want, rtol=0, atol=1e-5)
 
 

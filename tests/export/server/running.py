@@ -18,18 +18,47 @@ from export.server.measures import Measures
 from export.server.versions import Versions
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose time, and so its time-outs, can be moved on."""
+
+    moved = 0.0
+
+    def time(self):
+        return super().time() + self.moved
+
+
 class Running:
     """A server that answers on loopback."""
 
-    def __init__(self, port, grpc_port, versions, measures):
+    def __init__(self, loop, port, grpc_port, versions, measures):
+        self._loop = loop
+        self.looks = 0  # at the directory of versions
         self.port = port
         self.grpc_port = grpc_port
         self.versions = versions
         self.measures = measures
+        self._refresh = versions.refresh
+        versions.refresh = self._look
+
+    async def _look(self):
+        try:
+            await self._refresh()
+        finally:
+            self.looks += 1
 
     @property
     def address(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def advance(self, seconds):
+        """Moves the server's time on, once it has taken what was sent."""
+        self.ask("GET", "/healthz")
+
+        def move():
+            self._loop.moved += seconds
+
+        self._loop.call_soon_threadsafe(move)
+        self.ask("GET", "/healthz")
 
     def ask(self, method, path, body=None, headers=None):
         """(status, JSON or text) of one request."""
@@ -66,7 +95,7 @@ def serving(
     with_grpc=False,
 ):
     """Serves `base` until the block ends."""
-    loop = asyncio.new_event_loop()
+    loop = Loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
@@ -110,7 +139,7 @@ def serving(
                 grpc_service.start(*server.services(), "127.0.0.1:0", max_bytes)
             )
         try:
-            yield Running(port, grpc_port, versions, measures)
+            yield Running(loop, port, grpc_port, versions, measures)
         finally:
             if calls is not None:
                 wait(calls.stop(None))

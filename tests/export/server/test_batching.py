@@ -56,15 +56,21 @@ def ask(batcher, *values):
     return batcher.run({"x": x, "c": x}, len(x))
 
 
+async def asked(batcher, *requests):
+    """Tasks of requests, all of which wait, or run in the engine."""
+    tasks = [asyncio.create_task(ask(batcher, *values)) for values in requests]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
 def test_requests_that_wait_are_joined():
     engine = Doubling()
 
     async def test(batcher):
         engine.free.clear()
-        first = asyncio.create_task(ask(batcher, 0))
-        await asyncio.sleep(0.05)
-        rest = [asyncio.create_task(ask(batcher, n, n)) for n in range(1, 7)]
-        await asyncio.sleep(0.05)
+        (first,) = await asked(batcher, [0])
+        rest = await asked(batcher, *([n, n] for n in range(1, 7)))
         engine.free.set()
         return [(await each)["y"].tolist() for each in (first, *rest)]
 
@@ -86,12 +92,10 @@ def test_each_request_gets_its_own_rows(max_rows):
 
     async def test(batcher):
         engine.free.clear()
-        asked = [asyncio.create_task(ask(batcher, *values[0]))]
-        await asyncio.sleep(0.05)
-        asked += [asyncio.create_task(ask(batcher, *v)) for v in values[1:]]
-        await asyncio.sleep(0.05)
+        first = await asked(batcher, values[0])
+        rest = await asked(batcher, *values[1:])
         engine.free.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*first, *rest)
 
     found, _ = run(test, engine, max_rows=max_rows)
     for outputs, each in zip(found, values, strict=True):
@@ -116,11 +120,9 @@ def test_a_bad_request_fails_alone(value, error):
 
     async def test(batcher):
         engine.free.clear()
-        held = asyncio.create_task(ask(batcher, 0))
-        await asyncio.sleep(0.05)
+        (held,) = await asked(batcher, [0])
         good = asyncio.create_task(ask(batcher, 4))
-        bad = asyncio.create_task(ask(batcher, value))
-        await asyncio.sleep(0.05)
+        (bad,) = await asked(batcher, [value])
         engine.free.set()
         await held
         return await asyncio.gather(good, bad, return_exceptions=True)
@@ -159,12 +161,9 @@ def test_others_go_between_the_pieces_of_a_large_request():
 
     async def test(batcher):
         engine.free.clear()
-        held = asyncio.create_task(ask(batcher, 0))
-        await asyncio.sleep(0.05)
-        large = asyncio.create_task(ask(batcher, *range(100, 134)))
-        await asyncio.sleep(0.05)
-        small = [asyncio.create_task(ask(batcher, n)) for n in range(3)]
-        await asyncio.sleep(0.05)
+        (held,) = await asked(batcher, [0])
+        (large,) = await asked(batcher, range(100, 134))
+        small = await asked(batcher, [0], [1], [2])
         assert (batcher.waiting_rows, batcher.waiting_requests) == (37, 4)
         engine.free.set()
         for number, each in enumerate(small):
@@ -183,10 +182,8 @@ def test_more_than_may_wait_is_refused():
 
     async def test(batcher):
         engine.free.clear()
-        held = asyncio.create_task(ask(batcher, 0))
-        await asyncio.sleep(0.05)
-        waits = asyncio.create_task(ask(batcher, 1, 2))
-        await asyncio.sleep(0.05)
+        (held,) = await asked(batcher, [0])
+        (waits,) = await asked(batcher, [1, 2])
         with pytest.raises(Overloaded, match="--max_waiting_rows"):
             await ask(batcher, 3, 4)
         engine.free.set()
@@ -202,12 +199,10 @@ def test_whoever_has_gone_is_not_computed():
 
     async def test(batcher):
         engine.free.clear()
-        held = asyncio.create_task(ask(batcher, 0))
-        await asyncio.sleep(0.05)
-        gone = asyncio.create_task(ask(batcher, 1, 2))
-        await asyncio.sleep(0.05)
+        (held,) = await asked(batcher, [0])
+        (gone,) = await asked(batcher, [1, 2])
         gone.cancel()
-        await asyncio.sleep(0.05)
+        await asked(batcher)
         engine.free.set()
         await held
         return (await ask(batcher, 3))["y"].tolist()

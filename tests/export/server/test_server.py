@@ -239,6 +239,7 @@ def test_a_body_that_drips_is_given_up(server):
         slow.setblocking(False)
         with pytest.raises(BlockingIOError):
             slow.recv(1000)
+        server.advance(2)
         slow.settimeout(30)
         answer = slow.recv(1000)
     assert b" 408 " in answer

@@ -1,20 +1,23 @@
 """Versions that come and go while requests are answered."""
 
+import asyncio
 import json
 import os
 import shutil
 import threading
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from export.client.rest import RestClient
 from export.client.retry import ServerError
+from export.server import versions
 from tests.export.client.test_clients import rows_of
 from tests.export.conftest import run_main
 from tests.export.formats.test_saved_model import logits_of
 from tests.export.server.running import serving
+from tests.waiting import until
 from tests.worlds.served import columns
 
 pytestmark = pytest.mark.slow
@@ -47,13 +50,6 @@ def base(both, tmp_path):
 
 def show(base, version=8):
     os.rename(base / f".unfinished-{version}", base / str(version))
-
-
-def until(condition, seconds=60):
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def version_of(server):
@@ -109,7 +105,8 @@ def test_rolling_forward_by_a_copy(base, run_dir, caplog):
         shutil.copytree(base / "7", base / ".copy")
         os.rename(base / ".copy", base / "9")
         until(lambda: version_of(server) == 9)
-        time.sleep(0.5)  # ten looks
+        looks = server.looks
+        until(lambda: server.looks >= looks + 5)
         assert server.versions.loads == {"ok": 2, "failed": 0}
         for number in (9, None):
             with RestClient(server.address, "model", version=number) as client:
@@ -181,6 +178,28 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(base, fault):
             assert client.predict(rows_of(columns(rows=1)))
 
 
+def test_one_that_failed_is_tried_again_after_a_minute(tmp_path, monkeypatch):
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(versions, "time", clock)
+    manifest = tmp_path / "3" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text("{")
+    settings = versions.Settings("auto", None, 8, 8)
+    found = versions.Versions(str(tmp_path), settings, executor=None)
+
+    def failures(seconds):
+        now[0] += seconds
+        asyncio.run(found.refresh())
+        return found.loads["failed"]
+
+    assert [failures(seconds) for seconds in (0, 59, 1, 59, 1)] == [
+        *(1, 1, 2, 2, 3)
+    ]
+    manifest.write_text("{}")  # at once where its files are others
+    assert failures(0) == 4
+
+
 def test_a_pinned_version_stays(base):
     show(base)
     with serving(base, pinned=7) as server:
@@ -196,7 +215,8 @@ def test_a_directory_that_went_is_reported_once(base, caplog):
     with serving(base / "7") as server:
         os.rename(base / "7", base / "gone")
         until(lambda: "failed to check" in caplog.text)
-        time.sleep(0.5)  # ten looks
+        looks = server.looks
+        until(lambda: server.looks >= looks + 5)
         with RestClient(server.address, "model") as client:
             assert client.predict(rows_of(columns(rows=1)))
     assert caplog.text.count("failed to check") == 1

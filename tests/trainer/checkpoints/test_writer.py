@@ -3,13 +3,13 @@
 import errno
 import os
 import threading
-import time
 import types
 
 import keras
 import numpy as np
 import pytest
 
+from tests.waiting import until
 from trainer.checkpoints import arrays, store, writer
 from trainer.checkpoints.writer import CheckpointWriter, Retention
 from wukong_tf import runs
@@ -102,15 +102,25 @@ def test_training_goes_on_while_a_copy_is_written(
 
 def test_a_second_one_waits_for_the_first(tmp_path, said, weights, monkeypatch):
     go = hold(monkeypatch)
+    now = [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(writer, "time", clock)
     made = make(tmp_path, said)
     made.save(1, {}, weights)
-    while not made._writing:
-        time.sleep(0.01)
-    threading.Timer(0.3, go.set).start()
-    made.save(2, {}, weights)
+    until(lambda: made._writing)
+    wait = made._wait_for_writing
+
+    def waited():
+        now[0] += 7.0
+        go.set()
+        wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "_wait_for_writing", waited)
+        made.save(2, {}, weights)
     made.close()
     assert steps(tmp_path) == [1, 2]
-    assert made.take_saved()[1].waited > 0.1
+    assert [saved.waited for saved in made.take_saved()] == [0.0, 7.0]
 
 
 @pytest.mark.parametrize("in_background", [True, False])
@@ -122,10 +132,7 @@ def test_one_that_fails_is_tried_again(
     weights.set(3)
     made.save(1, {}, weights, best=0.5)
     weights.set(4 if in_background else 3)
-    for _ in range(400):
-        if steps(tmp_path):
-            break
-        time.sleep(0.01)
+    until(lambda: steps(tmp_path))
     made.close()
     assert steps(tmp_path) == [1] and runs.best_step(str(tmp_path)) == 1
     found = runs.find_checkpoint(str(tmp_path))
@@ -139,8 +146,7 @@ def test_a_newer_one_takes_the_place_of_one_that_fails(
     left = fail(monkeypatch, 10**6)
     made = make(tmp_path, said, retry_s=60)
     made.save(1, {}, weights)
-    while not said:
-        time.sleep(0.01)
+    until(lambda: said)
     left[0] = 0
     weights.set(5)
     made.save(2, {}, weights)
@@ -167,8 +173,7 @@ def test_after_an_error_nothing_is_tried_again(
     left = fail(monkeypatch, 10**6)
     made = make(tmp_path, said, retry_s=60)
     made.save(7, {}, weights)
-    while not said:
-        time.sleep(0.01)
+    until(lambda: said)
     before = left[0]
     made.close(tries=0)
     assert left[0] == before
@@ -238,8 +243,7 @@ def test_a_disk_that_is_full_for_the_best_one_s_note_ends_no_run(
             ),
         )
         made.save(4, {}, weights, best=0.7)
-        while not any("Retrying in" in line for line in said):
-            time.sleep(0.01)
+        until(lambda: any("Retrying in" in line for line in said))
         assert steps(tmp_path) == [1, 3, 4]
     made.close()
     assert runs.best_step(str(tmp_path)) == 4 and steps(tmp_path) == [3, 4]
@@ -279,8 +283,7 @@ def test_a_limit_on_memory_ends_no_run(
         else:
             patch.setattr(arrays, "_check_finite", no_memory)
         made.save(1, {}, weights)
-        while place == "write" and not said:
-            time.sleep(0.01)
+        until(lambda: said or place != "write")
     made.close()
     assert steps(tmp_path) == [1]
     assert (place == "write") == any("out of memory" in line for line in said)

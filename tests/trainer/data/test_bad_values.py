@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import wukong_tf
 from tests.trainer.cli import arguments, run
 from tests.worlds import clicks, raw_clicks, rich_clicks
 from trainer.data.parquet import ParquetSource
@@ -209,8 +210,13 @@ def test_scoring_says_what_was_bad(folder, tmp_path, capsys):
     assert run(*arguments(**predict)) == 0
     said = capsys.readouterr().err
     assert "column 'item': 2 bad values were read as missing" in said
-    scores = pq.read_table(tmp_path / "scores.parquet")
-    assert np.isfinite(scores["probability"].to_numpy()).all()
+    scores = pq.read_table(tmp_path / "scores.parquet")["logit"].to_numpy()
+    rows = clicks.columns(1500, 0)
+    rows["item"][[5, 700]] = 1
+    rows["price"][1] = NAN
+    inputs = {name: rows[name] for name in clicks.SPEC.feature_names}
+    logits = wukong_tf.load_run(run_dir)(inputs)["click"]
+    np.testing.assert_allclose(scores, np.ravel(logits), rtol=0, atol=1e-5)
     out = {"mode": "eval", "run_dir": run_dir, "valid_files": bad}
     out |= {"test_files": bad, "train_files": bad, "output": tmp_path / "m"}
     assert run(*arguments(**{**options, **out})) == 0

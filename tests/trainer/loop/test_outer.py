@@ -1,5 +1,6 @@
 """The outer loop: when it wakes, what it counts, and what ends it."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -128,7 +129,7 @@ class Fixture:
         self.chunks = []
         self.iterators = 0
         self._batches = batches
-        self.clock = StepClock()
+        self.clock = StepClock(now=itertools.count().__next__)
 
     def iterate(self, pipeline):
         assert pipeline is self.pipeline
@@ -168,12 +169,14 @@ def test_chunks_and_progress_hold_what_was_trained_on():
     assert other.loss == pytest.approx(12.0)
     assert one.sums is None and len(one.times.steps) == 3
     assert (progress.step, progress.rows) == (4, 112)
-    for each in fixture.chunks:
-        assert 0 <= each.input_wait <= 1 and each.seconds > 0
-    waits = [w.input_wait * w.seconds for w in fixture.chunks]
-    assert progress.input_seconds == pytest.approx(sum(waits))
-    seconds = sum(w.seconds for w in fixture.chunks)
-    assert progress.seconds == pytest.approx(9.0 + seconds)
+    # A second passes whenever the time is read: as a step asks for its batch,
+    # as it has it, and as a chunk begins and ends.
+    np.testing.assert_array_equal(one.times.steps, [2, 2, 2])
+    assert [w.seconds for w in fixture.chunks] == [8, 4]
+    assert one.input_wait == pytest.approx(3 / 8)
+    assert other.input_wait == pytest.approx(1 / 4)
+    assert progress.input_seconds == pytest.approx(3 + 1)
+    assert progress.seconds == 9.0 + 8 + 4
     assert fixture.calls == [
         (name, step) for step in (3, 4) for name in ("first", "second")
     ]

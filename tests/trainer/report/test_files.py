@@ -178,7 +178,11 @@ def test_drawing_needs_no_pyplot(tmp_path, monkeypatch):
     paths = write_report(
         str(tmp_path), some_metrics(), some_predictions(), title="A run"
     )
-    assert len(paths) == 6
+    pictures = [path for path in paths if path.endswith(".png")]
+    assert len(paths) == 6 and pictures
+    for path in pictures:
+        with open(path, "rb") as file:
+            assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def test_a_new_report_replaces_the_old_one_whole(tmp_path):
