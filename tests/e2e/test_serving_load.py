@@ -23,7 +23,7 @@ from export.client.rest import RestClient
 from export.client.retry import ServerError
 from tests.conftest import ROOT
 from tests.export.client.test_clients import rows_of
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.formats.test_saved_model import logits_of
 from tests.waiting import until
 from tests.worlds.served import columns, make_run
@@ -39,14 +39,13 @@ def world(tmp_path_factory):
     run_dir = make_run(str(folder / "run"))
     base = folder / "model"
     for version, step in ((7, 10), (8, 20)):
-        code, _, error = run_main(
-            f"--run_dir={run_dir}",
-            f"--output={base}",
+        exported(
+            run_dir,
+            base,
             f"--version={version}",
             f"--checkpoint={step}",
             "--format=onnx",
         )
-        assert code == 0, error
     raw = columns(rows=ROWS, seed=5)
     expected = np.stack(
         [logits_of(run_dir, raw, checkpoint=step) for step in (10, 20)]

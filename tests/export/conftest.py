@@ -22,6 +22,15 @@ def run_main(*args):
     return code, out.getvalue(), err.getvalue()
 
 
+def exported(run_dir, output, *args):
+    """Publishes a version of a run; returns standard output."""
+    code, out, err = run_main(
+        f"--run_dir={run_dir}", f"--output={output}", *args
+    )
+    assert code == 0, err
+    return out
+
+
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory):
     return make_run(str(tmp_path_factory.mktemp("runs") / "small"))
@@ -31,9 +40,6 @@ def run_dir(tmp_path_factory):
 def published(run_dir, tmp_path_factory):
     """Returns the directory of version 7, in both formats."""
     output = str(tmp_path_factory.mktemp("exports") / "a" / "model")
-    code, out, err = run_main(
-        f"--run_dir={run_dir}", f"--output={output}", "--version=7"
-    )
-    assert code == 0, err
+    out = exported(run_dir, output, "--version=7")
     assert f"published {output}/7" in out
     return os.path.join(output, "7")

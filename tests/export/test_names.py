@@ -19,7 +19,7 @@ from export.client.rest import RestClient
 from export.formats.onnx import graph as onnx_graph
 from export.served import naming
 from tests.export import stand_in
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.server.running import serving
 from tests.worlds.logs import as_table
 from tests.worlds.served import (
@@ -76,15 +76,14 @@ RAW = columns(SPEC, rows=6, seed=5)
 def version(tmp_path_factory):
     folder = tmp_path_factory.mktemp("names")
     run_dir = make_run(str(folder / "run"), LogisticRegressionConfig(SPEC))
-    code, out, error = run_main(
-        f"--run_dir={run_dir}",
-        f"--output={folder}/model",
+    exported(
+        run_dir,
+        f"{folder}/model",
         "--version=3",
         "--format=saved_model,onnx,onnx_dense",
         "--batch_sizes=2",
         "--context_features=价格,user id,e\u0301",
     )
-    assert code == 0, error
     return str(folder / "model" / "3")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from export import score
 from tests.export.client.test_clients import rows_of
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.server.running import serving
 from tests.worlds.logs import as_table
 from tests.worlds.served import (
@@ -32,10 +32,7 @@ def version(tmp_path_factory):
     spec = dataclasses.replace(SPEC, tasks=TASKS)
     config = dataclasses.replace(CONFIG, features=spec)
     run_dir = make_run(str(folder / "run"), config)
-    code, _, error = run_main(
-        f"--run_dir={run_dir}", f"--output={folder}/model", "--version=3"
-    )
-    assert code == 0, error
+    exported(run_dir, f"{folder}/model", "--version=3")
     return str(folder / "model" / "3")
 
 

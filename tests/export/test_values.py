@@ -28,7 +28,7 @@ from export.version import engines
 from export.version.published import read as read_version
 from export.version.scorer import Scorer
 from tests.export import stand_in
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.server.running import serving
 from tests.worlds import small_models
 from tests.worlds.served import make_run
@@ -199,15 +199,14 @@ class Published:
         rows = [row_of(read) for _, read in READ[:4]]
         pq.write_table(table(rows), os.path.join(self.run_dir, runs.SAMPLES))
         self.output = folder / "model"
-        code, _, error = run_main(
-            f"--run_dir={self.run_dir}",
-            f"--output={self.output}",
+        exported(
+            self.run_dir,
+            self.output,
             "--context_features=shop,user",
             f"--format={formats}",
             "--batch_sizes=1",
             "--version=7",
         )
-        assert code == 0, error
         self.path = str(self.output / "7")
         self.model = wukong_tf.load_run(self.run_dir)
 

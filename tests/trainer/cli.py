@@ -10,6 +10,18 @@ from trainer import main
 from trainer import settings as trainer_settings
 from trainer.report import plots
 
+# A Wukong that is built in a second.
+SIZES = {
+    "embedding_dim": 4,
+    "num_layers": 1,
+    "num_fmb": 4,
+    "num_lcb": 4,
+    "rank": 2,
+    "mlp_units": 8,
+    "head_units": 8,
+    "bottom_mlp_units": 8,
+}
+
 
 def run(*args: str, pictures: bool = False) -> int:
     """Runs `python -m trainer.main ARGS`; returns its exit code.

@@ -7,7 +7,7 @@ import pytest
 
 from export.formats.signature_session import RequestError, SignatureSession
 from export.served.signatures import ServedModel
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.formats.test_saved_model import logits_of
 from tests.export.server.running import serving
 from tests.worlds.served import columns, random_model, request
@@ -21,13 +21,12 @@ CONTEXT = ("user", "other", "age")
 @pytest.fixture(scope="module")
 def with_candidates(run_dir, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("candidates") / "model")
-    code, out, error = run_main(
-        f"--run_dir={run_dir}",
-        f"--output={output}",
+    out = exported(
+        run_dir,
+        output,
         f"--context_features={','.join(CONTEXT)}",
         "--version=5",
     )
-    assert code == 0, error
     assert "saved_model candidates" in out
     return os.path.join(output, "5")
 

@@ -14,7 +14,7 @@ from export.client.rest import RestClient
 from export.client.retry import ServerError
 from export.server import versions
 from tests.export.client.test_clients import rows_of
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.export.formats.test_saved_model import logits_of
 from tests.export.server.running import serving
 from tests.waiting import until
@@ -28,14 +28,7 @@ def both(run_dir, published, tmp_path_factory):
     """Directory with versions 7, of step 10, and 8, of step 20."""
     base = tmp_path_factory.mktemp("both") / "model"
     shutil.copytree(published, base / "7")
-    code, _, error = run_main(
-        f"--run_dir={run_dir}",
-        f"--output={base}",
-        "--version=8",
-        "--checkpoint=20",
-        "--format=onnx",
-    )
-    assert code == 0, error
+    exported(run_dir, base, "--version=8", "--checkpoint=20", "--format=onnx")
     return base
 
 

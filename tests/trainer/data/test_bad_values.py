@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import wukong_tf
-from tests.trainer.cli import arguments, run
+from tests.trainer.cli import SIZES, arguments, run
 from tests.worlds import clicks, raw_clicks, rich_clicks
 from trainer.data.parquet import ParquetSource
 from wukong_tf.config import FeatureSpec
@@ -161,9 +161,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-SMALL = {"rank": 2, "num_layers": 1, "mlp_units": 8, "head_units": 8}
-
-
 def records(run_dir):
     with open(os.path.join(run_dir, "metrics.jsonl")) as file:
         return [json.loads(line) for line in file]
@@ -176,7 +173,7 @@ def test_counters_reach_metrics_and_report(folder, tmp_path):
         "batch_size": 128,
         "epochs": 2,
         "on_bad_value": "count",
-        **SMALL,
+        **SIZES,
     }
     run_dir = str(tmp_path / "run")
     assert run(*arguments(**options, run_dir=run_dir)) == 0
@@ -196,7 +193,7 @@ def test_counters_reach_metrics_and_report(folder, tmp_path):
 def test_scoring_says_what_was_bad(folder, tmp_path, capsys):
     options = {"data_dir": folder, "on_bad_value": "count"}
     run_dir = str(tmp_path / "run")
-    train = {"run_dir": run_dir, "batch_size": 256, "max_steps": 2, **SMALL}
+    train = {"run_dir": run_dir, "batch_size": 256, "max_steps": 2, **SIZES}
     assert run(*arguments(**options, **train)) == 0
     bad = os.path.join(folder, "train.parquet")
     predict = {
@@ -231,7 +228,7 @@ def test_a_run_ends_above_the_fraction(folder, tmp_path, capsys):
         "on_bad_value": "count",
         "max_bad_fraction": 0.0001,
         "run_dir": str(tmp_path / "run"),
-        **SMALL,
+        **SIZES,
     }
     assert run(*arguments(**options)) == 2
     said = capsys.readouterr().err
@@ -239,7 +236,7 @@ def test_a_run_ends_above_the_fraction(folder, tmp_path, capsys):
 
 
 def test_without_the_flag_the_first_is_an_error(folder, tmp_path, capsys):
-    options = {"data_dir": folder, "run_dir": str(tmp_path / "run"), **SMALL}
+    options = {"data_dir": folder, "run_dir": str(tmp_path / "run"), **SIZES}
     assert run(*arguments(**options)) == 2
     said = capsys.readouterr().err
     assert "column 'item' has ids from -1 to 30" in said

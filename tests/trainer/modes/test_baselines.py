@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests import tiers
-from tests.export.conftest import run_main
+from tests.export.conftest import exported
 from tests.trainer.cli import arguments, run
 from tests.worlds import rich_clicks
 from wukong_tf import runs
@@ -45,10 +45,7 @@ def test_a_baseline_trains_reports_goes_on_and_is_published(
     assert metrics["cost"]["parameters"] == metrics["model"]["parameters"]
     assert metrics["test"]["click"]["auc"] > 0.55
     output = tmp_path / "exports"
-    code, out, err = run_main(
-        f"--run_dir={run_dir}", f"--output={output}", "--version=1"
-    )
-    assert code == 0, err
+    exported(run_dir, output, "--version=1")
     manifest = json.loads((output / "1" / "manifest.json").read_text())
     assert manifest["formats"] == ["saved_model", "onnx"]
     assert set(manifest["signatures"]["serving_default"]["outputs"]) == {

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tests.trainer.cli import arguments, run
+from tests.trainer.cli import SIZES, arguments, run
 from tests.worlds import logs
 from wukong_tf import runs
 from wukong_tf.config import (
@@ -34,10 +34,7 @@ SPEC = FeatureSpec(
     weight="it's",
     group="group",
 )
-OPTIONS = dict(
-    embedding_dim=4, num_layers=1, num_fmb=2, num_lcb=2, rank=2, epochs=2,
-    batch_size=64, mlp_units=4, head_units=4, bottom_mlp_units=4,
-)  # fmt: skip
+OPTIONS = {**SIZES, "epochs": 2, "batch_size": 64}
 
 
 def table(rows, seed):

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from absl import flags
 
 import wukong_tf
-from export import flags as export_flags
-from export import main as export_main
 from export import score
-from tests.trainer.cli import arguments, run
+from tests.export.conftest import exported
+from tests.trainer.cli import SIZES, arguments, run
 from tests.trainer.preparation.command import prepared
 from wukong_tf.config import encodings
 from wukong_tf.errors import DataError
@@ -35,9 +33,7 @@ RECIPE = {
     ],
 }
 SMALL = {
-    "embedding_dim": 4, "num_layers": 1, "num_fmb": 2, "num_lcb": 2,
-    "rank": 2, "mlp_units": 4, "head_units": 4, "bottom_mlp_units": 4,
-    "batch_size": 100, "epochs": 1, "table_learning_rate": 0.5,
+    **SIZES, "batch_size": 100, "epochs": 1, "table_learning_rate": 0.5
 }  # fmt: skip
 ROWS = 120
 
@@ -78,10 +74,7 @@ def made(tmp_path_factory):
     recipe = f"--recipe={folder / 'recipe.json'}"
     prepared("csv", folder / "log", data, recipe)
     assert run(*arguments(data_dir=data, run_dir=run_dir, **SMALL)) == 0
-    values = flags.FlagValues()
-    export_flags.define(values)
-    values(["export", f"--run_dir={run_dir}", f"--output={folder / 'models'}"])
-    assert export_main.run(["export"], values) == 0
+    exported(run_dir, folder / "models")
     (version,) = glob.glob(str(folder / "models" / "[0-9]*"))
     tomorrow = log(ROWS, 9, users=50).drop(columns="clicked")
     path = write(folder / "tomorrow.csv", tomorrow)

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export import flags as export_flags
-from export import main as export_main
 from export import score
 from export.client.encode import Encoder
+from tests.export.conftest import exported, run_main
 from tests.export.server.running import serving
 from tests.trainer.cli import arguments, run
 from tests.worlds import raw_clicks
@@ -54,13 +53,8 @@ def finished(tmp_path_factory, folder):
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory, finished):
-    from absl import flags
-
     output = str(tmp_path_factory.mktemp("versions"))
-    values = flags.FlagValues()
-    export_flags.define(values)
-    values(["export", f"--run_dir={finished}", f"--output={output}"])
-    assert export_main.run(["export"], values) == 0
+    exported(finished, output)
     (found,) = glob.glob(os.path.join(output, "[0-9]*"))
     return found
 
@@ -236,17 +230,12 @@ def test_the_spec_of_ids_has_no_raw_values():
 
 
 @pytest.mark.full
-def test_a_mistaken_encoder_is_seen(finished, tmp_path, monkeypatch, capsys):
+def test_a_mistaken_encoder_is_seen(finished, tmp_path, monkeypatch):
     """The gate compares all three ways, so one that differs stops it."""
-    from absl import flags
-
     from export.client import encode
 
     monkeypatch.setattr(encode, "fingerprint64", lambda data: len(data))
-    values = flags.FlagValues()
-    export_flags.define(values)
     output = tmp_path / "versions"
-    values(["export", f"--run_dir={finished}", f"--output={output}"])
-    assert export_main.run(["export"], values) == 2
-    assert "nothing is published" in capsys.readouterr().err
+    code, _, err = run_main(f"--run_dir={finished}", f"--output={output}")
+    assert code == 2 and "nothing is published" in err
     assert not output.exists()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import wukong_tf
-from tests.export.conftest import run_main
+from tests.export.conftest import exported, run_main
 from tests.trainer.cli import arguments, run
 from tests.worlds import rich_clicks
 from trainer.data.parquet import ParquetSource
@@ -142,10 +142,7 @@ def test_sampled_negatives_are_put_right_wherever_scores_leave(
         p.sum() / labels.sum(), rel=1e-5
     )
     output = tmp_path / "exports"
-    code, _, err = run_main(
-        f"--run_dir={run_dir}", f"--output={output}", "--version=1"
-    )
-    assert code == 0, err
+    exported(run_dir, output, "--version=1")
     serve = tf.saved_model.load(str(output / "1")).signatures["serving_default"]
     request = {
         name: tf.constant(batch[name].astype(form.dtype.as_numpy_dtype))
@@ -183,13 +180,7 @@ def test_a_cut_version_scores_as_eval_does(finished, folder, tmp_path, keep):
     import onnxruntime
 
     output = tmp_path / "exports"
-    code, out, err = run_main(
-        f"--run_dir={finished}",
-        f"--output={output}",
-        "--version=1",
-        f"--keep_units=user:{keep}",
-    )
-    assert code == 0, err
+    exported(finished, output, "--version=1", f"--keep_units=user:{keep}")
     batch = read(folder)
     spec = rich_clicks.SPEC
     request = {

@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer.cli import arguments
-from tests.trainer.cli import run as train
 from tests.trainer.preparation import frappe_files
 from tests.trainer.preparation.command import (
     contents,
@@ -542,32 +540,6 @@ def test_a_log_without_a_label_or_train_rows_is_refused(tmp_path):
     (source / "train.csv").unlink()
     code, _, err = run("csv", source, tmp_path / "out")
     assert code == 2 and "there is no train file; looked for train*.csv" in err
-
-
-@pytest.mark.slow
-def test_what_was_prepared_trains_and_serves(tmp_path):
-    source = write_any(tmp_path / "in", "csv")
-    output = tmp_path / "out"
-    prepared("csv", source, output, "--separator=|", "--oov_buckets=2")
-    run_dir = tmp_path / "run"
-    options = {
-        "data_dir": output,
-        "run_dir": run_dir,
-        "rank": 2,
-        "num_layers": 1,
-        "mlp_units": 8,
-        "head_units": 8,
-    }
-    assert train(*arguments(**options)) == 0
-    from absl import flags
-
-    from export import flags as export_flags
-    from export import main as export_main
-
-    values = flags.FlagValues()
-    export_flags.define(values)
-    values(["export", f"--run_dir={run_dir}", f"--output={tmp_path / 'v'}"])
-    assert export_main.run(["export"], values) == 0
 
 
 def test_the_rarest_values_are_left_out_of_a_full_vocabulary(tmp_path):
