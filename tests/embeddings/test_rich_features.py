@@ -16,6 +16,7 @@ from wukong_tf.config import (
     LogisticRegressionConfig,
     Task,
 )
+from wukong_tf.embeddings.unit_dropout import UnitDropout
 from wukong_tf.models import build_model
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
@@ -131,27 +132,10 @@ def test_an_empty_bag_gives_no_gradient_and_no_nan(lookup):
     assert rows
 
 
-def kept_units(model, inputs):
-    """How many of the user's units are not zero in a training step."""
-    rows = embedded(model, inputs, training=True)[:, :3]
-    there = np.any(rows != 0, axis=2)  # [B, units]
-    assert (there == there[:1]).all()  # one draw for the step
-    first = there[0].tolist()
-    assert first == sorted(first, reverse=True)  # the first ones stay
-    return sum(first)
-
-
-def test_unit_dropout_keeps_the_first_units_at_its_rate():
-    spec = FeatureSpec((RICH.categorical[0],))
-    model = small_models.make(dataclasses.replace(CONFIG, features=spec))
-    inputs = small_models.inputs(4, spec=spec)
-    full = embedded(model, inputs)
-    assert np.all(np.any(full != 0, axis=2))
-    np.testing.assert_array_equal(embedded(model, inputs, training=False), full)
-    steps = 400
-    counts = np.bincount(
-        [kept_units(model, inputs) for _ in range(steps)], minlength=4
-    )
+def test_unit_dropout_draws_units_at_its_rate():
+    layer, steps = UnitDropout([RICH.categorical[0]]), 400
+    drawn = [int(backends.numpy(layer.draw())[0]) for _ in range(steps)]
+    counts = np.bincount(drawn, minlength=4)
     # Half of the steps keep all three; the rest are even between 1 and 2.
     # Five standard deviations of a binomial count.
     for count, share in zip(counts, (0, 0.25, 0.25, 0.5), strict=True):
@@ -159,15 +143,22 @@ def test_unit_dropout_keeps_the_first_units_at_its_rate():
         assert abs(count - steps * share) <= spread
 
 
-def test_a_kept_unit_is_as_it_was():
+def test_the_first_units_are_kept_as_they_were():
     spec = FeatureSpec((RICH.categorical[0],))
     model = small_models.make(dataclasses.replace(CONFIG, features=spec))
     inputs = small_models.inputs(4, spec=spec)
     full = embedded(model, inputs)
-    for _ in range(10):
+    assert np.all(np.any(full != 0, axis=2))
+    np.testing.assert_array_equal(embedded(model, inputs, training=False), full)
+    kept = set()
+    for _ in range(20):
         rows = embedded(model, inputs, training=True)
-        there = np.any(rows != 0, axis=(0, 2))
-        np.testing.assert_array_equal(rows[:, there], full[:, there])
+        there = np.any(rows != 0, axis=2)  # [B, units]
+        count = there[0].sum()
+        kept.add(int(count))
+        assert (there == (np.arange(3) < count)).all()  # one draw for all rows
+        np.testing.assert_array_equal(rows[:, :count], full[:, :count])
+    assert kept == {1, 2, 3}
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
