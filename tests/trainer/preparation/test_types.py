@@ -137,7 +137,7 @@ def test_frames_become_what_their_python_values_say(write, tmp_path):
         (pa.array([[1]] * N), "categorical", "needs `longest`"),
         (pa.array([1] * N, pa.duration("s")), "categorical", "duration"),
         (pa.array([datetime.date(2020, 1, 1)] * N), "numeric", "date32"),
-        (pa.array([1.5] * N), "vector", "string, not a list"),
+        (pa.array([1.5] * N), "vector", "string, which is not a list"),
     ],
 )
 def test_a_type_is_refused_before_any_row_is_read(
