@@ -1,5 +1,6 @@
 """Transforms raw columns to model inputs, both in training and in serving."""
 
+from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.features.floats import finite, guard, real_weights
 from wukong_tf.features.lookups import Lookups
 from wukong_tf.features.transforms import encode, encode_served, signature
@@ -10,6 +11,18 @@ __all__ = [
     "encode_served",
     "finite",
     "guard",
+    "has_raw",
+    "of_ids",
+    "of_requests",
     "real_weights",
     "signature",
 ]
+
+# Former names, kept as aliases.
+of_ids = FeatureSpec.as_ids
+of_requests = FeatureSpec.as_requests
+
+
+def has_raw(spec: FeatureSpec) -> bool:
+    """Returns `spec.has_raw`, as its former name."""
+    return spec.has_raw
