@@ -114,7 +114,7 @@ def test_a_worker_that_runs_already_is_named():
     address = server.target.removeprefix("grpc://")
     port = address.rpartition(":")[2]
     taken = cluster.Cluster(("127.0.0.1:1", f"127.0.0.1:{port}"), 1, "SLURM")
-    with pytest.raises(ConfigError, match=f"worker 1 at 127.0.0.1:{port}, whe"):
+    with pytest.raises(ConfigError, match=f"worker 1 at 127.0.0.1:{port}, but"):
         cluster.refuse_a_second(taken)
     # The chief, which answers too, is not this one's address.
     cluster.refuse_a_second(dataclasses.replace(taken, index=0))
