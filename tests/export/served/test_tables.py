@@ -49,8 +49,18 @@ def test_rows_come_back_within_half_a_step():
     np.testing.assert_allclose(half, exact, rtol=2**-11, atol=1e-7)
 
 
-@pytest.mark.parametrize("precision", ["float16", "int8"])
-@pytest.mark.parametrize("config", [CONFIG, LOGISTIC], ids=["wukong", "lr"])
+@pytest.mark.parametrize(
+    "precision, config",
+    tiers.first(
+        [
+            ("int8", CONFIG),
+            ("int8", LOGISTIC),
+            ("float16", LOGISTIC),
+            ("float16", CONFIG),
+        ],
+        3,
+    ),
+)
 def test_every_artifact_reads_the_same_rows(precision, config, tmp_path):
     narrow = precision == "int8" and config is LOGISTIC
     served = ServedModel(
