@@ -299,7 +299,8 @@ def _replace(name, old, new):
         ),
         (
             _replace("test.csv", b",101\n", b"\n"),
-            "test.csv: line 2: must have 11 fields, one per column; received 10",
+            "test.csv: line 2: must have 11 fields, one per column; "
+            "received 10",
         ),
         (lambda s: (s / "valid.csv").write_text(""), "valid.csv: there are no"),
         (
