@@ -108,7 +108,7 @@ def fuxictr(path: str):
         fmp_rank_k=RANK,
         mlp_hidden_units=[16],
         mlp_batch_norm=False,
-        optimizer="sgd",
+        optimizer="adam",
         loss="binary_crossentropy",
         metrics=[],
         verbose=0,
