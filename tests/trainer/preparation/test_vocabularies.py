@@ -401,4 +401,4 @@ def test_vectors_by_key_need_a_data_set_that_has_them(tmp_path):
     recipe.write_text(json.dumps({"label": "click", "columns": [column]}))
     option = f"--recipe={recipe}"
     code, _, err = run("csv", path.parent, tmp_path / "out", option)
-    assert code == 2 and "column 'place': `key` is for vectors in a file" in err
+    assert code == 2 and "column 'place': `key` is for vectors in a" in err
