@@ -342,7 +342,7 @@ def test_without_the_file_of_vectors_there_is_no_such_feature(tmp_path):
     output = tmp_path / "out"
     code, said, err = run("microvideo1.7m", source, output)
     assert code == 0, err
-    assert "no feature 'item_image'" in said
+    assert "feature 'item_image' is left out" in said
     features = json.loads((output / "features.json").read_text())
     assert "vector" not in features and features["group"] == "user_id_group"
     tables = {f["name"]: f.get("table") for f in features["categorical"]}
