@@ -250,15 +250,14 @@ def difference(found: dict, expected: dict) -> float:
     )
 
 
-def compare(kind: str, path: str) -> dict[str, float]:
-    """Returns the largest differences from one implementation."""
+def compare(kind: str, model, forward) -> dict[str, float]:
+    """Returns the largest differences from one implementation's model."""
     import keras
     import torch
 
     from wukong_tf import interop
 
     torch.manual_seed(0)
-    model, forward = MODELS[kind](path)
     model.double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -290,12 +289,18 @@ def main(argv):
     """Compares with every implementation that is given; prints the result."""
     del argv
     results: dict[str, dict[str, float] | str] = {}
-    for kind, flag in FLAGS.items():
-        if not flag.value:
+    made = {}
+    # All before TensorFlow, after which Triton cannot always be imported.
+    with contextlib.redirect_stdout(sys.stderr):
+        for kind, flag in FLAGS.items():
+            if flag.value:
+                made[kind] = MODELS[kind](os.path.abspath(flag.value))
+    for kind in FLAGS:
+        if kind not in made:
             results[kind] = f"skipped: --{kind} is not given"
             continue
         with contextlib.redirect_stdout(sys.stderr):
-            results[kind] = compare(kind, os.path.abspath(flag.value))
+            results[kind] = compare(kind, *made[kind])
     shares = [
         found / TOLERANCES[what]
         for result in results.values()
