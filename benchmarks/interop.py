@@ -114,7 +114,9 @@ def fuxictr(path: str):
         verbose=0,
         model_root="",
     )
-    return model, lambda batch: torch.logit(model(batch)["y_pred"][:, 0])
+    return model, lambda batch: torch.logit(
+        model({name: batch[name] for name in NAMES})["y_pred"][:, 0]
+    )
 
 
 def mlcc(path: str):
