@@ -33,14 +33,13 @@ def read(
 
     Args:
         kind: one of `KINDS`.
-        source: path of a .safetensors file or of a file that torch.save wrote,
-            or a state dict.
+        source: a state dict, or path of one, .safetensors or by torch.save.
         features: the columns, in the order of their rows of X_0.
         prefix: beginning of the model's keys, such as "module."; others are
             ignored. Defaults to "".
-        inference_only: whether to accept what is equal in inference but not
-            in training: batch normalizations, which are folded into the layers
-            before them, and linear layers without a bias. Defaults to False.
+        inference_only: whether to accept what is equal in inference only:
+            batch normalizations, which are folded into the layers before them,
+            and linear layers without a bias. Defaults to False.
 
     Returns:
         The configuration, and the arrays by the names of our checkpoints, of
@@ -49,16 +48,11 @@ def read(
     Raises:
         InteropError: an array is missing or left over, has another shape, or
             has no exact counterpart; the message names it.
-        ConfigError: a size is impossible here, such as a rank above the
-            embeddings in, or the package that reads the file is missing.
+        ConfigError: a size is impossible here, or the package that reads the
+            file is missing.
 
     Example:
-        >>> features = FeatureSpec(
-        ...     tuple(CategoricalFeature(f"f{i}", 1_000_000) for i in range(39))
-        ... )
-        >>> config, arrays = read(
-        ...     "mlcc", "best_checkpoint.pth", features
-        ... )  # doctest: +SKIP
+        >>> config, arrays = read("mlcc", "x.pth", features)  # doctest: +SKIP
     """
     layout = layout_of(kind)
     state = _state(layout, source, prefix)
@@ -68,21 +62,10 @@ def read(
     )
     width = sizes[0].width
     embeddings.check(layout, features, width)
-    rows = len(features.categorical) + len(features.numeric)
-    if rows != sizes[0].rows:
-        raise InteropError(
-            f"{state.where}: its layers take {sizes[0].rows} rows of X_0; the "
-            f"features give {rows}."
-        )
+    _check_rows(state, features, sizes[0].rows)
     arrays = embeddings.read(state, layout, features, width)
     arrays |= {_STACK + path: array for path, array in stack.items()}
-    inputs = (sizes[-1].num_fmb + sizes[-1].num_lcb) * width
-    head = mlps.read(state, layout.head, "", inputs, inference_only)
-    if head[-1][0].shape[1] != 1:
-        raise InteropError(
-            f"{state.where}: the last layer must give one logit; it gives "
-            f"{head[-1][0].shape[1]}."
-        )
+    head = _read_head(state, layout, sizes[-1], inference_only)
     arrays |= stacks.named(head, _head(features))
     state.finish()
     config = WukongConfig(
@@ -95,6 +78,28 @@ def read(
     )
     config.check_ranks()
     return config, arrays
+
+
+def _check_rows(state, features, expected):
+    rows = len(features.categorical) + len(features.numeric)
+    if rows != expected:
+        raise InteropError(
+            f"{state.where}: its layers take {expected} rows of X_0; the "
+            f"features give {rows}."
+        )
+
+
+def _read_head(state, layout, last, inference_only):
+    """Returns kernels and biases of the MLP on the last layer's rows."""
+    inputs = (last.num_fmb + last.num_lcb) * last.width
+    head = mlps.read(state, layout.head, "", inputs, inference_only)
+    outputs = head[-1][0].shape[1]
+    if outputs != 1:
+        raise InteropError(
+            f"{state.where}: the last layer must give one logit; it gives "
+            f"{outputs}."
+        )
+    return head
 
 
 def read_stack(
