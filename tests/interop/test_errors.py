@@ -188,7 +188,7 @@ def test_tables_that_are_shared_must_be_equal():
 
 def test_a_rank_above_the_embeddings_is_refused():
     tensors = states.make("mlcc", rank=4)
-    assert_refused(read("mlcc", tensors), "`rank` of layer 0", "rank=4")
+    assert_refused(read("mlcc", tensors), "`rank` of layer 0", "received 4")
 
 
 def test_an_unknown_kind():

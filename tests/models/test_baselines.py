@@ -146,7 +146,7 @@ def test_dropout_is_for_training_alone():
 
 def test_refuses_what_cannot_be():
     one = FeatureSpec((CategoricalFeature("ad", 5),))
-    assert_refused(lambda: DLRMConfig(one), "at least 2 embeddings", "give 1")
+    assert_refused(lambda: DLRMConfig(one), "at least 2 embeddings", "have 1")
     for value in (0, True, "3"):
         assert_refused(
             lambda v=value: DCNv2Config(SPEC, num_cross_layers=v),

@@ -1,8 +1,8 @@
 """Reads and writes state dicts; nothing is unpickled but tensors."""
 
 import os
-import pickle
 from collections.abc import Mapping
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def _read(path):
         if isinstance(error, InteropError):
             raise
         raise InteropError(f"{path}: cannot be read: {error}.") from error
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise InteropError(
             f"{path}: only tensors are read, by weights_only=True; save "
             f"model.state_dict() again. torch: {error}"

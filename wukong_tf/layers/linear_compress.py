@@ -56,7 +56,7 @@ class LinearCompressBlock(keras.layers.Layer):
         self.use_bias = use_bias
 
     def build(self, input_shape: Any):
-        """Creates the kernel."""
+        """Creates the kernel and the bias."""
         n, _ = arguments.embeddings_shape("LinearCompressBlock", input_shape)
         self.kernel = self.add_weight(
             name="kernel",
@@ -71,7 +71,8 @@ class LinearCompressBlock(keras.layers.Layer):
 
     def call(self, x: Any):
         """Maps `(batch, n, dim)` to `(batch, num_embeddings, dim)`."""
-        return ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
+        x = ops.matmul(ops.transpose(self.kernel), x)  # [B, n_L, d]
+        return x if self.bias is None else x + ops.expand_dims(self.bias, -1)
 
     def compute_output_shape(self, input_shape: Any):
         """Returns `(batch, num_embeddings, dim)`."""
