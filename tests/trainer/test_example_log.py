@@ -119,7 +119,7 @@ def test_clicks_need_interactions():
 
 def test_refuses_to_overwrite(folder, capsys):
     assert run(folder) == 2
-    assert f"--output={folder} exists" in capsys.readouterr().err
+    assert f"--output={folder} already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,7 @@ class InteractionStack(keras.layers.Layer):
         )
         self.remove = arguments.removed(owner, remove)
         self.fmb_activation = keras.activations.get(fmb_activation)
-        self.residual_bias = residual_bias
-        self.remat = remat
+        self.residual_bias, self.remat = residual_bias, remat
         if remat and self.dropout:
             raise ValueError(
                 f"{owner}: `dropout` must be 0 with `remat`, as a recomputed "

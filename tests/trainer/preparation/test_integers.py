@@ -206,7 +206,7 @@ def test_a_text_that_is_no_such_integer_is_named(bad, tmp_path):
     option = recipe(tmp_path, {"name": "user", "raw": "int64"})
     code, _, err = run("csv", source, tmp_path / "out", option)
     assert code == 2
-    assert "train.csv: line 4, column 'user': must be a whole number" in err
+    assert "train.csv: line 4, column 'user': must be a 64-bit integer" in err
     assert f"received {bad!r}" in err
 
 
