@@ -94,8 +94,11 @@ def _may_name(name, parquet):
 
 
 def texts() -> st.SearchStrategy[str]:
-    """Values of a text column."""
-    free = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+    """Values of a text column; NUL is refused in text files."""
+    characters = st.characters(
+        exclude_categories=["Cs"], exclude_characters="\x00"
+    )
+    free = st.text(characters, max_size=4)
     return st.one_of(st.sampled_from(TEXTS), free)
 
 
