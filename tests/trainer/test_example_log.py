@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
 
 
 def test_clicks_need_interactions():
-    """Effects of users and items alone rank them far worse than all do."""
+    """Only the effects of users and items rank them far worse than all do."""
     random = np.random.default_rng(0)
     shop = example_rows.Shop.make(random)
     users, items = len(shop.tastes), len(shop.appeal)
