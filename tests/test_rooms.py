@@ -509,6 +509,22 @@ def test_flags_end_at_the_door():
             assert not under(module, ["absl.flags"]), f"{path}:{line}"
 
 
+def test_graphs_are_traced_as_they_are_written():
+    """AutoGraph converts for seconds what has no Python loops over tensors."""
+    for path in sorted(files(*(f"{name}/**/*.py" for name in CODE))):
+        for node in ast.walk(ast.parse(read(path))):
+            if isinstance(node, ast.Call) and (
+                ast.unparse(node.func) == "tf.function"
+            ):
+                said = {each.arg: each.value for each in node.keywords}
+                value = said.get("autograph")
+                assert value is not None, f"{path}:{node.lineno}"
+                assert ast.unparse(value) == "False"
+            if isinstance(node, ast.FunctionDef):
+                plain = map(ast.unparse, node.decorator_list)
+                assert "tf.function" not in plain, f"{path}:{node.lineno}"
+
+
 def test_build_says_what_the_sources_import():
     broken = build_refusals(read("BUILD"))
     assert not broken, "\n".join(broken)

@@ -183,7 +183,7 @@ def scorer_from_model(served: ServedModel, *, stored: bool) -> Scorer:
             the checkpoint's.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(columns):
         inputs = encode(served.spec, columns)
         if stored:

@@ -88,7 +88,9 @@ class ServedModel(tf.Module):
         }
         self.arguments = arguments([*self.inputs, *self.outputs])
         self.serve = tf.function(
-            self.scores, input_signature=[self.traced(self.inputs)]
+            self.scores,
+            input_signature=[self.traced(self.inputs)],
+            autograph=False,
         )
 
     @property
@@ -185,11 +187,14 @@ class ServedModel(tf.Module):
             on_examples[name] = functools.partial(makers[kind], task)
         functions = {naming.PREDICT: self.serve}
         for name, function in on_examples.items():
-            functions[name] = tf.function(function, input_signature=[examples])
+            functions[name] = tf.function(
+                function, input_signature=[examples], autograph=False
+            )
         if self.context:
             functions[naming.CANDIDATES] = tf.function(
                 self.scores_of_candidates,
                 input_signature=[self.traced(self.inputs)],
+                autograph=False,
             )
         return functions
 

@@ -45,6 +45,7 @@ FLAGS = {
     "inter_op_threads": 1,
     "worker_timeout_s": 6,
     "cluster_timeout_s": 60,
+    "plots": False,
 }
 LAST_STEP = 2 * -(-ROWS["train"] // FLAGS["batch_size"])
 

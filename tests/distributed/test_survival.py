@@ -90,7 +90,7 @@ def test_sigterm_to_one_saves_a_step_that_all_agree_on(
     assert_ends_equal(run_dir, whole)
 
 
-@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.full
 def test_a_killed_worker_is_named_and_started_again(
     data, whole, tmp_path, lost
@@ -111,13 +111,12 @@ def test_a_killed_worker_is_named_and_started_again(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("lost", [0, 1])
-def test_killed_in_an_evaluation(data, whole, tmp_path, lost):
+def test_killed_in_an_evaluation(data, whole, tmp_path):
     run_dir = tmp_path / "run"
     # Evaluations of 203 steps, long enough to be hit.
     options = {**OPTIONS, "eval_batch_size": 1}
     launcher, pids = begin(data, run_dir, 60, "--max_restarts=1", **options)
-    kill(pids[lost])
+    kill(pids[1])
     finish(launcher)
     differs, name = largest_difference(whole, run_dir)
     assert differs == 0, name
@@ -125,8 +124,7 @@ def test_killed_in_an_evaluation(data, whole, tmp_path, lost):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("lost", [0, 1])
-def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path, lost):
+def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path):
     run_dir = tmp_path / "run"
     launcher = start_workers(2, data, run_dir, "--max_restarts=1", **OPTIONS)
     pids = workers_of(launcher, 2)
@@ -141,13 +139,13 @@ def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path, lost):
     for _ in range(100_000):
         if writes():
             break
-    kill(pids[lost])
+    kill(pids[0])  # the chief, which writes it
     finish(launcher)
     assert_ends_equal(run_dir, whole)
     assert not writes()
 
 
-@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.full
 def test_a_stopped_worker_is_noticed_in_bounded_time(
     data, whole, tmp_path, lost
@@ -185,8 +183,7 @@ def test_workers_end_with_their_launcher(data, whole, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("spoil", ["truncate", "flip"])
-def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path, spoil):
+def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path):
     run_dir = tmp_path / "run"
     finish(
         start_workers(2, data, run_dir, **OPTIONS, max_steps=40),
@@ -194,10 +191,7 @@ def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path, spoil):
     path = dict(runs.checkpoint_paths(str(run_dir)))[40]
     file = Path(max(Path(path).glob("*.npy"), key=os.path.getsize))
     content = bytearray(file.read_bytes())
-    if spoil == "flip":
-        content[len(content) // 2] ^= 4
-    else:
-        del content[-7:]
+    content[len(content) // 2] ^= 4
     file.write_bytes(content)
     said = finish(start_workers(2, data, run_dir, **OPTIONS))
     assert f"corrupted checkpoint: {path}" in said

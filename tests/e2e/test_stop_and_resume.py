@@ -29,6 +29,7 @@ FLAGS = [
     "--num_layers=2",
     "--intra_op_threads=1",
     "--inter_op_threads=1",
+    "--noplots",
 ]
 
 

@@ -33,6 +33,7 @@ class Workers:
             self._gather = tf.function(
                 self._gather_bytes,
                 input_signature=[tf.TensorSpec([None], tf.float32)],
+                autograph=False,
             )
 
     @property

@@ -112,13 +112,15 @@ class Evaluator:
 
         self._run = {
             keep: tf.function(
-                functools.partial(run, keep=keep), reduce_retracing=True
+                functools.partial(run, keep=keep),
+                reduce_retracing=True,
+                autograph=False,
             )
             for keep in (False, True)
         }
         score_step = make_score_step(model)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def score(batch):
             logits = strategy.run(score_step, args=(batch,))
             return {task: gathered(part) for task, part in logits.items()}

@@ -51,7 +51,7 @@ def make_run_steps(
         loss_sum += tf.cast(loss, tf.float64) * count
         return index + 1, loss_sum, rows + count, local, bad, sums
 
-    @tf.function
+    @tf.function(autograph=False)
     def run_steps(iterator, steps):
         zero = tf.zeros([], tf.float64)
         _, *results = tf.while_loop(

@@ -80,7 +80,7 @@ def make_train_step(
     variables = [variable.value for variable in model.trainable_variables]
     score = model.score
     if jit_compile:
-        score = tf.function(model.score, jit_compile=True)
+        score = tf.function(model.score, jit_compile=True, autograph=False)
     differs = _drops_out(model.config)
 
     def gradients_of(batch: Batch):

@@ -6,13 +6,16 @@ from wukong_tf.extras import lack, require
 LIBRARY_MODELS = ("dlrm", "dcn_v2")  # built from keras-rs layers
 
 
-def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
+def check_packages(
+    model: str, lookup: str, *, reports: bool = False, plots: bool = False
+) -> list[str]:
     """Checks that the optional packages needed are installed.
 
     Args:
         model: name of the model, such as "dlrm".
         lookup: "take" or "tfrs".
-        reports: whether a report will be written.
+        reports: whether a report will be written. Defaults to False.
+        plots: whether it will have plots. Defaults to False.
 
     Returns:
         A line for each missing package that is not required.
@@ -26,11 +29,17 @@ def check_packages(model: str, lookup: str, *, reports: bool) -> list[str]:
     if lookup == "tfrs":
         require("--lookup=tfrs", "tensorflow_recommenders")
     effects = {
-        DRAWS: "the report will be only metrics.json, without page and plots",
-        "tensorboard": "its events are written, but cannot be shown here",
+        DRAWS: (
+            plots,
+            "the report will be only metrics.json, without page and plots",
+        ),
+        "tensorboard": (
+            reports,
+            "its events are written, but cannot be shown here",
+        ),
     }
     return [
         f"{reason}: {effect}"
-        for module, effect in effects.items()
-        if reports and (reason := lack(module))
+        for module, (needed, effect) in effects.items()
+        if needed and (reason := lack(module))
     ]

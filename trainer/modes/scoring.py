@@ -35,7 +35,7 @@ def make_evaluator(settings: Settings, distribution: Distribution) -> Evaluator:
     run_dir, lookup = settings.run.directory, settings.training.lookup
     trained = runs.read_config(run_dir)["training"]
     config = runs.read_model_config(run_dir)
-    check_packages(config.model, lookup, reports=False)
+    check_packages(config.model, lookup)
     # Placed as for training, since scoring needs less memory.
     placed = place(
         cost(

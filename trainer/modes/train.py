@@ -48,7 +48,12 @@ def _train(settings, distribution):
     only_chief_logs(workers.is_chief)
     features = open_features(settings)
     config = settings.model.config(features)
-    for line in check_packages(config.model, training.lookup, reports=True):
+    for line in check_packages(
+        config.model,
+        training.lookup,
+        reports=True,
+        plots=settings.run.plots,
+    ):
         log(line)
     splits = open_sources(settings, features)
     _check(settings, features)

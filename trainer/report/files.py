@@ -27,11 +27,13 @@ def write_report(
     *,
     title: str,
     example: str = "",
+    draw: bool = True,
 ) -> list[str]:
     """Replaces RUN_DIR/report/ atomically.
 
-    metrics.json is always written; the plots and index.html only if
-    matplotlib can be imported, which a run reports when it starts.
+    metrics.json is always written; the plots and index.html only with
+    `draw`, and if matplotlib can be imported, which a run reports when it
+    starts.
 
     Args:
         run_dir: the run directory; its metrics.jsonl gives the learning
@@ -43,6 +45,7 @@ def write_report(
             or the first split if there is no "test".
         title: heading of the page.
         example: a Python program that scores rows. Defaults to "", none.
+        draw: whether to write plots and index.html. Defaults to True.
 
     Returns:
         The paths of the files written.
@@ -54,7 +57,7 @@ def write_report(
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     contents = {"metrics.json": text.encode()}
     try:
-        if lack(DRAWS) is None:
+        if draw and lack(DRAWS) is None:
             contents |= _drawn(run_dir, metrics, predictions, title, example)
     finally:
         # Metrics are written even if a plot fails.

@@ -71,6 +71,7 @@ def report(session: Session) -> dict[str, Any]:
         predictions,
         title=os.path.basename(os.path.normpath(session.run_dir)),
         example=example_of(session.run_dir),
+        draw=session.settings.run.plots,
     )
     log(f"wrote {os.path.dirname(paths[0])}")
     return results

@@ -41,6 +41,11 @@ class Run(Settings):
         "Directories of finished runs whose metrics the report compares with "
         "this run's.",
     )
+    plots: bool = setting(
+        True,
+        "Draw the plots and the page of the report, which takes a few "
+        "seconds. metrics.json is always written.",
+    )
     checkpoint: str = setting(
         "best",
         'Checkpoint for eval and predict: "best", "latest" or a step.',

@@ -210,7 +210,7 @@ def _whole_cut(served, options):
         )
 
     inputs = [served.traced(served.id_inputs), arguments]
-    return tf.function(serve), inputs, stored
+    return tf.function(serve, autograph=False), inputs, stored
 
 
 def _outputs(served, logits, guard):
@@ -258,7 +258,8 @@ def _dense_cut(served, options):
             lambda values: guard(spec, columns, values, embeddings),
         )
 
-    return tf.function(serve), [served.traced(served.row_inputs)], {}
+    inputs = [served.traced(served.row_inputs)]
+    return tf.function(serve, autograph=False), inputs, {}
 
 
 def _calibration(served, options, stored, name):

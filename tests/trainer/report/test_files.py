@@ -118,6 +118,18 @@ def test_report_holds_its_files_and_their_paths(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "report"]
 
 
+def test_metrics_alone_without_plots(tmp_path):
+    write_log(tmp_path)
+    write_report(
+        str(tmp_path),
+        some_metrics(),
+        some_predictions(),
+        title="A run",
+        draw=False,
+    )
+    assert os.listdir(tmp_path / "report") == ["metrics.json"]
+
+
 def test_page_is_self_contained_and_leads_with_the_headline(tmp_path):
     write_log(tmp_path)
     write_report(
