@@ -35,3 +35,8 @@ class LostWorkerError(WukongError, RuntimeError):
 
 class InteropError(WukongError, ValueError):
     """Weights of another implementation cannot be converted exactly."""
+
+
+def one_line(error: Exception) -> str:
+    """Returns an error's text on one line."""
+    return " ".join(str(error).split())

@@ -23,7 +23,7 @@ from trainer.data.source import (
 )
 from wukong_tf import files
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 from wukong_tf.rows import Batch, columns
 from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
 from wukong_tf.rows.checks import checks_from_spec
@@ -281,11 +281,6 @@ class FileSource:
     def _no_rows(self):
         table = self.table(self._blocks[0]).slice(0, 0)
         return self._checked(self._blocks[0], table, self.bad)
-
-
-def one_line(error: Exception) -> str:
-    """Returns an error's text on one line."""
-    return " ".join(str(error).split())
 
 
 def stamp(path: str) -> tuple[int, ...]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.data.file_source import FileSource, one_line
+from trainer.data.file_source import FileSource
 from trainer.data.paths import prepare_hint
 from trainer.data.shuffling import Block
 from wukong_tf.config import encodings
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 from wukong_tf.rows.schemas import check_type
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.data.file_source import FileSource, one_line
+from trainer.data.file_source import FileSource
 from trainer.data.held_out import RECORD_NAMES
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
 from trainer.preparation.recorded import Preparation
 from trainer.preparation.requests import KEPT, write_rows
 from wukong_tf.config import FeatureSpec, encodings
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 from wukong_tf.rows.bad_values import REFUSE, BadValues
 
 

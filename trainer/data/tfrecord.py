@@ -16,11 +16,11 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # has the only seeking reader
 
-from trainer.data.file_source import FileSource, one_line
+from trainer.data.file_source import FileSource
 from trainer.data.shuffling import Block
 from wukong_tf import files
 from wukong_tf.config import schema
-from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.errors import ConfigError, DataError, one_line
 from wukong_tf.rows.checks import Check
 from wukong_tf.rows.schemas import check_type
 

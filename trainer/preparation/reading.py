@@ -13,11 +13,10 @@ from trainer.preparation.shards import (
     Shard,
     lines_before,
     may_repeat_header,
-    one_line,
 )
 from wukong_tf.arrow.errors import InvalidValue
 from wukong_tf.arrow.texts import utf8
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 from wukong_tf.names import alike
 
 CHUNK_ROWS = 262_144  # rows that are counted or encoded at once

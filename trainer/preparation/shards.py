@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from trainer.preparation import records, text_files
 from trainer.preparation.records import Layout
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +153,3 @@ def lines_before(shard: Shard) -> int:
 def may_repeat_header(layout: Layout, names: Sequence[str]) -> bool:
     """Returns whether repeated headers differ from rows of values."""
     return layout.names is None and len(names) > 1
-
-
-def one_line(error: Exception) -> str:
-    """Returns an error's text on one line."""
-    return " ".join(str(error).split())

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 
 from trainer.preparation import values
 from trainer.preparation.columns import Column, Recipe
-from trainer.preparation.shards import InputFile, one_line
+from trainer.preparation.shards import InputFile
 from wukong_tf.arrow.errors import UnsupportedType
 from wukong_tf.arrow.plain import is_list, plain_type
-from wukong_tf.errors import DataError
+from wukong_tf.errors import DataError, one_line
 
 
 def check(files: Sequence[InputFile], recipe: Recipe):

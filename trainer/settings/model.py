@@ -206,9 +206,13 @@ class Model(Settings):
         given: list[str] = []
         chosen: list[str] = []
         for name in SIZES:
-            if hasattr(config, name):
-                lines = given if name in self.sizes() else chosen
-                lines.append(f"{name}={_text(getattr(config, name))}")
+            if name in self.sizes():
+                lines = given
+            elif hasattr(config, name) and name not in config.unused:
+                lines = chosen
+            else:
+                continue
+            lines.append(f"{name}={_text(getattr(config, name))}")
         described = []
         if given:
             source = f" (--preset={self.preset})" if self.preset else ""

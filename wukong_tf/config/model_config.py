@@ -29,6 +29,11 @@ class ModelConfig:
             )
 
     @property
+    def unused(self) -> set[str]:
+        """Names of fields without effect, given the others and the features."""
+        return set()
+
+    @property
     def _where(self):
         return f"model {self.model}"
 
@@ -93,6 +98,16 @@ class EmbeddingModelConfig(ModelConfig):
     def num_embeddings(self) -> int:
         """n, the number of rows of X_0."""
         return self.features.num_embeddings(self.numeric_embeddings)
+
+    @property
+    def unused(self) -> set[str]:
+        """Names of fields without effect, given the others and the features."""
+        features, names = self.features, set()
+        if not features.numeric:
+            names.add("numeric_embeddings")
+            if not features.vector:
+                names.add("bottom_mlp_units")
+        return names
 
     @property
     def row_width(self) -> int:

@@ -14,6 +14,7 @@ from wukong_tf.errors import ConfigError
 T = TypeVar("T")
 
 FM_KINDS = ("full", "projected", "attentive")
+FMB_ACTIVATIONS = ("linear", "relu")
 REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 

@@ -7,8 +7,6 @@ from wukong_tf.config import schema
 from wukong_tf.config.model_config import EmbeddingModelConfig
 from wukong_tf.errors import ConfigError
 
-FMB_ACTIVATIONS = ("linear", "relu")
-
 Sizes = int | tuple[int, ...]
 Units = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
@@ -124,9 +122,19 @@ class WukongConfig(EmbeddingModelConfig):
         object.__setattr__(self, "remove", schema.frozen(self.remove))
         schema.check_remove(where, self.remove)
         schema.check_choice(
-            where, "fmb_activation", self.fmb_activation, FMB_ACTIVATIONS
+            where, "fmb_activation", self.fmb_activation, schema.FMB_ACTIVATIONS
         )
         schema.check_bool(where, "residual_bias", self.residual_bias)
+
+    @property
+    def unused(self) -> set[str]:
+        """Names of fields without effect, given the others and the features."""
+        names = super().unused
+        if self.fm != "attentive":
+            names |= {"attention_embeddings", "attention_units"}
+        if self.fm == "full":
+            names.add("rank")
+        return names
 
     def _rank_that_fits(self):
         """Returns k for each layer, or one int if all are equal."""

@@ -120,8 +120,8 @@ def table(
     """
     features = internal_features()
     lines = [
-        "| preset | H100s | weights and state a GPU | compute | dense on the "
-        "wire | tables on the wire | exchange | step | efficiency | rows/s |",
+        "| preset | H100s | weights and state a GPU | compute | dense bytes "
+        "sent | table bytes sent | exchange | step | efficiency | rows/s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in ("internal_5.6gf", "internal_108gf"):

@@ -35,6 +35,9 @@ def test_the_plan_says_what_was_given_and_what_chosen(few, capsys):
     assert chosen.startswith("sizes chosen for 2 embeddings: ")
     for size in ("num_fmb=8", "num_lcb=8", "rank=2,8,8", "head_units=128"):
         assert size in chosen.split()
+    # Of numbers, which the log lacks, and of another kind of Y.
+    for name in ("numeric_embeddings", "attention_units"):
+        assert f" {name}=" not in chosen
     sizes = ["--rank=1", "--mlp_units=4,2/3/5"]
     assert cli.run("--mode=plan", data, *sizes) == 0
     given, chosen, *_ = capsys.readouterr().out.splitlines()
