@@ -161,6 +161,9 @@ CONFIGS: dict[str, Any] = {
         remove=("fmb", "residual"),
         fmb_activation="relu",
         residual_bias=True,
+        mlp_activation="gelu",
+        mlp_bias=False,
+        mlp_glu=True,
         dropout=0.1,
         embedding_dropout=0.2,
         table_initial_scale=0,
@@ -196,7 +199,8 @@ def test_a_model_configuration_comes_back(name, seed):
 
 def test_a_configuration_from_before_a_field_has_its_default():
     data = WukongConfig(SPEC).to_dict()
-    for field in ("fmb_activation", "residual_bias"):
+    fields = ("fmb_activation", "residual_bias", "mlp_activation", "mlp_glu")
+    for field in (*fields, "mlp_bias"):
         del data[field]
     assert model_config_from_dict(data) == WukongConfig(SPEC)
 

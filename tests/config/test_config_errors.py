@@ -184,6 +184,11 @@ def test_refuses_an_unknown_choice(value):
         "`fmb_activation` must be one of ['linear', 'relu']",
         repr(value),
     )
+    assert_refused(
+        lambda: WukongConfig(SPEC, mlp_activation=value),
+        "`mlp_activation` must be one of ['relu', 'gelu', 'sigmoid', 'silu',",
+        repr(value),
+    )
     if value is not True:
         assert_refused(
             lambda: WukongConfig(SPEC, residual_bias=value),

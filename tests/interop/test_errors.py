@@ -209,6 +209,11 @@ def test_models_that_an_implementation_lacks():
         ("fuxictr", plain, "`fmb_activation` must be 'relu'"),
         (
             "fuxictr",
+            dataclasses.replace(config, mlp_glu=True),
+            "`mlp_glu` must be False; received True",
+        ),
+        (
+            "fuxictr",
             dataclasses.replace(config, fm="attentive"),
             "`fm` must be 'projected' or 'full'; received 'attentive'",
         ),

@@ -49,6 +49,20 @@ CASES = (
         functools.partial(blocks.factorization_machine, epsilon=0.5),
     ),
     harness.Case(
+        "gated",
+        FactorizationMachineBlock,
+        {
+            "num_embeddings": 2,
+            "rank": 3,
+            "mlp_units": (6,),
+            "mlp_activation": "silu",
+            "mlp_bias": False,
+            "mlp_glu": True,
+        },
+        (4, 5, 8),
+        functools.partial(blocks.factorization_machine, hidden=blocks.swiglu),
+    ),
+    harness.Case(
         "attentive",
         FactorizationMachineBlock,
         {

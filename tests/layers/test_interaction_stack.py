@@ -56,6 +56,22 @@ CASES = (
         functools.partial(blocks.interaction_stack, epsilon=0.5, relu=True),
     ),
     harness.Case(
+        "gated",
+        InteractionStack,
+        {
+            "num_layers": 1,
+            "num_fmb": 2,
+            "num_lcb": 3,
+            "rank": 3,
+            "mlp_units": (6,),
+            "mlp_activation": "silu",
+            "mlp_bias": False,
+            "mlp_glu": True,
+        },
+        (3, 5, 8),
+        functools.partial(blocks.interaction_stack, hidden=blocks.swiglu),
+    ),
+    harness.Case(
         "residual_bias",
         InteractionStack,
         {

@@ -1,5 +1,7 @@
 """MLP: ReLU inside, nothing on its output."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -34,6 +36,13 @@ CASES = (
         },
         (4, 5),
         tanh_mlp,
+    ),
+    harness.Case(
+        "gated",
+        MLP,
+        {"units": (6, 5, 3), "activation": "silu", "glu": True},
+        (4, 7),
+        functools.partial(blocks.mlp, hidden=blocks.swiglu),
     ),
 )
 

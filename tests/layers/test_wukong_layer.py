@@ -75,6 +75,21 @@ CASES = (
         (4, 5, 8),
         functools.partial(blocks.wukong_layer, relu=True),
     ),
+    harness.Case(
+        "gated_mlp_without_bias",
+        WukongLayer,
+        {
+            "num_fmb": 2,
+            "num_lcb": 1,
+            "rank": 3,
+            "mlp_units": (6, 5),
+            "mlp_activation": "silu",
+            "mlp_bias": False,
+            "mlp_glu": True,
+        },
+        (4, 5, 8),
+        functools.partial(blocks.wukong_layer, hidden=blocks.swiglu),
+    ),
     *(
         harness.Case(
             "without_" + "_and_".join(remove),

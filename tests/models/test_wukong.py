@@ -21,6 +21,9 @@ SHAPES = {
     "relu and bias": dataclasses.replace(
         CONFIG, fmb_activation="relu", residual_bias=True
     ),
+    "gated MLPs without bias": dataclasses.replace(
+        CONFIG, mlp_activation="silu", mlp_bias=False, mlp_glu=True
+    ),
     "a size for each layer": dataclasses.replace(
         CONFIG,
         num_fmb=(2, 4),

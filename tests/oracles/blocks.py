@@ -36,8 +36,19 @@ def layer_norm(
     return unit * weights["gamma"] + weights["beta"]
 
 
-def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
-    """Repeats max(0, h W + b), without the max at the end."""
+def relu_of(x: np.ndarray) -> np.ndarray:
+    """Returns max(0, x)."""
+    return np.maximum(x, 0.0)
+
+
+def swiglu(x: np.ndarray) -> np.ndarray:
+    """Returns a sigmoid(a) b of x = [a, b]."""
+    a, b = np.split(x, 2, axis=-1)
+    return a / (1.0 + np.exp(-a)) * b
+
+
+def mlp(x: np.ndarray, weights: Weights, hidden=relu_of) -> np.ndarray:
+    """Repeats hidden(h W + b), without `hidden` at the end."""
     depth = len({path.split("/")[0] for path in weights})
     for index in range(depth):
         dense = inside(weights, f"dense_{index}")
@@ -45,7 +56,7 @@ def mlp(x: np.ndarray, weights: Weights) -> np.ndarray:
         if "bias" in dense:
             x = x + dense["bias"]
         if index < depth - 1:
-            x = np.maximum(x, 0.0)
+            x = hidden(x)
     return x
 
 
@@ -76,10 +87,11 @@ def factorization_machine(
     epsilon: float = EPSILON,
     *,
     relu: bool = False,
+    hidden=relu_of,
 ) -> np.ndarray:
     """Returns reshape(MLP(LN(flatten(X X^T Y)))), with X X^T computed first.
 
-    With `relu`, it is max(0, that).
+    With `relu`, it is max(0, that). `hidden` ends the MLP's hidden layers.
     """
     batch, _, width = x.shape
     dots = np.einsum("bid,bjd->bij", x, x)
@@ -91,7 +103,7 @@ def factorization_machine(
         dots = np.einsum("bij,bjk->bik", dots, y)
     flat = dots.reshape(batch, dots.shape[1] * dots.shape[2])
     flat = layer_norm(flat, inside(weights, "norm"), epsilon)
-    rows = mlp(flat, inside(weights, "mlp")).reshape(batch, -1, width)
+    rows = mlp(flat, inside(weights, "mlp"), hidden).reshape(batch, -1, width)
     return np.maximum(rows, 0.0) if relu else rows
 
 
@@ -104,6 +116,7 @@ def wukong_layer(
     num_lcb: int = 0,
     adds_input: bool = True,
     relu: bool = False,
+    hidden=relu_of,
 ) -> np.ndarray:
     """Returns LN over d of concat(FMB, LCB) plus the residual.
 
@@ -115,13 +128,16 @@ def wukong_layer(
         num_lcb: number of rows of zeros if there is no LCB. Defaults to 0.
         adds_input: whether there is a residual. Defaults to True.
         relu: whether the FMB ends in a ReLU. Defaults to False.
+        hidden: ends the hidden layers of the FMB's MLP. Defaults to ReLU.
     """
     batch, _, width = x.shape
     fmb, lcb = inside(weights, "fmb"), inside(weights, "lcb")
     interactions = np.zeros((batch, num_fmb, width))
     linear = np.zeros((batch, num_lcb, width))
     if fmb:
-        interactions = factorization_machine(x, fmb, epsilon, relu=relu)
+        interactions = factorization_machine(
+            x, fmb, epsilon, relu=relu, hidden=hidden
+        )
     if lcb:
         linear = linear_compress(x, lcb)
     rows = np.concatenate([interactions, linear], axis=1)

@@ -111,14 +111,21 @@ def embed(
     return np.concatenate(parts, 1)
 
 
+HIDDEN = {("relu", False): blocks.relu_of, ("silu", True): blocks.swiglu}
+
+
 def wukong(
     config: WukongConfig, inputs: Inputs, weights: blocks.Weights
 ) -> np.ndarray:
     """Returns the logits [B, 1] of the first task."""
     x = embed(config.features, inputs, weights, config.embedding_dim)
     dense = blocks.inside(weights, "dense")
-    relu = config.fmb_activation == "relu"
-    x = blocks.interaction_stack(x, blocks.inside(dense, "stack"), relu=relu)
+    x = blocks.interaction_stack(
+        x,
+        blocks.inside(dense, "stack"),
+        relu=config.fmb_activation == "relu",
+        hidden=HIDDEN[config.mlp_activation, config.mlp_glu],
+    )
     task = config.features.tasks[0]
     flat = x.reshape(len(x), -1)
     return blocks.mlp(flat, blocks.inside(dense, f"head_{task.name}"))

@@ -291,5 +291,8 @@ def configs(draw, spec: FeatureSpec) -> ModelConfig:
         attention_units=(3,),
         fmb_activation=draw(st.sampled_from(["linear", "relu"])),
         residual_bias=draw(st.booleans()),
+        mlp_activation=draw(st.sampled_from(["relu", "gelu", "silu", "tanh"])),
+        mlp_bias=draw(st.booleans()),
+        mlp_glu=draw(st.booleans()),
         **sizes,
     )

@@ -114,6 +114,8 @@ def random_config(seed):
         remove=draw.choice(remove),
         fmb_activation=draw.choice(["linear", "relu"]),
         residual_bias=draw.choice([False, True]),
+        mlp_bias=draw.choice([False, True]),
+        mlp_glu=draw.choice([False, True]),
     )
 
 

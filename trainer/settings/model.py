@@ -111,6 +111,18 @@ class Model(Settings):
         "residual_bias",
         "Whether residuals that change the number of embeddings have a bias",
     )
+    mlp_activation: _Text = _size(
+        "mlp_activation",
+        "Activation in the FM blocks' MLPs: relu, gelu, sigmoid, silu or tanh",
+    )
+    mlp_bias: _Bool = _size(
+        "mlp_bias", "Whether the FM blocks' MLPs have biases"
+    )
+    mlp_glu: _Bool = _size(
+        "mlp_glu",
+        "Whether the hidden layers of the FM blocks' MLPs are gated linear "
+        "units (arXiv 2002.05202)",
+    )
     bottom_mlp_units: _List = _size(
         "bottom_mlp_units",
         "Hidden units of the MLPs that embed numeric and vector features",

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 FM_KINDS = ("full", "projected", "attentive")
 FMB_ACTIVATIONS = ("linear", "relu")
+MLP_ACTIVATIONS = ("relu", "gelu", "sigmoid", "silu", "tanh")
 REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 

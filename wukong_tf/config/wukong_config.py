@@ -79,6 +79,12 @@ class WukongConfig(EmbeddingModelConfig):
         residual_bias: whether the residual has a bias in the layers that change
             the number of embeddings, where it is a linear compression. The norm
             takes it out again, so it changes no output. Defaults to False.
+        mlp_activation: activation of the hidden layers of the factorization
+            machine blocks' MLPs: "relu", "gelu", "sigmoid", "silu" or "tanh".
+            Defaults to "relu".
+        mlp_bias: whether those MLPs have biases. Defaults to True.
+        mlp_glu: whether the hidden layers of those MLPs are gated linear units
+            (arXiv 2002.05202). Defaults to False.
     """
 
     model: ClassVar[str] = "wukong"
@@ -97,6 +103,9 @@ class WukongConfig(EmbeddingModelConfig):
     remove: tuple[str, ...] = ()
     fmb_activation: str = "linear"
     residual_bias: bool = False
+    mlp_activation: str = "relu"
+    mlp_bias: bool = True
+    mlp_glu: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -124,7 +133,11 @@ class WukongConfig(EmbeddingModelConfig):
         schema.check_choice(
             where, "fmb_activation", self.fmb_activation, schema.FMB_ACTIVATIONS
         )
-        schema.check_bool(where, "residual_bias", self.residual_bias)
+        schema.check_choice(
+            where, "mlp_activation", self.mlp_activation, schema.MLP_ACTIVATIONS
+        )
+        for field in ("residual_bias", "mlp_bias", "mlp_glu"):
+            schema.check_bool(where, field, getattr(self, field))
 
     @property
     def unused(self) -> set[str]:

@@ -55,6 +55,9 @@ def _allowed(layout, config):
         "fm": ("projected", "full") if layout.full else ("projected",),
         "fmb_activation": (layout.activation,),
         "remove": ((),),
+        "mlp_activation": ("relu",),
+        "mlp_bias": (True,),
+        "mlp_glu": (False,),
     }
     rows = config.num_embeddings
     changes = False

@@ -41,6 +41,11 @@ class FactorizationMachineBlock(keras.layers.Layer):
             computes Y. Defaults to (32,).
         output_activation: Activation of the output embeddings. Defaults to
             None, as in the paper.
+        mlp_activation: Activation of the MLP's hidden layers. Defaults to
+            "relu", as in the paper.
+        mlp_bias: Boolean, whether the MLP has biases. Defaults to True.
+        mlp_glu: Boolean, whether the MLP's hidden layers are gated linear
+            units; see `MLP`. Defaults to False.
 
     Input shape:
         3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
@@ -71,6 +76,9 @@ class FactorizationMachineBlock(keras.layers.Layer):
         attention_embeddings: int = 8,
         attention_units: Sequence[int] = (32,),
         output_activation: Any = None,
+        mlp_activation: Any = "relu",
+        mlp_bias: bool = True,
+        mlp_glu: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -92,6 +100,8 @@ class FactorizationMachineBlock(keras.layers.Layer):
             owner, "attention_units", attention_units
         )
         self.output_activation = keras.activations.get(output_activation)
+        self.mlp_activation = keras.activations.get(mlp_activation)
+        self.mlp_bias, self.mlp_glu = mlp_bias, mlp_glu
 
     def build(self, input_shape: Any):
         """Creates Y, the norm and the MLP."""
@@ -125,7 +135,16 @@ class FactorizationMachineBlock(keras.layers.Layer):
         self.norm.build(flat_shape)
         self.mlp = MLP(
             (*self.mlp_units, self.num_embeddings * width),
+            activation=self.mlp_activation,
             dropout=self.dropout,
+            # The variance that a product of the two halves keeps.
+            kernel_initializer=(
+                keras.initializers.VarianceScaling(2**0.5)
+                if self.mlp_glu
+                else "he_normal"
+            ),
+            use_bias=self.mlp_bias,
+            glu=self.mlp_glu,
             dtype=self.dtype_policy,
             name="mlp",
         )
@@ -171,4 +190,7 @@ class FactorizationMachineBlock(keras.layers.Layer):
             "output_activation": keras.activations.serialize(
                 self.output_activation
             ),
+            "mlp_activation": keras.activations.serialize(self.mlp_activation),
+            "mlp_bias": self.mlp_bias,
+            "mlp_glu": self.mlp_glu,
         }

@@ -35,6 +35,9 @@ class InteractionStack(keras.layers.Layer):
             `WukongLayer`. Defaults to ().
         fmb_activation: See `WukongLayer`. Defaults to None.
         residual_bias: See `WukongLayer`. Defaults to False.
+        mlp_activation: See `FactorizationMachineBlock`. Defaults to "relu".
+        mlp_bias: See `FactorizationMachineBlock`. Defaults to True.
+        mlp_glu: See `FactorizationMachineBlock`. Defaults to False.
         remat: Boolean, whether to store only the input of each layer in
             training and recompute the layer in the backward pass, which takes
             less memory and a third more time. Requires dropout=0, as a
@@ -74,6 +77,9 @@ class InteractionStack(keras.layers.Layer):
         remove: Sequence[str] = (),
         fmb_activation: Any = None,
         residual_bias: bool = False,
+        mlp_activation: Any = "relu",
+        mlp_bias: bool = True,
+        mlp_glu: bool = False,
         remat: bool = False,
         **kwargs: Any,
     ):
@@ -98,6 +104,8 @@ class InteractionStack(keras.layers.Layer):
         )
         self.remove = arguments.removed(owner, remove)
         self.fmb_activation = keras.activations.get(fmb_activation)
+        self.mlp_activation = keras.activations.get(mlp_activation)
+        self.mlp_bias, self.mlp_glu = mlp_bias, mlp_glu
         self.residual_bias, self.remat = residual_bias, remat
         if remat and self.dropout:
             raise ValueError(
@@ -153,6 +161,9 @@ class InteractionStack(keras.layers.Layer):
                 remove=self.remove,
                 fmb_activation=self.fmb_activation,
                 residual_bias=self.residual_bias,
+                mlp_activation=self.mlp_activation,
+                mlp_bias=self.mlp_bias,
+                mlp_glu=self.mlp_glu,
                 dtype=self.dtype_policy,
                 name=f"layer_{index}",
             )
@@ -192,5 +203,8 @@ class InteractionStack(keras.layers.Layer):
             "remove": self.remove,
             "fmb_activation": keras.activations.serialize(self.fmb_activation),
             "residual_bias": self.residual_bias,
+            "mlp_activation": keras.activations.serialize(self.mlp_activation),
+            "mlp_bias": self.mlp_bias,
+            "mlp_glu": self.mlp_glu,
             "remat": self.remat,
         }

@@ -1,9 +1,10 @@
-"""A multilayer perceptron: ReLU inside, nothing on its output."""
+"""A multilayer perceptron: activations inside, none on its output."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from wukong_tf.layers import arguments
 
@@ -13,6 +14,7 @@ class MLP(keras.layers.Layer):
     """Dense layers with an activation after all but the last.
 
     h_0 = x, h_j = activation(h_{j-1} W_j + b_j), output = h_{m-1} W_m + b_m.
+    With `glu`, h_j = activation(h_{j-1} W_j + b_j) * (h_{j-1} V_j + c_j).
     The output has no activation, and no layer has batch normalization.
 
     Args:
@@ -28,6 +30,10 @@ class MLP(keras.layers.Layer):
         output_initializer: Initializer of the last layer's kernel. Defaults to
             "lecun_normal".
         use_bias: Boolean, whether the layers have a bias. Defaults to True.
+        glu: Boolean, whether the hidden layers are gated linear units
+            (arXiv 2002.05202): GLU with activation="sigmoid", ReGLU with
+            "relu", SwiGLU with "silu", GEGLU with "gelu". The kernel of a layer
+            is [W_j, V_j], of twice as many columns. Defaults to False.
 
     Input shape:
         N-D tensor with shape `(batch_size, ..., input_dim)`; `input_dim` must
@@ -55,6 +61,7 @@ class MLP(keras.layers.Layer):
         kernel_initializer: Any = "he_normal",
         output_initializer: Any = "lecun_normal",
         use_bias: bool = True,
+        glu: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -65,7 +72,7 @@ class MLP(keras.layers.Layer):
         self.dropout = arguments.dropout_rate("MLP", "dropout", dropout)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
-        self.use_bias = use_bias
+        self.use_bias, self.glu = use_bias, glu
 
     def build(self, input_shape: Any):
         """Creates the dense layers."""
@@ -84,9 +91,12 @@ class MLP(keras.layers.Layer):
                 if index == last
                 else self.kernel_initializer
             )
+            gated = self.glu and index != last
             dense = keras.layers.Dense(
-                units,
-                activation=None if index == last else self.activation,
+                2 * units if gated else units,
+                activation=(
+                    None if gated or index == last else self.activation
+                ),
                 use_bias=self.use_bias,
                 kernel_initializer=arguments.copies(initializer),
                 dtype=self.dtype_policy,
@@ -107,7 +117,10 @@ class MLP(keras.layers.Layer):
     def call(self, x: Any, training: bool | None = None):
         """Maps `(..., input_dim)` to `(..., units[-1])`."""
         for index, dense in enumerate(self.dense_layers):
-            x = dense(x)  # [..., units[index]]
+            x = dense(x)  # [..., units[index]], or twice as many if gated
+            if self.glu and index < len(self.units) - 1:
+                x, linear = ops.split(x, 2, axis=-1)
+                x = self.activation(x) * linear  # [..., units[index]]
             if index < len(self.dropout_layers):
                 x = self.dropout_layers[index](x, training=training)
         return x
@@ -130,4 +143,5 @@ class MLP(keras.layers.Layer):
                 self.output_initializer
             ),
             "use_bias": self.use_bias,
+            "glu": self.glu,
         }

@@ -44,6 +44,9 @@ class WukongLayer(keras.layers.Layer):
             Defaults to None.
         residual_bias: Boolean, whether a residual that is a linear compression
             has a bias, which the norm removes again. Defaults to False.
+        mlp_activation: See `FactorizationMachineBlock`. Defaults to "relu".
+        mlp_bias: See `FactorizationMachineBlock`. Defaults to True.
+        mlp_glu: See `FactorizationMachineBlock`. Defaults to False.
 
     Input shape:
         3D tensor with shape `(batch_size, n, dim)`; n and `dim` must be known.
@@ -76,6 +79,9 @@ class WukongLayer(keras.layers.Layer):
         remove: Sequence[str] = (),
         fmb_activation: Any = None,
         residual_bias: bool = False,
+        mlp_activation: Any = "relu",
+        mlp_bias: bool = True,
+        mlp_glu: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -95,6 +101,8 @@ class WukongLayer(keras.layers.Layer):
         self.remove = arguments.removed(owner, remove)
         self.fmb_activation = keras.activations.get(fmb_activation)
         self.residual_bias = residual_bias
+        self.mlp_activation = keras.activations.get(mlp_activation)
+        self.mlp_bias, self.mlp_glu = mlp_bias, mlp_glu
 
     def build(self, input_shape: Any):
         """Creates the two blocks, the residual and the norm."""
@@ -113,6 +121,9 @@ class WukongLayer(keras.layers.Layer):
                 attention_embeddings=self.attention_embeddings,
                 attention_units=self.attention_units,
                 output_activation=self.fmb_activation,
+                mlp_activation=self.mlp_activation,
+                mlp_bias=self.mlp_bias,
+                mlp_glu=self.mlp_glu,
                 dtype=self.dtype_policy,
                 name="fmb",
             )
@@ -178,4 +189,7 @@ class WukongLayer(keras.layers.Layer):
             "remove": self.remove,
             "fmb_activation": keras.activations.serialize(self.fmb_activation),
             "residual_bias": self.residual_bias,
+            "mlp_activation": keras.activations.serialize(self.mlp_activation),
+            "mlp_bias": self.mlp_bias,
+            "mlp_glu": self.mlp_glu,
         }

@@ -48,13 +48,19 @@ def dense(inputs: int, outputs: int, name="", bias=True) -> Part:
     return Part(name, macs + shift, macs, shift, outputs)
 
 
-def mlp(inputs: int, units, name="") -> Part:
-    """Returns dense layers with a ReLU after all but the last."""
+def mlp(inputs: int, units, name="", *, bias=True, glu=False) -> Part:
+    """Returns dense layers with an activation after all but the last.
+
+    With `glu`, a hidden layer has a second product and multiplies both.
+    """
     total = Part(name)
     for index, size in enumerate(units):
-        total += dense(inputs, size)
-        if index < len(units) - 1:
+        hidden = index < len(units) - 1
+        total += repeat(1 + (hidden and glu), dense(inputs, size, bias=bias))
+        if hidden:
             total += Part("", elementwise=size)
+        if hidden and glu:
+            total += Part("", elementwise=size, activations=size)
         inputs = size
     return total
 

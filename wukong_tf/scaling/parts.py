@@ -130,7 +130,13 @@ def _fmb(config, name, rows, num_fmb, rank, units) -> list[Part]:
         attention += mlp(m * d, (*config.attention_units, rows * rank))
         parts.append(attention)
     fm += norm(rows * columns, 1)
-    mapped = mlp(rows * columns, (*units, num_fmb * d), f"{name} mlp")
+    mapped = mlp(
+        rows * columns,
+        (*units, num_fmb * d),
+        f"{name} mlp",
+        bias=config.mlp_bias,
+        glu=config.mlp_glu,
+    )
     if config.fmb_activation != "linear":
         mapped += Part("", elementwise=num_fmb * d)
     return [*parts, fm, mapped]
