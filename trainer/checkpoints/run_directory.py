@@ -15,7 +15,12 @@ from trainer.data.source import Source
 from trainer.preparation import recorded
 from trainer.settings import FIRST_ORDER_MODELS, FREE_ON_RESUME, Training
 from wukong_tf import files, runs
-from wukong_tf.config import FeatureSpec, encodings, schema
+from wukong_tf.config import (
+    MODEL_CONFIGS,
+    FeatureSpec,
+    encodings,
+    schema,
+)
 from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
@@ -139,7 +144,7 @@ def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
         if old.get("model", {}).get("model") not in FIRST_ORDER_MODELS:
             # Other models ignore these settings, and older runs lack them.
             excused = {k for k in content["training"] if "first_order" in k}
-        different = list(_differences(old, content, "", excused))
+        different = list(_differences(old, content, excused=excused))
         before = runs.read_features(run_dir)
         if before != features:
             old_name, name = map(encodings.name_from_spec, (before, features))
@@ -195,16 +200,19 @@ def write_data(run_dir: str, record: dict[str, Any]):
     files.write_json(path, {"format": runs.FORMAT, "files": record})
 
 
-def _differences(old, new, prefix, excused=()):
+def _differences(old, new, prefix="", excused=(), defaults=None):
     for key in sorted({*old, *new}):
         if prefix == "training." and (key in FREE_ON_RESUME or key in excused):
             continue
         before, now = old.get(key), new.get(key)
-        if prefix == "training." and key not in old:
+        if key not in old:
             # Runs of versions without the setting did as its default says.
-            before = getattr(Training(), key, None)
+            before = getattr(defaults, key, None)
         if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, f"{key}.", excused)
+            fields = Training() if key == "training" else None
+            if key == "model":
+                fields = MODEL_CONFIGS.get(now.get("model"))
+            yield from _differences(before, now, f"{key}.", excused, fields)
         elif before != now:
             yield f"{prefix}{key} was {before}, is {now}"
 

@@ -183,7 +183,11 @@ def test_a_run_of_before_had_the_defaults(train, tmp_path, capsys):
     config = json.loads(path.read_text())
     for key in ("dense_optimizer", "weight_decay", "learning_rate_schedule"):
         del config["training"][key]
+    del config["model"]["fmb_activation"]
     path.write_text(json.dumps(config))
+    assert train(tmp_path / "run", max_steps=4, fmb_activation="relu") == 2
+    said = capsys.readouterr().err
+    assert "model.fmb_activation was linear, is relu" in said
     options = {"max_steps": 4, "dense_optimizer": "lion"}
     assert train(tmp_path / "run", **options) == 2
     assert "dense_optimizer was adam, is lion" in capsys.readouterr().err
