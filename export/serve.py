@@ -49,7 +49,7 @@ def _checked_name(settings: Serve) -> str:
     paths = published.version_paths(path)
     if not paths:
         raise ExportError(
-            f"--model={path}: contains no published version; publish one with "
+            f"--model={path} contains no published version; publish one with "
             "python -m export.main."
         )
     if number is not None and number not in paths:

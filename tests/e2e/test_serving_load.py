@@ -418,7 +418,7 @@ def test_two_servers_do_not_share_a_port(base):
     "args, said",
     [
         ([], "--model is required"),
-        (["--model=nowhere"], "nowhere: contains no published version"),
+        (["--model=nowhere"], "nowhere contains no published version"),
         (["--model={base}/7/manifest.json"], "contains no published version"),
         (["--model={base}", "--version=5"], "--version=5"),
         (["--model={base}/7", "--version=8"], "--version=8"),
