@@ -160,7 +160,7 @@ def test_a_file_swapped_under_a_run_is_refused(
     assert train(copy, tmp_path, **options) == 2
     said = capsys.readouterr().err
     assert f"error: {path}: was changed while" in said
-    assert "must stay as they are" in said
+    assert "must not change until it has ended" in said
 
 
 def test_what_was_prepared_is_what_is_trained_on(copy, tmp_path, capsys):
