@@ -163,8 +163,8 @@ class Contents:
         digest = files.sha256(path)
         if stamp(path) != source.stamps[path]:
             raise DataError(
-                f"{path}: was changed while the run was using it; a run's "
-                "files must stay as they are until it has ended."
+                f"{path}: was changed while the run was using it; the files "
+                "of a run must not change until it has ended."
             )
         recorded = self._recorded.get(path)
         if recorded not in (None, digest):
