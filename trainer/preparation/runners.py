@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import concurrent.futures.process
-import functools
 import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
@@ -104,5 +103,5 @@ class Beam:
                 pipeline
                 | f"{what}: items" >> beam.Create(list(items))
                 | f"{what}: spread" >> beam.Reshuffle()
-                | what >> beam.Map(functools.partial(task, job))
+                | what >> beam.Map(lambda item: task(job, item))
             )

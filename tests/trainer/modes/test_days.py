@@ -213,6 +213,11 @@ def test_three_days(tmp_path, capsys):
         write_day(tmp_path / f"log-{day}", day)
         data, run_dir = tmp_path / f"data-{day}", str(tmp_path / f"run-{day}")
         more = [f"--extend={tmp_path / f'data-{day - 1}'}"] if day else []
+        if day == 2:
+            recipe = json.loads((tmp_path / "data-1/recipe.json").read_text())
+            recipe["columns"].append({"name": "device"})
+            (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+            more.append(f"--recipe={tmp_path / 'recipe.json'}")
         spec, _ = prepared("csv", tmp_path / f"log-{day}", data, *more)
         options = {
             "batch_size": 50,

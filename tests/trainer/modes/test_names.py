@@ -56,7 +56,8 @@ def data(folder, spec):
 
 @pytest.mark.full
 def test_a_run_of_any_names_goes_to_its_end_and_starts_another(tmp_path):
-    folder, run_dir = data(tmp_path / "data", SPEC), tmp_path / "run"
+    folder, run_dir = tmp_path / "data", tmp_path / "run"
+    data(folder, SPEC)
     options = arguments(data_dir=folder, run_dir=run_dir, **OPTIONS)
     assert run(*options, pictures=True) == 0
     assert run(*options) == 0  # goes on from its end
