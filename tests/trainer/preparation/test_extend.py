@@ -99,10 +99,15 @@ def test_ids_stay_and_new_values_follow(first, tmp_path):
 
 def test_the_recipe_goes_on_unless_the_flags_give_another(first, tmp_path):
     source = write(tmp_path / "in", log(200, 1, first=12))
+    for path in source.iterdir():  # a column more than yesterday
+        head, _, rest = path.read_text().partition("\n")
+        lines = [f"{line},new" for line in rest.splitlines()]
+        path.write_text("\n".join([f"{head},city", *lines]) + "\n")
     extend = f"--extend={first[0]}"
     code, out, err = run("csv", source, tmp_path / "out", extend)
     assert code == 0, err
     assert f"the recipe is that of {extend}\n" in out
+    assert "not in the recipe, and left out: 'city'\n" in out
     text = (tmp_path / "out" / "recipe.json").read_text()
     assert text == (first[0] / "recipe.json").read_text()
     # A guess makes a table of its own for friends.
