@@ -50,8 +50,8 @@ $(VENV)/.docs: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	@touch $@
 
-$(VENV)/.torch: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet -e '.[torch]'
+$(VENV)/.full: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e '.[torch,notebook]'
 	@touch $@
 
 # Apache Beam pins an older pyarrow: an environment of its own.
@@ -96,7 +96,7 @@ test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e '.[gpu]'
 	$(BIN)/python -m pytest tests/distributed/test_gpu.py
 
-test-full: lint docs $(VENV)/.torch $(VENV)-beam/.run
+test-full: lint docs $(VENV)/.full $(VENV)-beam/.run
 	KERAS_BACKEND=jax $(PYTEST) $(NEUTRAL)
 	KERAS_BACKEND=torch $(PYTEST) $(NEUTRAL)
 	PROPERTY_EXAMPLES=500 $(PYTEST)

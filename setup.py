@@ -81,6 +81,7 @@ setup(
         "dev": [*DEV, *REPORT, *BASELINES, *SERVING, *SAFETENSORS],
         # The theme is maintained until May 2027, then its successor, Zensical.
         "docs": ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"],
+        "notebook": ["ipykernel>=7.1.0", "nbclient>=0.10.2"],
         "torch": TORCH,
         # State dicts of other implementations.
         "interop": [*TORCH, *SAFETENSORS],

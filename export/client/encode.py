@@ -39,6 +39,7 @@ _EXACT = {2: 2**11, 4: 2**24}
 _BEYOND = (2 - 2**-24) * 2.0**127  # the least that float32 rounds to infinity
 # The largest that float32 rounds to 2**63, of numbers, and 2**53, of weights.
 _LARGEST, _HEAVIEST = (1 + 2**-24) * 2.0**63, (1 + 2**-24) * 2.0**53
+_SMALLEST = 2.0**-126  # of normal float32 numbers; smaller ones count as 0
 _DTYPES: dict[str, Any] = {
     "id": np.int64,
     "int64": np.int64,
@@ -538,6 +539,7 @@ class Encoder:
     def _ids(self, feature, values):
         if feature["raw"] == "float":
             boundaries = np.array(feature["boundaries"], np.float32)
+            values = np.where(np.abs(values) < _SMALLEST, 0.0, values)
             first = OOV_ID + feature.get("oov_buckets", 1)
             ids = first + np.searchsorted(boundaries, values, side="right")
             return np.where(np.isnan(values), MISSING_ID, ids).astype(np.int64)

@@ -186,7 +186,7 @@ def test_refuses_an_unknown_choice(value):
     )
     assert_refused(
         lambda: WukongConfig(SPEC, mlp_activation=value),
-        "`mlp_activation` must be one of ['relu', 'gelu', 'sigmoid', 'silu',",
+        "`mlp_activation` must be one of ['relu', 'sigmoid', 'silu', 'tanh']",
         repr(value),
     )
     if value is not True:

@@ -223,6 +223,10 @@ def test_refuses_raw_values_that_break_a_rule():
         ),
         ({"raw": "float", "boundaries": 3.0}, ["`boundaries`", "3.0"]),
         (
+            {"raw": "float", "boundaries": (-1e-45, 0.0)},
+            ["`boundaries` must be 0 or at least", "-1e-45"],
+        ),
+        (
             {"raw": "float", "boundaries": (1.0, math.inf)},
             ["`boundaries`", "finite"],
         ),

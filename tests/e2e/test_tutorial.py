@@ -47,15 +47,48 @@ def run_page(folder, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "before", ["--before=Plan", pytest.param("", marks=pytest.mark.full)]
-)
-def test_the_page_prints_what_it_shows(before, tmp_path):
-    folder = tmp_path / "tutorial"
-    printed = run_page(folder, *([before] if before else []))
-    assert (folder / "data" / "shop" / "features.json").is_file()
-    assert "[Mend the recipe]" in printed
-    assert ("[Plan]" in printed) == (not before)
+def test_the_page_prints_what_it_shows(tmp_path):
+    printed = run_page(tmp_path / "tutorial", "--before=Plan")
+    path = tmp_path / "tutorial" / "data" / "shop" / "features.json"
+    assert path.is_file()
+    assert "[Mend the recipe]" in printed and "[Plan]" not in printed
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder that the whole page leaves."""
+    folder = tmp_path_factory.mktemp("whole") / "tutorial"
+    run_page(folder)
+    return folder
+
+
+@pytest.mark.full
+def test_the_whole_page_goes_to_the_version_that_was_withdrawn(finished):
+    assert (finished / "exports" / "withdrawn" / "2").is_dir()
+    assert (finished / "exports" / "shop" / "1").is_dir()
+
+
+@pytest.mark.full
+def test_the_notebook_runs_where_the_page_ends(finished, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    notebook = nbformat.read(RUNNER.with_suffix(".ipynb"), as_version=4)
+    for cell in notebook.cells:
+        assert not cell.get("outputs"), "the notebook is kept without outputs"
+    nbclient.NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(finished)}},
+    ).execute()
+    printed = "".join(
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    )
+    assert "jax\n(2, 8, 16)" in printed
 
 
 def test_numbers_with_a_point_may_differ_a_little():

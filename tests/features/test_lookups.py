@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export.client.encode import Encoder
 from wukong_tf.config import CategoricalFeature, FeatureSpec
 from wukong_tf.features import Lookups, encode_served, signature
 
@@ -70,6 +71,17 @@ def test_integers_are_looked_up_by_their_decimal_text(lookups):
 def test_numbers_fall_into_buckets(lookups):
     values = [17.9, 18.0, 29.0, 65.5, 1e30, -1e30, np.nan]
     assert ids(lookups, AGE, values, tf.float32) == [3, 4, 4, 6, 6, 3, 1]
+
+
+def test_denormal_numbers_fall_into_the_bucket_of_zero():
+    """Some engines read them as 0; the client's encoder does as the graph."""
+    feature = CategoricalFeature("f", 6, raw="float", boundaries=(-1.0, 0.0))
+    spec = FeatureSpec((feature,))
+    values = np.array([-1e-45, 1e-40, 0.0, -1e-37], "float32")
+    found = ids(Lookups(spec), feature, values, tf.float32)
+    assert found == [5, 5, 5, 4]
+    encoder = Encoder(spec.to_dict())
+    assert encoder.ids({"f": values})["f"].tolist() == found
 
 
 def test_a_request_is_read_through_the_lookups(lookups):

@@ -127,7 +127,7 @@ def _categorical(draw, name, others):
     raw = draw(st.sampled_from([None, "string", "string", "int64", "float"]))
     options: dict[str, Any] = {"raw": raw}
     if raw == "float":
-        number = st.floats(-100, 100, width=32)
+        number = st.floats(-100, 100, width=32, allow_subnormal=False)
         points = st.lists(number, min_size=1, max_size=4, unique=True)
         boundaries = tuple(sorted(draw(points)))
         return CategoricalFeature(
@@ -254,7 +254,8 @@ def _values(spec, feature):
         return st.integers(1 if feature.pooling else 0, feature.num_ids - 1)
     if feature.raw == "float":
         return st.one_of(
-            st.sampled_from(feature.boundaries), st.floats(-200, 200, width=32)
+            st.sampled_from((*feature.boundaries, -1e-45, 1e-40)),
+            st.floats(-200, 200, width=32),
         )
     known = spec.vocabulary(feature.table_name) or ()
     if feature.raw == "int64":
@@ -294,7 +295,9 @@ def configs(draw, spec: FeatureSpec) -> ModelConfig:
         attention_units=(3,),
         fmb_activation=draw(st.sampled_from(["linear", "relu"])),
         residual_bias=draw(st.booleans()),
-        mlp_activation=draw(st.sampled_from(["relu", "gelu", "silu", "tanh"])),
+        mlp_activation=draw(
+            st.sampled_from(["relu", "sigmoid", "silu", "tanh"])
+        ),
         mlp_bias=draw(st.booleans()),
         mlp_glu=draw(st.booleans()),
         **sizes,

@@ -113,7 +113,7 @@ class Model(Settings):
     )
     mlp_activation: _Text = _size(
         "mlp_activation",
-        "Activation in the FM blocks' MLPs: relu, gelu, sigmoid, silu or tanh",
+        "Activation in the FM blocks' MLPs: relu, sigmoid, silu or tanh",
     )
     mlp_bias: _Bool = _size(
         "mlp_bias", "Whether the FM blocks' MLPs have biases"

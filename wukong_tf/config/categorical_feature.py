@@ -244,6 +244,11 @@ class CategoricalFeature:
             )
         for value in self.boundaries:
             schema.check_float(where, "boundaries", value)
+            if 0 < abs(value) < schema.SMALLEST:
+                raise ConfigError(
+                    f"{where}: `boundaries` must be 0 or at least 2^-126 in "
+                    f"size, as smaller floats count as 0; received {value}."
+                )
         if list(self.boundaries) != sorted(set(self.boundaries)):
             raise ConfigError(
                 f"{where}: `boundaries` must be strictly ascending; received "

@@ -13,9 +13,12 @@ from wukong_tf.errors import ConfigError
 
 T = TypeVar("T")
 
+# Of normal float32 numbers; only some engines represent those between 0 and it.
+SMALLEST = 2.0**-126
 FM_KINDS = ("full", "projected", "attentive")
 FMB_ACTIVATIONS = ("linear", "relu")
-MLP_ACTIVATIONS = ("relu", "gelu", "sigmoid", "silu", "tanh")
+# Those that every export format has: tf2onnx lacks the exact gelu's Erfc.
+MLP_ACTIVATIONS = ("relu", "sigmoid", "silu", "tanh")
 REMOVABLE = ("fmb", "lcb", "residual", "linear_path")
 
 

@@ -80,8 +80,8 @@ class WukongConfig(EmbeddingModelConfig):
             the number of embeddings, where it is a linear compression. The norm
             takes it out again, so it changes no output. Defaults to False.
         mlp_activation: activation of the hidden layers of the factorization
-            machine blocks' MLPs: "relu", "gelu", "sigmoid", "silu" or "tanh".
-            Defaults to "relu".
+            machine blocks' MLPs: "relu", "sigmoid", "silu" or "tanh". Defaults
+            to "relu".
         mlp_bias: whether those MLPs have biases. Defaults to True.
         mlp_glu: whether the hidden layers of those MLPs are gated linear units
             (arXiv 2002.05202). Defaults to False.

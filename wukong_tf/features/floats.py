@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from wukong_tf.config import schema
 from wukong_tf.config.categorical_feature import PADDING_ID
 from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.config.features import (
@@ -67,7 +68,9 @@ def real_weights(
     for feature in spec.categorical:
         if feature.weights:
             weights = inputs[feature.weights]
-            is_real = _are_ids(inputs[feature.name]) & (weights >= 2.0**-126)
+            is_real = _are_ids(inputs[feature.name]) & (
+                weights >= schema.SMALLEST
+            )
             outputs[feature.weights] = tf.where(is_real, weights, 0.0)
     return outputs
 

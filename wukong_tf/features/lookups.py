@@ -4,6 +4,7 @@ import os
 
 import tensorflow as tf
 
+from wukong_tf.config import schema
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
 
@@ -50,6 +51,7 @@ class Lookups(tf.Module):
         """
         if feature.raw == "float":
             flat = tf.reshape(tf.cast(values, tf.float32), [-1])
+            flat = tf.where(tf.abs(flat) < schema.SMALLEST, 0.0, flat)
             boundaries = tf.constant(feature.boundaries, tf.float32)
             place = tf.searchsorted(boundaries, flat, side="right")
             ids = tf.reshape(place, tf.shape(values)) + feature.first_id
