@@ -16,7 +16,7 @@ WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
-	@echo "make tutorial    run the first part of docs/tutorial.md in tutorial/"
+	@echo "make tutorial    run docs/tutorial.md in tutorial/"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
@@ -68,6 +68,7 @@ quickstart: $(VENV)/.run
 	  --output=exports/quickstart --format=saved_model,onnx
 
 tutorial: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[baselines]'
 	$(BIN)/python examples/tutorial.py --folder=tutorial
 
 # make mutants ARGS="--sample=50 --only=wukong_tf/metrics --seconds=600"
