@@ -21,6 +21,7 @@ REPORT = ["matplotlib>=3.11.2", "tensorboard>=2.21.0"]
 BASELINES = ["keras-rs>=0.4.0"]
 SAFETENSORS = ["safetensors>=0.8.0"]
 TORCH = ["torch>=2.13.0"]
+TUNE = ["optuna>=5.0.0"]
 SERVING = ["aiohttp>=3.14.5", "prometheus-client>=0.26.0"]
 DEV = [
     "hypothesis>=6.170.0",
@@ -78,7 +79,9 @@ setup(
         "beam": ["apache-beam>=2.77.0"],
         # DLRM and DCN-V2; the other baselines need nothing more.
         "baselines": BASELINES,
-        "dev": [*DEV, *REPORT, *BASELINES, *SERVING, *SAFETENSORS],
+        "dev": [*DEV, *REPORT, *BASELINES, *SERVING, *SAFETENSORS, *TUNE],
+        # trainer.tune.
+        "tune": TUNE,
         # The theme is maintained until May 2027, then its successor, Zensical.
         "docs": ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"],
         "notebook": ["ipykernel>=7.1.0", "nbclient>=0.10.2"],
@@ -98,6 +101,7 @@ setup(
             "wukong-launch=trainer.launch:main",
             "wukong-prepare=trainer.prepare:main",
             "wukong-example-log=trainer.example_log:main",
+            "wukong-tune=trainer.tune:main",
         ]
     },
 )

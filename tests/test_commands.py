@@ -20,7 +20,7 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import example_log, launch, prepare
+from trainer import example_log, launch, prepare, tune
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +37,7 @@ DEFINES = {
     "trainer.example_log": example_log.define,
     "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,
+    "trainer.tune": tune.define,
 }
 # What stands for something of the reader's: a number where one is due.
 PLACEHOLDER = re.compile(r"[A-Z]{1,5}")
@@ -95,7 +96,7 @@ def check(command):
         if module.startswith(("benchmarks.", "wukong_tf.")):
             assert not arguments, "nothing here would parse them"
             return
-        if module == "trainer.launch" and "--" in arguments:
+        if module in ("trainer.launch", "trainer.tune") and "--" in arguments:
             at = arguments.index("--")
             check_flags_of("trainer.main", arguments[at + 1 :])
             arguments = arguments[:at]

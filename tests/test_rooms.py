@@ -49,6 +49,7 @@ PLACES = {
     "trainer/program.py": "console",
     "trainer/settings/": "settings",
     "trainer/stop_signal.py": "console",
+    "trainer/tuning/": "tuning",
     "export/": "export",
     "export/client/": "export_client",
     "export/flags.py": "export_flags",
@@ -213,7 +214,23 @@ RULES = {
         ],
         [],
     ),
-    "trainer": (["absl", "trainer", *FORMS], []),
+    "tuning": (
+        [
+            "trainer.console",
+            "trainer.data",
+            "trainer.distribution",
+            "trainer.report.style",
+            "trainer.settings",
+            "trainer.stop_signal",
+            "trainer.tuning",
+            "wukong_tf",
+        ],
+        ["matplotlib", "optuna"],
+    ),
+    "trainer": (
+        ["absl", "trainer", "wukong_tf.extras", "wukong_tf.files", *FORMS],
+        [],
+    ),
     "export_client": (
         ["numpy", "export.client"],
         ["grpc", "tensorflow", "tensorflow_serving"],
@@ -305,7 +322,8 @@ RULES = {
 # Only files whose paths start so may import these.
 CONFINED: dict[str, str | tuple[str, ...]] = {
     "tensorflow_recommenders": "wukong_tf/embeddings/tfrs_tables.py",
-    "matplotlib": "trainer/report/",
+    "matplotlib": ("trainer/report/", "trainer/tuning/plots.py"),
+    "optuna": "trainer/tuning/",
     "apache_beam": "trainer/preparation/runners.py",
     "h5py": "trainer/preparation/tasks.py",
     "keras_rs": "wukong_tf/models/",
@@ -500,6 +518,7 @@ def test_flags_end_at_the_door():
         "trainer/prepare.py",
         "trainer/preparation/settings.py",
         "trainer/program.py",
+        "trainer/tune.py",
         *files("trainer/settings/*.py"),
         *files("export/*.py"),
     }

@@ -13,7 +13,6 @@ does automatically.
 """
 
 import contextlib
-import ctypes
 import math
 import os
 import queue
@@ -34,6 +33,10 @@ from absl import flags  # noqa: E402
 
 from trainer import console, program  # noqa: E402
 from trainer.distribution.cluster import Cluster  # noqa: E402
+from trainer.distribution.processes import (  # noqa: E402
+    end_with_parent,
+    gpus,
+)
 from trainer.main import EXIT_LOST, EXIT_RESUME  # noqa: E402
 from trainer.program import EXIT_ERROR  # noqa: E402
 from trainer.settings import fields  # noqa: E402
@@ -42,7 +45,6 @@ from wukong_tf.errors import ConfigError  # noqa: E402
 
 EXIT_FAULT = 1
 _POLL_S = 0.1
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 def define(values: flags.FlagValues):
@@ -70,7 +72,7 @@ class Worker:
             errors="replace",
             # Ctrl-C reaches only the launcher, which signals the workers.
             start_new_session=True,
-            preexec_fn=_end_with_the_launcher,
+            preexec_fn=end_with_parent,
         )
         self._threads = [
             threading.Thread(target=self._pass_on, args=pair, daemon=True)
@@ -101,11 +103,6 @@ class Worker:
         return code
 
 
-def _end_with_the_launcher():
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
-
-
 def free_ports(count: int) -> list[int]:
     """Returns loopback ports that are free now."""
     with contextlib.ExitStack() as stack:
@@ -113,24 +110,6 @@ def free_ports(count: int) -> list[int]:
         for listener in sockets:
             listener.bind(("127.0.0.1", 0))
         return [listener.getsockname()[1] for listener in sockets]
-
-
-def gpus() -> list[str]:
-    """Returns the ids of the usable GPUs, as in CUDA_VISIBLE_DEVICES."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [device for device in visible.split(",") if device.strip()]
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.split()
 
 
 def start(count: int, arguments: Sequence[str]) -> list[Worker]:

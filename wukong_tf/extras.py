@@ -16,6 +16,7 @@ _REQUIREMENTS = {
     "grpc": "tensorflow-serving-api",
     "keras_rs": "wukong_tf[baselines]",
     "matplotlib": "wukong_tf[report]",
+    "optuna": "wukong_tf[tune]",
     "prometheus_client": "wukong_tf[serving]",
     "safetensors": "wukong_tf[interop]",
     "tensorboard": "wukong_tf[report]",

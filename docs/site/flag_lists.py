@@ -8,13 +8,14 @@ from absl import flags
 
 from export import flags as export_flags
 from export import rollout, score, serve
-from trainer import example_log, launch, prepare, program, settings
+from trainer import example_log, launch, prepare, program, settings, tune
 
 # Functions that define the flags of each program, by group.
 GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.main": settings.GROUPS,
     "trainer.prepare": {"": prepare.define},
     "trainer.launch": {"": launch.define},
+    "trainer.tune": {"": tune.define},
     "trainer.example_log": {"": example_log.define},
     "export.main": {"": export_flags.define},
     "export.serve": {"": serve.define},

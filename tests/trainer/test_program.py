@@ -22,6 +22,7 @@ PROGRAMS = (
     "trainer.example_log",
     "trainer.launch",
     "trainer.prepare",
+    "trainer.tune",
     "export.main",
     "export.rollout",
     "export.score",

@@ -39,25 +39,23 @@ def _synthetic(data):
 def open_sources(
     settings: Settings, features: FeatureSpec
 ) -> dict[str, Source]:
-    """Opens the given splits, by name: "train", "valid", "test".
+    """Opens the splits of --splits, by name: "train", "valid", "test".
 
     Raises:
         ConfigError: a split that training needs is not given.
         DataError: a file is missing, empty or does not fit the spec.
     """
     data, training = settings.data, settings.training
-    if data.synthetic:
-        log = _synthetic(data)
-        return {
-            split: SyntheticSource(
-                log, split, getattr(data, f"synthetic_{split}_rows")
-            )
-            for split in SPLITS
-        }
+    log = _synthetic(data)
     sources: dict[str, Source] = {}
     for split in SPLITS:
-        files = data.files(split)
-        if files:
+        if split not in data.splits:
+            continue
+        if data.synthetic:
+            sources[split] = SyntheticSource(
+                log, split, getattr(data, f"synthetic_{split}_rows")
+            )
+        elif files := data.files(split):
             sources[split] = open_files(
                 files,
                 features,
@@ -68,17 +66,28 @@ def open_sources(
                 bad=bad_values(data),
             )
     if settings.run.mode == "train":
-        needed = {"train": "--mode=train"}
-        if training.eval != "progressive":
-            needed["valid"] = "--mode=train"
-        elif training.patience:
-            needed["valid"] = "--patience"
-        elif training.learning_rate_schedule == "plateau":
-            needed["valid"] = "--learning_rate_schedule=plateau"
-        for split, flag in needed.items():
-            if split not in sources:
-                raise ConfigError(
-                    f"{flag} needs {split} rows; give --data_dir with "
-                    f"{split}*.parquet in it, or --{split}_files."
-                )
+        _check_needed(settings, sources)
     return sources
+
+
+def _check_needed(settings, sources):
+    """Raises ConfigError if a split that training needs is not open."""
+    training = settings.training
+    needed = {"train": "--mode=train"}
+    if training.eval != "progressive":
+        needed["valid"] = "--mode=train"
+    elif training.patience:
+        needed["valid"] = "--patience"
+    elif training.learning_rate_schedule == "plateau":
+        needed["valid"] = "--learning_rate_schedule=plateau"
+    for split, flag in needed.items():
+        if split not in settings.data.splits:
+            raise ConfigError(
+                f"{flag} needs {split} rows; --splits must have {split}; "
+                f"received {','.join(settings.data.splits)}."
+            )
+        if split not in sources:
+            raise ConfigError(
+                f"{flag} needs {split} rows; give --data_dir with "
+                f"{split}*.parquet in it, or --{split}_files."
+            )

@@ -20,9 +20,8 @@ from trainer.loop.profiling import Profile
 from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.rates import Rates
 from trainer.loop.records import Progressive, WriteTraining
+from trainer.settings.training import HIGHER_IS_BETTER
 from wukong_tf.errors import WukongError
-
-HIGHER_IS_BETTER = ("auc", "group_auc")
 
 
 class ShowProgress:

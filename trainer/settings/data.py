@@ -39,6 +39,11 @@ class Data(Settings):
         "Parquet or TFRecord files or globs to score with --mode=predict; "
         "they need no label column.",
     )
+    splits: tuple[str, ...] = setting(
+        SPLITS,
+        "Splits that the run opens. Without test, the test rows are neither "
+        "checked, evaluated nor kept as samples, as in tuning.",
+    )
     on_bad_value: Literal["error", "count"] = setting(
         "error",
         "How to handle a value that breaks its column's rule. error: raise "
@@ -80,6 +85,14 @@ class Data(Settings):
         "clicked rows have a conversion label.",
     )
     synthetic_seed: int = setting(0, "Seed of the synthetic log.", minimum=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.splits or not set(self.splits) <= set(SPLITS):
+            raise ConfigError(
+                f"--splits must be some of {','.join(SPLITS)}; received "
+                f"{','.join(self.splits)!r}."
+            )
 
     def files(self, split: str) -> list[str]:
         """Returns the paths or globs of a split; empty if there are none."""

@@ -13,6 +13,7 @@ DTYPES = {
     "bfloat16": "mixed_bfloat16",
     "float64": "float64",
 }
+HIGHER_IS_BETTER = ("auc", "group_auc")  # of --early_stopping_metric
 
 
 def memory_dtype(precision: str) -> str:

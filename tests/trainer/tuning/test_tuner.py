@@ -1,0 +1,393 @@
+"""Budgets, pruning, stops and refusals, with a stand-in for the trainer."""
+
+import json
+import math
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.tuning import command
+from tests.trainer.tuning.command import run, starts, states, trials
+from tests.waiting import until
+from trainer.settings.command import read
+from trainer.tuning import trial_run, tuner
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    monkeypatch.setattr(trial_run, "PROGRAM", None)  # restored at the end
+    monkeypatch.setattr(tuner, "POLL_S", None)
+    command.fake_trainer()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study that nothing disturbed, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = subprocess.run(
+        start_command(folder), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def start_command(folder, *more):
+    module = "tests.trainer.tuning.command"
+    own = command.arguments(folder, *more)
+    return [sys.executable, "-m", module, *own, "--", *command.BASE]
+
+
+def value_of(trial, epochs=3):
+    """What the stand-in's formula gives for a trial's best evaluation."""
+    lr = trial["flags"]["learning_rate"]
+    return min((math.log10(lr) + 3) ** 2 + 1 / i for i in range(1, epochs + 1))
+
+
+def test_budgets_are_equal_and_said_before_the_first_trial(whole):
+    folder, done = whole
+    found = trials(folder)
+    assert {name: len(listed) for name, listed in found.items()} == {
+        "mlp": 4,
+        "fm": 4,
+    }
+    begun = re.findall(r"^(\w+) trial (\d): learning_rate", done.stderr, re.M)
+    assert begun == [(m, str(n)) for n in range(4) for m in ("mlp", "fm")]
+    plan, _, _ = done.stderr.partition("mlp trial 0")
+    assert "budget of each of mlp, fm: 4 trials, without a limit" in plan
+    assert "best logloss of click on the valid rows; seed 0" in plan
+    for trial in (*found["mlp"], *found["fm"]):
+        assert trial["state"] == "complete"
+        assert trial["value"] == pytest.approx(value_of(trial))
+        assert len(trial["evaluations"]) == 3
+
+
+def test_trials_are_runs_on_train_and_valid_rows(whole):
+    folder, _ = whole
+    for model, listed in trials(folder).items():
+        for trial in listed:
+            (start,) = starts(folder, model, trial["trial"])
+            given = read(start["arguments"])
+            flags = trial["flags"]
+            assert given["model"] == f"--model={model}"
+            assert given["splits"] == "--splits=train,valid"
+            assert given["seed"] == "--seed=0"
+            assert given["plots"] == "--noplots"
+            assert given["epochs"] == "--epochs=3"
+            for flag, value in flags.items():
+                assert given[flag] == f"--{flag}={value}"
+            steps = int(given["eval_every_steps"].partition("=")[2])
+            assert steps * flags["batch_size"] == 100 * 1024
+            assert ("dropout" in flags) == (model == "mlp")
+    both = [trial["flags"] for trial in trials(folder)["mlp"]]
+    assert len({tuple(flags.items()) for flags in both}) == 4
+
+
+def test_the_best_trial_becomes_a_flagfile(whole):
+    folder, done = whole
+    for model, listed in trials(folder).items():
+        best = min(listed, key=value_of)
+        path = folder / "study" / f"{model}.flags"
+        given = read([f"--flagfile={path}"])
+        (start,) = starts(folder, model, best["trial"])
+        tried = read(start["arguments"])
+        for name in ("run_dir", "seed", "splits", "plots", "keep_checkpoints"):
+            assert name not in given
+            del tried[name]
+        assert given == tried
+        head = path.read_text().partition("\n--")[0]
+        assert all(line.startswith("#") for line in head.splitlines())
+        for part in (
+            f"trial {best['trial']} of 4 (4 complete)",
+            f"logloss of click on the valid rows, {best['value']:.6g}",
+            "Seed: 0",
+            "optuna ",
+            "synthetic_seed, 0",
+        ):
+            assert part in head
+        commands = re.findall(
+            rf"^python .*{model}\.flags (.*)$", done.stdout, re.M
+        )
+        seeds = [text.partition(" ")[0] for text in commands]
+        assert seeds == [f"--seed={seed}" for seed in range(1, 6)]
+        kept = folder.glob(f"study/{model}/trial-*/checkpoints")
+        assert [path.parent.name for path in kept] == [
+            f"trial-{best['trial']:04d}"
+        ]
+
+
+def test_the_table_lists_every_trial(whole):
+    folder, _ = whole
+    text = (folder / "study" / "trials.md").read_text()
+    for model, listed in trials(folder).items():
+        section = text.partition(f"## {model}\n")[2].partition("##")[0]
+        rows = re.findall(r"^\| (\d) \| complete \| (\S+) \|", section, re.M)
+        assert rows == [(str(t["trial"]), f"{t['value']:.6g}") for t in listed]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_study_ends_like_one_that_was_not(number, whole, tmp_path):
+    waits = "600 if number == 1 and starts == 1 and i == 2 else 0"
+    process = subprocess.Popen(
+        start_command(tmp_path),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FAKE_SECONDS": waits},
+    )
+    first = tmp_path / "study" / "mlp" / "trial-0001" / "metrics.jsonl"
+    until(lambda: first.exists() and "valid" in first.read_text())
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    if number == signal.SIGTERM:
+        assert process.returncode == 75, said
+        assert states(tmp_path) == {
+            "mlp": ["complete", "running"],
+            "fm": ["complete"],
+        }
+        assert not list(tmp_path.glob("study/*.flags"))
+    assert run(tmp_path) == 0
+
+    def facts(folder):
+        return {
+            model: [
+                {k: v for k, v in trial.items() if k != "seconds"}
+                for trial in listed
+            ]
+            for model, listed in trials(folder).items()
+        }
+
+    assert facts(tmp_path) == facts(whole[0])
+    again = starts(tmp_path, "mlp", 1)
+    assert len(again) == 2
+    assert again[0]["arguments"] == again[1]["arguments"]
+    assert len(starts(tmp_path, "mlp", 0)) == 1
+    assert run(tmp_path) == 0  # which has nothing left to do
+    assert len(starts(tmp_path, "fm", 3)) == 1
+
+
+def test_trials_worse_than_the_median_are_stopped(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "FAKE_SECONDS", "20 if number > 4 and i > 1 and lr > 2e-3 else 0"
+    )
+    monkeypatch.setenv("FAKE_VALUE", "lr + 1 / i")
+    assert run(tmp_path, "--models=fm", "--trials=9") == 0
+    listed = trials(tmp_path)["fm"]
+    done = [t for t in listed if t["state"] == "complete"]
+    for trial in listed:
+        firsts = [
+            t["evaluations"][0] for t in done if t["trial"] < trial["trial"]
+        ]
+        slow = trial["trial"] > 4 and trial["flags"]["learning_rate"] > 2e-3
+        if slow:
+            assert trial["evaluations"][0] > statistics.median(firsts)
+        assert trial["state"] == ("pruned" if slow else "complete")
+    assert "pruned" in states(tmp_path)["fm"]
+    best = json.loads((tmp_path / "study" / "trials.json").read_text())
+    expected = min(done, key=lambda t: t["flags"]["learning_rate"])
+    assert best["models"]["fm"]["best"] == expected["trial"]
+
+
+def test_nothing_is_stopped_without_pruning(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_VALUE", "number + 1 / i")
+    assert run(tmp_path, "--models=fm", "--trials=7", "--noprune") == 0
+    assert states(tmp_path)["fm"] == ["complete"] * 7
+
+
+def test_higher_is_better_for_auc(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_VALUE", "lr")
+    base = (*command.BASE, "--early_stopping_metric=auc")
+    assert run(tmp_path, "--models=fm", base=base) == 0
+    listed = trials(tmp_path)["fm"]
+    best = max(listed, key=lambda t: t["flags"]["learning_rate"])
+    text = (tmp_path / "study" / "fm.flags").read_text()
+    assert f"trial {best['trial']} of 4" in text
+    assert "Metric: auc of click" in text
+
+
+def test_minutes_end_the_trials_of_a_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_SECONDS", "60 if number == 1 else 0")
+    assert run(tmp_path, "--minutes=0.02") == 0
+    assert states(tmp_path) == {
+        "mlp": ["complete", "minutes"],
+        "fm": ["complete", "minutes"],
+    }
+    for listed in trials(tmp_path).values():
+        assert 1.2 <= sum(trial["seconds"] for trial in listed) < 60
+    text = (tmp_path / "study" / "mlp.flags").read_text()
+    assert "trial 0 of 4 (1 complete, 1 minutes)" in text
+    assert "(limit: 0.02)" in text
+
+
+def test_failures_are_recorded_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_END", "1 if number == 1 and i == 2 else None")
+    monkeypatch.setenv("FAKE_VALUE", "None if number == 2 else 1 / i")
+    assert run(tmp_path, "--models=fm") == 0
+    listed = trials(tmp_path)["fm"]
+    assert states(tmp_path)["fm"] == [
+        "complete",
+        "failed",
+        "failed",
+        "complete",
+    ]
+    assert listed[1]["error"] == "exit code 1: --rank is wrong."
+    assert listed[2]["error"].endswith("no evaluation has a finite value")
+    assert listed[2]["evaluations"] == [None] * 3
+
+
+def test_a_model_without_a_complete_trial_is_an_error(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FAKE_END", "1 if model == 'fm' else None")
+    assert run(tmp_path, "--trials=2") == 2
+    said = capsys.readouterr()
+    assert "no trial of fm ran to its end" in said.err
+    assert "mlp.flags --seed=1" in said.out
+
+
+def test_a_refused_first_trial_ends_the_tuner(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_END", "2 if model == 'fm' else None")
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+    monkeypatch.setattr(tuner, "_cores", lambda: 2)
+    assert run(tmp_path, "--parallel=2") == 2
+    said = capsys.readouterr().err
+    assert (
+        "--models=fm: the trainer refused the first trial: --rank is wrong."
+        in said
+    )
+    assert not (tmp_path / "study" / "mlp" / "trial-0000" / "ended").exists()
+
+
+def test_a_trial_that_somebody_else_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_END", "75 if starts < 3 and i == starts else None")
+    assert run(tmp_path, "--models=fm", "--trials=1") == 0
+    (trial,) = trials(tmp_path)["fm"]
+    assert trial["evaluations"] == pytest.approx(
+        [value_of(trial, epochs=i) for i in (1, 2, 3)]
+    )
+    assert len(starts(tmp_path, "fm", 0)) == 3
+
+
+@pytest.mark.parametrize("devices", [[], ["3", "GPU-7"]])
+def test_parallel_trials_share_the_machine(devices, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner, "_cores", lambda: 6)
+    monkeypatch.setattr(tuner, "gpus", lambda: devices)
+    monkeypatch.setenv("FAKE_SECONDS", "0.3")
+    assert run(tmp_path, "--parallel=2", "--trials=2") == 0
+    spans = []
+    for model in ("mlp", "fm"):
+        for number in range(2):
+            (start,) = starts(tmp_path, model, number)
+            folder = tmp_path / "study" / model / f"trial-{number:04d}"
+            end = float((folder / "ended").read_text())
+            spans.append((start["time"], end))
+            given = read(start["arguments"])
+            if devices:
+                assert start["gpu"] in devices
+                assert "intra_op_threads" not in given
+            else:
+                assert given["intra_op_threads"] == "--intra_op_threads=3"
+    at_once = [
+        sum(begin <= moment < end for begin, end in spans)
+        for moment, _ in spans
+    ]
+    assert max(at_once) == 2
+
+
+def test_studies_in_one_store_do_not_mix(tmp_path):
+    store = f"--storage=sqlite:///{tmp_path}/store.db"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        assert run(tmp_path / name, store, "--models=fm", "--trials=2") == 0
+        assert len(trials(tmp_path / name)["fm"]) == 2
+        assert not (tmp_path / name / "study" / "study.db").exists()
+
+
+def test_importance_is_what_mattered(tmp_path):
+    pytest.importorskip("matplotlib")
+    more = ("--models=fm", "--trials=14", "--noprune", "--plots")
+    assert run(tmp_path, *more) == 0
+    content = json.loads((tmp_path / "study" / "trials.json").read_text())
+    shares = content["models"]["fm"]["importance"]
+    assert next(iter(shares)) == "learning_rate"
+    assert sum(shares.values()) == pytest.approx(1)
+    picture = (tmp_path / "study" / "importance_fm.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "more, base, named",
+    [
+        (["--trials=5"], (), "trials was 4, is 5"),
+        (["--seed=1"], (), "seed was 0, is 1"),
+        (["--models=mlp"], (), "models was ['mlp', 'fm'], is ['mlp']"),
+        ([], ["--epochs=4"], "flags.epochs was --epochs=3, is --epochs=4"),
+        ([], ["--synthetic_seed=1"], "data.synthetic_seed was 0, is 1"),
+    ],
+)
+def test_another_plan_is_refused(more, base, named, whole, capsys):
+    assert run(whole[0], *more, base=(*command.BASE, *base)) == 2
+    said = capsys.readouterr().err
+    assert named in said and "Choose another --output" in said
+
+
+@pytest.mark.parametrize(
+    "more, base, named",
+    [
+        (["--models=none"], (), "--models must be distinct names of ['wukong'"),
+        (["--models=fm,fm"], (), "received 'fm,fm'"),
+        (["--models="], (), "--models is required."),
+        (["--output="], (), "--output is required."),
+        (["--parallel=3"], (), "--parallel must be at most the 2 cores"),
+        (
+            ["--storage=sqlite:////no/folder/db"],
+            (),
+            "--storage=sqlite:////no/folder/db cannot be opened",
+        ),
+        (
+            ["--storage=nothing://me:secret@host/db"],
+            (),
+            "--storage=nothing://host/db cannot be opened",
+        ),
+        ([], ["--num_fmb=4"], "--models=mlp: --num_fmb contradicts"),
+        ([], ["--no_such=4"], "no_such"),
+        ([], ["word"], "unexpected arguments: ['word']"),
+        (["word"], (), "the trainer's flags come after --"),
+    ],
+)
+def test_invalid_flags_are_refused(
+    more, base, named, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tuner, "_cores", lambda: 2)
+    assert run(tmp_path, *more, base=(*command.BASE, *base)) == 2
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.glob("study/*/trial-*"))
+
+
+def test_data_must_be_there(tmp_path, capsys):
+    assert run(tmp_path, base=()) == 2
+    assert "no data: give --data_dir" in capsys.readouterr().err
+
+
+def test_without_optuna_the_error_says_how_to_install_it(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run(tmp_path) == 2
+    assert "pip install 'wukong_tf[tune]'" in capsys.readouterr().err
+
+
+def test_a_study_has_one_tuner(tmp_path, monkeypatch, capsys):
+    from wukong_tf import files
+
+    (tmp_path / "study").mkdir()
+    with files.locked(str(tmp_path / "study" / "lock")):
+        assert run(tmp_path) == 2
+    assert "is in use by another process" in capsys.readouterr().err

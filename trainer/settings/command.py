@@ -1,0 +1,50 @@
+"""Command lines of the trainer, for programs that start it."""
+
+from collections.abc import Iterable, Sequence
+
+from absl import flags
+
+from trainer import settings
+from trainer.settings import fields
+from wukong_tf.errors import ConfigError
+
+
+def read(arguments: Sequence[str]) -> dict[str, str]:
+    """Returns the flags that are given, such as {"seed": "--seed=1"}.
+
+    Flagfiles are expanded; flags are in the order of their definition.
+
+    Args:
+        arguments: a command line without the program.
+
+    Raises:
+        ConfigError: a flag is unknown or cannot be parsed.
+    """
+    values = _parsed(arguments)
+    return {
+        field.name: values[field.name].serialize()
+        for section in settings.SECTIONS.values()
+        for field, _ in fields.settings_of(section)
+        if values[field.name].present
+    }
+
+
+def check(arguments: Iterable[str]) -> settings.Settings:
+    """Returns the settings of a command line.
+
+    Raises:
+        ConfigError: a flag is invalid.
+    """
+    return settings.Settings.from_flags(_parsed(list(arguments)))
+
+
+def _parsed(arguments):
+    values = flags.FlagValues()
+    settings.define(values)
+    try:
+        rest = values(["trainer.main", *arguments])
+    except flags.Error as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    if len(rest) > 1:
+        raise ConfigError(f"unexpected arguments: {rest[1:]}.")
+    return values

@@ -1,0 +1,69 @@
+"""Settings of `python -m trainer.tune`."""
+
+import dataclasses
+
+from trainer.settings.fields import Settings, setting
+from wukong_tf.config import MODEL_CONFIGS
+from wukong_tf.config.schema import repeated
+from wukong_tf.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Tune(Settings):
+    """Tuning."""
+
+    models: tuple[str, ...] = setting(
+        (), "Models to tune, each with the same budget. Required.", needed=True
+    )
+    output: str = setting(
+        None,
+        "Directory of the study: its store, the trials' runs and the "
+        "results. Created if missing; the same command resumes. Required.",
+        needed=True,
+    )
+    trials: int = setting(20, "Trials of each model.", minimum=1)
+    minutes: float = setting(
+        0.0,
+        "Maximum minutes that the trials of a model run, all together; a "
+        "trial that exceeds them is stopped. 0 for no limit.",
+        minimum=0.0,
+    )
+    spaces: str = setting(
+        "configs/spaces",
+        "Directory of the search spaces: common.toml, for all models, and "
+        "MODEL.toml.",
+    )
+    seed: int = setting(
+        0,
+        "Seed of the search, and of every trial's run.",
+        minimum=0,
+        maximum=2**31,
+    )
+    parallel: int = setting(
+        1,
+        "Trials that run at once, each on its share of the cores, or on one "
+        "GPU if there are any.",
+        minimum=1,
+    )
+    prune: bool = setting(
+        True,
+        "Stop a trial whose best value is worse than the median of the same "
+        "model's trials at the same evaluation, from the sixth trial on.",
+    )
+    storage: str | None = setting(
+        None,
+        "URL of Optuna's store, such as postgresql://HOST/DB. Default: "
+        "SQLite, OUTPUT/study.db.",
+    )
+    plots: bool = setting(
+        True, "Draw the importance of flags, if matplotlib is installed."
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        unknown = [m for m in self.models if m not in MODEL_CONFIGS]
+        if unknown or repeated(self.models):
+            raise ConfigError(
+                f"--models must be distinct names of {list(MODEL_CONFIGS)}; "
+                f"received {','.join(self.models)!r}."
+            )
