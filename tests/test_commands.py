@@ -98,7 +98,8 @@ def check(command):
             return
         if module in ("trainer.launch", "trainer.tune") and "--" in arguments:
             at = arguments.index("--")
-            check_flags_of("trainer.main", arguments[at + 1 :])
+            run_dir = ["--run_dir=R"] if module == "trainer.tune" else []
+            check_flags_of("trainer.main", arguments[at + 1 :] + run_dir)
             arguments = arguments[:at]
         check_flags_of(module, arguments)
 

@@ -1,0 +1,170 @@
+"""Search spaces: those that are shipped, and errors in others."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.errors import assert_refused
+from tests.trainer.tuning.command import write_spaces
+from tests.worlds import clicks
+from trainer.settings import SECTIONS, command
+from trainer.tuning import spaces
+from trainer.tuning.flags import read_base, trial_flags, trial_settings
+from wukong_tf.config import MODEL_CONFIGS
+
+SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "spaces"
+BASE = {"synthetic": "--synthetic"}
+
+
+class RandomTrial:
+    """Suggests random values, as an `optuna.Trial` does, and its bounds."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.params = {}
+
+    def suggest_float(self, name, low, high, *, log):
+        ends = self.random.choice([low, high, self.random.uniform(low, high)])
+        self.params[name] = ends
+
+    def suggest_int(self, name, low, high, *, step, log):
+        self.params[name] = self.random.choice(range(low, high + 1, step))
+
+    def suggest_categorical(self, name, choices):
+        self.params[name] = self.random.choice(choices)
+
+
+def drawn(space, seed):
+    trial = RandomTrial(seed)
+    for flag, dimension in space.items():
+        dimension.suggest(trial, flag)
+    return {f: d.rounded(trial.params[f]) for f, d in space.items()}
+
+
+@pytest.mark.parametrize("model", MODEL_CONFIGS)
+def test_every_model_has_a_space_of_values_that_it_accepts(model):
+    space = spaces.read(str(SHIPPED), model, BASE)
+    for seed in range(20):
+        settings = trial_settings(model, BASE, drawn(space, seed))
+        settings.model.config(
+            dataclasses.replace(clicks.SPEC, categorical=wide(16))
+        )
+
+
+def wide(count):
+    """Features of the default width, so that every rank fits."""
+    first = clicks.SPEC.categorical[0]
+    return tuple(
+        dataclasses.replace(first, name="user" if i == 0 else f"c{i}")
+        for i in range(count)
+    )
+
+
+def test_the_common_part_is_equal_for_all_models():
+    (common,) = [dict(spaces._read_file(str(SHIPPED / "common.toml")))]
+    assert {"learning_rate", "table_learning_rate", "batch_size"} <= {*common}
+    for model, config in MODEL_CONFIGS.items():
+        space = spaces.read(str(SHIPPED), model, BASE)
+        sizes = {field.name for field in dataclasses.fields(config)}
+        for flag, dimension in common.items():
+            is_size = flag in {
+                field.name for field in dataclasses.fields(SECTIONS["model"])
+            }
+            if not is_size or flag in sizes:
+                assert space.pop(flag) == dimension
+        assert not common.keys() & space.keys()
+
+
+@pytest.mark.parametrize(
+    "entry, named",
+    [
+        ("none = {low = 1, high = 2}", "`none` must be a flag of the trainer"),
+        ("seed = {low = 1, high = 2}", "`seed` must be a flag of the trainer"),
+        ("data_dir = {choices = ['a']}", "`data_dir` must be a flag"),
+        ("dropout = {low = 0.1}", "must have low and high"),
+        ("dropout = 0.5", "received 0.5"),
+        ("dropout = {low = 0, high = 1, size = 2}", "'size': 2"),
+        ("dropout = {choices = []}", "`choices` must be a list of distinct"),
+        ("dropout = {choices = [0.1, 0.1]}", "received [0.1, 0.1]"),
+        ("dropout = {choices = [0.1], low = 1}", "'low': 1"),
+        ("dropout = {low = 0.5, high = 0.1}", "must be at most `high`"),
+        ("dropout = {low = nan, high = 0.1}", "must be at most `high`"),
+        ("dropout = {low = '0', high = 0.1}", "must be of type float"),
+        ("dropout = {low = 0.0, high = 1.0, log = true}", "above 0 with `log`"),
+        ("dropout = {low = 0.1, high = 0.3, log = 1}", "must be true or false"),
+        ("dropout = {low = 0.1, high = 0.3, step = 2}", "`step` must divide"),
+        ("batch_size = {low = 8.0, high = 16.0}", "must be of type int"),
+        ("batch_size = {low = 8, high = 17, step = 4}", "`step` must divide"),
+        ("batch_size = {low = 8, high = 16, step = 0}", "of at least 1"),
+        ("remat = {low = 0, high = 1}", "must have choices"),
+        ("dense_optimizer = {low = 0, high = 1}", "must have choices"),
+        # Refused by the trainer.
+        ("batch_size = {low = 0, high = 2}", "`batch_size` = 0: --batch_size"),
+        ("dropout = {low = 0.0, high = inf}", "`dropout` = inf"),
+        ("learning_rate = {low = 0.0, high = 1.0}", "must be above 0"),
+        ("dense_optimizer = {choices = ['sgd']}", "`dense_optimizer` = 'sgd'"),
+        ("head_units = {choices = ['8', 'a']}", "`head_units` = 'a'"),
+        ("learning_rate = {low = 1e-3", "common.toml: "),
+    ],
+)
+def test_errors_name_file_flag_rule_and_value(entry, named, tmp_path):
+    folder = write_spaces(tmp_path / "spaces", common=entry)
+    assert_refused(
+        lambda: spaces.read(str(folder), "mlp", BASE), named, "common.toml"
+    )
+
+
+def test_a_models_own_file_has_only_its_sizes_and_none_of_the_common_part(
+    tmp_path,
+):
+    folder = str(
+        write_spaces(tmp_path / "spaces", fm="num_fmb = {choices=[4]}")
+    )
+    assert_refused(
+        lambda: spaces.read(folder, "fm", BASE),
+        "fm.toml: `num_fmb` = 4: --num_fmb contradicts --model=fm",
+    )
+    write_spaces(tmp_path / "spaces", fm="batch_size = {choices = [4]}")
+    assert_refused(
+        lambda: spaces.read(folder, "fm", BASE),
+        "fm.toml: `batch_size` must not be in common.toml too",
+    )
+    (tmp_path / "spaces" / "fm.toml").unlink()
+    assert_refused(lambda: spaces.read(folder, "fm", BASE), "fm.toml")
+
+
+def test_flags_that_count_steps_keep_their_rows():
+    base = read_base(
+        ["--batch_size=1000", "--eval_every_steps=30", "--max_steps=7"]
+        + ["--run_dir=R", "--mode=plan", "--seed=3", "--decay_steps=0"]
+    )
+    assert not {"run_dir", "mode", "seed"} & base.keys()
+    flags = trial_flags("mlp", base, {"batch_size": 3000})
+    assert flags["eval_every_steps"] == "--eval_every_steps=10"
+    assert flags["max_steps"] == "--max_steps=2"
+    assert flags["decay_steps"] == "--decay_steps=0"
+    flags = trial_flags("mlp", base, {"batch_size": 9_000, "max_steps": 5})
+    assert flags["max_steps"] == "--max_steps=5"
+    flags = trial_flags("mlp", base, {"batch_size": 90_000})
+    assert flags["max_steps"] == "--max_steps=1"
+    assert trial_flags("mlp", base, {})["max_steps"] == "--max_steps=7"
+
+
+def test_flags_of_a_command_line_are_those_that_it_gives(tmp_path):
+    path = tmp_path / "some.flags"
+    path.write_text("# A comment.\n--batch_size=8\n--rank=4,8\n--noplots\n")
+    given = command.read([f"--flagfile={path}", "--dropout=0.5"])
+    assert given == {
+        "batch_size": "--batch_size=8",
+        "rank": "--rank=4,8",
+        "plots": "--noplots",
+        "dropout": "--dropout=0.5",
+    }
+    before = command.check(["--run_dir=R", f"--flagfile={path}"])
+    after = command.check(["--run_dir=R", *given.values()])
+    assert after.model == dataclasses.replace(before.model, dropout=0.5)
+    assert after.training == before.training
+    for wrong in (["--none=1"], ["word"], [f"--flagfile={tmp_path}/no"]):
+        assert_refused(lambda wrong=wrong: command.read(wrong), "")
