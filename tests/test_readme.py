@@ -76,7 +76,7 @@ def test_flags_that_the_pages_name_exist():
 
     from export import flags as export_flags
     from export import rollout, score, serve
-    from trainer import example_log, launch, prepare
+    from trainer import example_log, launch, prepare, tune
 
     known = {"flagfile", "help"}
     for define in (
@@ -87,6 +87,7 @@ def test_flags_that_the_pages_name_exist():
         example_log.define,
         launch.define,
         prepare.define,
+        tune.define,
     ):
         values = flags.FlagValues()
         define(values)

@@ -74,11 +74,11 @@ def tune(settings: Tune, arguments: Sequence[str]) -> int:
     }
     made = plan.make(settings, base, searched)
     with _locked(settings.output):
+        path = os.path.join(os.path.abspath(settings.output), "study.db")
+        store = open_store(settings.storage or f"sqlite:///{path}")
         study_id = plan.claim(settings.output, made)
         for line in made.describe():
             log(line)
-        path = os.path.join(os.path.abspath(settings.output), "study.db")
-        store = open_store(settings.storage or f"sqlite:///{path}")
         studies = [
             ModelStudy(store, study_id, model, made)
             for model in settings.models

@@ -47,8 +47,8 @@ class Tune(Settings):
     )
     prune: bool = setting(
         True,
-        "Stop a trial whose best value is worse than the median of the same "
-        "model's trials at the same evaluation, from the sixth trial on.",
+        "Stop a trial whose best value is worse than the median of the "
+        "model's complete trials at the same evaluation, once there are five.",
     )
     storage: str | None = setting(
         None,

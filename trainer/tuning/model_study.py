@@ -1,16 +1,17 @@
 """The Optuna study of one model, and its budget."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer.settings.training import HIGHER_IS_BETTER
 from trainer.tuning.plan import Plan, without_credentials
 from wukong_tf.errors import ConfigError
 
-if TYPE_CHECKING:
-    import optuna
-
+# Optuna is optional, and so are its types.
+Trial = Any  # optuna.Trial
+FrozenTrial = Any  # optuna.trial.FrozenTrial
 SECONDS, ENDED_BY, ERROR = "seconds", "ended_by", "error"  # of a trial
+TIMED_OUT = "timed out"
 
 
 def open_store(url: str) -> Any:
@@ -85,30 +86,29 @@ class ModelStudy:
         """Returns whether the budget has trials left; minutes are apart."""
         return bool(self._interrupted) or self.started < self._tune.trials
 
-    def next_trial(self) -> tuple["optuna.Trial", int]:
+    def next_trial(self) -> tuple[Trial, int]:
         """Returns a trial to run, and the number of values reported for it.
 
         Interrupted trials come first.
         """
         import optuna
 
-        number, reported = self.started, 0
-        if self._interrupted:
-            frozen = self._interrupted.pop(0)
-            number, reported = frozen.number, len(frozen.intermediate_values)
+        frozen = self._interrupted.pop(0) if self._interrupted else None
+        number = self.started if frozen is None else frozen.number
         self.study.sampler = optuna.samplers.TPESampler(
-            seed=(self._tune.seed + number) % 2**32
+            seed=self._tune.seed + number
         )
-        if number < self.started:
-            trial = optuna.Trial(self.study, frozen._trial_id)
-        else:
-            trial = self.study.ask()
+        if frozen is None:
+            trial, reported = self.study.ask(), 0
             self.started += 1
+        else:
+            trial = optuna.Trial(self.study, frozen._trial_id)
+            reported = len(frozen.intermediate_values)
         for flag, dimension in self._space.items():
             dimension.suggest(trial, flag)
         return trial, reported
 
-    def params(self, trial: Any) -> dict[str, Any]:
+    def params(self, trial: Trial) -> dict[str, Any]:
         """Returns the values of a trial's flags, as they are run."""
         return {
             flag: dimension.rounded(trial.params[flag])
@@ -121,12 +121,12 @@ class ModelStudy:
         finite = [value for value in values if math.isfinite(value)]
         return self._best(finite) if finite else None
 
-    def best_trial(self) -> "optuna.trial.FrozenTrial | None":
+    def best_trial(self) -> FrozenTrial | None:
         """Returns the best complete trial, or None if there is none."""
         done = [t for t in self.trials() if t.state.name == "COMPLETE"]
         return self._best(done, key=lambda t: t.value) if done else None
 
-    def trials(self) -> "list[optuna.trial.FrozenTrial]":
+    def trials(self) -> list[FrozenTrial]:
         """Returns all trials by number."""
         return self.study.get_trials(deepcopy=False)
 
@@ -140,26 +140,26 @@ class ModelStudy:
             and (best is None or trial.number != best.number)
         ]
 
-    def complete(self, trial: Any, value: float) -> None:
+    def complete(self, trial: Trial, value: float) -> None:
         """Ends a trial that ran to its end."""
         self.study.tell(trial, value)
 
-    def prune(self, trial: Any, ended_by: str) -> None:
-        """Ends a trial that was stopped, "pruned" or by "minutes"."""
+    def prune(self, trial: Trial, ended_by: str) -> None:
+        """Ends a trial that was stopped, "pruned" or "timed out"."""
         import optuna
 
         trial.set_user_attr(ENDED_BY, ended_by)
         self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
-    def abandon(self, ended_by: str) -> None:
-        """Ends interrupted trials, which are not resumed."""
+    def abandon(self) -> None:
+        """Ends interrupted trials that no minutes are left for."""
         import optuna
 
         for frozen in self._interrupted:
-            self.prune(optuna.Trial(self.study, frozen._trial_id), ended_by)
+            self.prune(optuna.Trial(self.study, frozen._trial_id), TIMED_OUT)
         self._interrupted.clear()
 
-    def fail(self, trial: Any, error: str) -> None:
+    def fail(self, trial: Trial, error: str) -> None:
         """Ends a trial without a value."""
         import optuna
 
@@ -180,7 +180,7 @@ class ModelStudy:
         return text
 
 
-def state_of(trial: "optuna.trial.FrozenTrial") -> str:
-    """Returns "complete", "pruned", "minutes" (out), "failed" or "running"."""
+def state_of(trial: FrozenTrial) -> str:
+    """Returns "complete", "pruned", "timed out", "failed" or "running"."""
     name = trial.state.name.lower().replace("fail", "failed")
     return trial.user_attrs.get(ENDED_BY, name)

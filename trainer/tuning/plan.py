@@ -1,6 +1,7 @@
 """The plan of a study, written before its first trial and then fixed."""
 
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from trainer.settings import Data, Settings, command
 from trainer.settings.tune import Tune
 from trainer.tuning.flags import Flags
 from trainer.tuning.spaces import Space
-from wukong_tf import files
+from wukong_tf import files, runs
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError
 
@@ -144,6 +145,8 @@ def without_credentials(url: str | None) -> str | None:
 def claim(output: str, plan: Plan) -> str:
     """Writes OUTPUT/study.json, or checks that it is of the same plan.
 
+    Until the run of a trial has begun, the plan may change.
+
     Args:
         output: the locked directory of the study.
         plan: the plan.
@@ -157,7 +160,8 @@ def claim(output: str, plan: Plan) -> str:
     """
     path = os.path.join(output, PLAN)
     content = json.loads(json.dumps(plan.content()))
-    if not os.path.exists(path):
+    begun = glob.glob(os.path.join(output, "*", "trial-*", runs.CONFIG))
+    if not (begun and os.path.exists(path)):
         study = uuid.uuid4().hex
         files.write_json(path, {"id": study, **content})
         return study

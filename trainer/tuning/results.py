@@ -135,10 +135,7 @@ def flagfile(plan: Plan, name: str, model: dict[str, Any]) -> str:
         f"{limit}), {best['seconds']:.0f} s for this one.",
         f"Seed: {plan.tune.seed}, of the search and of all trials.",
         f"Versions: {versions}.",
-        *(
-            f"Data: {split}, {json_text(entry)}."
-            for split, entry in plan.data.items()
-        ),
+        f"Data: {_data_text(plan.data)}.",
     ]
     flags = trial_flags(name, plan.base, best["flags"])
     comment = [
@@ -151,11 +148,14 @@ def flagfile(plan: Plan, name: str, model: dict[str, Any]) -> str:
     return "\n".join([*comment, *flags.values(), ""])
 
 
-def json_text(entry: Any) -> str:
-    """Returns a split's files and digest as text."""
-    if isinstance(entry, dict):
-        return f"{entry['files']} files, SHA-256 {entry['sha256']}"
-    return str(entry)
+def _data_text(data):
+    if "synthetic_seed" in data:
+        return f"the synthetic log of seed {data['synthetic_seed']}"
+    return "; ".join(
+        f"{split} rows, {entry['files']} file{'s'[: entry['files'] > 1]}, "
+        f"SHA-256 {entry['sha256']}"
+        for split, entry in data.items()
+    )
 
 
 def markdown(plan: Plan, models: dict[str, Any]) -> str:

@@ -133,7 +133,8 @@ def evaluations(run_dir: str, task: str, metric: str) -> list[float]:
         open(os.path.join(run_dir, _METRICS), "rb") as file,
     ):
         for line in file:
-            if line.endswith(b"\n"):  # or it is still being written
+            # A line without its end is still being written.
+            if b'"valid"' in line and line.endswith(b"\n"):
                 record = json.loads(line)
                 if record["kind"] == "valid":
                     value = record[task][metric]

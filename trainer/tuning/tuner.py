@@ -3,20 +3,21 @@
 import glob
 import os
 import time
-from typing import TYPE_CHECKING
 
 from trainer.console import log
 from trainer.distribution.processes import gpus
 from trainer.stop_signal import EXIT_RESUME, STOP
 from trainer.tuning.flags import flag_of, trial_flags
-from trainer.tuning.model_study import SECONDS, ModelStudy
+from trainer.tuning.model_study import (
+    SECONDS,
+    TIMED_OUT,
+    ModelStudy,
+    Trial,
+)
 from trainer.tuning.plan import SPLITS, Plan
 from trainer.tuning.trial_run import TrialRun, evaluations
 from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, RunError
-
-if TYPE_CHECKING:
-    import optuna
 
 POLL_S = 0.5
 RESTARTS = 3  # of a trial that somebody else stopped
@@ -59,9 +60,11 @@ class Running:
         start: starts its process.
     """
 
-    def __init__(self, study: ModelStudy, trial, reported, slot: int, start):
+    def __init__(
+        self, study: ModelStudy, trial: Trial, reported: int, slot: int, start
+    ):
         self.study = study
-        self.trial: optuna.Trial = trial
+        self.trial = trial
         self.reported = reported
         self.slot = slot
         self.name = f"{study.model} trial {trial.number}"
@@ -139,7 +142,7 @@ class Tuner:
         """Starts trials in all free slots."""
         for study in self._studies:
             if not self._left(study):
-                study.abandon("minutes")
+                study.abandon()
         while len(self._running) < self._tune.parallel:
             ready = [s for s in self._studies if s.has_next() and self._left(s)]
             if not ready:
@@ -198,7 +201,7 @@ class Tuner:
             if each.trial.should_prune():
                 each.run.stop("pruned")
         if not self._left(each.study):
-            each.run.stop("minutes")
+            each.run.stop(TIMED_OUT)
         if code is not None:
             self._end(each, code, values)
 

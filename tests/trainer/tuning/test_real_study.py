@@ -11,7 +11,7 @@ from tests.trainer.tuning import command
 from tests.worlds import clicks
 from trainer import tune
 from trainer.tuning.trial_run import evaluations
-from wukong_tf import runs
+from wukong_tf import files, runs
 
 pytestmark = pytest.mark.full
 SPACES = {
@@ -53,7 +53,9 @@ def test_models_are_tuned_and_the_test_split_is_not_read(tmp_path):
         # The flagfile is the trial: with its seed it gives the same values.
         again = tmp_path / f"again-{model}"
         flagfile = tmp_path / "study" / f"{model}.flags"
-        assert "# Data: train, 1 files, SHA-256" in flagfile.read_text()
+        for split in ("train", "valid"):
+            digest = files.sha256(str(Path(log) / f"{split}.parquet"))
+            assert digest in flagfile.read_text()
         code = cli.run(
             f"--flagfile={flagfile}",
             f"--run_dir={again}",

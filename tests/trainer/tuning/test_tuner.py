@@ -109,7 +109,7 @@ def test_the_best_trial_becomes_a_flagfile(whole):
             f"logloss of click on the valid rows, {best['value']:.6g}",
             "Seed: 0",
             "optuna ",
-            "synthetic_seed, 0",
+            "the synthetic log of seed 0",
         ):
             assert part in head
         commands = re.findall(
@@ -213,17 +213,56 @@ def test_higher_is_better_for_auc(tmp_path, monkeypatch):
 
 
 def test_minutes_end_the_trials_of_a_model(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_SECONDS", "60 if number == 1 else 0")
-    assert run(tmp_path, "--minutes=0.02") == 0
+    monkeypatch.setenv("FAKE_SECONDS", "600 if number == 1 else 0")
+    seconds = {"0": 40.0, "1": 21.0}  # by the last digit of the trial
+    monkeypatch.setattr(
+        trial_run.TrialRun,
+        "seconds",
+        property(lambda self: seconds[self.run_dir[-1]]),
+    )
+    assert run(tmp_path, "--minutes=1") == 0
     assert states(tmp_path) == {
-        "mlp": ["complete", "minutes"],
-        "fm": ["complete", "minutes"],
+        "mlp": ["complete", "timed out"],
+        "fm": ["complete", "timed out"],
     }
     for listed in trials(tmp_path).values():
-        assert 1.2 <= sum(trial["seconds"] for trial in listed) < 60
+        assert [trial["seconds"] for trial in listed] == [40.0, 21.0]
     text = (tmp_path / "study" / "mlp.flags").read_text()
-    assert "trial 0 of 4 (1 complete, 1 minutes)" in text
-    assert "(limit: 0.02)" in text
+    assert "trial 0 of 4 (1 complete, 1 timed out)" in text
+    assert "Time: 1.0 minutes for all trials (limit: 1), 40 s" in text
+
+
+def test_no_minute_is_lost_in_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        trial_run.TrialRun, "seconds", property(lambda self: 35.0)
+    )
+    monkeypatch.setenv("FAKE_SECONDS", "600 if i == 2 else 0")
+    metrics = tmp_path / "study" / "fm" / "trial-0000" / "metrics.jsonl"
+    more = ("--models=fm", "--minutes=1", "--trials=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(tuner, "STOP", StopsOnce(metrics))
+        assert run(tmp_path, *more) == 75
+    (trial,) = trials(tmp_path)["fm"]
+    assert (trial["state"], trial["seconds"]) == ("running", 35.0)
+    assert run(tmp_path, *more) == 2  # no trial ran to its end
+    (trial,) = trials(tmp_path)["fm"]
+    assert (trial["state"], trial["seconds"]) == ("timed out", 70.0)
+
+
+class StopsOnce:
+    """Stands in for STOP: a signal comes after the first evaluation."""
+
+    def __init__(self, metrics):
+        self.metrics = metrics
+
+    def __call__(self):
+        return self.metrics.exists() and "valid" in self.metrics.read_text()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
 
 def test_failures_are_recorded_and_the_others_go_on(tmp_path, monkeypatch):
@@ -263,6 +302,15 @@ def test_a_refused_first_trial_ends_the_tuner(tmp_path, monkeypatch, capsys):
         in said
     )
     assert not (tmp_path / "study" / "mlp" / "trial-0000" / "ended").exists()
+
+
+def test_flags_may_change_until_a_run_begins(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_END", "2")
+        assert run(tmp_path, "--models=fm") == 2
+    more = ("--models=fm", "--trials=1")
+    assert run(tmp_path, *more, base=("--synthetic",)) == 0
+    assert run(tmp_path, *more) == 2
 
 
 def test_a_trial_that_somebody_else_stopped_goes_on(tmp_path, monkeypatch):
