@@ -1,10 +1,11 @@
 """Stands in for trainer.main: logs what a formula gives, without training.
 
 Like the trainer, it locks its directory, resumes from its records and ends
-with 75 on SIGTERM. Variables hold Python expressions of `lr`, `i` (the
-evaluation, from 1), `number` (of the trial), `starts` (processes so far) and
-`model`: FAKE_VALUE of an evaluation, FAKE_SECONDS before it, and FAKE_END, an
-exit code or None, before it and, as evaluation 0, at the start.
+with 75 on SIGTERM. Variables hold Python expressions: FAKE_VALUE of an
+evaluation, FAKE_SECONDS before it, and FAKE_END, an exit code or None, before
+it and, as evaluation 0, at the start. They may use `lr`, `i` (the evaluation,
+from 1), `number` (of the trial), `starts` (processes so far), `model` and
+`meet(n)` (0, once n trials were started).
 """
 
 import fcntl
@@ -17,6 +18,12 @@ import time
 from pathlib import Path
 
 VALUE = "(math.log10(lr) + 3) ** 2 + 1 / i"
+
+
+def meet(study, count):
+    while len([*study.glob("*/trial-*/starts")]) < count:
+        time.sleep(0.01)
+    return 0
 
 
 def main():
@@ -41,6 +48,7 @@ def main():
         "starts": (run_dir / "starts").read_text().count("\n"),
         "model": flags["model"],
         "math": math,
+        "meet": lambda count: meet(run_dir.parents[1], count),
     }
 
     def evaluated(variable, default, i):
