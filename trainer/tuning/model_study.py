@@ -11,7 +11,7 @@ from wukong_tf.errors import ConfigError
 Trial = Any  # optuna.Trial
 FrozenTrial = Any  # optuna.trial.FrozenTrial
 SECONDS, ENDED_BY, ERROR = "seconds", "ended_by", "error"  # of a trial
-TIMED_OUT = "timed out"
+PRUNED, TIMED_OUT = "pruned", "timed out"  # values of ENDED_BY
 
 
 def open_store(url: str) -> Any:
@@ -145,7 +145,7 @@ class ModelStudy:
         self.study.tell(trial, value)
 
     def prune(self, trial: Trial, ended_by: str) -> None:
-        """Ends a trial that was stopped, "pruned" or "timed out"."""
+        """Ends a trial that was stopped, as PRUNED or TIMED_OUT."""
         import optuna
 
         trial.set_user_attr(ENDED_BY, ended_by)

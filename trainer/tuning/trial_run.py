@@ -81,9 +81,8 @@ class TrialRun:
             self._stopped_at = time.monotonic()
             self._process.terminate()
 
-    def end(self) -> None:
-        """Stops the process and waits for its end."""
-        self.stop("ended")
+    def wait(self) -> None:
+        """Waits for the end of a process that was stopped."""
         while self.poll() is None:
             time.sleep(0.1)
 

@@ -9,6 +9,7 @@ from trainer.distribution.processes import gpus
 from trainer.stop_signal import EXIT_RESUME, STOP
 from trainer.tuning.flags import flag_of, trial_flags
 from trainer.tuning.model_study import (
+    PRUNED,
     SECONDS,
     TIMED_OUT,
     ModelStudy,
@@ -136,7 +137,9 @@ class Tuner:
                 ) from error
             finally:
                 for each in self._running:
-                    each.run.end()
+                    each.run.stop("error")
+                for each in self._running:
+                    each.run.wait()
 
     def _fill(self):
         """Starts trials in all free slots."""
@@ -154,9 +157,10 @@ class Tuner:
             params = study.params(trial)
             text = ", ".join(f"{k}={v}" for k, v in params.items())
             log(f"{study.model} trial {trial.number}: {text}")
-            self._running.append(
-                Running(study, trial, reported, slot, self._start)
-            )
+            each = Running(study, trial, reported, slot, self._start)
+            self._running.append(each)
+            if reported and trial.should_prune():  # and was not yet stopped
+                each.run.stop(PRUNED)
 
     def _left(self, study: ModelStudy) -> bool:
         """Returns whether a model's trials have minutes left."""
@@ -199,7 +203,7 @@ class Tuner:
             each.reported = index + 1
             each.note_seconds()
             if each.trial.should_prune():
-                each.run.stop("pruned")
+                each.run.stop(PRUNED)
         if not self._left(each.study):
             each.run.stop(TIMED_OUT)
         if code is not None:

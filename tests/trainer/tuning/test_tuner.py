@@ -17,6 +17,8 @@ from tests.trainer.tuning.command import run, starts, states, trials
 from tests.waiting import until
 from trainer.settings.command import read
 from trainer.tuning import trial_run, tuner
+from trainer.tuning.model_study import ModelStudy
+from wukong_tf.files import locked
 
 pytestmark = pytest.mark.slow  # most start processes
 ROOT = Path(__file__).resolve().parents[3]
@@ -190,6 +192,46 @@ def test_trials_worse_than_the_median_are_stopped(tmp_path, monkeypatch):
         assert len(trial["evaluations"]) == (1 if stopped else 3)
     text = (tmp_path / "study" / "fm.flags").read_text()
     assert "trial 8 of 9 (7 complete, 2 pruned)" in text
+
+
+def test_a_trial_that_was_to_be_stopped_is_stopped_later(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_VALUE", "number + 1 / i")
+    monkeypatch.setenv("FAKE_SECONDS", "300 if number == 5 and i == 2 else 0")
+    more = ("--models=fm", "--trials=6")
+    stop = trial_run.TrialRun.stop
+
+    def die(self, reason):
+        if reason == "pruned":
+            raise ZeroDivisionError
+        stop(self, reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_run.TrialRun, "stop", die)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path, *more)
+    assert len(starts(tmp_path, "fm", 5)) == 1
+    assert run(tmp_path, *more) == 0
+    assert states(tmp_path)["fm"] == ["complete"] * 5 + ["pruned"]
+    assert len(trials(tmp_path)["fm"][5]["evaluations"]) == 1
+
+
+def test_a_store_that_fails_ends_the_tuner_and_its_trials(
+    tmp_path, monkeypatch, capsys
+):
+    from optuna.exceptions import StorageInternalError
+
+    def fail(self, trial, value):
+        raise StorageInternalError("disk is full")
+
+    monkeypatch.setattr(tuner, "_cores", lambda: 2)
+    monkeypatch.setenv("FAKE_SECONDS", "300 if model == 'mlp' else 0")
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelStudy, "complete", fail)
+        assert run(tmp_path, "--parallel=2") == 2
+    said = capsys.readouterr().err
+    assert "the store of the study failed: disk is full. The same" in said
+    with locked(str(tmp_path / "study" / "mlp" / "trial-0000" / "lock")):
+        pass  # its process has ended
 
 
 def test_higher_is_better_for_auc(tmp_path, monkeypatch):
@@ -424,10 +466,8 @@ def test_without_optuna_the_error_says_how_to_install_it(
     assert "pip install 'wukong_tf[tune]'" in capsys.readouterr().err
 
 
-def test_a_study_has_one_tuner(tmp_path, monkeypatch, capsys):
-    from wukong_tf import files
-
+def test_a_study_has_one_tuner(tmp_path, capsys):
     (tmp_path / "study").mkdir()
-    with files.locked(str(tmp_path / "study" / "lock")):
+    with locked(str(tmp_path / "study" / "lock")):
         assert run(tmp_path) == 2
     assert "is in use by another process" in capsys.readouterr().err
