@@ -6,7 +6,7 @@ from absl import flags
 
 from trainer import settings
 from trainer.settings import fields
-from wukong_tf.errors import ConfigError
+from wukong_tf.errors import ConfigError, one_line
 
 
 def read(arguments: Sequence[str]) -> dict[str, str]:
@@ -44,7 +44,7 @@ def _parsed(arguments):
     try:
         rest = values(["trainer.main", *arguments])
     except flags.Error as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(one_line(error)) from error
     if len(rest) > 1:
         raise ConfigError(f"unexpected arguments: {rest[1:]}.")
     return values

@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.settings.training import HIGHER_IS_BETTER
 from trainer.tuning.plan import Plan, without_credentials
-from wukong_tf.errors import ConfigError
+from wukong_tf.errors import ConfigError, one_line
 
 # Optuna is optional, and so are its types.
 Trial = Any  # optuna.Trial
@@ -30,10 +30,8 @@ def open_store(url: str) -> Any:
     try:
         return optuna.storages.RDBStorage(url, **options)
     except Exception as error:  # of any driver
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"--storage={without_credentials(url)} cannot be opened: {reason}."
-        ) from error
+        text = f"--storage={url} cannot be opened: {one_line(error)[:300]}"
+        raise ConfigError(without_credentials(text)) from None
 
 
 class ModelStudy:

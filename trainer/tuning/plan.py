@@ -60,7 +60,7 @@ class Plan:
             "minutes": tune.minutes,
             "prune": tune.prune,
             "seed": tune.seed,
-            "storage": without_credentials(tune.storage),
+            "storage": without_credentials(tune.storage or ""),
             "metric": self.metric,
             "task": self.task,
             "data": self.data,
@@ -94,7 +94,7 @@ def make(tune: Tune, base: Flags, spaces: dict[str, Space]) -> Plan:
     """Returns the plan of a study; reads every train and valid file.
 
     Raises:
-        ConfigError: there is no feature spec, or a split is not given.
+        ConfigError: the feature spec or a split is not given.
         DataError: a file is missing or invalid.
     """
     settings = command.check(["--run_dir=RUN", *base.values()])
@@ -137,9 +137,9 @@ def _data(data: Data) -> dict[str, Any]:
     return record
 
 
-def without_credentials(url: str | None) -> str | None:
-    """Returns a store's URL without user and password."""
-    return url and re.sub(r"//[^/]*@", "//", url)
+def without_credentials(text: str) -> str:
+    """Returns a text without the users and passwords of URLs."""
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def claim(output: str, plan: Plan) -> str:

@@ -18,7 +18,7 @@ from trainer.tuning.model_study import (
 from trainer.tuning.plan import SPLITS, Plan
 from trainer.tuning.trial_run import TrialRun, evaluations
 from wukong_tf import files, runs
-from wukong_tf.errors import ConfigError, RunError
+from wukong_tf.errors import ConfigError, RunError, one_line
 
 POLL_S = 0.5
 RESTARTS = 3  # of a trial that somebody else stopped
@@ -130,10 +130,9 @@ class Tuner:
                     for each in list(self._running):
                         self._follow(each)
             except StorageInternalError as error:
-                reason = " ".join(str(error).split())[:300]
                 raise RunError(
-                    f"the store of the study failed: {reason}. The same "
-                    "command resumes."
+                    f"the store of the study failed: {one_line(error)[:300]}. "
+                    "The same command resumes."
                 ) from error
             finally:
                 for each in self._running:
