@@ -21,7 +21,7 @@ TABLES = ("trials.json", "trials.md")
 
 def write_tables(plan: Plan, studies: list[ModelStudy]) -> dict[str, Any]:
     """Writes OUTPUT/trials.json and trials.md; returns the JSON's content."""
-    content = {
+    content: dict[str, Any] = {
         "format": 1,
         "plan": plan.content(),
         "models": {study.model: _model(study) for study in studies},

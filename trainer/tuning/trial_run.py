@@ -13,7 +13,7 @@ from trainer.distribution.processes import end_with_parent
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
-PROGRAM = (sys.executable, "-m", "trainer.main")
+PROGRAM: tuple[str, ...] = (sys.executable, "-m", "trainer.main")
 GRACE_S = 60.0  # from SIGTERM to SIGKILL
 _LOCK = "lock"  # of the trainer
 _METRICS = "metrics.jsonl"
