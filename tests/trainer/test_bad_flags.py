@@ -21,6 +21,19 @@ from tests.trainer.cli import arguments, run
             ["--synthetic_seed", "--synthetic is not set"],
         ),
         (
+            {"run_dir": "r", "synthetic": True, "synthetic_ids": 9},
+            ["--synthetic_ids contradicts --synthetic_log=polynomial"],
+        ),
+        (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "synthetic_log": "interactions",
+                "synthetic_tasks": "click,conversion",
+            },
+            ["--synthetic_tasks contradicts --synthetic_log=interactions"],
+        ),
+        (
             {"run_dir": "r", "synthetic": True, "output": "o"},
             ["--output contradicts --mode=train"],
         ),

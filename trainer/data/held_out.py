@@ -1,17 +1,21 @@
 """Describes the rows that a run held out, so that they can be reopened."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from trainer.data.block_log import BlockLog
 from trainer.data.file_source import FileSource
+from trainer.data.interaction_log import InteractionLog
 from trainer.data.parquet import ParquetSource
 from trainer.data.paths import expand
 from trainer.data.source import Source
 from trainer.data.synthetic import SyntheticLog
 from trainer.data.synthetic_source import SyntheticSource
 from trainer.data.tfrecord import TFRecordSource
+from trainer.settings import Interactions
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.rows.bad_values import BadValues, Count
@@ -51,14 +55,15 @@ def describe(split: str, source: Source) -> dict[str, Any]:
     machine or shared disk.
     """
     if isinstance(source, SyntheticSource):
-        return {
-            "split": split,
-            "synthetic": {
-                "seed": source.log.seed,
-                "tasks": list(source.log.tasks),
-                "rows": source.num_rows,
-            },
+        log = source.log
+        fields: dict[str, Any] = {
+            "seed": log.seed,
+            "tasks": list(log.tasks),
+            "rows": source.num_rows,
         }
+        if isinstance(log, InteractionLog):
+            fields["interactions"] = dataclasses.asdict(log.sizes)
+        return {"split": split, "synthetic": fields}
     assert isinstance(source, FileSource)
     content: dict[str, Any] = {
         "split": split,
@@ -84,7 +89,13 @@ def reopen(path: str, spec: FeatureSpec) -> Source:
             content = json.load(file)
         if "synthetic" in content:
             fields = content["synthetic"]
-            log = SyntheticLog(fields["seed"], tuple(fields["tasks"]))
+            seed = fields["seed"]
+            log: BlockLog
+            if "interactions" in fields:
+                sizes = Interactions(**fields["interactions"])
+                log = InteractionLog(seed, sizes)
+            else:
+                log = SyntheticLog(seed, tuple(fields["tasks"]))
             return SyntheticSource(log, content["split"], fields["rows"])
         files = list(content["files"])
         bad: dict[str, BadValues] = {}

@@ -1,6 +1,8 @@
 """Opens the splits that the settings name."""
 
+from trainer.data.block_log import BlockLog
 from trainer.data.held_out import open_files
+from trainer.data.interaction_log import InteractionLog
 from trainer.data.source import Source
 from trainer.data.synthetic import SyntheticLog
 from trainer.data.synthetic_source import SyntheticSource
@@ -13,7 +15,10 @@ from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
 def open_features(settings: Settings) -> FeatureSpec:
     """Returns the feature spec of the data with the settings' overrides."""
     data = settings.data
-    spec = _synthetic(data).spec if data.synthetic else data.read_features()
+    if data.synthetic:
+        spec = _synthetic(settings).spec
+    else:
+        spec = data.read_features()
     return settings.features.applied_to(spec)
 
 
@@ -32,8 +37,11 @@ def bad_values(data: Data) -> BadValues:
     return REFUSE
 
 
-def _synthetic(data):
-    return SyntheticLog(seed=data.synthetic_seed, tasks=data.synthetic_tasks)
+def _synthetic(settings) -> BlockLog:
+    data = settings.data
+    if data.synthetic_log == "interactions":
+        return InteractionLog(data.synthetic_seed, settings.interactions)
+    return SyntheticLog(data.synthetic_seed, data.synthetic_tasks)
 
 
 def open_sources(
@@ -46,7 +54,7 @@ def open_sources(
         DataError: a file is missing, empty or does not fit the spec.
     """
     data, training = settings.data, settings.training
-    log = _synthetic(data)
+    log = _synthetic(settings)
     sources: dict[str, Source] = {}
     for split in SPLITS:
         if split not in data.splits:

@@ -20,19 +20,20 @@ import functools
 
 import numpy as np
 
-from trainer.data.source import generator, sliced
+from trainer.data.block_log import (
+    BLOCK_ROWS,
+    PROBABILITY,
+    SPLITS,
+    BlockLog,
+    add_label,
+)
+from trainer.data.source import generator
 from wukong_tf import config
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError
 from wukong_tf.rows import Batch
 
-SPLITS = ("train", "valid", "test")
-# Prefix of a block's columns with the true probability of each task.
-PROBABILITY = "probability:"
 LABELS = {"click": "label", "conversion": "conversion"}
-
-# Rows per random generator; changing it changes the log.
-BLOCK_ROWS = 8192
 
 # Number of ids and exponent s of the Zipf law p(id) ~ (id + 1)^-s. The
 # exponents leave little mass on ids that are too rare to learn.
@@ -91,7 +92,7 @@ CONVERSION_TERMS: tuple[tuple[float, tuple[str, ...]], ...] = (
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticLog:
+class SyntheticLog(BlockLog):
     """Rows of a click log, addressed by split and row number.
 
     Args:
@@ -133,56 +134,27 @@ class SyntheticLog:
             group="user",
         )
 
-    def rows(
-        self, split: str, start: int, count: int
-    ) -> tuple[Batch, np.ndarray]:
-        """Returns rows [start, start + count) of a split's endless stream.
-
-        Args:
-            split: "train", "valid" or "test"; independent of each other.
-            start: index of the first row, 0 or more.
-            count: number of rows, 0 or more.
-
-        Returns:
-            Columns, and true click probabilities, float64 [count].
-
-        Raises:
-            ConfigError: `split`, `start` or `count` is out of its range.
-        """
-        batch = self._read(split, start, count)
-        true = {name: batch.pop(name) for name in self._probabilities}
-        return batch, true[PROBABILITY + "click"]
-
-    def probabilities(
-        self, split: str, start: int, count: int
-    ) -> dict[str, np.ndarray]:
-        """Returns the true probabilities of the rows of `rows`, by task.
-
-        That of a conversion is the probability given a click.
-        """
-        batch = self._read(split, start, count)
-        names = zip(self.tasks, self._probabilities, strict=True)
-        return {task: batch[name] for task, name in names}
-
-    @property
-    def _probabilities(self):
-        return [PROBABILITY + task for task in self.tasks]
-
-    def _read(self, split, start, count) -> Batch:
-        """Returns columns and probabilities, as copies of cached blocks."""
-        schema.check_choice("synthetic log", "split", split, SPLITS)
-        schema.check_int("synthetic log", "start", start, 0)
-        schema.check_int("synthetic log", "count", count, 0)
-        parts, stop = [], start + count
-        last = max(start, stop - 1) // BLOCK_ROWS
-        for index in range(start // BLOCK_ROWS, last + 1):
-            first = index * BLOCK_ROWS
-            block = _block(self, split, index)
-            parts.append(sliced(block, max(start - first, 0), stop - first))
-        return {
-            name: np.concatenate([part[name] for part in parts])
-            for name in parts[0]
-        }
+    def block(self, split: str, index: int) -> Batch:
+        """Returns one block of rows; see `BlockLog.block`."""
+        random = generator(self.seed, SPLITS.index(split), index)
+        batch: Batch = {}
+        for name, (law, _) in self._columns.items():
+            ids = np.searchsorted(law, random.random(BLOCK_ROWS), "right")
+            batch[name] = ids.astype(np.int32)
+        gamma = random.standard_gamma(PRICE_SHAPE, BLOCK_ROWS)
+        gamma *= NUMBERS["price"][1] / PRICE_SHAPE
+        batch["price"] = np.expm1(gamma).astype(np.float32)
+        _, mean, stddev = NUMBERS["recency"]
+        normal = random.standard_normal(BLOCK_ROWS, dtype=np.float32)
+        batch["recency"] = mean + stddev * normal
+        size = (BLOCK_ROWS, CONTENT_SIZE)
+        noise = random.standard_normal(size, dtype=np.float32)
+        item_content, _ = self._content
+        batch["content"] = item_content[batch["item"]] + CONTENT_NOISE * noise
+        add_label(batch, "click", self.logits(batch), random)
+        if "conversion" in self.tasks:
+            _add_conversions(self, batch, split, index)
+        return batch
 
     def logits(self, batch: Batch) -> np.ndarray:
         """Returns true logits, float64 [B], of rows of `rows` or any others."""
@@ -247,33 +219,6 @@ def _standardized(values, law):
     """Returns values [n, ...] scaled to mean 0, variance 1 under `law` [n]."""
     values = values - law @ values
     return values / (law @ np.square(values)) ** 0.5
-
-
-@functools.lru_cache(maxsize=8)
-def _block(log, split, index):
-    """Returns one block of rows; the last few blocks are cached."""
-    random = generator(log.seed, SPLITS.index(split), index)
-    batch: Batch = {}
-    for name, (law, _) in log._columns.items():
-        ids = np.searchsorted(law, random.random(BLOCK_ROWS), "right")
-        batch[name] = ids.astype(np.int32)
-    gamma = random.standard_gamma(PRICE_SHAPE, BLOCK_ROWS)
-    gamma *= NUMBERS["price"][1] / PRICE_SHAPE
-    batch["price"] = np.expm1(gamma).astype(np.float32)
-    _, mean, stddev = NUMBERS["recency"]
-    normal = random.standard_normal(BLOCK_ROWS, dtype=np.float32)
-    batch["recency"] = mean + stddev * normal
-    size = (BLOCK_ROWS, CONTENT_SIZE)
-    noise = random.standard_normal(size, dtype=np.float32)
-    item_content, _ = log._content
-    batch["content"] = item_content[batch["item"]] + CONTENT_NOISE * noise
-    probability = 1 / (1 + np.exp(-log.logits(batch)))
-    label = random.random(BLOCK_ROWS) < probability
-    batch["label"] = label.astype(np.float32)
-    batch[PROBABILITY + "click"] = probability
-    if "conversion" in log.tasks:
-        _add_conversions(log, batch, split, index)
-    return batch
 
 
 def _add_conversions(log, batch, split, index):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from trainer.data.block_log import SPLITS, BlockLog
 from trainer.data.samples import request_table
 from trainer.data.source import ALL, Part, part_of
-from trainer.data.synthetic import SPLITS, SyntheticLog
 from wukong_tf.config import schema
 from wukong_tf.errors import DataError
 from wukong_tf.rows import Batch
@@ -24,7 +24,7 @@ class SyntheticSource:
         num_rows: rows per epoch, 1 or more.
     """
 
-    def __init__(self, log: SyntheticLog, split: str, num_rows: int):
+    def __init__(self, log: BlockLog, split: str, num_rows: int):
         schema.check_choice("synthetic source", "split", split, SPLITS)
         schema.check_int("synthetic source", "num_rows", num_rows, 1)
         self.log = log

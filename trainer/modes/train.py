@@ -95,7 +95,6 @@ def _train(settings, distribution):
 
 def _config_content(settings, config, splits):
     """Returns the content of config.json."""
-    data = settings.data
     model = config.to_dict()
     del model["features"]
     return {
@@ -103,8 +102,19 @@ def _config_content(settings, config, splits):
         "model": model,
         "training": dataclasses.asdict(settings.training),
         "data": {split: s.num_rows for split, s in splits.items()}
-        | ({"seed": data.synthetic_seed} if data.synthetic else {}),
+        | _log_content(settings),
     }
+
+
+def _log_content(settings):
+    """Returns what config.json holds of a synthetic log."""
+    data = settings.data
+    if not data.synthetic:
+        return {}
+    content = {"seed": data.synthetic_seed}
+    if data.synthetic_log == "interactions":
+        content["interactions"] = dataclasses.asdict(settings.interactions)
+    return content
 
 
 def _note_data(settings, features, splits):

@@ -11,6 +11,7 @@ from trainer.settings import fields
 from trainer.settings.data import SPLITS, Data
 from trainer.settings.devices import Devices
 from trainer.settings.features import Features
+from trainer.settings.interactions import Interactions
 from trainer.settings.machine import Machine
 from trainer.settings.model import Model
 from trainer.settings.optimization import FIRST_ORDER_MODELS
@@ -33,6 +34,7 @@ __all__ = [
     "Data",
     "Devices",
     "Features",
+    "Interactions",
     "Machine",
     "Model",
     "Run",
@@ -56,6 +58,7 @@ class Settings:
 
     run: Run = Run()
     data: Data = Data()
+    interactions: Interactions = Interactions()
     features: Features = Features()
     model: Model = Model()
     training: Training = Training()
@@ -88,6 +91,7 @@ class Settings:
 SECTIONS: dict[str, type] = {
     "run": Run,
     "data": Data,
+    "interactions": Interactions,
     "features": Features,
     "model": Model,
     "training": Training,
@@ -138,6 +142,14 @@ def _check_data(settings):
                     f"--{name} is given, but --synthetic is not set."
                 )
         return
+    others = {"synthetic_tasks"}
+    if data.synthetic_log == "polynomial":
+        others = {field.name for field, _ in fields.settings_of(Interactions)}
+    for name in sorted(others & given):
+        raise ConfigError(
+            f"--{name} contradicts --synthetic_log={data.synthetic_log}; it "
+            "applies only to the other log."
+        )
     for name in ("data_dir", "features", *(f"{s}_files" for s in SPLITS)):
         if name in given:
             raise ConfigError(

@@ -72,6 +72,12 @@ class Data(Settings):
         "Train on a synthetic click log whose true probabilities are known, "
         "instead of on files.",
     )
+    synthetic_log: Literal["polynomial", "interactions"] = setting(
+        "polynomial",
+        "Synthetic log. polynomial: ids, numbers and a vector each stand for "
+        "one number, of whose products the logit is a sum. interactions: ids "
+        "stand for vectors, of whose inner products it is a sum.",
+    )
     synthetic_train_rows: int = setting(
         2_000_000, _ROWS.format("train"), minimum=1
     )

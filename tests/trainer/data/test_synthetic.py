@@ -5,13 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from trainer.data import synthetic
+from trainer.data import block_log, synthetic
+from trainer.data.block_log import BLOCK_ROWS
+from trainer.data.interaction_log import InteractionLog
 from trainer.data.source import steps_per_epoch
-from trainer.data.synthetic import (
-    BLOCK_ROWS,
-    IDS,
-    SyntheticLog,
-)
+from trainer.data.synthetic import IDS, SyntheticLog
 from trainer.data.synthetic_source import (
     SyntheticSource,
     expected_auc,
@@ -20,6 +18,10 @@ from trainer.data.synthetic_source import (
 from wukong_tf.errors import ConfigError, DataError
 
 LOG = SyntheticLog(seed=3)
+INTERACTIONS = InteractionLog(seed=3)
+both = pytest.mark.parametrize(
+    "log", [LOG, INTERACTIONS], ids=lambda log: type(log).__name__
+)
 NINE = SyntheticSource(LOG, "train", 9)
 
 
@@ -51,27 +53,29 @@ def auc(label, score):
     return wins / (clicks * (len(label) - clicks))
 
 
-def test_rows_are_the_same_however_they_are_asked_for():
+@both
+def test_rows_are_the_same_however_they_are_asked_for(log):
     start, stop = BLOCK_ROWS - 100, 3 * BLOCK_ROWS + 17
-    whole, probability = LOG.rows("train", start, stop - start)
+    whole, probability = log.rows("train", start, stop - start)
     cuts = [start, start + 1, BLOCK_ROWS, BLOCK_ROWS + 5, 20_000]
     pieces: list = []
     for low, high in reversed(list(itertools.pairwise([*cuts, stop]))):
-        synthetic._block.cache_clear()
-        pieces.insert(0, SyntheticLog(3).rows("train", low, high - low))
+        block_log._block.cache_clear()
+        pieces.insert(0, type(log)(3).rows("train", low, high - low))
     assert_same(joined(batch for batch, _ in pieces), whole)
     np.testing.assert_array_equal(
         np.concatenate([part for _, part in pieces]), probability
     )
 
 
-def test_callers_cannot_change_rows():
-    batch, probability = LOG.rows("test", 5, 10)
+@both
+def test_callers_cannot_change_rows(log):
+    batch, probability = log.rows("test", 5, 10)
     before = {name: column.copy() for name, column in batch.items()}
     chances = probability.copy()
     for column in (*batch.values(), probability):
         column[:] = 0
-    again, same = LOG.rows("test", 5, 10)
+    again, same = log.rows("test", 5, 10)
     assert_same(again, before)
     np.testing.assert_array_equal(same, chances)
 
@@ -84,12 +88,20 @@ def test_no_rows_have_the_columns_of_some():
 
 
 @pytest.mark.parametrize("batch_size", [1000, 4096, 20_000, 50_000])
-def test_batches_are_the_rows_in_order(batch_size):
-    source = SyntheticSource(LOG, "train", 20_500)
+@both
+def test_batches_are_the_rows_in_order(log, batch_size):
+    source = SyntheticSource(log, "train", 20_500)
     for epoch in (0, 2):
-        expected, _ = LOG.rows("train", epoch * 20_500, 20_500)
+        expected, _ = log.rows("train", epoch * 20_500, 20_500)
         batches = list(source.batches(batch_size, epoch=epoch))
         assert_same(joined(batches), expected)
+        parts = [
+            source.batches(batch_size, epoch=epoch, part=(worker, 3))
+            for worker in range(3)
+        ]
+        assert_same(
+            joined(itertools.chain(*zip(*parts, strict=True))), expected
+        )
         assert len(batches) == steps_per_epoch(source, batch_size)
         assert {len(batch["label"]) for batch in batches[:-1]} <= {batch_size}
 
@@ -251,20 +263,22 @@ def test_attainable_scores_equal_a_mean_over_all_labelings():
     assert expected_logloss(probability) == pytest.approx(logloss)
 
 
-def test_attainable_scores_equal_a_sum_over_pairs():
-    _, probability = LOG.rows("test", 0, 300)
+@both
+def test_attainable_scores_equal_a_sum_over_pairs(log):
+    _, probability = log.rows("test", 0, 300)
     right = pairs = 0.0
     for i, j in itertools.permutations(range(300), 2):
         weight = probability[i] * (1 - probability[j])
         pairs += weight
         right += weight * (probability[i] > probability[j])
-    attainable = SyntheticSource(LOG, "test", 300).attainable()["click"]
+    attainable = SyntheticSource(log, "test", 300).attainable()["click"]
     assert attainable["auc"] == pytest.approx(right / pairs)
 
 
-def test_attainable_scores_equal_a_mean_over_drawn_labels():
+@both
+def test_attainable_scores_equal_a_mean_over_drawn_labels(log):
     count, draws = 5000, 300
-    _, probability = LOG.rows("test", 0, count)
+    _, probability = log.rows("test", 0, count)
     generator = np.random.default_rng(0)
     scores = np.empty((draws, 2))
     for draw in range(draws):
@@ -272,10 +286,10 @@ def test_attainable_scores_equal_a_mean_over_drawn_labels():
         likelihood = np.where(label == 1, probability, 1 - probability)
         scores[draw] = auc(label, probability), -np.log(likelihood).mean()
     error = scores.std(axis=0) / draws**0.5
-    attainable = SyntheticSource(LOG, "test", count).attainable()["click"]
+    attainable = SyntheticSource(log, "test", count).attainable()["click"]
     expected = attainable["auc"], attainable["logloss"]
     assert (np.abs(scores.mean(axis=0) - expected) < 4 * error).all()
-    assert 0.85 < attainable["auc"] < 0.9
+    assert 0.8 < attainable["auc"] < 0.9
 
 
 @pytest.mark.parametrize(
