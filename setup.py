@@ -94,6 +94,7 @@ setup(
     entry_points={
         "console_scripts": [
             "wukong-train=trainer.main:main",
+            "wukong-compare=trainer.compare:main",
             "wukong-export=export.main:main",
             "wukong-rollout=export.rollout:main",
             "wukong-score=export.score:main",

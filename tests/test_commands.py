@@ -20,7 +20,7 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import example_log, launch, prepare, tune
+from trainer import compare, example_log, launch, prepare, tune
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +34,7 @@ DEFINES = {
     "export.rollout": rollout.define,
     "export.score": score.define,
     "export.serve": serve.define,
+    "trainer.compare": compare.define,
     "trainer.example_log": example_log.define,
     "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,

@@ -76,7 +76,7 @@ def test_flags_that_the_pages_name_exist():
 
     from export import flags as export_flags
     from export import rollout, score, serve
-    from trainer import example_log, launch, prepare, tune
+    from trainer import compare, example_log, launch, prepare, tune
 
     known = {"flagfile", "help"}
     for define in (
@@ -84,6 +84,7 @@ def test_flags_that_the_pages_name_exist():
         rollout.define,
         score.define,
         serve.define,
+        compare.define,
         example_log.define,
         launch.define,
         prepare.define,

@@ -8,11 +8,20 @@ from absl import flags
 
 from export import flags as export_flags
 from export import rollout, score, serve
-from trainer import example_log, launch, prepare, program, settings, tune
+from trainer import (
+    compare,
+    example_log,
+    launch,
+    prepare,
+    program,
+    settings,
+    tune,
+)
 
 # Functions that define the flags of each program, by group.
 GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.main": settings.GROUPS,
+    "trainer.compare": {"": compare.define},
     "trainer.prepare": {"": prepare.define},
     "trainer.launch": {"": launch.define},
     "trainer.tune": {"": tune.define},

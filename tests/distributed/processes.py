@@ -46,6 +46,7 @@ FLAGS = {
     "worker_timeout_s": 6,
     "cluster_timeout_s": 60,
     "plots": False,
+    "importance_rows": 0,
 }
 LAST_STEP = 2 * -(-ROWS["train"] // FLAGS["batch_size"])
 
@@ -241,6 +242,16 @@ def metrics_of(run_dir) -> dict[str, float]:
         for task, values in report[split].items():
             for name, value in values.items():
                 found[f"report {split} {task} {name}"] = value
+    important = report.get("importance", {"tasks": {}})
+    for task, features in important["tasks"].items():
+        for each in features:
+            found[f"importance {task} {each['feature']}"] = each["mean"]
+    for feature, tasks in report.get("slices", {}).get("features", {}).items():
+        for task, slices in tasks.items():
+            for each in slices["largest"]:
+                name = f"slice {feature} {each['value']} {task}"
+                found[f"{name} rows"] = each["rows"]
+                found[f"{name} positives"] = each["positives"]
     return found
 
 

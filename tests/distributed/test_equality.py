@@ -27,13 +27,14 @@ FLOAT32 = {"weights": 2e-5, "metrics": 2e-6, "auc": 5e-4}
 FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
 WIDE = {"precision": "float64", "lookup": "take"}
 MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
+SLICED = {"slices": "site,price", "importance_rows": 200}
 
 
 @pytest.fixture(scope="module")
 def one(data, tmp_path_factory):
     """A run on one device."""
     run_dir = tmp_path_factory.mktemp("one") / "run"
-    finish(start_one(data, run_dir))
+    finish(start_one(data, run_dir, **SLICED))
     return run_dir
 
 
@@ -41,19 +42,19 @@ def one(data, tmp_path_factory):
 def wide(data, tmp_path_factory):
     """A run on one device in float64."""
     run_dir = tmp_path_factory.mktemp("wide") / "run"
-    finish(start_one(data, run_dir, **WIDE))
+    finish(start_one(data, run_dir, **WIDE, **SLICED))
     return run_dir
 
 
 @pytest.mark.full
 def test_two_mirrored_replicas(data, one, tmp_path):
-    said = finish(start_one(data, tmp_path / "run", **MIRRORED))
+    said = finish(start_one(data, tmp_path / "run", **MIRRORED, **SLICED))
     assert "summed by adding on one CPU" in said
     assert_same_run(one, tmp_path / "run", **FLOAT32)
 
 
 def test_two_workers(data, one, tmp_path):
-    said = finish(start_workers(2, data, tmp_path / "run"))
+    said = finish(start_workers(2, data, tmp_path / "run", **SLICED))
     assert "summed by a ring over gRPC" in said
     assert "a batch of 60 rows is 30 for each of 2 replicas" in said
     assert "of width 6 (" in said and "by distinct rows" in said
@@ -93,7 +94,8 @@ def test_two_workers_in_float64_that_go_on_from_one(data, wide, tmp_path):
 )
 def test_four_workers(data, request, tmp_path, way, options, base, tolerance):
     run_dir = tmp_path / "run"
-    finish(start_workers(4, data, run_dir, table_exchange=way, **options))
+    options = {**options, **SLICED, "table_exchange": way}
+    finish(start_workers(4, data, run_dir, **options))
     assert_same_run(request.getfixturevalue(base), run_dir, **tolerance)
 
 
@@ -102,9 +104,9 @@ def test_four_workers(data, request, tmp_path, way, options, base, tolerance):
 def test_two_replicas_in_float64(data, wide, tmp_path, workers):
     run_dir = tmp_path / "run"
     if workers:
-        finish(start_workers(workers, data, run_dir, **WIDE))
+        finish(start_workers(workers, data, run_dir, **WIDE, **SLICED))
     else:
-        finish(start_one(data, run_dir, **MIRRORED, **WIDE))
+        finish(start_one(data, run_dir, **MIRRORED, **WIDE, **SLICED))
     assert_same_run(wide, run_dir, **FLOAT64)
 
 

@@ -8,7 +8,6 @@ from absl.testing import flagsaver
 
 from trainer import main
 from trainer import settings as trainer_settings
-from trainer.report import plots
 
 # A Wukong that is built in a second.
 SIZES = {
@@ -28,14 +27,16 @@ def run(*args: str, pictures: bool = False) -> int:
 
     Args:
         *args: flags.
-        pictures: whether to draw the report's pictures, which takes longer
-            than a small run. Defaults to False: they are empty.
+        pictures: whether to draw the report's pictures and, unless
+            --importance_rows says otherwise, to measure the importance of
+            features, which take longer than a small run. Defaults to False.
     """
+    left_out = {"plots.render": b"", "importance.rows_by_default": 0}
     with contextlib.ExitStack() as stack:
         stack.enter_context(parsed(*args))
-        if not pictures:
+        for name, value in ({} if pictures else left_out).items():
             stack.enter_context(
-                mock.patch.object(plots, "render", return_value=b"")
+                mock.patch(f"trainer.report.{name}", return_value=value)
             )
         return main.run(["trainer.main"])
 

@@ -19,6 +19,7 @@ from wukong_tf import __version__
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
     "trainer.main",
+    "trainer.compare",
     "trainer.example_log",
     "trainer.launch",
     "trainer.prepare",

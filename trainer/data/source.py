@@ -1,13 +1,16 @@
 """The interface of all readers: rows addressed by epoch and step."""
 
+import contextlib
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from wukong_tf.config import FeatureSpec
 from wukong_tf.rows import Batch
+from wukong_tf.rows.bad_values import Count
 
 # (index of a part, number of parts), such as (1, 4).
 Part = tuple[int, int]
@@ -76,6 +79,32 @@ def concatenated(batches: Sequence[Batch]) -> Batch:
         name: np.concatenate([batch[name] for batch in batches])
         for name in batches[0]
     }
+
+
+def spread(source: Source, rows: int, chunks: int = 8) -> Batch:
+    """Returns rows from evenly spaced places of a source, in order.
+
+    Bad values in them are not counted, as the source counts its own reading.
+
+    Args:
+        source: the rows, in file order.
+        rows: maximum number of rows, 1 or more. If the source has no more,
+            all of them are returned, else as many up to one chunk.
+        chunks: number of places that are read. Defaults to 8.
+    """
+    reader: Any = copy.copy(source)
+    if isinstance(getattr(source, "bad", None), Count):
+        reader.bad = Count()
+    if rows >= source.num_rows:
+        rows, chunks = source.num_rows, 1
+    size = -(-rows // chunks)
+    steps = np.linspace(0, source.num_rows // size - 1, chunks).astype(int)
+    batches = []
+    for step in np.unique(steps):
+        batches_from = reader.batches(size, first_step=int(step))
+        with contextlib.closing(batches_from):
+            batches.append(next(batches_from))
+    return sliced(concatenated(batches), 0, rows)
 
 
 def generator(*words: int) -> np.random.Generator:

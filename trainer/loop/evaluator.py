@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -37,12 +37,14 @@ class Scores:
         logits: float32 [N].
         weights: float32 [N], or None if all are 1.
         groups: int64 [N], or None if there is no group column.
+        features: inputs of the model that were asked for, [N], by name.
     """
 
     labels: np.ndarray
     logits: np.ndarray
     weights: np.ndarray | None
     groups: np.ndarray | None
+    features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Evaluator:
@@ -101,23 +103,25 @@ class Evaluator:
             flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(sums)]
             return tf.concat(flat, 0), logits
 
-        def run(batch, keep):
+        def run(batch, kept):
             sums, logits = strategy.run(packed_step, args=(batch,))
             sums = strategy.reduce("SUM", sums, axis=None)
-            if not keep:
+            if not kept:
                 return sums, {}
             columns = {f"{_LOGIT}{task}": part for task, part in logits.items()}
-            columns |= {name: batch[name] for name in self._label_columns()}
+            columns |= {name: batch[name] for name in kept}
             return sums, {n: gathered(part) for n, part in columns.items()}
 
-        self._run = {
-            keep: tf.function(
-                functools.partial(run, keep=keep),
+        @functools.cache
+        def keeping(kept: tuple[str, ...]):
+            """Returns `run` with the names of the columns to keep, traced."""
+            return tf.function(
+                functools.partial(run, kept=kept),
                 reduce_retracing=True,
                 autograph=False,
             )
-            for keep in (False, True)
-        }
+
+        self._keeping = keeping
         score_step = make_score_step(model)
 
         @tf.function(reduce_retracing=True, autograph=False)
@@ -143,7 +147,11 @@ class Evaluator:
         return [name for name in names if name]
 
     def evaluate(
-        self, source: Source, *, exact: bool = False
+        self,
+        source: Source,
+        *,
+        exact: bool = False,
+        features: tuple[str, ...] = (),
     ) -> tuple[dict[str, dict[str, float]], dict[str, Scores]]:
         """Returns the metrics of each task, and the rows' scores if kept.
 
@@ -153,6 +161,8 @@ class Evaluator:
                 65,536 bins. Scores are then kept in the chief's memory, as
                 they are if the spec has a group column: 8 to 24 bytes per
                 row. Defaults to False.
+            features: inputs of the model to keep with the scores, one value
+                per row. Defaults to ().
 
         Returns:
             The metrics, the same on every worker, and the scores, which
@@ -161,17 +171,19 @@ class Evaluator:
         Raises:
             Interrupted: the run was asked to stop.
         """
-        keep = exact or self._spec.group is not None
+        keep = exact or bool(features) or self._spec.group is not None
+        kept = tuple(dict.fromkeys([*self._label_columns(), *features]))
+        run = self._keeping(kept if keep else ())
         sums: np.ndarray | float = 0.0
         parts: dict[str, list] = {}
         with self.weights():
             for batch in self._batches(source, labels=True):
-                batch_sums, columns = self._run[keep](batch)
+                batch_sums, columns = run(batch)
                 sums += batch_sums.numpy()
                 if self.workers.is_chief:
                     for name, value in columns.items():
                         parts.setdefault(name, []).append(value.numpy())
-        scores = self._scores(parts) if parts else {}
+        scores = self._scores(parts, features) if parts else {}
         metrics = self._metrics(self._unpacked(sums), scores, exact)
         if keep:
             metrics = self.workers.from_chief(metrics)
@@ -200,17 +212,18 @@ class Evaluator:
             except tf.errors.OpError as error:
                 raise (pipeline.error or error) from None
 
-    def _scores(self, parts):
+    def _scores(self, parts, features):
         columns = {name: np.concatenate(parts[name]) for name in parts}
         return {
-            task.name: self._scores_of_task(task, columns)
+            task.name: self._scores_of_task(task, columns, features)
             for task in self._spec.tasks
         }
 
-    def _scores_of_task(self, task, columns):
+    def _scores_of_task(self, task, columns, features):
         """Returns the scores of labelled rows, as weighted in the metrics."""
         logit = f"{_LOGIT}{task.name}"
-        names = (task.label, logit, self._spec.weight, self._spec.group_key)
+        names = [task.label, logit, self._spec.weight, self._spec.group_key]
+        names += features
         known = np.isfinite(columns[task.label])
         if not known.all():
             columns = {n: columns[n][known] for n in names if n in columns}
@@ -219,7 +232,13 @@ class Evaluator:
             labels.astype(np.float64), weights, self.negative_rates[task.name]
         )
         groups = columns.get(self._spec.group_key)
-        return Scores(labels, columns[logit], weights, groups)
+        return Scores(
+            labels,
+            columns[logit],
+            weights,
+            groups,
+            {name: columns[name] for name in features},
+        )
 
     def _metrics(self, sums, scores, exact):
         metrics = {task: of_sums(total) for task, total in sums.items()}

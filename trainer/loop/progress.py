@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.source import Source, steps_per_epoch
 from trainer.loop.step_clock import Times
 from trainer.settings import Training
 
@@ -80,7 +79,8 @@ class Schedule:
         total_steps: the run's last step.
         steps_per_epoch: batches per epoch.
         steps_per_loop: maximum steps before control returns to the host.
-        eval_every: steps between evaluations; 0 for once per epoch.
+        eval_every: steps between evaluations; 0 for once per epoch. The
+            last step is always followed by one.
         checkpoint_every: steps between checkpoints; 0 for only those after
             evaluations.
         window: steps per window of progressive evaluation; 0 for none.
@@ -113,28 +113,54 @@ class Schedule:
         every = self.eval_every or self.steps_per_epoch
         return step == self.total_steps or step % every == 0
 
+    def describe(self, *, evaluates: bool) -> str:
+        """Returns a line on the steps of the run and, if any, evaluations."""
+        steps = f"{self.total_steps:,} steps, {self.steps_per_epoch:,} an epoch"
+        if not evaluates:
+            return steps
+        every = self.eval_every or self.steps_per_epoch
+        return f"{steps}; evaluated every {every:,} steps and after the last"
+
     def checkpoints_at(self, step: int) -> bool:
         """Returns whether a checkpoint is due once `step` steps are done."""
         every = self.checkpoint_every
         return bool(every) and step % every == 0
 
 
+# Points of the learning curves of a run of one epoch.
+EVALUATIONS_OF_ONE_EPOCH = 5
+
+
+def eval_every(training: Training, steps_per_epoch: int) -> int:
+    """Returns the steps between evaluations; 0 for once per epoch."""
+    if training.eval_every_steps or training.epochs > 1:
+        return training.eval_every_steps
+    return -(-steps_per_epoch // EVALUATIONS_OF_ONE_EPOCH)
+
+
 def make_schedule(
-    source: Source,
+    num_rows: int,
     training: Training,
     profile: tuple[int, int] | None = None,
 ) -> Schedule:
-    """Returns the schedule of a run; control also returns at `profile`."""
+    """Returns the schedule of a run; control also returns at `profile`.
+
+    Args:
+        num_rows: number of train rows.
+        training: the settings of training.
+        profile: steps at which the profiler starts and stops. Defaults to
+            None, no profile.
+    """
     window = 0
     if training.eval == "progressive":
         window = -(-training.progressive_window_rows // training.batch_size)
-    per_epoch = steps_per_epoch(source, training.batch_size)
+    per_epoch = -(-num_rows // training.batch_size)
     total = training.epochs * per_epoch
     return Schedule(
         total_steps=min(total, training.max_steps or total),
         steps_per_epoch=per_epoch,
         steps_per_loop=training.steps_per_loop,
-        eval_every=training.eval_every_steps,
+        eval_every=eval_every(training, per_epoch),
         checkpoint_every=training.checkpoint_every_steps,
         window=window,
         also=profile or (),

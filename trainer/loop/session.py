@@ -72,7 +72,7 @@ class Session:
         self.splits = splits
         self.profiled = settings.machine.profiled_steps
         self.schedule = make_schedule(
-            splits["train"], self.training, self.profiled
+            splits["train"].num_rows, self.training, self.profiled
         )
         self.progress = Progress()
         self.signal = STOP

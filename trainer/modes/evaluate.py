@@ -7,7 +7,9 @@ from trainer.data import preflight
 from trainer.data.splits import open_features, open_sources
 from trainer.distribution import lost
 from trainer.modes.scoring import make_evaluator, open_distribution, written
+from trainer.report import slices
 from trainer.report.figures import evaluate_splits
+from trainer.report.files import plain
 from trainer.settings import Settings
 from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec, encodings
@@ -30,17 +32,19 @@ def run_evaluation(settings: Settings):
             f"of --run_dir={run_dir} (preparation {ours}); a run can "
             "be evaluated only on its features."
         )
+    slices.check(features, settings.run.slices)
     splits = open_sources(settings, features)
     splits.pop("train", None)
     if not splits:
         raise ConfigError("--mode=eval needs valid or test rows.")
     evaluator = make_evaluator(settings, open_distribution(settings))
     with lost.named(evaluator.workers):
-        results, _ = evaluate_splits(evaluator, splits)
+        results, _ = evaluate_splits(evaluator, splits, by=settings.run.slices)
     if not evaluator.workers.is_chief:
         return
     if bad_values := preflight.bad_values(splits):
         results["bad_values"] = bad_values
+    results = plain(results)
     print(json.dumps(results, indent=2))
     if output:
         with written(output) as path:

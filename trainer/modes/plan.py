@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.data.splits import num_train_rows, open_features
+from trainer.loop.progress import make_schedule
 from trainer.placement.tables import Placement, available_devices, place
 from trainer.settings import Settings, memory_dtype
 from wukong_tf.config import EmbeddingModelConfig, ModelConfig
@@ -43,6 +44,10 @@ def run_plan(settings: Settings):
             placement=placed,
         )
     )
+    if rows:
+        data = settings.data
+        evaluates = data.synthetic or bool(data.files("valid"))
+        print(make_schedule(rows, training).describe(evaluates=evaluates))
     placed.check()
 
 

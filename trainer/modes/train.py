@@ -20,6 +20,7 @@ from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
 from trainer.placement.tables import available_devices, place
+from trainer.report import slices
 from trainer.report.figures import compared_metrics
 from trainer.report.summary import report
 from trainer.settings import Settings, Training
@@ -143,6 +144,7 @@ def _describe(session):
             f"{split}: {source.num_rows:,} rows"
             for split, source in session.splits.items()
         ),
+        session.schedule.describe(evaluates="valid" in session.splits),
     ]
 
 
@@ -171,6 +173,7 @@ def _check(settings: Settings, features: FeatureSpec):
             f"--early_stopping_task must be one of {tasks}; received "
             f"{training.early_stopping_task!r}."
         )
+    slices.check(features, run.slices)
     for path in run.compare_runs:
         compared_metrics(path)  # raises early if the path is wrong
     if run.init_from:

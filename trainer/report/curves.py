@@ -1,7 +1,6 @@
 """Computes the data of the report's plots in pure NumPy."""
 
 import dataclasses
-import json
 
 import numpy as np
 
@@ -96,23 +95,67 @@ def roc_curve(
     Returns:
         Two float64 arrays [number of distinct scores + 1].
     """
+    return _passed(scores, weights * (1 - labels), weights * labels)
+
+
+def gain_curve(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns shares of rows and of positives at every threshold from (0, 0).
+
+    The second is the cumulative gain; over the first, it is the lift. Ties
+    and arguments are as in `roc_curve`, but there may be no negatives.
+    """
+    return _passed(scores, weights, weights * labels)
+
+
+def _passed(scores, *masses):
+    """Returns the share of each mass whose score passes each threshold."""
     order = np.argsort(-scores, kind="stable")
-    scores, labels, weights = scores[order], labels[order], weights[order]
-    last_of_tie = np.flatnonzero(np.diff(scores, append=-np.inf))
-    rates = []
-    for mass in (weights * (1 - labels), weights * labels):
-        passed = np.cumsum(mass, dtype=np.float64)
-        rates.append(np.append(0.0, passed[last_of_tie] / passed[-1]))
-    return rates[0], rates[1]
+    last_of_tie = np.flatnonzero(np.diff(scores[order], append=np.inf))
+    shares = []
+    for mass in masses:
+        passed = np.cumsum(mass[order], dtype=np.float64)
+        shares.append(np.append(0.0, passed[last_of_tie] / passed[-1]))
+    return shares[0], shares[1]
+
+
+def roc_table(predictions: Predictions) -> dict[str, list[float]]:
+    """Returns at most 101 points of the ROC curve; none for one class."""
+    labels, logits, weights = drawable(predictions)
+    rates = (np.zeros(0), np.zeros(0))
+    if 0 < labels.sum() < len(labels):
+        rates = thin_curve(*roc_curve(labels, logits, weights), 101)
+    names = ("false_positive_rate", "true_positive_rate")
+    return {n: rate.tolist() for n, rate in zip(names, rates, strict=True)}
+
+
+GAIN_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def gain_table(predictions: Predictions) -> list[dict[str, float]]:
+    """Returns gain and lift of the highest scores at GAIN_SHARES of the rows.
+
+    Rows of equal score are taken in proportion. There are no entries without
+    positives.
+    """
+    labels, logits, weights = drawable(predictions)
+    if not labels.any():
+        return []
+    gains = np.interp(GAIN_SHARES, *gain_curve(labels, logits, weights))
+    return [
+        {"rows": share, "gain": float(gain), "lift": float(gain / share)}
+        for share, gain in zip(GAIN_SHARES, gains, strict=True)
+    ]
 
 
 def thin_curve(
     x: np.ndarray, y: np.ndarray, max_points: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns at most `max_points` of a ROC curve's points, with both ends.
+    """Returns at most `max_points` points of a curve, with both ends.
 
-    The points are chosen evenly along x + y, which never decreases on such a
-    curve, so steep and flat parts keep the same detail.
+    The points are chosen evenly along x + y, which must not decrease, as on
+    ROC and gain curves; so steep and flat parts keep the same detail.
     """
     if len(x) <= max_points:
         return x, y
@@ -121,136 +164,3 @@ def thin_curve(
     keep = np.searchsorted(way, stops).clip(max=len(x) - 1)
     keep = np.unique(keep)
     return x[keep], y[keep]
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrationBins:
-    """Mean prediction and observed rate of bins of equal weight, [bins]."""
-
-    predicted: np.ndarray
-    observed: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    weight: np.ndarray
-
-
-def calibration_bins(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    weights: np.ndarray,
-    num_bins: int = 20,
-) -> CalibrationBins:
-    """Returns bins of nearly equal weight, in the order of the predictions.
-
-    Rows of equal prediction share a bin, so the order of the rows does not
-    matter; empty bins are omitted.
-
-    Args:
-        labels: zeros and ones [N].
-        probabilities: floats [N].
-        weights: floats above 0 [N].
-        num_bins: maximum number of bins. Defaults to 20.
-
-    Returns:
-        The bins, with a 95% interval of each observed rate.
-    """
-    values, group = np.unique(probabilities, return_inverse=True)
-    mass = np.bincount(group, weights, len(values))
-    middle = np.cumsum(mass) - mass / 2
-    bin_of_value = (num_bins * (middle / mass.sum())).astype(int)
-    rows = bin_of_value.clip(0, num_bins - 1)[group]
-
-    def total(values):
-        return np.bincount(rows, values, num_bins)
-
-    filled = total(weights) > 0
-    weight = total(weights)[filled]
-    observed = total(weights * labels)[filled] / weight
-    # Kish's effective sample size: unequal weights carry less than N rows.
-    effective = weight**2 / total(weights**2)[filled]
-    low, high = wilson_interval(observed, effective)
-    predicted = total(weights * probabilities)[filled] / weight
-    return CalibrationBins(predicted, observed, low, high, weight)
-
-
-def wilson_interval(
-    rate: np.ndarray, rows: np.ndarray, z: float = 1.959964
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns Wilson's score interval of a binomial rate seen on `rows` rows.
-
-    Its ends are the true rates p for which |rate - p| is z standard errors,
-    sqrt(p (1 - p) / rows); the default z gives 95% coverage.
-    """
-    share = z**2 / rows
-    center = rate + share / 2
-    radius = z * np.sqrt(rate * (1 - rate) / rows + share / (4 * rows))
-    low = (center - radius) / (1 + share)
-    high = (center + radius) / (1 + share)
-    return low.clip(0, 1), high.clip(0, 1)
-
-
-def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Returns the centred mean over `window` neighbours, fewer at the ends.
-
-    Values that are not finite are ignored; the mean of none is NaN.
-    """
-    values = np.asarray(values, np.float64)
-    finite = np.isfinite(values)
-    sums = np.append(0.0, np.cumsum(np.where(finite, values, 0.0)))
-    counts = np.append(0, np.cumsum(finite))
-    place = np.arange(len(values))
-    first = (place - window // 2).clip(0)
-    last = (place + (window - 1) // 2 + 1).clip(max=len(values))
-    count = counts[last] - counts[first]
-    mean = (sums[last] - sums[first]) / np.maximum(count, 1)
-    return np.where(count > 0, mean, np.nan)
-
-
-def read_log(path: str) -> dict[str, list[dict]]:
-    """Reads the records of metrics.jsonl by kind, one per step, in step order.
-
-    A resumed run may have logged some steps twice; the later record counts.
-    A line truncated by a crash is ignored, and so is a missing file.
-    """
-    by_kind: dict[str, dict[float, dict]] = {}
-    try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                    step = float(record["step"])
-                    kind = str(record["kind"])
-                except (
-                    ValueError,
-                    KeyError,
-                    TypeError,
-                    OverflowError,
-                    RecursionError,
-                ):
-                    continue
-                by_kind.setdefault(kind, {})[step] = record
-    except FileNotFoundError:
-        return {}
-    return {
-        kind: [records[step] for step in sorted(records)]
-        for kind, records in by_kind.items()
-    }
-
-
-def series(records: list[dict], *keys: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the steps and the values under the nested `keys`.
-
-    Records without the value, or with null, are skipped.
-    """
-    steps, values = [], []
-    for record in records:
-        value = record
-        try:
-            for key in keys:
-                value = value[key]
-            number = float(value)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
-        steps.append(float(record["step"]))
-        values.append(number)
-    return np.array(steps), np.array(values)

@@ -3,10 +3,18 @@
 import json
 import os
 import urllib.parse
+from typing import Any
 
 import numpy as np
 
-from trainer.report import curves, page, plots, style
+from trainer.report import (
+    learning,
+    markup,
+    page,
+    plots,
+    reliability,
+    style,
+)
 from trainer.report.curves import Predictions
 from wukong_tf import files
 from wukong_tf.errors import RunError
@@ -15,7 +23,7 @@ from wukong_tf.names import file_name
 
 LONGEST = 100  # characters of a task's name in a file name
 
-__all__ = ["DRAWS", "Predictions", "write_report"]
+__all__ = ["DRAWS", "Predictions", "plain", "write_report"]
 
 DRAWS = "matplotlib.figure"  # the module that plots need
 
@@ -38,9 +46,8 @@ def write_report(
     Args:
         run_dir: the run directory; its metrics.jsonl gives the learning
             curves.
-        metrics: metrics by split and task, and the keys "run", "model",
-            "training" and "compared". Floats that are not finite are
-            written as null.
+        metrics: metrics by split and task, and the keys of `page.OTHERS`.
+            Floats that are not finite are written as null.
         predictions: predictions by split and task. The plots show "test",
             or the first split if there is no "test".
         title: heading of the page.
@@ -53,7 +60,7 @@ def write_report(
     Raises:
         RunError: the report cannot be written in `run_dir`.
     """
-    metrics = _plain(metrics)
+    metrics = plain(metrics)
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     contents = {"metrics.json": text.encode()}
     try:
@@ -65,14 +72,14 @@ def write_report(
     return paths
 
 
-def _plain(value):
+def plain(value: Any) -> Any:
     """Returns `value` in JSON's types; floats that are not finite are None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
@@ -80,7 +87,6 @@ def _plain(value):
 
 def _drawn(run_dir, metrics, predictions, title, example):
     """Returns the page and its plots as bytes by file name."""
-    records = curves.read_log(os.path.join(run_dir, "metrics.jsonl"))
     splits = sorted(predictions, key=lambda split: split != "test")
     drawn = predictions[splits[0]] if splits else {}
     tasks = dict.fromkeys(
@@ -91,29 +97,41 @@ def _drawn(run_dir, metrics, predictions, title, example):
         ]
         for task in values
     )
+    records = learning.read_log(os.path.join(run_dir, "metrics.jsonl"))
+    best_step = (metrics.get("run") or {}).get("checkpoint_step")
     contents, pictures = {}, []
     for task in tasks:
-        best_step = (metrics.get("run") or {}).get("checkpoint_step")
-        drawings = [plots.learning_curves(records, task, best_step)]
+        drawings = [learning.plot(records, task, best_step)]
         if task in drawn:
-            split, rows = splits[0], drawn[task]
-            values = (metrics.get(split) or {}).get(task) or {}
-            drawings += [
-                plots.roc(rows, task, split, values.get("auc")),
-                plots.calibration(rows, task, split),
-                plots.histogram(rows, task, split),
-            ]
-        for plot in drawings:
+            drawings += _of_rows(metrics, task, splits[0], drawn[task])
+        important = metrics.get("importance") or {}
+        if task in important.get("tasks", {}):
+            drawings.append(plots.importance(important, task))
+        for drawing in drawings:
             light, dark = (
-                plots.render(plot, theme) for theme in (style.LIGHT, style.DARK)
+                plots.render(drawing, theme)
+                for theme in (style.LIGHT, style.DARK)
             )
-            contents[f"{plot.name}_{_file_name(task)}.png"] = light
+            contents[f"{drawing.name}_{_file_name(task)}.png"] = light
             pictures.append(
-                page.Picture(task, plot.title, plot.caption, light, dark)
+                markup.Picture(
+                    task, drawing.title, drawing.caption, light, dark
+                )
             )
     html = page.build(title, metrics, pictures, example)
     contents["index.html"] = html.encode()
     return contents
+
+
+def _of_rows(metrics, task, split, rows):
+    """Returns the plots of a task's predictions."""
+    values = (metrics.get(split) or {}).get(task) or {}
+    return [
+        plots.roc(rows, task, split, values.get("auc")),
+        plots.gain(rows, task, split),
+        reliability.plot(rows, task, split),
+        plots.histogram(rows, task, split),
+    ]
 
 
 def _file_name(task):

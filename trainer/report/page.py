@@ -1,34 +1,21 @@
 """The report's HTML page: self-contained, no scripts, all text escaped."""
 
-import base64
-import dataclasses
 import html
 import json
-import math
-import string
 
-from trainer.report.template import PAGE
+from trainer.report import markup
+from trainer.report.markup import METRICS, Picture, section, text_of
 
-# Metrics with their heading, whether higher is better (None: nearest to 1
-# is best), and meaning. Others are shown under their own names.
-METRICS = {
-    "auc": ("AUC", True, "probability that a positive outranks a negative"),
-    "logloss": ("LogLoss", False, "mean cross-entropy, in nats"),
-    "ne": ("NE", False, "normalized entropy: LogLoss over the base rate's"),
-    "calibration": ("Calibration", None, "predicted over observed positives"),
-    "group_auc": ("Group AUC", True, "AUC within each group, averaged"),
-    "attained_share": (
-        "Attained share",
-        True,
-        "of the attainable AUC gain over 0.5",
-    ),
-    "attainable_auc": ("Attainable AUC", None, ""),
-    "attainable_logloss": ("Attainable LogLoss", None, ""),
-    "base_rate": ("Base rate", None, ""),
-    "rows": ("Rows", None, ""),
-}
 HEADLINE = ("attained_share", "auc", "logloss", "ne", "calibration")
-COMPARED = ("auc", "logloss", "ne", "calibration", "attained_share")
+COMPARED = (
+    "auc",
+    "group_auc",
+    "logloss",
+    "ne",
+    "calibration",
+    "attained_share",
+)
+SLICED = ("rows", "positives", "auc", "calibration")
 FACTS = {
     "run": "Run",
     "model": "Model",
@@ -37,17 +24,8 @@ FACTS = {
     "progressive": "Progressive evaluation",
     "bad_values": "Bad values, read as missing",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A rendered plot: task, title, caption and PNG bytes for each theme."""
-
-    task: str
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
+# Keys of metrics.json that are no splits.
+OTHERS = (*FACTS, "compared", "curves", "importance", "slices")
 
 
 def splits_of(metrics: dict) -> list[str]:
@@ -55,7 +33,7 @@ def splits_of(metrics: dict) -> list[str]:
     splits = [
         key
         for key, value in metrics.items()
-        if key not in (*FACTS, "compared") and isinstance(value, dict)
+        if key not in OTHERS and isinstance(value, dict)
     ]
     return sorted(splits, key=lambda split: split != "test")
 
@@ -78,69 +56,28 @@ def build(
     compared = metrics.get("compared") or {}
     parts = [_headline(metrics, split) for split in splits[:1]]
     if splits:
-        parts.append(_section("Metrics", _metrics_table(metrics, splits)))
+        parts.append(section("Metrics", _metrics_table(metrics, splits)))
     if splits and compared:
         table = _compared_tables(metrics, compared, splits[0])
-        parts.append(_section("Compared with", table))
+        parts.append(section("Compared with", table))
     tasks = list(dict.fromkeys(picture.task for picture in pictures))
     for task in tasks:
-        figures = [_figure(p) for p in pictures if p.task == task]
+        figures = [markup.figure(p) for p in pictures if p.task == task]
         heading = "Plots" if len(tasks) == 1 else f"Plots of {task}"
         body = f'<div class="plots">{"".join(figures)}</div>'
-        parts.append(_section(heading, body))
+        parts.append(section(heading, body))
+    if metrics.get("slices"):
+        parts += _slices(metrics["slices"])
     if example:
         code = f"<pre>{html.escape(example)}</pre>"
-        parts.append(_section("Score rows in Python", code))
+        parts.append(section("Score rows in Python", code))
     facts = [
-        _section(heading, _facts(metrics[key]))
+        section(heading, _facts(metrics[key]))
         for key, heading in FACTS.items()
         if metrics.get(key)
     ]
     parts.append(f'<div class="pair">{"".join(facts)}</div>')
-    return string.Template(PAGE).substitute(
-        title=html.escape(title),
-        subtitle=html.escape(_subtitle(metrics)),
-        body="\n".join(parts),
-    )
-
-
-def text_of(key: str, value) -> str:
-    """Returns `value` as readable text, in the unit implied by `key`."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value if isinstance(value, str) else json.dumps(value)
-    if key.endswith("bytes"):
-        return _bytes(value)
-    if key in ("attained_share", "input_wait"):
-        return f"{100 * value:.2f}%"
-    if key == "seconds" or key.endswith("_seconds"):
-        return _duration(value)
-    if key.endswith("_per_s"):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    if key in ("rows", "examples", "parameters", "steps") or key.endswith(
-        "_step"
-    ):
-        return f"{value:,.0f}"
-    if key in METRICS:
-        return f"{value:.5f}"
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def _bytes(value):
-    if abs(value) < 1024:
-        return f"{value:.0f} B"
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = min(int(math.log2(abs(value)) // 10), len(units) - 1)
-    return f"{value / 1024**power:,.2f} {units[power]}"
-
-
-def _duration(seconds):
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return markup.page(title, _subtitle(metrics), parts)
 
 
 def _subtitle(metrics):
@@ -156,10 +93,6 @@ def _subtitle(metrics):
         if values.get(key) is not None:
             facts.append(text.format(text_of(key, values[key])))
     return " · ".join(facts)
-
-
-def _section(heading, body):
-    return f"<section><h2>{html.escape(heading)}</h2>{body}</section>"
 
 
 def _headline(metrics, split):
@@ -187,23 +120,6 @@ def _note(key, values):
     return METRICS[key][2]
 
 
-def _table(headings, rows):
-    """Returns an HTML table; a cell is text or (text, CSS class)."""
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
-    lines = []
-    for row in rows:
-        cells = []
-        for cell in row:
-            text, css = cell if isinstance(cell, tuple) else (cell, "")
-            css = f' class="{css}"' if css else ""
-            cells.append(f"<td{css}>{html.escape(text)}</td>")
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
-
-
 def _metrics_table(metrics, splits):
     every = dict.fromkeys(
         key
@@ -219,47 +135,86 @@ def _metrics_table(metrics, splits):
         for split in splits
         for task, values in metrics[split].items()
     ]
-    return _table(["Split", "Task", *headings], rows)
+    return markup.table(["Split", "Task", *headings], rows)
 
 
 def _compared_tables(metrics, compared, split):
+    seed = (metrics.get("training") or {}).get("seed")
     tables = []
     for task, mine in metrics[split].items():
         name = (metrics.get("model") or {}).get("name") or "this run"
-        runs = {f"{name} (this run)": mine}
+        name = f"{name} (this run)"
+        runs, seeds = {name: mine}, {name: seed}
         for other, theirs in compared.items():
             runs[other] = (theirs.get(split) or {}).get(task) or {}
-        best = {key: _best(key, runs) for key in COMPARED}
+            seeds[other] = theirs.get("seed")
+        shown = [k for k in COMPARED if any(k in r for r in runs.values())]
+        best = {key: markup.best(key, runs) for key in shown}
+        seeded = any(each is not None for each in seeds.values())
         rows = [
             [run]
+            + [text_of("seed", seeds[run])] * seeded
             + [
                 (
                     text_of(key, values.get(key)),
                     "best" if run in best[key] else "",
                 )
-                for key in COMPARED
+                for key in shown
             ]
             for run, values in runs.items()
         ]
-        headings = ["Run", *(METRICS[key][0] for key in COMPARED)]
+        headings = ["Run", *["Seed"] * seeded]
+        headings += [METRICS[key][0] for key in shown]
         caption = html.escape(f"{task}, {split} rows; the best in bold.")
-        tables.append(f"<p>{caption}</p>{_table(headings, rows)}")
+        tables.append(f"<p>{caption}</p>{markup.table(headings, rows)}")
     return "".join(tables)
 
 
-def _best(key, runs):
-    """Returns the names of the runs with the best value of a metric."""
-    higher = METRICS[key][1]
-    costs = {}
-    for run, metrics in runs.items():
-        value = metrics.get(key)
-        if isinstance(value, int | float) and math.isfinite(value):
-            cost = -value if higher else value
-            costs[run] = abs(value - 1) if higher is None else cost
-    if len(costs) < 2:
-        return set()
-    least = min(costs.values())
-    return {run for run, cost in costs.items() if cost == least}
+def _slices(slices):
+    """Returns sections of the slices predicted worst, and of all by value."""
+    split, worst = slices["split"], []
+    headings = [METRICS[key][0] for key in SLICED] + ["95% interval"]
+    for task, found in slices["worst"].items():
+        caption = (
+            f"{task}, {split} rows: slices of at least "
+            f"{slices['enough_rows']} rows whose calibration is furthest from "
+            "1, measured from the nearer end of its 95% interval."
+        )
+        table = ""
+        if found:
+            rows = [[f"{r['feature']} {r['value']}", *_slice(r)] for r in found]
+            table = markup.table(["Slice", *headings], rows)
+        else:
+            caption += " There are none whose interval excludes 1."
+        worst.append(f"<p>{html.escape(caption)}</p>{table}")
+    by_value = []
+    for feature, tasks in slices["features"].items():
+        for task, found in tasks.items():
+            rows = [[row["value"], *_slice(row)] for row in found["largest"]]
+            caption = f"{task}, {split} rows by {feature}"
+            if found["slices"] > len(rows):
+                caption += (
+                    f": the {len(rows)} most frequent of "
+                    f"{found['slices']:,} values"
+                )
+            table = markup.table([feature, *headings], rows)
+            by_value.append(
+                f"<section><p>{html.escape(caption)}</p>{table}</section>"
+            )
+    tables = f'<div class="plots">{"".join(by_value)}</div>'
+    return [
+        section("Worst-calibrated slices", "".join(worst)),
+        section("Slices", tables),
+    ]
+
+
+def _slice(row):
+    """Returns the cells of a slice after its value."""
+    ends = (row["calibration_low"], row["calibration_high"])
+    return [
+        *(text_of(key, row[key]) for key in SLICED),
+        "n/a" if None in ends else "{:.3f} to {:.3f}".format(*ends),
+    ]
 
 
 def _facts(facts):
@@ -277,16 +232,3 @@ def _facts(facts):
             text = html.escape(text_of(str(key), value))
         rows.append(f"<dt>{name}</dt><dd>{text}</dd>")
     return f"<dl>{''.join(rows)}</dl>"
-
-
-def _figure(picture):
-    light, dark = (
-        "data:image/png;base64," + base64.b64encode(data).decode("ascii")
-        for data in (picture.light, picture.dark)
-    )
-    return (
-        '<figure><picture><source media="(prefers-color-scheme: dark)" '
-        f'srcset="{dark}"><img src="{light}" '
-        f'alt="{html.escape(picture.title)}"></picture>'
-        f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
-    )

@@ -6,13 +6,14 @@ pyplot is not used, so drawing needs no display and leaves no global state.
 import dataclasses
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from trainer.report import curves, style
 from trainer.report.curves import Predictions
 
-LOW_BASE_RATE = 0.1  # below it, axes of rates are logarithmic
+MOST_FEATURES = 10  # of the plot of importance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,64 +52,6 @@ def render(plot: Plot, theme: style.Theme) -> bytes:
     return out.getvalue()
 
 
-def learning_curves(
-    log: dict[str, list[dict]], task: str, best_step: float | None
-) -> Plot:
-    """Returns a plot of train and valid loss, and valid AUC, by step."""
-    train, valid = log.get("train", []), log.get("valid", [])
-    train_steps, loss = curves.series(train, "loss")
-    valid_steps, logloss = curves.series(valid, task, "logloss")
-    auc_steps, auc = curves.series(valid, task, "auc")
-    panels = [
-        name
-        for name, steps in (
-            ("loss", [*train_steps, *valid_steps]),
-            ("valid AUC", auc_steps),
-        )
-        if len(steps)
-    ]
-
-    tasks = {
-        name
-        for record in valid
-        for name, value in record.items()
-        if isinstance(value, dict)
-    }
-    # The training loss is the sum over tasks.
-    train_label = "train loss" + (", all tasks" if len(tasks) > 1 else "")
-
-    def draw(figure, theme):
-        if not panels:
-            return style.write(
-                figure, theme, "No metrics were logged in this run."
-            )
-        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
-        line = {"color": theme.second, "lw": 1.8, "marker": "o", "ms": 3.5}
-        for name, axes in zip(panels, rows[:, 0], strict=True):
-            style.style_axes(axes, theme, "", name)
-            if name == "loss":
-                _draw_loss(axes, theme, train_steps, loss, train_label)
-                if len(valid_steps):
-                    line["label"] = "valid LogLoss"
-                    axes.plot(valid_steps, logloss, **line)
-            else:
-                at = auc_steps == best_step
-                line["label"] = "valid AUC"
-                axes.plot(auc_steps, auc, **line)
-                axes.plot(auc_steps[at], auc[at], "*", ms=13, color=theme.ink)
-            _mark_step(axes, theme, best_step)
-        rows[-1, 0].set_xlabel("step")
-
-    return Plot(
-        "learning",
-        f"Learning curves of {task}",
-        "Training loss per step (pale) with its running mean, and LogLoss and "
-        "AUC on the validation rows; the dashed line is the best checkpoint, "
-        "which is evaluated.",
-        draw,
-    )
-
-
 def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
     """Returns a plot of the ROC curve, with the metrics' AUC as legend."""
     labels, logits, weights = curves.drawable(predictions)
@@ -137,51 +80,51 @@ def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:
         f"ROC of {task}, {split} rows",
         "True positive rate against false positive rate over all thresholds; "
         "the further above the diagonal, the better the ranking."
-        + _left_out(predictions),
+        + left_out(predictions),
         draw,
     )
 
 
-def calibration(predictions: Predictions, task: str, split: str) -> Plot:
-    """Returns a plot of observed rates against mean predictions, in bins."""
+def gain(predictions: Predictions, task: str, split: str) -> Plot:
+    """Returns a plot of cumulative gain and lift by share of the rows."""
     labels, logits, weights = curves.drawable(predictions)
-    if len(labels):
-        bins = curves.calibration_bins(labels, curves.sigmoid(logits), weights)
-        log_axes = np.average(labels, weights=weights) < LOW_BASE_RATE
+    if labels.any():
+        rows, gains = curves.thin_curve(
+            *curves.gain_curve(labels, logits, weights)
+        )
+        rate = np.average(labels, weights=weights)
+        # The lift of the first few rows is noise.
+        steady = rows >= min(0.005, rows[-1])
 
     def draw(figure, theme):
-        if not len(labels):
-            return style.write(figure, theme, "There are no rows to draw.")
-        axes = figure.subplots()
-        style.style_axes(axes, theme, "mean prediction", "observed rate")
-        floor, top = _rate_limits(bins, log_axes)
-        limits = np.array([floor, top])
-        axes.plot(limits, limits, color=theme.muted, ls="--", label="exact")
-        if log_axes:
-            style.log_axes(axes, top / floor)
-        observed = bins.observed.clip(floor)
-        low = bins.low.clip(floor)
-        axes.vlines(bins.predicted, low, bins.high, theme.first, alpha=0.5)
-        seen = bins.observed >= floor
-        axes.plot(
-            bins.predicted[seen], observed[seen], "o", color=theme.first,
-            ms=5, label="bin, with its 95% interval",
+        if not labels.any():
+            text = "Gain and lift need positive rows; there are none."
+            return style.write(figure, theme, text)
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        style.style_axes(upper, theme, "", "gain")
+        style.style_axes(
+            lower, theme, "share of rows, highest scores first", "lift"
+        )
+        upper.plot(
+            [0, rate, 1], [0, 1, 1], color=theme.second, lw=1.2, ls=":",
+            label="perfect",
         )  # fmt: skip
-        if not seen.all():
-            axes.plot(
-                bins.predicted[~seen], observed[~seen], "v", ms=7,
-                mfc="none", color=theme.first, clip_on=False,
-                label="bin without positives",
-            )  # fmt: skip
-        axes.set(xlim=limits, ylim=limits)
-        style.add_legend(axes, theme, loc="upper left")
+        upper.plot(rows, gains, color=theme.first, lw=2, label="model")
+        upper.plot([0, 1], [0, 1], color=theme.muted, ls="--", label="chance")
+        upper.set(xlim=(-0.01, 1.01), ylim=(-0.02, 1.04))
+        lift = gains[steady] / rows[steady]
+        lower.fill_between(rows[steady], 1, lift, color=theme.first, alpha=0.1)
+        lower.plot(rows[steady], lift, color=theme.first, lw=2)
+        lower.axhline(1, color=theme.muted, ls="--")
+        lower.set_ylim(0, 1.1 * max(lift.max(), 1))
+        style.add_legend(upper, theme, loc="lower right")
 
     return Plot(
-        "calibration",
-        f"Calibration of {task}, {split} rows",
-        "Rows sorted by prediction into up to 20 bins of equal weight; a bin "
-        "on the dashed line was positive as often as predicted, one below it "
-        "less often." + _left_out(predictions),
+        "gain",
+        f"Gain and lift of {task}, {split} rows",
+        "Gain is the share of all positives among the rows with the highest "
+        "scores; lift is gain over the share of rows, 1 for a random order."
+        + left_out(predictions),
         draw,
     )
 
@@ -223,39 +166,51 @@ def histogram(predictions: Predictions, task: str, split: str) -> Plot:
         f"Scores of {task} by label, {split} rows",
         "Densities of the logits of rows labelled 1 and 0; the less they "
         "overlap, the better the model separates them. The upper axis gives "
-        "the probability." + _left_out(predictions),
+        "the probability." + left_out(predictions),
         draw,
     )
 
 
-def _draw_loss(axes, theme, steps, loss, label):
-    if not len(steps):
-        return
-    mean = curves.smooth(loss, max(1, len(loss) // 40))
-    axes.plot(steps, loss, color=theme.first, alpha=0.25, lw=0.8)
-    axes.plot(steps, mean, color=theme.first, lw=1.8, label=label)
+def importance(measured: dict[str, Any], task: str) -> Plot:
+    """Returns a plot of the ten features that matter most to a task."""
+    features = measured["tasks"][task]
+    shown = features[:MOST_FEATURES][::-1]
+
+    def draw(figure, theme):
+        axes = figure.subplots()
+        style.style_axes(axes, theme, "increase of LogLoss if permuted", "")
+        axes.grid(False, axis="y")
+        places = range(len(shown))
+        axes.barh(
+            places,
+            [each["mean"] for each in shown],
+            xerr=[1.96 * each["error"] for each in shown],
+            color=theme.first,
+            alpha=0.75,
+            error_kw={"ecolor": theme.ink, "lw": 1.2, "capsize": 3},
+        )
+        axes.set_yticks(
+            places, [style.short(each["feature"]) for each in shown],
+            parse_math=False, color=theme.ink,
+        )  # fmt: skip
+        axes.locator_params(axis="x", nbins=6)
+
+    more = len(features) - len(shown)
+    return Plot(
+        "importance",
+        f"What matters to {task}, {measured['split']} rows",
+        "Increase of LogLoss when a feature's values are permuted among "
+        f"{measured['rows']:,} held-out rows, the mean of "
+        f"{measured['repeats']} permutations with its 95% interval over the "
+        "rows. Features that say the same share their importance."
+        + (f" {more} more are in metrics.json." if more > 0 else ""),
+        draw,
+    )
 
 
-def _mark_step(axes, theme, step):
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.locator_params(axis="x", nbins=6)
-    if step is not None:
-        label = f"checkpoint, step {step:,.0f}"
-        axes.axvline(step, color=theme.muted, lw=1.2, ls="--", label=label)
-    style.add_legend(axes, theme, loc="best")
-
-
-def _left_out(predictions):
+def left_out(predictions):
     """Returns a sentence on rows that cannot be drawn, "" if none."""
     rows = int((~np.isfinite(predictions.logits)).sum())
     return f" Omitted: {rows} rows with a logit that is not finite." * (
         rows > 0
     )
-
-
-def _rate_limits(bins, log_axes):
-    values = np.concatenate([bins.predicted, bins.observed])
-    if not log_axes:
-        return 0.0, min(1.0, 1.08 * max(values.max(), bins.high.max()))
-    floor = 0.6 * max(values[values > 0].min(initial=1.0), 1e-9)
-    return floor, min(1.0, 1.6 * max(values.max(), bins.high.max()))

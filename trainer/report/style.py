@@ -35,6 +35,14 @@ def log_axes(axes, span):
         axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def count_axis(axis):
+    """Labels an axis of counts with plain numbers."""
+    from matplotlib import ticker
+
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
 def probability_axis(axes, theme, low, high):
     """Adds an upper axis with the probabilities of the logits."""
     ticks: dict[float, str] = {}
@@ -73,6 +81,12 @@ def add_legend(axes, theme, **options):
     for text in legend.get_texts():
         text.set_color(theme.ink)
         text.set_parse_math(False)
+
+
+def short(text, longest=28):
+    """Returns a text that fits a tick's label."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
 
 
 def write(figure, theme, text):

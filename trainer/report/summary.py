@@ -14,7 +14,14 @@ from trainer.loop.optimizers import model_cost
 from trainer.loop.restore import best_checkpoint
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
-from trainer.report.figures import compared_metrics, evaluate_splits
+from trainer.report import importance
+from trainer.report.figures import (
+    compared_metrics,
+    curves_of,
+    evaluate_splits,
+    held_out_of,
+    names_of,
+)
 from trainer.report.files import write_report
 from wukong_tf import runs
 from wukong_tf.runs.arrays import assign_slots, model_slots
@@ -32,21 +39,16 @@ def report(session: Session) -> dict[str, Any]:
     session.evaluator.weights = contextlib.nullcontext  # already assigned
     with session.signal:
         results, predictions = evaluate_splits(
-            session.evaluator, splits, attainable=session.workers.is_chief
+            session.evaluator,
+            splits,
+            attainable=session.workers.is_chief,
+            by=session.settings.run.slices,
         )
+        bad_values = preflight.bad_values(splits)
+        _add_importance(session, results)
     if not session.workers.is_chief:
         return results
-    progress = session.progress
-    results["run"] = {
-        "checkpoint_step": best.step,
-        "steps": progress.step,
-        "rows": progress.rows,
-        "seconds": progress.seconds,
-        "examples_per_s": progress.rows / max(progress.seconds, 1e-9),
-        "input_wait": progress.input_seconds / max(progress.seconds, 1e-9),
-        "peak_bytes": peak_bytes(),
-        "stopped_early": progress.stopped_early,
-    }
+    results["run"] = _facts(session.progress, best.step)
     config = model.config.to_dict()
     config.pop("features")
     results["model"] = {
@@ -57,13 +59,14 @@ def report(session: Session) -> dict[str, Any]:
     results["training"] = dataclasses.asdict(session.training)
     results["cost"] = model_cost(model.config, session.training).to_dict()
     _report_progressive(session, results)
-    if bad_values := preflight.bad_values(splits):
+    if bad_values:
         # Includes counts from before the run resumed.
-        bad_values["train"]["columns"] = progress.bad_values
+        bad_values["train"]["columns"] = session.progress.bad_values
         results["bad_values"] = bad_values
+    results["curves"] = curves_of(predictions)
     results["compared"] = {
-        os.path.basename(os.path.normpath(path)): compared_metrics(path)
-        for path in session.settings.run.compare_runs
+        name: compared_metrics(path)
+        for path, name in names_of(session.settings.run.compare_runs).items()
     }
     paths = write_report(
         session.run_dir,
@@ -75,6 +78,39 @@ def report(session: Session) -> dict[str, Any]:
     )
     log(f"wrote {os.path.dirname(paths[0])}")
     return results
+
+
+def _facts(progress, checkpoint_step):
+    """Returns what a run did, and how fast."""
+    seconds = max(progress.seconds, 1e-9)
+    return {
+        "checkpoint_step": checkpoint_step,
+        "steps": progress.step,
+        "rows": progress.rows,
+        "seconds": progress.seconds,
+        "examples_per_s": progress.rows / seconds,
+        "input_wait": progress.input_seconds / seconds,
+        "peak_bytes": peak_bytes(),
+        "stopped_early": progress.stopped_early,
+    }
+
+
+def _add_importance(session, results):
+    """Adds the importance of features, which all workers measure together."""
+    held_out = held_out_of(session.splits)
+    rows = session.settings.run.importance_rows
+    if rows is None:
+        trained = session.workers.from_chief(session.progress.rows)
+        rows = importance.rows_by_default(
+            session.model.config.features, trained
+        )
+    if not held_out or not rows:
+        return
+    split = held_out[0]
+    measured = importance.measure(
+        session.evaluator, session.splits[split], rows
+    )
+    results["importance"] = {"split": split, **measured}
 
 
 def example_of(run_dir: str) -> str:
@@ -108,9 +144,9 @@ def _report_progressive(session, results):
         **mine,
     }
     relative = {}
-    for path in session.settings.run.compare_runs:
+    for path, name in names_of(session.settings.run.compare_runs).items():
         theirs = compared_metrics(path).get("progressive") or {}
-        relative[os.path.basename(os.path.normpath(path))] = {
+        relative[name] = {
             task: 100
             * (spans["window"]["logloss"] / other["window"]["logloss"] - 1)
             for task, spans in mine.items()

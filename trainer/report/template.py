@@ -43,11 +43,18 @@ th, td { padding: .55rem .75rem; text-align: right; white-space: nowrap; }
 th { white-space: normal; vertical-align: bottom; color: var(--muted);
   font-weight: 600; font-size: .82rem; }
 th:first-child, td:first-child { text-align: left; }
+td:first-child { white-space: normal; overflow-wrap: anywhere;
+  min-width: 9rem; }
+td.interval { white-space: normal; font-size: .82rem; }
 td { border-top: 1px solid var(--line); }
 td.best { font-weight: 700; color: var(--accent); }
 .pair { align-items: start; }
 .plots, .pair { display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
+.scroll + .plots { margin-top: .75rem; }
+.plots section { min-width: 0; }
+.plots table { font-size: .82rem; }
+.plots th, .plots td { padding: .35rem .5rem; }
 figure { padding: .75rem; overflow: hidden; }
 img { display: block; width: 100%; height: auto; border-radius: .35rem; }
 figcaption { padding: .5rem .35rem 0; font-size: .85rem; }

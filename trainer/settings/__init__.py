@@ -121,6 +121,7 @@ def _check_mode(settings):
         ("predict_files", ("predict",)),
         ("output", ("eval", "predict")),
         ("keep_units", ("eval", "predict")),
+        ("slices", ("train", "eval")),
     ):
         if name in given and mode not in modes:
             raise ConfigError(

@@ -41,6 +41,20 @@ class Run(Settings):
         "Directories of finished runs whose metrics the report compares with "
         "this run's.",
     )
+    slices: tuple[str, ...] = setting(
+        (),
+        "Features by whose values the report and eval give rows, AUC and "
+        "calibration of the test rows, or of the valid rows if there are no "
+        "others. They must have one value per row.",
+    )
+    importance_rows: int | None = setting(
+        None,
+        "Held-out rows on which the report measures the importance of "
+        "features, by permuting the values of each three times; 0 for none. "
+        "Default: 8192, or fewer if more than a quarter of the trained rows "
+        "would be scored again, but at least 512.",
+        minimum=0,
+    )
     plots: bool = setting(
         True,
         "Draw the plots and the page of the report, which takes a few "

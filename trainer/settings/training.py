@@ -36,7 +36,8 @@ class Training(Optimization):
     eval_every_steps: int = setting(
         0,
         "Training steps between evaluations on the valid split; 0 evaluates "
-        "at the end of each epoch.",
+        "at the end of each epoch or, with --epochs=1, after each fifth of "
+        "its steps.",
         minimum=0,
     )
     eval: Literal["splits", "progressive"] = setting(

@@ -1,6 +1,8 @@
 """Metrics of click models: additive sums and pure functions of them."""
 
+from wukong_tf.metrics.bootstrap import bootstrap, metrics_of_rows
 from wukong_tf.metrics.functions import (
+    auc_by_group,
     auc_of_bins,
     exact_auc,
     grouped_auc,
@@ -19,10 +21,13 @@ from wukong_tf.metrics.sums import (
 __all__ = [
     "AUC_BINS",
     "SCALARS",
+    "auc_by_group",
     "auc_of_bins",
     "binary_sums",
+    "bootstrap",
     "exact_auc",
     "grouped_auc",
+    "metrics_of_rows",
     "of_scalars",
     "of_sums",
     "sampled_weights",

@@ -117,8 +117,33 @@ def grouped_auc(
         The mean over groups of exact AUC, each group weighted by the sum of its
         rows' weights; NaN if no group has both classes.
     """
-    if len(labels) == 0:
+    auc, weight = auc_by_group(labels, scores, groups, weights)
+    both = ~np.isnan(auc)
+    if not both.any():
         return float("nan")
+    return float(np.average(auc[both], weights=weight[both]))
+
+
+def auc_by_group(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the exact AUC and the weight of each group, [G] and [G].
+
+    Args:
+        labels: 0 or 1, [N].
+        scores: [N], finite.
+        groups: integers, [N], of G distinct values.
+        weights: 0 or more, [N]. Defaults to None, all 1.
+
+    Returns:
+        Two float64 arrays in ascending order of the groups: AUC, NaN for a
+        group of one class, and the sum of the rows' weights.
+    """
+    if len(labels) == 0:
+        return np.zeros(0), np.zeros(0)
     labels, weights = _floats(labels, weights)
     order = np.lexsort((scores, groups))
     groups = np.asarray(groups)[order]
@@ -138,11 +163,10 @@ def grouped_auc(
     won = np.add.reduceat(positive * (below + 0.5 * negative), starts)
     positives = np.add.reduceat(positive, starts)
     negatives = np.add.reduceat(negative, starts)
-    both = positives * negatives > 0
-    if not both.any():
-        return float("nan")
-    auc = won[both] / (positives * negatives)[both]
-    return float(np.average(auc, weights=(positives + negatives)[both]))
+    pairs = positives * negatives
+    auc = np.full(len(starts), np.nan)
+    np.divide(won, pairs, out=auc, where=pairs > 0)
+    return auc, positives + negatives
 
 
 def _floats(labels, weights):

@@ -7,7 +7,7 @@ import pytest
 
 from trainer.data.parquet import ParquetSource
 from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
-from trainer.data.source import lane_rows, rows_of_step
+from trainer.data.source import lane_rows, rows_of_step, spread
 from wukong_tf.config import CategoricalFeature, FeatureSpec
 from wukong_tf.errors import DataError
 from wukong_tf.rows.bad_values import Count
@@ -200,3 +200,17 @@ def test_replicas_of_a_worker_get_its_rows_in_turn(folder):
     for step, rows in enumerate(whole):
         mine = np.concatenate(shares[3 * step : 3 * step + 3])
         np.testing.assert_array_equal(mine, rows[25:])
+
+
+@pytest.mark.parametrize("rows", [1, 8, 50, 400, ROWS, 9999])
+def test_spread_rows_come_from_all_over_a_source(folder, rows):
+    files = source(folder, bad=Count())
+    found = spread(files, rows)["row"]
+    assert list(found) == sorted(set(found))
+    size = -(-min(rows, ROWS) // 8)
+    assert min(rows, ROWS) - size < len(found) <= rows
+    if rows >= 8:
+        assert found[0] == 0 and found[-1] >= ROWS - 2 * size
+    if rows >= ROWS:
+        assert list(found) == list(range(ROWS))
+    assert files.bad.rows == 0  # they are counted where all are read

@@ -154,6 +154,20 @@ def test_metrics_are_those_of_all_rows_with_a_label(
         assert buy.groups is None and click.weights is None
 
 
+@pytest.mark.parametrize("spec", [SPEC, PLAIN])
+def test_features_are_kept_for_the_rows_with_a_label(models, spec):
+    rows, made = Rows(spec), evaluator(models, spec)
+    names = ("item", "price")
+    _, scores = made.evaluate(rows, features=names)
+    known = {"click": slice(None), "buy": ~np.isnan(rows.columns["bought"])}
+    for task, mine in known.items():
+        assert scores[task].features.keys() == set(names)
+        for name in names:
+            np.testing.assert_array_equal(
+                scores[task].features[name], rows.columns[name][mine]
+            )
+
+
 def test_a_rate_of_the_rows_stands_for_those_of_the_tasks(models):
     rows = Rows()
     made = evaluator(models, negative_rate=0.5)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from trainer.data.pipeline import GLOBAL_ROWS
 from trainer.loop import outer
 from trainer.loop.outer import make_run_steps
-from trainer.loop.progress import Progress, Schedule
+from trainer.loop.progress import Progress, Schedule, make_schedule
 from trainer.loop.step_clock import StepClock
+from trainer.settings import Training
 from wukong_tf.errors import DataError, TrainingError
 from wukong_tf.metrics import SCALARS
 
@@ -48,6 +49,25 @@ def test_the_host_wakes_at_every_step_that_something_is_due(schedule):
         period = schedule.checkpoint_every
         saves = bool(period) and step in range(period, step + 1, period)
         assert schedule.checkpoints_at(step) == saves
+
+
+@pytest.mark.parametrize("rows", [1, 8, 40, 41, 77, 1_999_999])
+@pytest.mark.parametrize("given", [0, 3])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_of_any_length_has_several_evaluations(rows, given, epochs):
+    training = Training(batch_size=8, eval_every_steps=given, epochs=epochs)
+    schedule = make_schedule(rows, training)
+    of_epoch = math.ceil(rows / 8)
+    assert schedule.total_steps == epochs * of_epoch
+    every = given or (of_epoch if epochs > 1 else math.ceil(of_epoch / 5))
+    steps = range(1, schedule.total_steps + 1)
+    if rows < 100:
+        due = [step for step in steps if schedule.evaluates_at(step)]
+        assert due == sorted({*steps[every - 1 :: every], steps[-1]})
+        assert given or len(due) >= min(2, len(steps))
+    said = schedule.describe(evaluates=True)
+    assert f" {every:,} steps" in said and f"{len(steps):,} steps" in said
+    assert "evaluated" not in schedule.describe(evaluates=False)
 
 
 BATCHES = [  # of unequal numbers of rows

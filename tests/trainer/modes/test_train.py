@@ -181,9 +181,41 @@ def test_another_seed_is_another_run(finished, tmp_path, flags_of):
 
 def test_finished_run_is_only_reported_again(finished, capsys, flags_of):
     before = arrays(finished)
-    assert run(*flags_of(finished)) == 0
+    options = {"slices": "item,price", "importance_rows": 90}
+    assert run(*flags_of(finished, **options)) == 0
     assert "resuming from step 24" in capsys.readouterr().err
     assert_same(before, arrays(finished))
+    with open(os.path.join(finished, "report", "metrics.json")) as file:
+        metrics = json.load(file)
+    held_out = clicks.columns(500, 2)
+    found = metrics["slices"]["features"]
+    assert metrics["slices"]["split"] == "test"
+    for row in found["item"]["click"]["largest"]:
+        mine = held_out["item"] == int(row["value"])
+        assert row["rows"] == mine.sum()
+        assert row["positives"] == held_out["label"][mine].sum()
+    prices = found["price"]["click"]["largest"]
+    assert sum(row["rows"] for row in prices) == 500
+    measured = metrics["importance"]
+    assert (measured["split"], measured["repeats"]) == ("test", 3)
+    assert 80 <= measured["rows"] <= 90
+    names = {each["feature"] for each in measured["tasks"]["click"]}
+    assert names == set(clicks.SPEC.feature_names)
+    bins = metrics["curves"]["test"]["click"]["reliability"]
+    assert sum(each["rows"] for each in bins) == 500
+
+
+def test_only_features_can_be_sliced(finished, tmp_path, capsys, flags_of):
+    for mode, run_dir in (("train", str(tmp_path)), ("eval", finished)):
+        assert run(*flags_of(run_dir, mode=mode, slices="content")) == 2
+        said = capsys.readouterr().err
+        assert "--slices must name features" in said and "'content'" in said
+    assert run(*flags_of(finished, mode="eval", slices="user")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    largest = printed["slices"]["features"]["user"]["click"]["largest"]
+    held_out = clicks.columns(500, 2)["user"]
+    rows = sorted(np.bincount(held_out), reverse=True)[:24]
+    assert [row["rows"] for row in largest] == rows
 
 
 @pytest.mark.full
@@ -444,6 +476,7 @@ def test_plan_takes_a_preset_and_what_flags_say_instead(capsys):
     assert "layer 1" not in said[1]
     for text in said:
         assert "data: 2,000,000 training rows" in text
+        assert "1,954 steps, 1,954 an epoch; evaluated every 391" in text
         assert "GFLOP per example" in text
     assert said[2] != said[0]
 

@@ -1,11 +1,11 @@
-"""ROC, calibration bins, smoothing and the log, by second routes."""
+"""ROC and gain curves, by second routes."""
 
 import math
 
 import numpy as np
 import pytest
 
-from trainer.report import curves, plots
+from trainer.report import curves, plots, reliability
 from trainer.report.files import Predictions
 from wukong_tf.errors import DataError
 
@@ -52,6 +52,58 @@ def test_roc_points_are_the_rates_at_every_threshold():
     np.testing.assert_allclose(np.stack([fpr, tpr], 1), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gain_is_the_share_of_positives_above_every_threshold(weighted):
+    labels, logits, weights = some_rows(60, weighted=weighted, ties=True)
+    rows, gain = curves.gain_curve(labels, logits, weights)
+    expected = [(0.0, 0.0)]
+    for threshold in sorted(set(logits), reverse=True):
+        above = weights * (logits >= threshold)
+        positive = sum(above * labels) / sum(weights * labels)
+        expected.append((sum(above) / sum(weights), positive))
+    np.testing.assert_allclose(np.stack([rows, gain], 1), expected, atol=1e-12)
+
+
+def test_gain_and_auc_say_the_same():
+    """Area under gain is rate / 2 + (1 - rate) AUC, as both count pairs."""
+    labels, logits, weights = some_rows(weighted=True, ties=True)
+    area = trapezoid_area(*curves.gain_curve(labels, logits, weights))
+    auc = trapezoid_area(*curves.roc_curve(labels, logits, weights))
+    rate = np.average(labels, weights=weights)
+    assert area == pytest.approx(rate / 2 + (1 - rate) * auc, rel=1e-12)
+
+
+def test_the_table_of_gains_counts_the_highest_scores():
+    labels, logits, _ = some_rows(rows=1000)
+    rows = Predictions(labels.astype("f4"), logits.astype("f4"))
+    table = curves.gain_table(rows)
+    assert [each["rows"] for each in table] == list(curves.GAIN_SHARES)
+    best = labels[np.argsort(-logits)]
+    for each in table:
+        count = round(1000 * each["rows"])
+        assert each["gain"] == pytest.approx(best[:count].sum() / best.sum())
+        assert each["lift"] == pytest.approx(best[:count].mean() / best.mean())
+    none = Predictions(np.zeros(3, "f4"), np.zeros(3, "f4"))
+    assert curves.gain_table(none) == []
+
+
+def test_the_table_of_the_roc_has_points_of_the_curve():
+    labels, logits, _ = some_rows(rows=1000)
+    logits = logits.astype("f4")
+    table = curves.roc_table(Predictions(labels.astype("f4"), logits))
+    rates = [
+        [np.mean(logits[labels == label] >= each) for label in (0, 1)]
+        for each in logits
+    ]
+    points = list(zip(*table.values(), strict=True))
+    assert points[0] == (0, 0) and points[-1] == (1, 1)
+    for point in points[1:]:
+        assert np.abs(np.array(rates) - point).max(axis=1).min() < 1e-9
+    assert 50 < len(table["true_positive_rate"]) <= 101
+    one_class = Predictions(np.ones(3, "f4"), np.zeros(3, "f4"))
+    assert [*curves.roc_table(one_class).values()] == [[], []]
+
+
 def test_thinned_roc_keeps_its_ends_and_stays_on_the_curve():
     labels, logits, weights = some_rows(rows=5000)
     fpr, tpr = curves.roc_curve(labels, logits, weights)
@@ -67,104 +119,12 @@ def test_thinned_roc_keeps_its_ends_and_stays_on_the_curve():
     np.testing.assert_array_equal(same[0], fpr)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_calibration_bins_against_a_loop_over_rows(weighted):
-    labels, logits, weights = some_rows(weighted=weighted)
-    predicted = curves.sigmoid(logits)
-    bins = curves.calibration_bins(labels, predicted, weights, 7)
-    rows_of: dict[int, list[int]] = {}
-    passed = 0.0
-    for row in sorted(range(len(labels)), key=lambda row: predicted[row]):
-        middle = (passed + weights[row] / 2) / weights.sum()
-        rows_of.setdefault(int(7 * middle), []).append(row)
-        passed += weights[row]
-    assert len(bins.weight) == len(rows_of)
-    for place, rows in enumerate(rows_of[key] for key in sorted(rows_of)):
-        mass = math.fsum(weights[rows])
-        observed = math.fsum((weights * labels)[rows]) / mass
-        mean = math.fsum((weights * predicted)[rows]) / mass
-        effective = mass**2 / math.fsum(weights[rows] ** 2)
-        assert bins.weight[place] == pytest.approx(mass)
-        assert bins.observed[place] == pytest.approx(observed)
-        assert bins.predicted[place] == pytest.approx(mean)
-        low, high = curves.wilson_interval(
-            np.array(observed), np.array(effective)
-        )
-        assert (bins.low[place], bins.high[place]) == pytest.approx((low, high))
-
-
-def test_calibration_bins_of_equal_weights_hold_equally_many_rows():
-    labels, logits, weights = some_rows(rows=400)
-    predicted = curves.sigmoid(logits)
-    bins = curves.calibration_bins(labels, predicted, weights, 20)
-    np.testing.assert_array_equal(bins.weight, np.full(20, 400 / 20))
-
-
-def test_calibration_bins_do_not_split_ties_or_see_the_order():
-    labels, logits, weights = some_rows(weighted=True, ties=True)
-    predicted = curves.sigmoid(logits)
-    order = np.random.default_rng(3).permutation(len(labels))
-    bins = curves.calibration_bins(labels, predicted, weights)
-    again = curves.calibration_bins(
-        labels[order], predicted[order], weights[order]
-    )
-    assert len(bins.weight) <= len(set(predicted))
-    np.testing.assert_allclose(bins.observed, again.observed)
-    np.testing.assert_allclose(bins.weight, again.weight)
-
-
-def test_wilson_ends_are_z_standard_errors_from_the_rate():
-    rate = np.array([0.0, 0.01, 0.3, 0.5, 1.0])
-    rows = np.array([5.0, 1000.0, 17.0, 2.5, 40.0])
-    z = 1.7
-    for end in curves.wilson_interval(rate, rows, z):
-        np.testing.assert_allclose(
-            (rate - end) ** 2, z**2 * end * (1 - end) / rows, atol=1e-15
-        )
-    low, high = curves.wilson_interval(rate, rows, z)
-    assert (low <= rate).all() and (rate <= high).all() and (low < high).all()
-
-
 def test_sigmoid_is_exact_in_both_tails():
     logits = np.array([-745.0, -40.0, -1.0, 0.0, 1.0, 40.0, 800.0])
     got = curves.sigmoid(logits)
     expected = [math.exp(x) / (1 + math.exp(x)) for x in logits[:-2]]
     np.testing.assert_allclose(got[:-2], expected, rtol=1e-14)
     np.testing.assert_array_equal(got[-2:], [1.0, 1.0])
-
-
-@pytest.mark.parametrize("window", [1, 2, 3, 8, 99])
-def test_smooth_is_the_mean_of_finite_neighbours(window):
-    values = np.random.default_rng(0).normal(size=20)
-    values[[4, 9, 10, 11]] = [np.inf, np.nan, np.nan, np.nan]
-    got = curves.smooth(values, window)
-    for place in range(20):
-        first = max(0, place - window // 2)
-        near = values[first : place + (window - 1) // 2 + 1]
-        near = near[np.isfinite(near)]
-        expected = near.mean() if len(near) else np.nan
-        assert got[place] == pytest.approx(expected, nan_ok=True)
-
-
-def test_log_skips_torn_lines_and_keeps_the_later_of_two(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(
-        b'{"step": 20, "kind": "train", "loss": 2}\n'
-        b'{"step": 10, "kind": "train", "loss": 1}\n'
-        b'{"step": 5, "kind": "tr{"step": 6, "kind": "train"}\n'
-        b'[1]\n"text"\n{"kind": "train"}\n\xff\xfe\n'
-        b'{"step": 20, "kind": "train", "loss": null}\n'
-        b'{"step": 30, "kind": "valid", "click": {"auc": 0.75}}\n'
-        b'{"step": 40, "kind": "valid", "cli'
-    )
-    log = curves.read_log(str(path))
-    assert [r["step"] for r in log["train"]] == [10, 20]
-    steps, loss = curves.series(log["train"], "loss")
-    assert (list(steps), list(loss)) == ([10], [1])
-    steps, auc = curves.series(log["valid"], "click", "auc")
-    assert (list(steps), list(auc)) == ([30], [0.75])
-    assert len(curves.series(log["valid"], "buy", "auc")[0]) == 0
-    assert curves.read_log(str(tmp_path / "absent")) == {}
 
 
 def test_rows_that_cannot_be_drawn_are_left_out_and_counted():
@@ -174,7 +134,7 @@ def test_rows_that_cannot_be_drawn_are_left_out_and_counted():
     rows = Predictions(labels, logits, weights)
     got = curves.drawable(rows)
     assert [list(each) for each in got] == [[0], [0.5], [1]]
-    for plot in (plots.calibration, plots.histogram):
+    for plot in (reliability.plot, plots.gain, plots.histogram):
         assert "Omitted: 2 rows" in plot(rows, "click", "test").caption
 
 

@@ -107,7 +107,7 @@ def test_report_holds_its_files_and_their_paths(tmp_path):
     )
     names = {os.path.relpath(path, tmp_path / "report") for path in paths}
     assert names == set(os.listdir(tmp_path / "report"))
-    kinds = ("learning", "roc", "calibration", "scores")
+    kinds = ("learning", "roc", "gain", "calibration", "scores")
     pngs = {f"{kind}_click.png" for kind in kinds}
     assert names == {"metrics.json", "index.html", *pngs}
     for name in pngs:
@@ -137,7 +137,7 @@ def test_page_is_self_contained_and_leads_with_the_headline(tmp_path):
     )
     text = (tmp_path / "report/index.html").read_text()
     page = PageReader(text)
-    assert len(page.links) == 8  # four pictures, light and dark
+    assert len(page.links) == 10  # five pictures, light and dark
     assert all(each.startswith("data:image/png;base64,") for each in page.links)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\(", text)
@@ -191,7 +191,7 @@ def test_drawing_needs_no_pyplot(tmp_path, monkeypatch):
         str(tmp_path), some_metrics(), some_predictions(), title="A run"
     )
     pictures = [path for path in paths if path.endswith(".png")]
-    assert len(paths) == 6 and pictures
+    assert len(paths) == 7 and pictures
     for path in pictures:
         with open(path, "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from trainer.report import page
+from trainer.report import markup, page
 
 
 def texts_of(document):
@@ -25,7 +25,7 @@ def test_page_escapes_all_text():
         "model": {"name": bad},
         "training": {"learning_rate": 0.001},
     }
-    picture = page.Picture(bad, bad, bad, b"", b"")
+    picture = markup.Picture(bad, bad, bad, b"", b"")
     text = page.build(bad, metrics, [picture])
     assert "<b>" not in text
     shown = "\n".join(texts_of(text))
@@ -57,6 +57,50 @@ def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     assert cells[2][1:] == [("", "n/a")] * 5
 
 
+def test_compared_runs_have_the_columns_that_any_of_them_has():
+    mine = {"auc": 0.75, "logloss": 0.5, "group_auc": 0.625}
+    metrics = {"test": {"click": mine}, "training": {"seed": 7}}
+    other = {"auc": 0.5, "logloss": 0.25}
+    metrics["compared"] = {"other": {"test": {"click": other}, "seed": 8}}
+    texts = texts_of(page.build("A run", metrics, []))
+    table = [text for text in texts[texts.index("Compared with") :] if text]
+    first = table.index("Run")
+    assert table[first : first + 15] == [
+        "Run", "Seed", "AUC", "Group AUC", "LogLoss",
+        "this run (this run)", "7", "0.75000", "0.62500", "0.50000",
+        "other", "8", "0.50000", "n/a", "0.25000",
+    ]  # fmt: skip
+    assert not any("ttain" in text for text in table)
+
+
+def test_slices_are_tables_by_value_and_the_worst_of_all():
+    row = {"value": "<b>", "rows": 1234, "positives": 56, "auc": None}
+    row |= {"calibration": 1.5, "calibration_low": 1.25}
+    row["calibration_high"] = 1.75
+    slices = {
+        "split": "test",
+        "features": {
+            "device": {"click": {"slices": 30, "largest": [row]}},
+        },
+        "worst": {"click": [{"feature": "device", **row}], "buy": []},
+        "enough_rows": 100,
+    }
+    metrics = {"test": {"click": {"auc": 0.75}}, "slices": slices}
+    assert page.splits_of(metrics) == ["test"]
+    texts = texts_of(page.build("A run", metrics, []))
+    cells = ["1,234", "56", "n/a", "1.50000", "1.250 to 1.750"]
+    shown = [text for text in texts if text]
+    first = shown.index("Worst-calibrated slices")
+    assert "at least 100 rows" in shown[first + 1]
+    assert shown[first + 8 : first + 14] == ["device <b>", *cells]
+    assert "There are none" in shown[first + 14]
+    first = shown.index("Slices")
+    assert shown[first + 1].endswith(
+        "by device: the 1 most frequent of 30 values"
+    )
+    assert shown[first + 8 : first + 14] == ["<b>", *cells]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -77,4 +121,4 @@ def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     ],
 )
 def test_values_are_shown_in_their_units(key, value, expected):
-    assert page.text_of(key, value) == expected
+    assert markup.text_of(key, value) == expected

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from trainer.report import plots, style
+from trainer.report import learning, plots, reliability, style
 from trainer.report.files import Predictions
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -41,7 +41,8 @@ def test_odd_splits_still_give_pictures(labels, logits):
     rows = Predictions(np.array(labels, "float32"), np.array(logits, "float32"))
     shown = [
         plots.roc(rows, bad_formula, "test", None),
-        plots.calibration(rows, bad_formula, "test"),
+        plots.gain(rows, bad_formula, "test"),
+        reliability.plot(rows, bad_formula, "test"),
         plots.histogram(rows, bad_formula, "test"),
     ]
     for plot in shown:
@@ -57,7 +58,7 @@ def test_learning_curves_mark_the_checkpoint():
             for s in (100, 200, 300)
         ],
     }
-    plot = plots.learning_curves(log, "click", 200)
+    plot = learning.plot(log, "click", 200)
     top, bottom = draw_axes(plot)
     for axes in (top, bottom):
         marks = [list(line.get_xdata()) for line in axes.lines]
@@ -80,8 +81,47 @@ def test_calibration_axes_are_log_where_positives_are_rare(share, scale):
     labels = (np.arange(500) < 500 * share).astype("float32")
     logits = np.linspace(0, -6, 500).astype("float32")
     rows = Predictions(labels, logits)
-    (axes,) = draw_axes(plots.calibration(rows, "click", "test"))
-    assert (axes.get_xscale(), axes.get_yscale()) == (scale, scale)
+    upper, lower = draw_axes(reliability.plot(rows, "click", "test"))
+    assert (upper.get_xscale(), upper.get_yscale()) == (scale, scale)
+    assert lower.get_xscale() == scale
+    (bars,) = lower.patches
+    assert bars.get_data().values.sum() == 500
+
+
+def test_gain_and_lift_are_drawn_between_chance_and_perfect():
+    rows = some_predictions(2000)
+    upper, lower = draw_axes(plots.gain(rows, "click", "test"))
+    lines = {line.get_label(): line.get_xydata() for line in upper.lines}
+    x, y = lines["model"].T
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    rate = rows.labels.mean()
+    np.testing.assert_allclose(lines["perfect"], [[0, 0], [rate, 1], [1, 1]])
+    assert (y <= np.minimum(x / rate, 1) + 1e-6).all()
+    x, y = lower.lines[0].get_xydata().T
+    assert x[0] >= 0.005 and (x[-1], y[-1]) == (1, 1)
+
+
+def test_the_ten_features_that_matter_most_are_drawn():
+    features = [
+        {"feature": f"f{n}$", "mean": 1 / (n + 1), "error": 0.01}
+        for n in range(12)
+    ]
+    measured = {
+        "split": "test",
+        "rows": 80,
+        "repeats": 3,
+        "tasks": {"click": features},
+    }
+    plot = plots.importance(measured, "click")
+    assert "80 held-out rows" in plot.caption and "2 more" in plot.caption
+    (axes,) = draw_axes(plot)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [f"f{n}$" for n in reversed(range(10))]
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths, [1 / n for n in range(10, 0, -1)])
+    (bars,) = axes.collections
+    ends = [line[:, 0] for line in bars.get_segments()]
+    np.testing.assert_allclose(np.diff(ends)[:, 0], 2 * 1.96 * 0.01)
 
 
 def test_score_histograms_have_area_one():
@@ -97,7 +137,7 @@ def test_score_histograms_have_area_one():
 def test_pictures_have_the_theme_and_the_same_size():
     from PIL import Image
 
-    plot = plots.learning_curves({}, "click", None)
+    plot = learning.plot({}, "click", None)
     corners = []
     for theme in (style.LIGHT, style.DARK):
         picture = Image.open(io.BytesIO(plots.render(plot, theme)))

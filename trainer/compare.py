@@ -1,0 +1,71 @@
+"""Compares trained runs on their held-out rows.
+
+    python -m trainer.compare runs/a runs/b runs/b_seed1 --output=comparison
+
+Scores the rows that all runs held out with each run's best checkpoint, and
+writes index.html, a self-contained page, and comparison.json: the metrics of
+each run, their mean and deviation over runs that differ only by --seed, and
+the differences to the first run, with 95% intervals by a paired bootstrap of
+the rows, or of their groups if the feature spec names a group column. Runs
+that held out different rows are refused.
+
+Exit codes: 0 done; 1 a fault in the program; 2 the flags, a run or its rows
+break a rule.
+"""
+
+import functools
+import os
+import sys
+
+from absl import flags
+
+from trainer import console, program
+from trainer.program import EXIT_ERROR
+from trainer.settings import fields
+from trainer.settings.compare import Compare
+from trainer.stop_signal import interrupt_once
+from wukong_tf.errors import ConfigError, WukongError
+
+EXIT_INTERRUPTED = 130
+define = functools.partial(fields.define, Compare)
+
+
+def run(argv, values: flags.FlagValues) -> int:
+    """Compares the runs that are named; returns the exit code."""
+    try:
+        settings = fields.from_flags(Compare, values)
+        if len(argv) < 3:
+            raise ConfigError(
+                "two or more run directories are required; received "
+                f"{argv[1:]}."
+            )
+        from trainer.comparison.compare import compare
+
+        compare(argv[1:], settings)
+    except (WukongError, OSError) as error:  # an OSError's text names a file
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def main():
+    """Runs `wukong-compare`."""
+    interrupt_once()
+    console.guard()
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    program.quiet_tensorflow()
+
+    def begin(argv):
+        sys.exit(run(argv, flags.FLAGS))
+
+    try:
+        program.start(__doc__, {"Comparison": define}, begin)
+    except KeyboardInterrupt:  # before the work began
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
