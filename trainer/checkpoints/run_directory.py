@@ -209,12 +209,18 @@ def _differences(old, new, prefix="", excused=(), defaults=None):
             # Runs of versions without the setting did as its default says.
             before = getattr(defaults, key, None)
         if isinstance(before, dict) and isinstance(now, dict):
-            fields = Training() if key == "training" else None
-            if key == "model":
-                fields = MODEL_CONFIGS.get(now.get("model"))
-            yield from _differences(before, now, f"{key}.", excused, fields)
+            yield from _differences(
+                before, now, f"{key}.", excused, _defaults(key, now)
+            )
         elif before != now:
             yield f"{prefix}{key} was {before}, is {now}"
+
+
+def _defaults(key, content) -> Any:
+    """Returns what has the defaults of a part of config.json, or None."""
+    if key == "training":
+        return Training()
+    return MODEL_CONFIGS[content["model"]] if key == "model" else None
 
 
 def write_preparation(
