@@ -49,6 +49,11 @@ setup(
     ),
     package_data={
         "export.server": ["page.html"],
+        "trainer": [
+            "completion.bash",
+            "configs/*.flags",
+            "configs/spaces/*.toml",
+        ],
         "wukong_tf": ["py.typed", "*.pyi"],
     },
     # Lower bounds are the versions that the tests run with.
@@ -103,6 +108,7 @@ setup(
             "wukong-prepare=trainer.prepare:main",
             "wukong-example-log=trainer.example_log:main",
             "wukong-tune=trainer.tune:main",
+            "wukong-info=trainer.info:main",
         ]
     },
 )

@@ -11,7 +11,18 @@ import tempfile
 from absl import flags as absl_flags
 
 from export import flags, program
+from trainer import loading
 from trainer.settings import fields
+from wukong_tf.errors import RunError
+
+
+def check(settings: flags.Export) -> None:
+    """Raises RunError if --run_dir cannot be read, or has no checkpoint."""
+    from wukong_tf import runs
+
+    runs.read_model_config(settings.run_dir)
+    if not runs.checkpoint_paths(settings.run_dir):
+        raise RunError(f"--run_dir={settings.run_dir}: has no checkpoint yet.")
 
 
 def export(settings: flags.Export) -> str:
@@ -92,7 +103,10 @@ def run(argv, values: absl_flags.FlagValues) -> int:
     """Exports as configured by the flags `values`; returns the exit code."""
 
     def work():
-        export(fields.from_flags(flags.Export, values))
+        settings = fields.from_flags(flags.Export, values)
+        check(settings)
+        loading.load_tensorflow()
+        export(settings)
 
     return program.exit_code(argv, work, "interrupted; nothing was published")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from trainer import console, program
+from trainer import console, loading, program
 from trainer.program import EXIT_ERROR
 from trainer.stop_signal import interrupt_once
 from wukong_tf.errors import ConfigError, WukongError
@@ -34,12 +34,12 @@ def start(
     console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    program.quiet_tensorflow()
+    loading.prepare()
 
     def main(argv):
         # Saving and converting log every stage.
         logging.set_verbosity(logging.ERROR)
-        sys.exit(run(argv, flags.FLAGS))
+        program.end(run(argv, flags.FLAGS))
 
     try:
         program.start(about, {"Flags": define}, main)

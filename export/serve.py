@@ -6,6 +6,7 @@ the program; 2 the flags or the model break a rule.
 """
 
 import asyncio
+import errno
 import logging
 import re
 import signal
@@ -36,7 +37,10 @@ def run(argv, values: flags.FlagValues) -> int:
         extras.require("the server", "aiohttp", "prometheus_client")
         if settings.grpc_port is not None:
             extras.require("--grpc_port", "grpc", "tensorflow_serving.apis")
-        asyncio.run(_serve(settings, _checked_name(settings)))
+        name = _checked_name(settings)
+        for flag in ("port", "grpc_port"):
+            _check_port(settings.host, flag, getattr(settings, flag))
+        asyncio.run(_serve(settings, name))
 
     return program.exit_code(argv, work, "interrupted")
 
@@ -67,6 +71,36 @@ def _checked_name(settings: Serve) -> str:
             f"is part of a path; received {name!r}."
         )
     return name
+
+
+def _check_port(host: str, flag: str, port: int | None):
+    """Raises ConfigError if a port is taken, before a model is loaded.
+
+    It is free again afterwards; opening it later may fail nevertheless.
+    """
+    if not port:
+        return
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(
+                        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
+                    )
+                listener.bind(address)
+    except OSError as error:
+        # Others depend on what of several addresses the servers make.
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise _cannot_listen(host, flag, port, error) from error
+
+
+def _cannot_listen(host, flag, port, error) -> ConfigError:
+    return ConfigError(
+        f"--host={host} --{flag}={port}: cannot listen there: {error}."
+    )
 
 
 def _first_readable(paths: list[str]):
@@ -161,9 +195,8 @@ async def _open_rest_port(settings, runner):
     try:
         await site.start()
     except OSError as error:
-        raise ConfigError(
-            f"--host={settings.host} --port={settings.port}: cannot listen "
-            f"there: {error}."
+        raise _cannot_listen(
+            settings.host, "port", settings.port, error
         ) from error
     return site
 
@@ -184,9 +217,8 @@ async def _open_grpc_port(settings, server):
             int(settings.max_request_mb * 1e6),
         )
     except OSError as error:
-        raise ConfigError(
-            f"--host={settings.host} --grpc_port={settings.grpc_port}: cannot "
-            f"listen there: {error}."
+        raise _cannot_listen(
+            settings.host, "grpc_port", settings.grpc_port, error
         ) from error
     logging.info("gRPC on %s:%d", host, port)
     return grpc_server

@@ -20,7 +20,7 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import compare, example_log, launch, prepare, tune
+from trainer import compare, example_log, info, launch, prepare, tune
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,7 @@ DEFINES = {
     "export.serve": serve.define,
     "trainer.compare": compare.define,
     "trainer.example_log": example_log.define,
+    "trainer.info": info.define,
     "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,
     "trainer.tune": tune.define,

@@ -76,7 +76,14 @@ def test_flags_that_the_pages_name_exist():
 
     from export import flags as export_flags
     from export import rollout, score, serve
-    from trainer import compare, example_log, launch, prepare, tune
+    from trainer import (
+        compare,
+        example_log,
+        info,
+        launch,
+        prepare,
+        tune,
+    )
 
     known = {"flagfile", "help"}
     for define in (
@@ -86,6 +93,7 @@ def test_flags_that_the_pages_name_exist():
         serve.define,
         compare.define,
         example_log.define,
+        info.define,
         launch.define,
         prepare.define,
         tune.define,

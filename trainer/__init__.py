@@ -1,1 +1,5 @@
 """Trains Wukong from flags: `python -m trainer.main --flagfile=...`."""
+
+from wukong_tf import extras
+
+extras.check_own("trainer")

@@ -19,7 +19,7 @@ import sys
 
 from absl import flags
 
-from trainer import console, program
+from trainer import console, loading, program
 from trainer.program import EXIT_ERROR
 from trainer.settings import fields
 from trainer.settings.compare import Compare
@@ -56,7 +56,7 @@ def main():
     interrupt_once()
     console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    program.quiet_tensorflow()
+    loading.prepare()
 
     def begin(argv):
         sys.exit(run(argv, flags.FLAGS))

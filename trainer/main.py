@@ -9,31 +9,39 @@ command resumes.
 import os
 import shlex
 import sys
+import time
 
 from trainer.stop_signal import EXIT_RESUME, STOP
+
+BEGAN = time.perf_counter()
 
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
 from absl import flags  # noqa: E402
 
-from trainer import console, program, settings  # noqa: E402
+from trainer import console, loading, program, settings  # noqa: E402
 from trainer.program import EXIT_ERROR  # noqa: E402
 from trainer.settings import Settings  # noqa: E402
 from wukong_tf.errors import LostWorkerError, WukongError  # noqa: E402
 
 EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 
-program.quiet_tensorflow()  # before anything imports TensorFlow
+loading.prepare()  # before anything imports TensorFlow
 
 
 def _run_mode(settings: Settings) -> int:
     """Runs the chosen mode; returns the exit code."""
+    from trainer.modes import early
+
+    start = loading.Stopwatch(BEGAN)
+    early.check(settings)
+    loading.load_tensorflow()
     match settings.run.mode:
         case "train":
             from trainer.modes.train import run_training
 
-            if not run_training(settings):
+            if not run_training(settings, start):
                 command = "python -m trainer.main " + shlex.join(sys.argv[1:])
                 console.log(
                     f"stopped and saved; to resume, run again: {command}"
@@ -82,7 +90,9 @@ def _exit(code):
         # An orderly exit would wait for the lost worker.
         console.drain()
         os._exit(code)
-    sys.exit(code)
+    if "TF_CONFIG" in os.environ:  # workers take leave of each other
+        sys.exit(code)
+    program.end(code)
 
 
 if __name__ == "__main__":

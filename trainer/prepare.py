@@ -9,7 +9,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from trainer import console, program
+from trainer import console, loading, program
 from trainer.preparation import earlier, inputs, outputs, runners, work
 from trainer.preparation.settings import Prepare, define
 from trainer.program import EXIT_ERROR
@@ -20,6 +20,8 @@ from wukong_tf.errors import ConfigError, DataError, WukongError
 
 EXIT_INTERRUPTED = 130
 UNFINISHED = ".unfinished"
+
+loading.prepare()  # values are hashed by TensorFlow, in spawned processes too
 
 
 def prepare(settings: Prepare) -> FeatureSpec:

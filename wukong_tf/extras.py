@@ -1,14 +1,19 @@
-"""Checks for optional packages at the start of a program.
+"""Checks for packages at the start of a program, above all optional ones.
 
 If a package that only adds something, such as plots, is missing, one line says
 so; if a flag requires it, ConfigError is raised before any work is done.
 """
 
-import importlib
+import importlib.util
+import json
+import os
 import shlex
+import sys
 
 from wukong_tf.errors import ConfigError
 
+# The directory of this package and of those installed with it.
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Module name to the requirement that pip installs.
 _REQUIREMENTS = {
     "aiohttp": "wukong_tf[serving]",
@@ -39,11 +44,36 @@ def lack(module: str) -> str | None:
         importlib.import_module(module)
     except Exception as error:
         package = module.partition(".")[0]
-        requirement = _REQUIREMENTS.get(package, package)
+        command = install(_REQUIREMENTS.get(package, package))
         reason = " ".join(str(error).split()) or type(error).__name__
-        install = shlex.join(["pip", "install", *requirement.split()])
-        return f"{package} cannot be imported ({reason}); run {install}"
+        return f"{package} cannot be imported ({reason}); run {command}"
     return None
+
+
+def install(requirement: str) -> str:
+    """Returns the pip command that installs requirements.
+
+    An extra of this package is installed from where the package came from:
+    its checkout, the wheel or directory that pip was given, or an index.
+
+    Args:
+        requirement: names of packages, or an extra, such as
+            "wukong_tf[report]".
+    """
+    package, bracket, extra = requirement.partition("[")
+    if not bracket:
+        return shlex.join(["pip", "install", *requirement.split()])
+    if os.path.exists(os.path.join(ROOT, "setup.py")):
+        return shlex.join(["pip", "install", "-e", f"{ROOT}[{extra}"])
+    from importlib import metadata
+
+    try:
+        text = metadata.distribution(package).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:  # copied here, not installed
+        text = None
+    if text is not None:
+        requirement += f" @ {json.loads(text)['url']}"
+    return shlex.join(["pip", "install", requirement])
 
 
 def require(what: str, *modules: str) -> None:
@@ -56,3 +86,44 @@ def require(what: str, *modules: str) -> None:
     for module in modules:
         if reason := lack(module):
             raise ConfigError(f"{what}: {reason}.")
+
+
+def missing() -> dict[str, list[str]]:
+    """Returns the modules that are not installed, by extra, in its order."""
+    modules: dict[str, list[str]] = {}
+    for module, requirement in _REQUIREMENTS.items():
+        extra = requirement.partition("[")[2].rstrip("]")
+        if extra:
+            lacking = modules.setdefault(extra, [])
+            if importlib.util.find_spec(module) is None:
+                lacking.append(module)
+    return dict(sorted(modules.items()))
+
+
+def check_own(*names: str) -> None:
+    """Raises ImportError if a package is not the one next to this package.
+
+    A program that `python -m` starts exits with 2 instead. `trainer` and
+    `export` are common names: a directory of the user's, or what another
+    distribution installs, may come first in `sys.path`.
+
+    Args:
+        *names: names of packages that are installed together with this one.
+    """
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        found = spec.origin if spec else None
+        if spec and spec.submodule_search_locations:
+            found = next(iter(spec.submodule_search_locations))
+        own = os.path.join(ROOT, name)
+        if found is None or os.path.realpath(found) != os.path.realpath(own):
+            message = (
+                f"wukong_tf needs its own package {name!r}, {own}; Python "
+                f"finds {found} first. Start in another directory, or remove "
+                "that one from PYTHONPATH; next to another distribution that "
+                f"installs {name!r}, use an environment of its own."
+            )
+            if sys.argv[:1] == ["-m"]:  # as long as Python looks for a program
+                print(f"error: {message}", file=sys.stderr)
+                sys.exit(2)
+            raise ImportError(message)

@@ -11,6 +11,7 @@ from export import rollout, score, serve
 from trainer import (
     compare,
     example_log,
+    info,
     launch,
     prepare,
     program,
@@ -26,6 +27,7 @@ GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.launch": {"": launch.define},
     "trainer.tune": {"": tune.define},
     "trainer.example_log": {"": example_log.define},
+    "trainer.info": {"": info.define},
     "export.main": {"": export_flags.define},
     "export.serve": {"": serve.define},
     "export.rollout": {"": rollout.define},

@@ -21,6 +21,7 @@ PROGRAMS = (
     "trainer.main",
     "trainer.compare",
     "trainer.example_log",
+    "trainer.info",
     "trainer.launch",
     "trainer.prepare",
     "trainer.tune",
@@ -100,6 +101,37 @@ def test_help_gives_groups_kinds_choices_and_defaults():
         assert part in text, part
     titles = [line for line in text.splitlines() if line and line[0] != " "]
     assert titles[1:] == [f"{t}:" for t in settings.GROUPS] + ["Every program:"]
+
+
+END = """
+import atexit, os, threading, time
+from trainer import console, program
+
+class Slow:
+    def __del__(self):
+        time.sleep(60)
+
+kept = Slow()
+threading.Thread(target=time.sleep, args=(60,)).start()
+atexit.register(os.write, 1, b"at exit")
+console.guard()
+print("x" * 100_000)
+program.end(75)
+"""
+
+
+def test_a_program_ends_with_its_code_and_all_output():
+    """And does not wait for what only frees memory."""
+    ended = subprocess.run(
+        [sys.executable, "-c", END],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.returncode == 75, ended.stderr
+    assert ended.stdout == "x" * 100_000 + "\nat exit"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,25 +1,12 @@
 """Opens the splits that the settings name."""
 
-from trainer.data.block_log import BlockLog
 from trainer.data.held_out import open_files
-from trainer.data.interaction_log import InteractionLog
 from trainer.data.source import Source
-from trainer.data.synthetic import SyntheticLog
+from trainer.data.spec import check_needed, synthetic
 from trainer.data.synthetic_source import SyntheticSource
 from trainer.settings import SPLITS, Data, Settings
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ConfigError
 from wukong_tf.rows.bad_values import REFUSE, BadValues, Count
-
-
-def open_features(settings: Settings) -> FeatureSpec:
-    """Returns the feature spec of the data with the settings' overrides."""
-    data = settings.data
-    if data.synthetic:
-        spec = _synthetic(settings).spec
-    else:
-        spec = data.read_features()
-    return settings.features.applied_to(spec)
 
 
 def num_train_rows(data: Data, features: FeatureSpec) -> int | None:
@@ -37,13 +24,6 @@ def bad_values(data: Data) -> BadValues:
     return REFUSE
 
 
-def _synthetic(settings) -> BlockLog:
-    data = settings.data
-    if data.synthetic_log == "interactions":
-        return InteractionLog(data.synthetic_seed, settings.interactions)
-    return SyntheticLog(data.synthetic_seed, data.synthetic_tasks)
-
-
 def open_sources(
     settings: Settings, features: FeatureSpec
 ) -> dict[str, Source]:
@@ -54,7 +34,7 @@ def open_sources(
         DataError: a file is missing, empty or does not fit the spec.
     """
     data, training = settings.data, settings.training
-    log = _synthetic(settings)
+    log = synthetic(settings)
     sources: dict[str, Source] = {}
     for split in SPLITS:
         if split not in data.splits:
@@ -74,28 +54,5 @@ def open_sources(
                 bad=bad_values(data),
             )
     if settings.run.mode == "train":
-        _check_needed(settings, sources)
+        check_needed(settings, sources)
     return sources
-
-
-def _check_needed(settings, sources):
-    """Raises ConfigError if a split that training needs is not open."""
-    training = settings.training
-    needed = {"train": "--mode=train"}
-    if training.eval != "progressive":
-        needed["valid"] = "--mode=train"
-    elif training.patience:
-        needed["valid"] = "--patience"
-    elif training.learning_rate_schedule == "plateau":
-        needed["valid"] = "--learning_rate_schedule=plateau"
-    for split, flag in needed.items():
-        if split not in settings.data.splits:
-            raise ConfigError(
-                f"{flag} needs {split} rows; --splits must have {split}; "
-                f"received {','.join(settings.data.splits)}."
-            )
-        if split not in sources:
-            raise ConfigError(
-                f"{flag} needs {split} rows; give --data_dir with "
-                f"{split}*.parquet in it, or --{split}_files."
-            )

@@ -12,6 +12,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
 from trainer.distribution.agreement import SameFiles
 from trainer.distribution.strategies import Distribution
+from trainer.loading import Stopwatch
 from trainer.loop import actions, metrics_log, records
 from trainer.loop.evaluator import Evaluator, Interrupted
 from trainer.loop.optimizers import (
@@ -132,10 +133,16 @@ class Session:
         self.stopped = self.stopped or self.workers.any(self.signal())
         return self.stopped
 
-    def run(self) -> bool:
-        """Trains to the end or a signal; returns whether it reached the end."""
+    def run(self, start: Stopwatch) -> bool:
+        """Trains to the end or a signal; returns whether it reached the end.
+
+        Args:
+            start: times the start of the program, to the first step.
+        """
         progress = self.progress
-        clock = StepClock(self.distribution.local_replicas)
+        clock = StepClock(
+            self.distribution.local_replicas, on_first=start.first_step
+        )
         pipeline = self._make_pipeline()
         between = self._make_actions()
         watchdog = Watchdog(
@@ -151,6 +158,8 @@ class Session:
             try:
                 between.same_files()
                 between.catch_up(progress, self.schedule)
+                log("tracing the training step")
+                start.lap("file checks")
                 train(
                     distribution=self.distribution,
                     clock=clock,

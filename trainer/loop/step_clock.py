@@ -40,6 +40,8 @@ class StepClock:
         replicas: replicas of this worker, each of which marks its sums.
             Defaults to 1.
         now: returns the time in seconds. Defaults to `time.perf_counter`.
+        on_first: called once, after the first step, with its seconds.
+            Defaults to None.
 
     Attributes:
         last: time of the last mark, in seconds of `now`.
@@ -47,10 +49,14 @@ class StepClock:
     """
 
     def __init__(
-        self, replicas: int = 1, now: Callable[[], float] = time.perf_counter
+        self,
+        replicas: int = 1,
+        now: Callable[[], float] = time.perf_counter,
+        on_first: Callable[[float], None] | None = None,
     ):
         self._replicas = replicas
         self.now = now
+        self._on_first = on_first
         self.start()
         self.running = False
 
@@ -81,6 +87,7 @@ class StepClock:
         self._since[what] = now
         if what == ASKED:
             self._began.append(now)
+            self._end_first(now)
         elif what == GOT:
             self._input += now - self._since[ASKED]
         elif what == SUMMED:
@@ -92,4 +99,11 @@ class StepClock:
         """Ends the chunk and returns its times."""
         self.running = False
         ends = np.array([*self._began, self.now()])
+        self._end_first(ends[-1], 1)
         return Times(np.diff(ends), self._input, self._exchange)
+
+    def _end_first(self, now, steps=2):
+        """Calls `on_first` if the first of `steps` steps begun has ended."""
+        if self._on_first is not None and len(self._began) == steps:
+            on_first, self._on_first = self._on_first, None
+            on_first(now - self._began[0])

@@ -4,7 +4,8 @@ import dataclasses
 import json
 
 from trainer.data import preflight
-from trainer.data.splits import open_features, open_sources
+from trainer.data.spec import open_features
+from trainer.data.splits import open_sources
 from trainer.distribution import lost
 from trainer.modes.scoring import make_evaluator, open_distribution, written
 from trainer.report import slices
@@ -35,8 +36,6 @@ def run_evaluation(settings: Settings):
     slices.check(features, settings.run.slices)
     splits = open_sources(settings, features)
     splits.pop("train", None)
-    if not splits:
-        raise ConfigError("--mode=eval needs valid or test rows.")
     evaluator = make_evaluator(settings, open_distribution(settings))
     with lost.named(evaluator.workers):
         results, _ = evaluate_splits(evaluator, splits, by=settings.run.slices)

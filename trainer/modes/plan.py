@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.data.splits import num_train_rows, open_features
+from trainer.data.spec import open_features
+from trainer.data.splits import num_train_rows
 from trainer.loop.progress import make_schedule
 from trainer.placement.tables import Placement, available_devices, place
 from trainer.settings import Settings, memory_dtype

@@ -2,17 +2,18 @@
 
 import contextlib
 import dataclasses
-import os
 import time
 
 from trainer.checkpoints import run_directory
 from trainer.console import log, only_chief_logs
 from trainer.data import preflight
 from trainer.data.content import Contents
-from trainer.data.splits import open_features, open_sources
+from trainer.data.spec import open_features
+from trainer.data.splits import open_sources
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
+from trainer.loading import Stopwatch
 from trainer.loop.evaluator import Interrupted
 from trainer.loop.optimizers import model_cost
 from trainer.loop.restore import restore
@@ -21,17 +22,21 @@ from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
 from trainer.placement.tables import available_devices, place
 from trainer.report import slices
-from trainer.report.figures import compared_metrics
 from trainer.report.summary import report
-from trainer.settings import Settings, Training
+from trainer.settings import Settings
 from wukong_tf import runs
-from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ConfigError
 
 
-def run_training(settings: Settings) -> bool:
-    """Trains a run; returns whether it reached its end."""
+def run_training(settings: Settings, start: Stopwatch | None = None) -> bool:
+    """Trains a run; returns whether it reached its end.
+
+    Args:
+        settings: the settings of the run.
+        start: times the start of the program. Defaults to None, it began now.
+    """
     began = time.perf_counter()
+    start = start or Stopwatch()
+    start.lap("imports")
     distribution = set_up(
         settings.devices,
         settings.machine,
@@ -39,12 +44,12 @@ def run_training(settings: Settings) -> bool:
         deterministic=settings.training.deterministic,
     )
     with lost.named(distribution.workers):
-        finished = _train(settings, distribution)
+        finished = _train(settings, distribution, start)
         log(f"total time: {time.perf_counter() - began:.1f} s")
     return finished
 
 
-def _train(settings, distribution):
+def _train(settings, distribution, start):
     workers, training = distribution.workers, settings.training
     only_chief_logs(workers.is_chief)
     features = open_features(settings)
@@ -56,8 +61,8 @@ def _train(settings, distribution):
         plots=settings.run.plots,
     ):
         log(line)
+    slices.check(features, settings.run.slices)
     splits = open_sources(settings, features)
-    _check(settings, features)
     placed = place(
         model_cost(config, training),
         available_devices(settings.machine),
@@ -85,13 +90,16 @@ def _train(settings, distribution):
             _note_data(settings, features, splits)
         contents.expect(workers.from_chief(data))
         contents.start()
+        start.lap("data")
+        log("building the model")
         session = Session(
             settings, distribution, config, splits, placed, contents, directory
         )
         for line in [*_describe(session), *described]:
             log(line)
         restore(session)
-        return session.run() and _report(session)
+        start.lap("model")
+        return session.run(start) and _report(session)
 
 
 def _config_content(settings, config, splits):
@@ -157,44 +165,3 @@ def _report(session):
     except Interrupted:
         return False
     return True
-
-
-def _check(settings: Settings, features: FeatureSpec):
-    """Raises ConfigError on settings that would only fail later."""
-    run, training = settings.run, settings.training
-    if training.early_stopping_metric == "group_auc" and not features.group:
-        raise ConfigError(
-            "--early_stopping_metric=group_auc needs a group column in the "
-            "feature spec; there is none."
-        )
-    tasks = [task.name for task in features.tasks]
-    if training.early_stopping_task not in ("", *tasks):
-        raise ConfigError(
-            f"--early_stopping_task must be one of {tasks}; received "
-            f"{training.early_stopping_task!r}."
-        )
-    slices.check(features, run.slices)
-    for path in run.compare_runs:
-        compared_metrics(path)  # raises early if the path is wrong
-    if run.init_from:
-        if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
-            raise ConfigError(
-                "--init_from must not be --run_dir; a run that has a "
-                "checkpoint resumes without --init_from."
-            )
-        runs.read_model_config(run.init_from)
-        if run.init_optimizer:
-            _check_same_optimizer(run.init_from, training)
-
-
-def _check_same_optimizer(run_dir: str, training: Training):
-    """Raises ConfigError if --init_optimizer would copy foreign slots."""
-    theirs = runs.read_config(run_dir).get("training", {})
-    before = theirs.get("dense_optimizer", "adam")
-    if before != training.dense_optimizer:
-        raise ConfigError(
-            f"--init_optimizer copies the slots of {before}, the optimizer of "
-            f"--init_from={run_dir}; --dense_optimizer must be the same, but "
-            f"is {training.dense_optimizer}. Without --init_optimizer, it "
-            "starts anew."
-        )

@@ -22,7 +22,7 @@ from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from trainer.preparation.job import Job, learned_counts, make_spec
 from trainer.preparation.settings import Prepare
-from wukong_tf import files
+from wukong_tf import extras, files
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
@@ -39,9 +39,9 @@ def runner(settings: Prepare) -> runners.Runner:
         return runners.Beam(settings.runner, settings.beam_option)
     except ImportError as error:
         raise ConfigError(
-            f"--runner={settings.runner} needs Apache Beam: {error}. Run pip "
-            "install 'wukong_tf[beam]', in a separate environment if its "
-            "pinned versions require one."
+            f"--runner={settings.runner} needs Apache Beam: {error}. Run "
+            f"{extras.install('wukong_tf[beam]')}, in a separate environment "
+            "if its pinned versions require one."
         ) from error
 
 

@@ -15,8 +15,8 @@ from trainer.loop.restore import best_checkpoint
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
 from trainer.report import importance
+from trainer.report.compared import compared_metrics
 from trainer.report.figures import (
-    compared_metrics,
     curves_of,
     evaluate_splits,
     held_out_of,

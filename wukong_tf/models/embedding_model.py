@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from wukong_tf import extras
 from wukong_tf.config import EmbeddingModelConfig
 from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
 from wukong_tf.layers import MLP, arguments
@@ -101,7 +102,7 @@ def library():
     except ImportError as error:
         raise ImportError(
             f"this model requires keras-rs, which cannot be imported "
-            f"({error}); run pip install 'wukong_tf[baselines]'."
+            f"({error}); run {extras.install('wukong_tf[baselines]')}."
         ) from error
     return keras_rs
 

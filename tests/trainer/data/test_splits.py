@@ -8,7 +8,8 @@ import pytest
 from tests.errors import assert_refused
 from tests.trainer import cli
 from tests.worlds import clicks
-from trainer.data.splits import open_features, open_sources
+from trainer.data.spec import open_features
+from trainer.data.splits import open_sources
 from trainer.settings import Data, Settings
 from wukong_tf import runs
 

@@ -234,3 +234,15 @@ def test_what_reading_raised_is_raised():
         fixture.train(Schedule(4, 4, 4), Progress())
     with pytest.raises(tf.errors.OpError):
         Fixture(BATCHES[:1]).train(Schedule(4, 4, 4), Progress())
+
+
+def test_the_first_step_is_timed_once_when_it_ends():
+    """Alone in its chunk, or as soon as the second one begins."""
+    for every in (1, 3):
+        fixture, took = Fixture(), []
+        fixture.clock = StepClock(
+            now=itertools.count().__next__, on_first=took.append
+        )
+        fixture.train(Schedule(4, 4, every), Progress())
+        # The times of asking, of getting, and of the end or the next asking.
+        assert took == [2]

@@ -92,7 +92,7 @@ def test_a_run_ends_well_with_one_line_for_each_package(without):
     assert code == 0, said
     for package in ("matplotlib", "tensorboard"):
         (line,) = [line for line in said.splitlines() if package in line]
-        assert "pip install 'wukong_tf[report]'" in line
+        assert f"pip install -e '{ROOT}[report]'" in line
         # Before the rows are counted, and so before the first step.
         assert said.index(line) < said.index("train: 256 rows")
     report = json.loads((folder / "run/report/metrics.json").read_text())

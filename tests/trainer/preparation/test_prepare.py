@@ -580,4 +580,4 @@ def test_without_beam_its_runners_are_refused(tmp_path, monkeypatch):
         "frappe", source, tmp_path / "out", "--runner=DirectRunner"
     )
     assert code == 2 and "needs Apache Beam" in err
-    assert "wukong_tf[beam]" in err
+    assert "[beam]" in err

@@ -1,0 +1,94 @@
+"""Checks what the settings name, before TensorFlow is loaded."""
+
+import os
+
+from trainer.data.paths import expand
+from trainer.data.spec import check_needed, open_features
+from trainer.report.compared import compared_metrics
+from trainer.settings import Settings, Training
+from wukong_tf import runs
+from wukong_tf.config import FeatureSpec
+from wukong_tf.errors import ConfigError
+
+
+def check(settings: Settings) -> None:
+    """Raises WukongError if settings contradict files, or files are missing.
+
+    Checks only what is read within milliseconds: the feature spec, the
+    model's sizes, that files of rows exist, and a run's configuration.
+    """
+    mode, data = settings.run.mode, settings.data
+    if mode in ("eval", "predict"):
+        _check_run(settings)
+    if mode == "predict":
+        expand(data.predict_files or ())
+        return
+    features = open_features(settings)
+    if mode != "eval":
+        settings.model.config(features)
+    _check_splits(settings)
+    if mode == "train":
+        _check_training(settings, features)
+
+
+def _check_run(settings: Settings):
+    run_dir = settings.run.directory
+    if not os.path.isdir(run_dir):
+        raise ConfigError(f"--run_dir={run_dir}: there is no such run.")
+    runs.read_model_config(run_dir)
+    if not runs.checkpoint_paths(run_dir):
+        raise ConfigError(f"--run_dir={run_dir}: has no checkpoint yet.")
+
+
+def _check_splits(settings: Settings):
+    """Raises WukongError if a split's files, or a split needed, is missing."""
+    data, splits = settings.data, []
+    for split in data.splits:
+        paths = [] if data.synthetic else data.files(split)
+        expand(paths)
+        if paths or data.synthetic:
+            splits.append(split)
+    if settings.run.mode == "train":
+        check_needed(settings, splits)
+    elif settings.run.mode == "eval" and not {*splits} - {"train"}:
+        raise ConfigError("--mode=eval needs valid or test rows.")
+
+
+def _check_training(settings: Settings, features: FeatureSpec):
+    """Raises ConfigError on settings that would only fail later."""
+    run, training = settings.run, settings.training
+    if training.early_stopping_metric == "group_auc" and not features.group:
+        raise ConfigError(
+            "--early_stopping_metric=group_auc needs a group column in the "
+            "feature spec; there is none."
+        )
+    tasks = [task.name for task in features.tasks]
+    if training.early_stopping_task not in ("", *tasks):
+        raise ConfigError(
+            f"--early_stopping_task must be one of {tasks}; received "
+            f"{training.early_stopping_task!r}."
+        )
+    for path in run.compare_runs:
+        compared_metrics(path)  # raises if the path is wrong
+    if run.init_from:
+        if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
+            raise ConfigError(
+                "--init_from must not be --run_dir; a run that has a "
+                "checkpoint resumes without --init_from."
+            )
+        runs.read_model_config(run.init_from)
+        if run.init_optimizer:
+            _check_same_optimizer(run.init_from, training)
+
+
+def _check_same_optimizer(run_dir: str, training: Training):
+    """Raises ConfigError if --init_optimizer would copy foreign slots."""
+    theirs = runs.read_config(run_dir).get("training", {})
+    before = theirs.get("dense_optimizer", "adam")
+    if before != training.dense_optimizer:
+        raise ConfigError(
+            f"--init_optimizer copies the slots of {before}, the optimizer of "
+            f"--init_from={run_dir}; --dense_optimizer must be the same, but "
+            f"is {training.dense_optimizer}. Without --init_optimizer, it "
+            "starts anew."
+        )
