@@ -44,7 +44,8 @@ th { white-space: normal; vertical-align: bottom; color: var(--muted);
   font-weight: 600; font-size: .82rem; }
 th:first-child, td:first-child { text-align: left; }
 td:first-child { white-space: normal; overflow-wrap: anywhere;
-  min-width: 9rem; }
+  min-width: 4.5rem; }
+tr:has(.interval) td:first-child { min-width: 9rem; }
 td.interval { white-space: normal; font-size: .82rem; }
 td { border-top: 1px solid var(--line); }
 td.best { font-weight: 700; color: var(--accent); }
