@@ -41,32 +41,40 @@ _INTEGERS = tuple(f"I{number}" for number in range(1, 14))
 _TOKENS = tuple(f"C{number}" for number in range(1, 27))
 
 
+# Criteo's own files: tab-separated, without a header.
+_CRITEO = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
+
+
 def _criteo_kaggle(integer_rule: str) -> Dataset:
     """Returns Criteo's Kaggle log, 45,840,617 rows of seven days."""
     columns = _categorical(_INTEGERS, rule=integer_rule)
-    columns += _categorical(_TOKENS)
-    whole = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
-    recipe = Recipe(columns, "Label")
-    return Dataset(
-        "criteo_kaggle",
-        (
-            Form(
-                {"all": ("train.txt", "train.txt.gz")},
-                recipe,
-                whole,
-                rule="folds",
-            ),
-            _csv(
-                recipe,
-                (
-                    "4a53bb7cbc0e4ee25f9d6a73ed824b1a",
-                    "fba5428b22895016e790e2dec623cb56",
-                    "cfc37da0d75c4d2d8778e76997df2976",
-                ),
-            ),
-        ),
-        min_count=10,
+    recipe = Recipe((*columns, *_categorical(_TOKENS)), "Label")
+    files = {"all": ("train.txt", "train.txt.gz")}
+    whole = Form(files, recipe, _CRITEO, rule="folds")
+    md5 = (
+        "4a53bb7cbc0e4ee25f9d6a73ed824b1a",
+        "fba5428b22895016e790e2dec623cb56",
+        "cfc37da0d75c4d2d8778e76997df2976",
     )
+    return Dataset("criteo_kaggle", (whole, _csv(recipe, md5)), min_count=10)
+
+
+def _criteo_x1() -> Dataset:
+    """Returns BARS' Criteo_x1: the same log, split at random, numbers scaled.
+
+    The split and its numbers are those of Cheng et al., "Adaptive
+    Factorization Network", AAAI 2020; a token is the index of a feature.
+    """
+    columns = tuple(
+        Column(name, "numeric", transform="none") for name in _INTEGERS
+    )
+    md5 = (
+        "30b89c1c7213013b92df52ec44f52dc5",
+        "f73c71fb3c4f66b6ebdfa032646bea72",
+        "2c48b26e84c04a69b948082edae46f8c",
+    )
+    recipe = Recipe((*columns, *_categorical(_TOKENS)))
+    return Dataset("criteo_x1", (_csv(recipe, md5),))
 
 
 # Ids of each token column in MLPerf's DLRM, none above 40 million; with two
@@ -85,18 +93,9 @@ def _criteo_1tb() -> Dataset:
         Column(name, buckets=buckets)
         for name, buckets in zip(_TOKENS, CRITEO_1TB_BUCKETS, strict=True)
     )
-    layout = Layout("\t", ("Label", *_INTEGERS, *_TOKENS), quote=False)
-    return Dataset(
-        "criteo_1tb",
-        (
-            Form(
-                {"all": ("day_{}", "day_{}.gz")},
-                Recipe(columns, "Label"),
-                layout,
-                rule="last",
-            ),
-        ),
-    )
+    files = {"all": ("day_{}", "day_{}.gz")}
+    form = Form(files, Recipe(columns, "Label"), _CRITEO, rule="last")
+    return Dataset("criteo_1tb", (form,))
 
 
 _AVAZU = (
@@ -114,25 +113,14 @@ def _avazu() -> Dataset:
         for name in ("hour", "weekday", "weekend")
     )
     recipe = Recipe((*columns, *_categorical(_AVAZU)), "click")
-    return Dataset(
-        "avazu",
-        (
-            _csv(
-                recipe,
-                (
-                    "de3a27264cdabf66adf09df82328ccaa",
-                    "33232931d84d6452d3f956e936cab2c9",
-                    "3ebb774a9ca74d05919b84a3d402986d",
-                ),
-            ),
-            Form(
-                {"all": ("train", "train.csv", "train.gz", "train.csv.gz")},
-                recipe,
-                rule="folds",
-            ),
-        ),
-        min_count=2,
+    files = {"all": ("train", "train.csv", "train.gz", "train.csv.gz")}
+    whole = Form(files, recipe, rule="folds")
+    md5 = (
+        "de3a27264cdabf66adf09df82328ccaa",
+        "33232931d84d6452d3f956e936cab2c9",
+        "3ebb774a9ca74d05919b84a3d402986d",
     )
+    return Dataset("avazu", (_csv(recipe, md5), whole), min_count=2)
 
 
 _FRAPPE = (
@@ -271,6 +259,7 @@ KNOWN: dict[str, Callable[[], Dataset]] = {
     "avazu": _avazu,
     "criteo_1tb": _criteo_1tb,
     "criteo_kaggle": functools.partial(_criteo_kaggle, "log2"),
+    "criteo_x1": _criteo_x1,
     "frappe": _frappe,
     "kuaivideo": _kuaivideo,
     "microvideo1.7m": _microvideo,

@@ -131,6 +131,48 @@ def test_criteo_kaggle_as_bars_has_it(tmp_path):
     }
 
 
+def test_criteo_x1(tmp_path):
+    """BARS' csv files: scaled numbers, and tokens that are indices."""
+    source = tmp_path / "in"
+    source.mkdir()
+    names = [f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)]
+    draw = np.random.default_rng(7)
+    splits = {}
+    for split, count in (("train", 50), ("valid", 20), ("test", 20)):
+        numbers = draw.random((count, 13)).round(6)
+        tokens = draw.integers(0, 9, (count, 26))
+        labels = draw.integers(0, 2, count)
+        splits[split] = (labels, numbers, tokens)
+        rows_of = zip(labels, numbers, tokens, strict=True)
+        lines = [",".join(map(str, (a, *b, *c))) for a, b, c in rows_of]
+        text = "\n".join([",".join(["label", *names]), *lines]) + "\n"
+        (source / f"{split}.csv").write_text(text)
+    output = tmp_path / "out"
+    spec, manifest = prepared("criteo_x1", source, output)
+    assert manifest["rows"] == {"train": 50, "valid": 20, "test": 20}
+    assert manifest["min_count"] == 1
+    assert [f.name for f in (*spec.numeric, *spec.categorical)] == names
+    _, numbers, tokens = splits["train"]
+    for column, feature in enumerate(spec.numeric):
+        assert feature.transform == "none"
+        assert feature.mean == pytest.approx(numbers[:, column].mean())
+        assert feature.stddev == pytest.approx(numbers[:, column].std())
+    labels, numbers, tokens = splits["test"]
+    found = rows(output, "test")
+    assert found["label"] == labels.tolist()
+    for column, feature in enumerate(spec.numeric):
+        np.testing.assert_allclose(found[feature.name], numbers[:, column])
+    for column, feature in enumerate(spec.categorical):
+        known = words(spec, feature.name)
+        trained = set(map(str, splits["train"][2][:, column]))
+        for token, got in zip(
+            tokens[:, column], found[feature.name], strict=True
+        ):
+            want = str(token) if str(token) in trained else None
+            assert known[got] == want and (want or got == 2)
+    assert_trainable(output, spec)
+
+
 @pytest.mark.slow
 def test_the_folds_of_many_rows_have_the_published_sizes():
     """45,840,617 rows give 36,672,493, 4,584,062 and 4,584,062."""
