@@ -17,6 +17,7 @@ WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
 	@echo "make tutorial    run docs/tutorial.md in tutorial/"
+	@echo "make reproduce-NAME DATA=DIR  the published figures of configs/NAME.flags"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
@@ -70,6 +71,12 @@ quickstart: $(VENV)/.run
 tutorial: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[baselines]'
 	$(BIN)/python examples/tutorial.py --folder=tutorial
+
+# make reproduce-criteo_x4 DATA=/data/criteo SEEDS="1 2 3" ARGS="--jit_compile"
+SEEDS ?= 1 2 3
+reproduce-%: $(VENV)/.run
+	$(BIN)/python -m trainer.reproduce --experiment=configs/$*.flags \
+	  --input="$(DATA)" --seeds="$$(echo $(SEEDS) | tr ' ' ,)" -- $(ARGS)
 
 # make mutants ARGS="--sample=50 --only=wukong_tf/metrics --seconds=600"
 mutants: $(VENV)/.mutants

@@ -106,6 +106,7 @@ setup(
             "wukong-serve=export.serve:main",
             "wukong-launch=trainer.launch:main",
             "wukong-prepare=trainer.prepare:main",
+            "wukong-reproduce=trainer.reproduce:main",
             "wukong-example-log=trainer.example_log:main",
             "wukong-tune=trainer.tune:main",
             "wukong-info=trainer.info:main",

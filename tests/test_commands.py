@@ -20,7 +20,7 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import compare, example_log, info, launch, prepare, tune
+from trainer import compare, example_log, info, launch, prepare, reproduce, tune
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +39,7 @@ DEFINES = {
     "trainer.info": info.define,
     "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,
+    "trainer.reproduce": reproduce.define,
     "trainer.tune": tune.define,
 }
 # What stands for something of the reader's: a number where one is due.
@@ -79,7 +80,12 @@ def check(command):
     words = shlex.split(command)
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        assert re.search(rf"^{re.escape(words[1])}:", makefile, re.M)
+        target = re.escape(words[1])
+        if words[1].startswith("reproduce-"):
+            name = words[1].removeprefix("reproduce-")
+            assert name == "NAME" or (ROOT / f"configs/{name}.flags").is_file()
+            target = "reproduce-%"
+        assert re.search(rf"^{target}:", makefile, re.M)
     elif words[0] == "pip":
         text = (ROOT / "setup.py").read_text(encoding="utf-8")
         for extra in re.findall(r"\[(\w+)\]", command):
@@ -98,7 +104,7 @@ def check(command):
         if module.startswith(("benchmarks.", "wukong_tf.")):
             assert not arguments, "nothing here would parse them"
             return
-        if module in ("trainer.launch", "trainer.tune") and "--" in arguments:
+        if "--" in arguments:
             at = arguments.index("--")
             run_dir = ["--run_dir=R"] if module == "trainer.tune" else []
             check_flags_of("trainer.main", arguments[at + 1 :] + run_dir)
@@ -136,6 +142,7 @@ def test_what_is_not_there_is_noticed():
         "python -m trainer.launch --workers=2 -- --model=none",
         "python -m export.main --format=a --opset=b",
         "make nothing",
+        "make reproduce-nothing",
         "pip install '.[nothing]'",
         "sh examples/none.sh",
     ):

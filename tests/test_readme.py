@@ -82,6 +82,7 @@ def test_flags_that_the_pages_name_exist():
         info,
         launch,
         prepare,
+        reproduce,
         tune,
     )
 
@@ -96,6 +97,7 @@ def test_flags_that_the_pages_name_exist():
         info.define,
         launch.define,
         prepare.define,
+        reproduce.define,
         tune.define,
     ):
         values = flags.FlagValues()

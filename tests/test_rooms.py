@@ -548,6 +548,7 @@ def test_flags_end_at_the_door():
         "trainer/prepare.py",
         "trainer/preparation/settings.py",
         "trainer/program.py",
+        "trainer/reproduce.py",
         "trainer/tune.py",
         *files("trainer/settings/*.py"),
         *files("export/*.py"),

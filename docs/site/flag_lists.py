@@ -15,6 +15,7 @@ from trainer import (
     launch,
     prepare,
     program,
+    reproduce,
     settings,
     tune,
 )
@@ -26,6 +27,7 @@ GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.prepare": {"": prepare.define},
     "trainer.launch": {"": launch.define},
     "trainer.tune": {"": tune.define},
+    "trainer.reproduce": {"": reproduce.define},
     "trainer.example_log": {"": example_log.define},
     "trainer.info": {"": info.define},
     "export.main": {"": export_flags.define},

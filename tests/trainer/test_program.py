@@ -24,6 +24,7 @@ PROGRAMS = (
     "trainer.info",
     "trainer.launch",
     "trainer.prepare",
+    "trainer.reproduce",
     "trainer.tune",
     "export.main",
     "export.rollout",
