@@ -69,8 +69,8 @@ def test_the_wheel_has_the_flagfiles_and_no_tests(wheel):
         "trainer",
         "export",
     }
-    for path in (ROOT / "configs").iterdir():
-        assert f"trainer/configs/{path.name}" in names
+    for path in (ROOT / "trainer" / "configs").rglob("*.*"):
+        assert path.relative_to(ROOT).as_posix() in names
     for name in ("trainer/completion.bash", "export/server/page.html"):
         assert name in names
 
