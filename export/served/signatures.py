@@ -87,11 +87,7 @@ class ServedModel(tf.Module):
             if weight.path not in replaced
         }
         self.arguments = arguments([*self.inputs, *self.outputs])
-        self.serve = tf.function(
-            self.scores,
-            input_signature=[self.traced(self.inputs)],
-            autograph=False,
-        )
+        self.serve = _function(self.scores, self.traced(self.inputs))
 
     @property
     def model(self):
@@ -187,14 +183,10 @@ class ServedModel(tf.Module):
             on_examples[name] = functools.partial(makers[kind], task)
         functions = {naming.PREDICT: self.serve}
         for name, function in on_examples.items():
-            functions[name] = tf.function(
-                function, input_signature=[examples], autograph=False
-            )
+            functions[name] = _function(function, examples)
         if self.context:
-            functions[naming.CANDIDATES] = tf.function(
-                self.scores_of_candidates,
-                input_signature=[self.traced(self.inputs)],
-                autograph=False,
+            functions[naming.CANDIDATES] = _function(
+                self.scores_of_candidates, self.traced(self.inputs)
             )
         return functions
 
@@ -300,3 +292,8 @@ def _check_context(spec, context):
             "between candidates."
         )
     return tuple(context)
+
+
+def _function(call, inputs):
+    """Returns a tf.function of one argument, with the signature `inputs`."""
+    return tf.function(call, input_signature=[inputs], autograph=False)

@@ -122,10 +122,10 @@ class Session:
             lines += describe_ways(self.model, self.ways)
         workers, lanes = self.workers.count, self.training.data_lanes
         if workers > 1 and lanes % workers and not self.settings.data.synthetic:
-            lines.append(
+            lines += [
                 f"each of {workers} workers also reads rows of others, since "
                 f"--data_lanes={lanes} is not a multiple of their number"
-            )
+            ]
         return lines
 
     def should_stop(self) -> bool:
@@ -139,11 +139,10 @@ class Session:
         Args:
             start: times the start of the program, to the first step.
         """
-        progress = self.progress
+        progress, pipeline = self.progress, self._make_pipeline()
         clock = StepClock(
             self.distribution.local_replicas, on_first=start.first_step
         )
-        pipeline = self._make_pipeline()
         between = self._make_actions()
         watchdog = Watchdog(
             clock, self.settings.machine.hang_timeout_s, self.workers.index
@@ -284,7 +283,7 @@ class Session:
             self.held.check()
 
     def _make_save(self, metrics):
-        training = self.training
+        training, machine = self.training, self.settings.machine
         writer = CheckpointWriter(
             self.run_dir,
             Retention(
@@ -293,8 +292,8 @@ class Session:
                 training.early_stopping_metric,
             ),
             log,
-            in_background=self.settings.machine.async_checkpoints,
-            retry_s=self.settings.machine.checkpoint_retry_s,
+            in_background=machine.async_checkpoints,
+            retry_s=machine.checkpoint_retry_s,
         )
         return actions.SaveCheckpoint(
             writer, self.schedule, lambda: read_slots(self.slots), metrics
