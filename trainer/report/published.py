@@ -135,7 +135,7 @@ def read_metrics(run_dir: str) -> dict[str, float]:
             test = schema.parse_json(file.read(), path).get("test") or {}
     except OSError as error:
         raise RunError(f"{path}: {error}.") from error
-    found: dict = next(iter(test.values()), {})
+    found: dict[str, float] = next(iter(test.values()), {})
     lacking = [name for name in METRICS if found.get(name) is None]
     if lacking:
         raise RunError(f"{path}: the test rows have no {lacking[0]}.")
