@@ -11,7 +11,7 @@ class Interactions(Settings):
     """Sizes of --synthetic_log=interactions."""
 
     synthetic_fields: int = setting(24, "Columns of ids.", minimum=2)
-    synthetic_ids: int = setting(200, "Ids of each column.", minimum=2)
+    synthetic_ids: int = setting(100, "Ids of each column.", minimum=2)
     synthetic_latent_dim: int = setting(
         8, "Length of the latent vector of an id.", minimum=1
     )
@@ -28,7 +28,7 @@ class Interactions(Settings):
         minimum=2,
     )
     synthetic_decay: float = setting(
-        0.6,
+        1.0,
         "Exponent s of the terms' strengths, i^-s for the i-th term.",
         minimum=0.0,
     )

@@ -63,12 +63,12 @@ def mixed_differences(values, count):
 
 def test_ids_follow_their_law():
     batch, _ = LOG.rows("valid", 0, 100_000)
-    law = id_law(200)
+    law = id_law(100)
     assert law.sum() == pytest.approx(1)
     assert law.min() * 1_000_000 > 1000  # rows of the rarest in a million
     for name in ("field_01", "field_24"):
         assert batch[name].dtype == np.int32
-        seen = np.bincount(batch[name], minlength=200)
+        seen = np.bincount(batch[name], minlength=100)
         error = np.sqrt(100_000 * law * (1 - law))
         assert (np.abs(seen - 100_000 * law) < 5 * error).all()
     one, other = batch["field_01"], batch["field_02"]
