@@ -20,9 +20,9 @@ def check(settings: flags.Export) -> None:
     """Raises RunError if --run_dir cannot be read, or has no checkpoint."""
     from wukong_tf import runs
 
-    runs.read_model_config(settings.run_dir)
     if not runs.checkpoint_paths(settings.run_dir):
         raise RunError(f"--run_dir={settings.run_dir}: has no checkpoint yet.")
+    runs.read_model_config(settings.run_dir)
 
 
 def export(settings: flags.Export) -> str:
