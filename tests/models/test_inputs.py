@@ -7,7 +7,11 @@ import pytest
 from tests import backends
 from tests.worlds import small_models
 from tests.worlds.small_models import RICH, SPEC, numpy
-from wukong_tf.config import LogisticRegressionConfig
+from wukong_tf.config import (
+    CategoricalFeature,
+    FeatureSpec,
+    LogisticRegressionConfig,
+)
 from wukong_tf.config.columns import columns
 from wukong_tf.errors import DataError
 from wukong_tf.models import ClickModel
@@ -176,6 +180,26 @@ def test_export_without_arguments(tmp_path, reloaded):
         }
         found = np.asarray(loaded.serve(sent)["click"])
         np.testing.assert_allclose(found, expected[:rows], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    backends.BACKEND == "torch",
+    reason="Keras writes no SavedModel of a dict of inputs from PyTorch.",
+)
+def test_export_of_any_names(tmp_path):
+    import tensorflow as tf
+
+    spec = FeatureSpec(
+        (CategoricalFeature("item id", 5), CategoricalFeature("城市", 4))
+    )
+    model: ClickModel = small_models.make(LogisticRegressionConfig(spec))
+    sent = {"item id": np.array([1, 4]), "城市": np.array([3, 0])}
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = signatures(tmp_path / "exported")
+    ids = next(iter(model.input_signature.values())).dtype
+    tensors = {name: tf.constant(each, ids) for name, each in sent.items()}
+    found = np.asarray(loaded.serve(tensors)["click"])
+    np.testing.assert_allclose(found, numpy(model(sent)["click"]), rtol=1e-5)
 
 
 class Batches(keras.utils.PyDataset):

@@ -8,21 +8,23 @@ import numpy as np
 
 from wukong_tf.config.columns import Column
 from wukong_tf.errors import DataError
-from wukong_tf.names import alike
+from wukong_tf.names import alike, arguments
 
 
 def signature(columns: Sequence[Column]) -> dict[str, keras.KerasTensor]:
     """Returns the shape and dtype of each input, by name.
 
     Ids are int64, or int32 on JAX, which has no int64 by default; the rest is
-    float32. Single values have the shape [B].
+    float32. Single values have the shape [B]. Tensors are named as arguments of
+    functions can be.
     """
+    names = arguments(column.name for column in columns)
     ids = "int32" if keras.backend.backend() == "jax" else "int64"
     return {
         column.name: keras.KerasTensor(
             (None, *column.shape),
             "float32" if column.floats else ids,
-            name=column.name,
+            name=names[column.name],
         )
         for column in columns
     }
