@@ -112,7 +112,12 @@ class InteractionStack(keras.layers.Layer):
                 f"{owner}: `dropout` must be 0 with `remat`, as a recomputed "
                 f"layer would draw another mask; received {self.dropout}."
             )
-        self._sizes = list(
+        self._sizes = self._sizes_of_layers()
+
+    def _sizes_of_layers(self):
+        """Returns num_fmb, num_lcb, rank and mlp_units of each layer."""
+        owner = "InteractionStack"
+        sizes = list(
             zip(
                 self._for_each_layer("num_fmb", self.num_fmb),
                 self._for_each_layer("num_lcb", self.num_lcb),
@@ -121,11 +126,12 @@ class InteractionStack(keras.layers.Layer):
                 strict=True,
             )
         )
-        for fmb, lcb, columns, units in self._sizes:
+        for fmb, lcb, columns, units in sizes:
             arguments.positive_int(owner, "num_fmb", fmb)
             arguments.positive_int(owner, "num_lcb", lcb)
-            arguments.interaction(owner, fm, columns)
+            arguments.interaction(owner, self.fm, columns)
             arguments.units(owner, "mlp_units", units)
+        return sizes
 
     def _for_each_layer(self, name, value, nested=False):
         """Returns `value` as a list with one entry per layer."""
