@@ -12,6 +12,7 @@ from tests.distributed.processes import (
     start_python,
     wait_for,
 )
+from tests.worlds import served
 from trainer.main import EXIT_RESUME
 from wukong_tf import runs
 
@@ -64,12 +65,14 @@ def test_while_the_report_is_drawn(data, tmp_path):
 @pytest.mark.full
 def test_while_an_export_runs(tmp_path):
     output = Path(tmp_path / "output")
+    run_dir = tmp_path / "run"
+    served.make_run(run_dir)
     process = signal_it_in(
         tmp_path,
         "export.main",
         "export.main",
         "load",
-        [f"--run_dir={tmp_path}", f"--output={output}"],
+        [f"--run_dir={run_dir}", f"--output={output}"],
     )
     said = finish(process, 130)
     assert "interrupted; nothing was published" in said
