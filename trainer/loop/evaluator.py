@@ -76,7 +76,6 @@ class Evaluator:
     ):
         self._distribution = distribution
         self.workers = distribution.workers
-        strategy = distribution.strategy
         self._spec = model.config.features
         self._batch_size = batch_size
         self._should_stop = should_stop
@@ -89,47 +88,9 @@ class Evaluator:
         self.weights: Callable[[], contextlib.AbstractContextManager] = (
             contextlib.nullcontext
         )
-        eval_step = make_eval_step(model, self.negative_rates)
-
-        def gathered(value):
-            """Returns the rows of all replicas, in order."""
-            if distribution.replicas == 1:
-                return value
-            return strategy.gather(value, axis=0)
-
-        def packed_step(batch):
-            """Returns the logits, and all sums as one vector to reduce."""
-            sums, logits = eval_step(batch)
-            flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(sums)]
-            return tf.concat(flat, 0), logits
-
-        def run(batch, kept):
-            sums, logits = strategy.run(packed_step, args=(batch,))
-            sums = strategy.reduce("SUM", sums, axis=None)
-            if not kept:
-                return sums, {}
-            columns = {f"{_LOGIT}{task}": part for task, part in logits.items()}
-            columns |= {name: batch[name] for name in kept}
-            return sums, {n: gathered(part) for n, part in columns.items()}
-
-        @functools.cache
-        def keeping(kept: tuple[str, ...]):
-            """Returns `run` with the names of the columns to keep, traced."""
-            return tf.function(
-                functools.partial(run, kept=kept),
-                reduce_retracing=True,
-                autograph=False,
-            )
-
-        self._keeping = keeping
-        score_step = make_score_step(model)
-
-        @tf.function(reduce_retracing=True, autograph=False)
-        def score(batch):
-            logits = strategy.run(score_step, args=(batch,))
-            return {task: gathered(part) for task, part in logits.items()}
-
-        self._score = score
+        self._keeping, self._score = _make_functions(
+            distribution, model, self.negative_rates
+        )
 
     def _unpacked(self, vector):
         """Returns the sums {task: {name: ...}} unpacked from one vector."""
@@ -252,3 +213,55 @@ class Evaluator:
                     rows.labels, rows.logits, rows.groups, rows.weights
                 )
         return metrics
+
+
+def _make_functions(
+    distribution: Distribution,
+    model: ClickModel,
+    negative_rates: Mapping[str, float],
+):
+    """Returns the traced functions of an evaluation.
+
+    The first takes the names of the columns to keep, and returns the function
+    that takes a batch and returns its sums and those columns; the second takes
+    a batch and returns its logits by task. Rows are those of all replicas.
+    """
+    strategy = distribution.strategy
+    eval_step = make_eval_step(model, negative_rates)
+    score_step = make_score_step(model)
+
+    def gathered(value):
+        """Returns the rows of all replicas, in order."""
+        if distribution.replicas == 1:
+            return value
+        return strategy.gather(value, axis=0)
+
+    def packed_step(batch):
+        """Returns the logits, and all sums as one vector to reduce."""
+        sums, logits = eval_step(batch)
+        flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(sums)]
+        return tf.concat(flat, 0), logits
+
+    def run(batch, kept):
+        sums, logits = strategy.run(packed_step, args=(batch,))
+        sums = strategy.reduce("SUM", sums, axis=None)
+        if not kept:
+            return sums, {}
+        columns = {f"{_LOGIT}{task}": part for task, part in logits.items()}
+        columns |= {name: batch[name] for name in kept}
+        return sums, {n: gathered(part) for n, part in columns.items()}
+
+    @functools.cache
+    def keeping(kept: tuple[str, ...]):
+        return tf.function(
+            functools.partial(run, kept=kept),
+            reduce_retracing=True,
+            autograph=False,
+        )
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def score(batch):
+        logits = strategy.run(score_step, args=(batch,))
+        return {task: gathered(part) for task, part in logits.items()}
+
+    return keeping, score
