@@ -247,6 +247,7 @@ RULES = {
             "trainer.console",
             "trainer.data",
             "trainer.distribution",
+            "trainer.report.learning",
             "trainer.report.style",
             "trainer.settings",
             "trainer.stop_signal",

@@ -1,7 +1,6 @@
 """The process that trains a trial, and the results that it logs."""
 
 import contextlib
-import json
 import math
 import os
 import subprocess
@@ -10,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from trainer.distribution.processes import end_with_parent
+from trainer.report.learning import read_log
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
@@ -126,18 +126,9 @@ def evaluations(run_dir: str, task: str, metric: str) -> list[float]:
         task: name of the task.
         metric: name of its metric; null is read as NaN.
     """
-    values: dict[int, float] = {}
-    with (
-        contextlib.suppress(FileNotFoundError),
-        open(os.path.join(run_dir, _METRICS), "rb") as file,
-    ):
-        for line in file:
-            # A line without its end is still being written.
-            if b'"valid"' in line and line.endswith(b"\n"):
-                record = json.loads(line)
-                if record["kind"] == "valid":
-                    value = record[task][metric]
-                    values[record["step"]] = (
-                        math.nan if value is None else value
-                    )
-    return [values[step] for step in sorted(values)]
+    records = read_log(os.path.join(run_dir, _METRICS)).get("valid", [])
+    return [_number(record[task][metric]) for record in records]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -472,3 +472,16 @@ def test_a_study_has_one_tuner(tmp_path, capsys):
     with locked(str(tmp_path / "study" / "lock")):
         assert run(tmp_path) == 2
     assert "is in use by another process" in capsys.readouterr().err
+
+
+def test_a_broken_line_of_a_trial_s_log_costs_that_line(tmp_path):
+    lines = [
+        b'{"kind": "valid", "step": 5, "click": {"auc": 0.5}}',
+        b'{"kind": "valid", "st\0ep"\xff "valid"',
+        b'{"kind": "valid", "step": 10, "click": {"auc": null}}',
+        b'{"kind": "valid", "step": 15, "cli',
+    ]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    first, second = trial_run.evaluations(str(tmp_path), "click", "auc")
+    assert first == 0.5 and math.isnan(second)
+    assert trial_run.evaluations(str(tmp_path / "new"), "click", "auc") == []
