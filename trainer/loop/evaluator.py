@@ -218,7 +218,7 @@ class Evaluator:
 def _make_functions(
     distribution: Distribution,
     model: ClickModel,
-    negative_rates: Mapping[str, float],
+    negative_rates: dict[str, float],
 ):
     """Returns the traced functions of an evaluation.
 
