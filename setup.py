@@ -31,6 +31,7 @@ DEV = [
     "polars>=2.1.0",
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
+    "pyyaml>=6.0.3",
     "ruff>=0.17.6,<0.18",
     "scikit-learn>=1.9.0",
 ]

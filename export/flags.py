@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 from typing import Literal
 
 from trainer.settings import fields
@@ -19,6 +20,7 @@ _PACKAGES = {
 }
 FORMATS = tuple(_PACKAGES)
 DEFAULT_FORMATS = ("saved_model", "onnx")
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _CHANGE = (
     "Largest change of {} by reduced precision; if it is exceeded, nothing is "
     "published."
@@ -71,6 +73,11 @@ class Export(Settings):
         "Name of the model on servers, in warm-up requests and examples. "
         "Default: the last part of --output.",
     )
+    license: str | None = setting(
+        None,
+        "Identifier of the model's license in the head of its card, such as "
+        "apache-2.0 or other. Default: the card names none.",
+    )
     triton: str | None = setting(
         None,
         "Directory of a Triton model repository to copy the version's ONNX "
@@ -115,6 +122,11 @@ class Export(Settings):
             name = os.path.basename(os.path.abspath(self.output))
             object.__setattr__(self, "model_name", name)
         self._check_formats()
+        if self.license is not None and not _LICENSE.fullmatch(self.license):
+            raise ConfigError(
+                "--license must be an identifier of letters, digits, '.', '-' "
+                f"and '+', such as apache-2.0; received {self.license!r}."
+            )
         self.warm_up_sizes  # noqa: B018  raises early if invalid
         if not os.path.isdir(self.run_dir):
             raise RunError(f"--run_dir={self.run_dir} is not a directory.")

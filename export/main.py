@@ -30,7 +30,7 @@ def export(settings: flags.Export) -> str:
     from export import stages
     from export.proof import parity
     from export.served import signatures
-    from export.version import manifest, publish, triton
+    from export.version import card, manifest, publish, triton
     from trainer.preparation import recorded
 
     formats = [name for name in flags.FORMATS if name in settings.format]
@@ -65,6 +65,7 @@ def export(settings: flags.Export) -> str:
         content = manifest.describe(
             served, checkpoint, report, formats, changes, settings
         )
+        card.write(content, settings, checkpoint, served, draft.path)
         manifest.write(content, settings.run_dir, draft)
     print(f"published {draft.final} ({publish.size_text(draft.final)})")
     if settings.triton:

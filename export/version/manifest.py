@@ -207,11 +207,16 @@ def _specs(specs):
 
 
 def _files(folder):
-    """Returns the size and SHA-256 of every file by its path in the version."""
+    """Returns the size and SHA-256 of the files by their paths in the version.
+
+    The card is not among them: nothing reads it, and it may be edited.
+    """
     entries = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
+            if os.path.relpath(path, folder) == published.CARD:
+                continue
             entries[os.path.relpath(path, folder)] = {
                 "bytes": os.path.getsize(path),
                 "sha256": files.sha256(path),

@@ -14,6 +14,7 @@ from wukong_tf.errors import ExportError
 MANIFEST = "manifest.json"
 FORMAT = 2  # of the manifest
 FEATURES = "features.json"
+CARD = "README.md"
 EXAMPLE_ROWS = os.path.join("examples", "predict_rows.json")
 EXAMPLE_COLUMNS = os.path.join("examples", "predict_columns.json")
 

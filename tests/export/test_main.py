@@ -58,6 +58,7 @@ def test_one_format_writes_no_other(run_dir, output):
     assert "step 20" in out and re.search("onnx +logit", out)
     version = max(os.listdir(output), key=int)
     assert sorted(os.listdir(os.path.join(output, version))) == [
+        "README.md",
         "examples",
         "features.json",
         "manifest.json",
