@@ -14,6 +14,8 @@ from wukong_tf.scaling import cost
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CODE = ("wukong_tf", "trainer", "export")
+# What a test calls or reads that expects an error, its code or its text.
+CATCHES = {"raises", "assert_refused", "message", "code", "err", "said"}
 ENTRIES = [
     name
     for page in (DOCS / "api").glob("*.md")
@@ -186,14 +188,38 @@ def constants(node):
     return None
 
 
-def texts(*folders):
-    """Constant parts of all texts in the sources of some folders."""
+def trees(*folders):
+    """Syntax trees of the sources of some folders."""
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             if path != Path(__file__):
-                for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                    if parts := constants(node):
-                        yield parts
+                yield ast.parse(path.read_text("utf-8"))
+
+
+def texts(trees):
+    """Constant parts of all texts in syntax trees."""
+    for tree in trees:
+        for node in ast.walk(tree):
+            if parts := constants(node):
+                yield parts
+
+
+def catching_tests():
+    """Syntax trees of the tests that look at an error, raised or printed."""
+    for tree in trees("tests"):
+        for test in tree.body:
+            if isinstance(test, ast.FunctionDef) and (
+                test.name.startswith("test_") and CATCHES & set(names_in(test))
+            ):
+                yield test
+
+
+def names_in(tree):
+    """Names and attributes that a syntax tree refers to."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(name) | ast.Attribute(_, name):
+                yield name
 
 
 def first_line(parts):
@@ -207,12 +233,12 @@ def test_every_error_of_the_faq_is_raised_by_a_test():
     page = page.partition("\n## Without an error")[0]
     errors = re.findall(r"^### .+\n\n```text\n(.+)\n```$", page, re.M)
     assert len(errors) == len(re.findall("^### ", page, re.M)) > 15
-    ours = list(texts(*CODE))
+    ours = list(texts(trees(*CODE)))
     templates = [first_line(x) for x in ours if sum(map(len, x)) > 19]
     rules = {part for parts in ours for part in parts if len(part) > 13}
     named = {
         re.sub(r"\\(.)", r"\1", part)  # of a pattern
-        for parts in texts("tests")
+        for parts in texts(catching_tests())
         for part in parts
         if len(part) > 13 and (" " in part.strip() or part.startswith("--"))
     }

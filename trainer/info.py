@@ -13,16 +13,12 @@ from typing import Literal
 from absl import flags
 
 from trainer import program
-from trainer.settings import fields
+from trainer.settings import fields, shipped
 from trainer.settings.fields import Settings, setting
 from wukong_tf import extras
 from wukong_tf.errors import ConfigError
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-PATHS = {
-    "configs": os.path.join(FOLDER, "configs"),
-    "completion": os.path.join(FOLDER, "completion.bash"),
-}
+PATHS = {"configs": shipped.CONFIGS, "completion": shipped.COMPLETION}
 _NEEDED = ("tensorflow", "keras", "tensorflow-recommenders", "onnxruntime")
 
 
@@ -46,7 +42,7 @@ def define(values: flags.FlagValues):
 def describe() -> list[str]:
     """Returns the lines of `--show=all`."""
     lines = [
-        f"wukong_tf {program.__version__} in {os.path.dirname(FOLDER)}",
+        f"wukong_tf {program.__version__} in {os.path.dirname(shipped.FOLDER)}",
         f"Python {platform.python_version()}: {sys.executable}",
         *(f"{name} {_version(name) or 'is missing'}" for name in _NEEDED),
         f"flagfiles: {PATHS['configs']}",

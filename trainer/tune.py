@@ -26,7 +26,7 @@ from absl import flags  # noqa: E402
 from trainer import console, program  # noqa: E402
 from trainer.console import log  # noqa: E402
 from trainer.program import EXIT_ERROR  # noqa: E402
-from trainer.settings import fields  # noqa: E402
+from trainer.settings import fields, shipped  # noqa: E402
 from trainer.settings.tune import Tune  # noqa: E402
 from trainer.tuning import plan, results, spaces  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
@@ -68,9 +68,9 @@ def tune(settings: Tune, arguments: Sequence[str]) -> int:
     """
     extras.require("trainer.tune", "optuna")
     base = read_base(arguments)
+    folder = settings.spaces or shipped.SPACES
     searched = {
-        model: spaces.read(settings.spaces, model, base)
-        for model in settings.models
+        model: spaces.read(folder, model, base) for model in settings.models
     }
     made = plan.make(settings, base, searched)
     with _locked(settings.output):

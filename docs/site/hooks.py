@@ -11,10 +11,12 @@ from mkdocs.structure.files import File
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
+LONG = 35  # characters, for a line of code on a phone
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _LINK = re.compile(r"\]\((?:\.\./)?((?:examples/|CITATION)[^)#]+)\)")
 _MADE = re.compile(r"^<!-- flags of ([\w.]+) -->$", re.M)
-_SHORT = re.compile(r"<code>(?=[^<]{1,34}</code>)")
+_CODE = re.compile(r"(?<!<span></span>)<code>([^<]+)</code>")
+_UNNAMED = re.compile(r'(<li class="doc-section-item field-body">\s*)–\s')
 _FOREIGN = re.compile(r'<(?:script|img|link|iframe)[^>]+"(?:https?:)?//[^>]*>')
 
 log = logging.getLogger("mkdocs.hooks.site")
@@ -51,8 +53,18 @@ def on_page_markdown(markdown, page, **kwargs):
 
 
 def on_page_content(html, **kwargs):
-    """Marks short code, which is not broken after a hyphen."""
-    return _SHORT.sub('<code class="short">', html)
+    """Marks code that is not broken within a word, such as after a hyphen."""
+    return _CODE.sub(_unbroken, _UNNAMED.sub(r"\1", html))
+
+
+def _unbroken(found):
+    if len(found[1]) < LONG:
+        return f'<code class="short">{found[1]}</code>'
+    words = (
+        word if len(word) >= LONG else f'<span class="short">{word}</span>'
+        for word in found[1].split()
+    )
+    return f"<code>{' '.join(words)}</code>"
 
 
 def on_post_page(output, page, **kwargs):

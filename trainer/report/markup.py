@@ -28,7 +28,8 @@ METRICS = {
     "rows": ("Rows", None, ""),
     "positives": ("Positives", None, ""),
 }
-COUNTS = ("rows", "positives", "examples", "parameters", "steps")
+COUNTS = ("rows", "positives", "examples", "parameters", "steps", "macs")
+COUNT_ENDS = ("_step", "_rows", "_parameters", "_flop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def text_of(key: str, value) -> str:
         return _duration(value)
     if key.endswith("_per_s"):
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    if key in COUNTS or key.endswith("_step"):
+    if key in COUNTS or key.endswith(COUNT_ENDS):
         return f"{value:,.0f}"
     if key in METRICS:
         return f"{value:.5f}"

@@ -43,8 +43,8 @@ th, td { padding: .55rem .75rem; text-align: right; white-space: nowrap; }
 th { white-space: normal; vertical-align: bottom; color: var(--muted);
   font-weight: 600; font-size: .82rem; }
 th:first-child, td:first-child { text-align: left; }
-td:first-child { white-space: normal; overflow-wrap: anywhere;
-  min-width: 4.5rem; }
+td:first-child { white-space: normal; overflow-wrap: break-word;
+  min-width: 4.5rem; max-width: 12rem; }
 tr:has(.interval) td:first-child { min-width: 9rem; }
 td.interval { white-space: normal; font-size: .82rem; }
 td { border-top: 1px solid var(--line); }

@@ -28,10 +28,11 @@ class Tune(Settings):
         "trial that exceeds them is stopped. 0 for no limit.",
         minimum=0.0,
     )
-    spaces: str = setting(
-        "configs/spaces",
+    spaces: str | None = setting(
+        None,
         "Directory of the search spaces: common.toml, for all models, and "
-        "MODEL.toml.",
+        "MODEL.toml. Default: the shipped ones, spaces/ in the directory that "
+        "trainer.info --show=configs prints.",
     )
     seed: int = setting(
         0,

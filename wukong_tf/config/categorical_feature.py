@@ -67,7 +67,7 @@ class CategoricalFeature:
         pooling: "sum", "mean" or "sqrtn" for a multi-hot column. Defaults to
             None, a column of single ids.
         max_ids: most ids in a bag; required with `pooling`. Defaults to None.
-        weights: column of a bag's weights, one number in [0, 2**53]
+        weights: column of a bag's weights, one number in `[0, 2**53]`
             for each of its ids. Defaults to None, all 1.
         embedding_group: name of the `EmbeddingGroup` that the feature is
             part of, instead of giving rows of X_0 itself. Defaults to None.

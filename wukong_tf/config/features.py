@@ -25,7 +25,7 @@ RECORD_KEYS = (
 class NumericFeature:
     """A column of floats: clipped, transformed, then standardized.
 
-    Raw numbers are in [-2**63, 2**63], whatever the clip makes of them.
+    Raw numbers are in `[-2**63, 2**63]`, whatever the clip makes of them.
 
     Args:
         name: column name.
@@ -78,7 +78,7 @@ class NumericFeature:
 class VectorFeature:
     """A column of fixed-width float vectors, such as a content embedding.
 
-    Its entries are in [-2**63, 2**63].
+    Its entries are in `[-2**63, 2**63]`.
 
     Args:
         name: column name.

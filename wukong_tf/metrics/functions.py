@@ -139,8 +139,8 @@ def auc_by_group(
         weights: 0 or more, [N]. Defaults to None, all 1.
 
     Returns:
-        Two float64 arrays in ascending order of the groups: AUC, NaN for a
-        group of one class, and the sum of the rows' weights.
+        Two float64 arrays in ascending order of the groups, their AUC (NaN
+        for a group of one class) and the sums of their rows' weights.
     """
     if len(labels) == 0:
         return np.zeros(0), np.zeros(0)

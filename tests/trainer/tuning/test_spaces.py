@@ -9,12 +9,12 @@ import pytest
 from tests.errors import assert_refused
 from tests.trainer.tuning.command import write_spaces
 from tests.worlds import clicks
-from trainer.settings import SECTIONS, command
+from trainer.settings import SECTIONS, command, shipped
 from trainer.tuning import spaces
 from trainer.tuning.flags import read_base, trial_flags, trial_settings
 from wukong_tf.config import MODEL_CONFIGS
 
-SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "spaces"
+SHIPPED = Path(shipped.SPACES)
 BASE = {"synthetic": "--synthetic"}
 
 

@@ -485,3 +485,12 @@ def test_a_broken_line_of_a_trial_s_log_costs_that_line(tmp_path):
     first, second = trial_run.evaluations(str(tmp_path), "click", "auc")
     assert first == 0.5 and math.isnan(second)
     assert trial_run.evaluations(str(tmp_path / "new"), "click", "auc") == []
+
+
+def test_spaces_are_those_that_are_shipped_in_any_directory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(tmp_path, "--spaces=", "--models=mlp", "--trials=1") == 0
+    plan = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert {"learning_rate", "embedding_dim"} <= plan["spaces"]["mlp"].keys()
