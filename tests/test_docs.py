@@ -52,6 +52,12 @@ def test_every_public_name_has_its_entry():
     assert not names - API
 
 
+def test_no_entry_is_a_module_that_has_its_function_s_name():
+    for entry in ENTRIES:
+        path = ROOT / entry.replace(".", "/")
+        assert not path.with_suffix(".py").exists(), entry
+
+
 def test_every_module_for_users_has_its_page():
     text = (DOCS / "api/index.md").read_text("utf-8")
     for name, home in wukong_tf._HOMES.items():
