@@ -11,6 +11,12 @@ if str(ROOT) not in sys.path:
 # Both are read when TensorFlow is first imported; TFRS needs the second.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
+if os.environ.get("KERAS_BACKEND") == "jax":  # half of the time is LLVM's
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0"
+        " --xla_llvm_disable_expensive_passes=true",
+    )
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
