@@ -52,7 +52,7 @@ $(VENV)/.docs: $(VENV)/.run
 	@touch $@
 
 $(VENV)/.full: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet -e '.[torch,notebook]'
+	$(BIN)/python -m pip install --quiet -e '.[torch,notebook,mlflow,wandb]'
 	@touch $@
 
 # Apache Beam pins an older pyarrow: an environment of its own.

@@ -22,6 +22,8 @@ BASELINES = ["keras-rs>=0.4.0"]
 SAFETENSORS = ["safetensors>=0.8.0"]
 TORCH = ["torch>=2.13.0"]
 TUNE = ["optuna>=5.0.0"]
+# The full mlflow has its server and page; SQLite is the store by default.
+MLFLOW = ["mlflow-skinny>=3.17.2", "alembic>=1.20.1", "sqlalchemy>=2.1.9"]
 SERVING = ["aiohttp>=3.14.5", "prometheus-client>=0.26.0"]
 DEV = [
     "hypothesis>=6.170.0",
@@ -91,6 +93,9 @@ setup(
         # The theme is maintained until May 2027, then its successor, Zensical.
         "docs": ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"],
         "notebook": ["ipykernel>=7.1.0", "nbclient>=0.10.2"],
+        # --track=mlflow and --track=wandb.
+        "mlflow": MLFLOW,
+        "wandb": ["wandb>=0.31.0"],
         "torch": TORCH,
         # State dicts of other implementations.
         "interop": [*TORCH, *SAFETENSORS],

@@ -1,5 +1,7 @@
 """Errors that a user can fix; programs print them without a traceback."""
 
+import re
+
 
 class WukongError(Exception):
     """Base of the errors raised for bad input, configuration or files."""
@@ -40,3 +42,8 @@ class InteropError(WukongError, ValueError):
 def one_line(error: Exception) -> str:
     """Returns an error's text on one line."""
     return " ".join(str(error).split())
+
+
+def without_credentials(text: str) -> str:
+    """Returns a text without the users and passwords of URLs."""
+    return re.sub(r"//[^/\s]*@", "//", text)

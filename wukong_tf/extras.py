@@ -21,6 +21,7 @@ _REQUIREMENTS = {
     "grpc": "tensorflow-serving-api",
     "keras_rs": "wukong_tf[baselines]",
     "matplotlib": "wukong_tf[report]",
+    "mlflow": "wukong_tf[mlflow]",
     "optuna": "wukong_tf[tune]",
     "prometheus_client": "wukong_tf[serving]",
     "safetensors": "wukong_tf[interop]",
@@ -28,10 +29,11 @@ _REQUIREMENTS = {
     "tensorflow_recommenders": "tensorflow-recommenders tf-keras",
     "tensorflow_serving": "tensorflow-serving-api",
     "torch": "wukong_tf[interop]",
+    "wandb": "wukong_tf[wandb]",
 }
 
 
-def lack(module: str) -> str | None:
+def lack(module: str, *, load: bool = True) -> str | None:
     """Returns why a module cannot be imported, or None if it can be.
 
     The text ends with the command that installs it. A module that is installed
@@ -39,9 +41,14 @@ def lack(module: str) -> str | None:
 
     Args:
         module: its name, such as "matplotlib.figure".
+        load: whether to import it. Defaults to True; otherwise a module that
+            is installed but broken is not noticed.
     """
     try:
-        importlib.import_module(module)
+        if load:
+            importlib.import_module(module)
+        elif importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}")
     except Exception as error:
         package = module.partition(".")[0]
         command = install(_REQUIREMENTS.get(package, package))
@@ -76,15 +83,16 @@ def install(requirement: str) -> str:
     return shlex.join(["pip", "install", requirement])
 
 
-def require(what: str, *modules: str) -> None:
+def require(what: str, *modules: str, load: bool = True) -> None:
     """Raises ConfigError if a module that `what` requires is missing.
 
     Args:
         what: name of the option in the error, such as "--model=dlrm".
         *modules: names of the required modules.
+        load: see `lack`.
     """
     for module in modules:
-        if reason := lack(module):
+        if reason := lack(module, load=load):
             raise ConfigError(f"{what}: {reason}.")
 
 

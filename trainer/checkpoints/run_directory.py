@@ -106,7 +106,7 @@ def _check_kinds(run_dir):
     Otherwise the error would only appear once the path is written.
     """
     kinds = ("a file", "a directory")
-    folders = (runs.CHECKPOINTS, "tensorboard", "report")
+    folders = (runs.CHECKPOINTS, "tensorboard", "report", "tracking")
     for name in (*folders, _LOCK, *_FILES):
         path = os.path.join(run_dir, name)
         expected, is_folder = name in folders, os.path.isdir(path)

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -12,6 +13,7 @@ from trainer.console import log
 from wukong_tf import files
 
 METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"  # folder
 # tf.summary.scalar needs the TensorBoard package; this writes equal events.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
@@ -48,7 +50,7 @@ class MetricsLog:
         self._keep_until(step)
         self._pending: list[str] = []  # lines that could not be written yet
         self._failed: set[str] = set()
-        self._events = os.path.join(run_dir, "tensorboard")
+        self._events = os.path.join(run_dir, EVENTS)
         self._writer: tf.summary.SummaryWriter | None = None
 
     def _keep_until(self, step):
@@ -89,13 +91,7 @@ class MetricsLog:
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(self._events)
         with self._writer.as_default():
-            for tag, value in _flat(values, kind):
-                tf.summary.write(
-                    tag,
-                    tf.constant(value, tf.float32),
-                    step=step,
-                    metadata=_SCALAR,
-                )
+            write_scalars(flat(values, kind), step)
         self._writer.flush()
 
     def _try(self, what, write, *arguments):
@@ -131,9 +127,17 @@ def _json_ready(value):
     return value
 
 
-def _flat(values, prefix):
+def write_scalars(scalars: Iterable[tuple[str, float]], step: int) -> None:
+    """Writes numbers by their tags as events, to the default writer."""
+    for tag, value in scalars:
+        number = tf.constant(value, tf.float32)
+        tf.summary.write(tag, number, step=step, metadata=_SCALAR)
+
+
+def flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """Yields the numbers of nested values by tags, their joined keys."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}/{key}")
+            yield from flat(value, f"{prefix}/{key}")
         elif isinstance(value, int | float):
             yield f"{prefix}/{key}", value

@@ -13,8 +13,9 @@ from trainer.data.source import Source
 from trainer.distribution.agreement import SameFiles
 from trainer.distribution.strategies import Distribution
 from trainer.loading import Stopwatch
-from trainer.loop import actions, metrics_log, records
+from trainer.loop import actions, records
 from trainer.loop.evaluator import Evaluator, Interrupted
+from trainer.loop.metrics_log import Metrics
 from trainer.loop.optimizers import (
     describe_ways,
     make_optimizers,
@@ -133,17 +134,18 @@ class Session:
         self.stopped = self.stopped or self.workers.any(self.signal())
         return self.stopped
 
-    def run(self, start: Stopwatch) -> bool:
+    def run(self, start: Stopwatch, metrics: Metrics) -> bool:
         """Trains to the end or a signal; returns whether it reached the end.
 
         Args:
             start: times the start of the program, to the first step.
+            metrics: receives the records.
         """
         progress, pipeline = self.progress, self._make_pipeline()
         clock = StepClock(
             self.distribution.local_replicas, on_first=start.first_step
         )
-        between = self._make_actions()
+        between = self._make_actions(metrics)
         watchdog = Watchdog(
             clock, self.settings.machine.hang_timeout_s, self.workers.index
         )
@@ -209,13 +211,11 @@ class Session:
             self.distribution.strategy, train_step, tasks, clock
         )
 
-    def _make_actions(self):
+    def _make_actions(self, metrics):
         """Returns the actions; only the chief shows progress and saves."""
         training, schedule = self.training, self.schedule
-        metrics: metrics_log.Metrics = metrics_log.NoMetrics()
         show = save = evaluate = None
         if self.workers.is_chief:
-            metrics = metrics_log.MetricsLog(self.run_dir, self.progress.step)
             show = actions.ShowProgress(schedule, self.progress.step)
             save = self._make_save(metrics)
         if "valid" in self.splits:

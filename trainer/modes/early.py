@@ -9,15 +9,21 @@ from trainer.settings import Settings, Training
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
+from wukong_tf.extras import require
 
 
 def check(settings: Settings) -> None:
     """Raises WukongError if settings contradict files, or files are missing.
 
     Checks only what is read within milliseconds: the feature spec, the
-    model's sizes, that files of rows exist, and a run's configuration.
+    model's sizes, that files of rows exist, the packages of trackers, and a
+    run's configuration.
     """
     mode, data = settings.run.mode, settings.data
+    if mode == "train":
+        for name in settings.run.track:
+            # Not loaded, since only its own process shall hold it.
+            require(f"--track={name}", name, load=False)
     if mode in ("eval", "predict"):
         _check_run(settings)
     if mode == "predict":

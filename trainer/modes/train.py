@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 
 from trainer.checkpoints import run_directory
@@ -15,6 +16,7 @@ from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
 from trainer.loading import Stopwatch
 from trainer.loop.evaluator import Interrupted
+from trainer.loop.metrics_log import Metrics, MetricsLog, NoMetrics
 from trainer.loop.optimizers import model_cost
 from trainer.loop.restore import restore
 from trainer.loop.session import Session
@@ -24,6 +26,7 @@ from trainer.placement.tables import available_devices, place
 from trainer.report import slices
 from trainer.report.summary import report
 from trainer.settings import Settings
+from trainer.tracking.trackers import Tracked, tracked
 from wukong_tf import runs
 
 
@@ -99,7 +102,11 @@ def _train(settings, distribution, start):
             log(line)
         restore(session)
         start.lap("model")
-        return session.run(start) and _report(session)
+        records: Metrics = NoMetrics()
+        if workers.is_chief:
+            records = MetricsLog(run_dir, session.progress.step)
+            records = stack.enter_context(tracked(settings, records))
+        return session.run(start, records) and _report(session, records)
 
 
 def _config_content(settings, config, splits):
@@ -156,12 +163,15 @@ def _describe(session):
     ]
 
 
-def _report(session):
+def _report(session, records):
     """Writes the report; returns False if a signal came first."""
     try:
         if session.held is not None:
             session.held.check()
-        report(session)
+        results = report(session)
     except Interrupted:
         return False
+    if isinstance(records, Tracked):
+        records.report(results, os.path.join(session.run_dir, "report"))
+        records.status = "finished"
     return True

@@ -5,7 +5,10 @@ from typing import Literal
 
 from trainer.settings.fields import Settings, setting
 from wukong_tf import runs
+from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
+
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,19 @@ class Run(Settings):
         "Draw the plots and the page of the report, which takes a few "
         "seconds. metrics.json is always written.",
     )
+    track: tuple[str, ...] = setting(
+        (),
+        "Experiment trackers that follow a training run: mlflow, wandb, and "
+        "tensorboard for its HParams. Each is set up by its own variables, "
+        "such as MLFLOW_TRACKING_URI and WANDB_PROJECT.",
+    )
+    track_name: str | None = setting(
+        None,
+        "Name of the run in the trackers. Default: the last part of --run_dir.",
+    )
+    track_tags: tuple[str, ...] = setting(
+        (), "Tags of the run in the trackers, KEY=VALUE,..."
+    )
     checkpoint: str = setting(
         "best",
         'Checkpoint for eval and predict: "best", "latest" or a step.',
@@ -78,6 +94,12 @@ class Run(Settings):
     def __post_init__(self):
         super().__post_init__()
         self.units_kept  # noqa: B018  raises early if invalid
+        if not {*self.track} <= {*TRACKERS} or repeated(self.track):
+            raise ConfigError(
+                f"--track must be distinct names of {list(TRACKERS)}; "
+                f"received {','.join(self.track)!r}."
+            )
+        self.tags  # noqa: B018
 
     @property
     def directory(self) -> str:
@@ -89,6 +111,22 @@ class Run(Settings):
         if not self.run_dir:
             raise ConfigError(f"--mode={self.mode} needs --run_dir.")
         return self.run_dir
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of the run in the trackers.
+
+        Raises:
+            ConfigError: a tag is not KEY=VALUE.
+        """
+        pairs = [tag.partition("=") for tag in self.track_tags]
+        for key, equals, value in pairs:
+            if not (key and equals and value):
+                raise ConfigError(
+                    "--track_tags must be KEY=VALUE,...; received "
+                    f"{key + equals + value!r}."
+                )
+        return {key: value for key, _, value in pairs}
 
     @property
     def units_kept(self) -> int | dict[str, int] | None:

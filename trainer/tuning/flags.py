@@ -14,6 +14,7 @@ REPLACED = (
     "plots",
     "compare_runs",
 )
+TRACKING = ("track", "track_name", "track_tags")
 # Counted in steps; trials of other batch sizes keep their number of rows.
 STEPS = (
     "eval_every_steps",
@@ -77,3 +78,22 @@ def trial_settings(
     """
     flags = trial_flags(model, base, params)
     return command.check(["--run_dir=RUN", *flags.values()])
+
+
+def tracking_flags(base: Flags, name: str, **tags: Value) -> dict[str, str]:
+    """Returns the flags by which trackers tell trials apart; {} without one.
+
+    Args:
+        base: flags that all trials share, perhaps with tags of the user.
+        name: name of the trial's run.
+        **tags: tags of the trial.
+    """
+    if "track" not in base:
+        return {}
+    listed = [f"{key}={value}".replace(",", "_") for key, value in tags.items()]
+    shared = base.get("track_tags", "--track_tags=").partition("=")[2]
+    every = ",".join([*filter(None, [shared]), *listed])
+    return {
+        "track_name": flag_of("track_name", name),
+        "track_tags": flag_of("track_tags", every),
+    }

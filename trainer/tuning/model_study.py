@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from trainer.settings.training import HIGHER_IS_BETTER
-from trainer.tuning.plan import Plan, without_credentials
-from wukong_tf.errors import ConfigError, one_line
+from trainer.tuning.plan import Plan
+from wukong_tf.errors import ConfigError, one_line, without_credentials
 
 # Optuna is optional, and so are its types.
 Trial = Any  # optuna.Trial

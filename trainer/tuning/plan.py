@@ -5,7 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from importlib import metadata
@@ -16,11 +15,11 @@ from trainer.console import log
 from trainer.data.paths import expand
 from trainer.settings import Data, Settings, command
 from trainer.settings.tune import Tune
-from trainer.tuning.flags import Flags
+from trainer.tuning.flags import TRACKING, Flags
 from trainer.tuning.spaces import Space
 from wukong_tf import files, runs
 from wukong_tf.config import schema
-from wukong_tf.errors import ConfigError, RunError
+from wukong_tf.errors import ConfigError, RunError, without_credentials
 
 PLAN = "study.json"
 FORMAT = 1
@@ -65,7 +64,12 @@ class Plan:
             "task": self.task,
             "data": self.data,
             "versions": self.versions,
-            "flags": dict(self.base),
+            # Trackers may come and go while a study proceeds.
+            "flags": {
+                name: text
+                for name, text in self.base.items()
+                if name not in TRACKING
+            },
             "spaces": {
                 model: {flag: str(d) for flag, d in space.items()}
                 for model, space in self.spaces.items()
@@ -135,11 +139,6 @@ def _data(data: Data) -> dict[str, Any]:
             digests = [hashlib.sha256(text.encode()).hexdigest()]
         record[split] = {"files": len(paths), "sha256": "".join(digests)}
     return record
-
-
-def without_credentials(text: str) -> str:
-    """Returns a text without the users and passwords of URLs."""
-    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def claim(output: str, plan: Plan) -> str:

@@ -7,7 +7,7 @@ import time
 from trainer.console import log
 from trainer.distribution.processes import gpus
 from trainer.stop_signal import EXIT_RESUME, STOP
-from trainer.tuning.flags import flag_of, trial_flags
+from trainer.tuning.flags import flag_of, tracking_flags, trial_flags
 from trainer.tuning.model_study import (
     PRUNED,
     SECONDS,
@@ -189,6 +189,13 @@ class Tuner:
             "splits": flag_of("splits", ",".join(SPLITS)),
             "plots": flag_of("plots", False),
         }
+        study = os.path.basename(os.path.abspath(self._tune.output))
+        arguments |= tracking_flags(
+            self._plan.base,
+            f"{study}/{model}/{os.path.basename(folder)}",
+            study=study,
+            trial=number,
+        )
         return TrialRun(folder, list(arguments.values()), environment)
 
     def _follow(self, each: Running):

@@ -1,0 +1,158 @@
+"""What the process of a tracker does with the calls of a run."""
+
+import json
+
+import pytest
+
+from trainer.settings import Data, Model, Run, Settings
+from trainer.tracking import child
+from trainer.tracking.tracker import parameters_of
+
+
+class Service:
+    """Notes its calls; those whose names are in `broken` raise."""
+
+    def __init__(self, broken=()):
+        self.calls = []
+        self.broken = {*broken}
+
+    def _note(self, name, *arguments):
+        if name in self.broken:
+            raise RuntimeError(f"{name}: https://ann:secret@host/ is\ndown")
+        self.calls.append((name, *arguments))
+
+    def start(self, start, known):
+        self._note("start", start.name, known)
+        return known or "new", f"run {known or 'new'}"
+
+    def metrics(self, step, time, values):
+        self._note("metrics", step, values)
+
+    def report(self, folder):
+        self._note("report", folder)
+
+    def finish(self, status):
+        self._note("finish", status)
+
+
+def start(folder, run="a1"):
+    return {
+        "call": "start",
+        "name": "n",
+        "run": run,
+        "folder": str(folder),
+        "parameters": {},
+        "tags": {},
+    }
+
+
+def metrics(step, kind="train"):
+    return {
+        "call": "metrics",
+        "kind": kind,
+        "step": step,
+        "values": {"loss": step / 2},
+    }
+
+
+FINISH = {"call": "finish", "status": "finished"}
+
+
+def serve(service, *messages):
+    """Returns the lines said about these messages."""
+    said: list[str] = []
+    lines = [json.dumps({"time": 1.5, **m}) + "\n" for m in messages]
+    child.Calls("mlflow", service, said.append).serve(lines)
+    return said
+
+
+def test_a_resumed_run_sends_no_step_twice(tmp_path):
+    service = Service()
+    serve(service, start(tmp_path), metrics(2), metrics(4), FINISH)
+    serve(
+        service,
+        start(tmp_path),
+        *(metrics(2), metrics(3, "valid"), metrics(4), metrics(6), FINISH),
+    )
+    assert service.calls == [
+        ("start", "n", None),
+        *(("metrics", step, {"loss": step / 2}) for step in (2, 4)),
+        ("finish", "finished"),
+        ("start", "n", "new"),
+        *(("metrics", step, {"loss": step / 2}) for step in (3, 6)),
+        ("finish", "finished"),
+    ]
+
+
+def test_another_run_in_the_directory_is_another_run_of_the_tracker(tmp_path):
+    service = Service()
+    serve(service, start(tmp_path), metrics(2), FINISH)
+    serve(service, start(tmp_path, "b2"), metrics(2), FINISH)
+    assert [call[:2] for call in service.calls if call[0] == "metrics"] == [
+        ("metrics", 2)
+    ] * 2
+    assert ("start", "n", "new") not in service.calls
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"of": "a1"}', '{"of": "a1", "run": "x", "steps": []}'],
+)
+def test_a_spoilt_file_is_no_file(tmp_path, content):
+    (tmp_path / "mlflow.json").write_text(content)
+    service = Service()
+    assert serve(service, start(tmp_path), FINISH) == ["run new"]
+    assert service.calls[0] == ("start", "n", None)
+
+
+def test_a_call_that_fails_costs_a_line_and_the_others_go_on(tmp_path):
+    service = Service(["metrics"])
+    begun = [start(tmp_path), metrics(2), metrics(4)]
+    said = serve(service, *begun, FINISH)
+    (_, line) = said
+    assert line.startswith("metrics: cannot be sent for now: RuntimeError: ")
+    assert service.calls[-1] == ("finish", "finished")
+    # What was not sent is sent by the run that repeats these steps.
+    service.broken.clear()
+    serve(service, *begun, FINISH)
+    assert ("metrics", 2, {"loss": 1.0}) in service.calls
+
+
+def test_a_run_that_cannot_be_started_is_said_once(tmp_path):
+    said = serve(Service(["start"]), start(tmp_path), metrics(2), FINISH)
+    (line,) = said
+    assert line.startswith("no run, as it cannot be started: RuntimeError: ")
+
+
+def test_a_trainer_that_dies_leaves_a_failed_run(tmp_path):
+    service = Service()
+    serve(service, start(tmp_path), metrics(2))
+    assert service.calls[-1] == ("finish", "failed")
+    said: list[str] = []
+    line = json.dumps({"time": 1.5, **start(tmp_path)}) + "\n"
+    calls = child.Calls("mlflow", service, said.append)
+    calls.serve([line, '{"call": "met'])
+    assert service.calls[-1] == ("finish", "failed")
+
+
+def test_no_line_has_a_secret(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2!")
+    line = child.without_secrets(
+        "401 of https://ann:pw@host/: key 0123456789abcdef, hunter2! x"
+    )
+    assert line == "401 of https://host/: key ***, *** x"
+
+
+def test_parameters_are_the_settings_without_credentials():
+    settings = Settings(
+        run=Run(run_dir="r", track=("mlflow",), track_tags=("a=b",)),
+        data=Data(train_files=("http://ann:pw@host/a", "b")),
+        model=Model(num_layers=3),
+    )
+    parameters = parameters_of(settings)
+    assert parameters["train_files"] == "http://host/a,b"
+    assert parameters["num_layers"] == 3
+    assert parameters["batch_size"] == 1024
+    assert not [name for name in parameters if "track" in name]
+    assert not [name for name, v in parameters.items() if v is None]

@@ -1,0 +1,1 @@
+"""Experiment trackers, which follow a run and can neither end nor block it."""
