@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -13,7 +13,6 @@ from mlflow.exceptions import MlflowException
 
 from trainer.tracking.tracker import Start, Status
 
-_T = TypeVar("_T")
 LONGEST_VALUE = 6000  # characters of a parameter
 LONGEST_KEY = 250
 BATCH = 100  # parameters or tags of one request; there may be more metrics
@@ -107,7 +106,7 @@ def _experiment():
     return found.experiment_id
 
 
-def _batches(items: Iterable[_T]) -> Iterable[Sequence[_T]]:
+def _batches(items: Iterable[str]) -> Iterable[Sequence[str]]:
     listed = sorted(items)
     return (listed[i : i + BATCH] for i in range(0, len(listed), BATCH))
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import IO, Any, cast
 
 from trainer.console import log
 from trainer.stop_signal import STOP
@@ -97,7 +97,7 @@ class ProcessTracker:
 
     def _write(self):
         """Sends the messages, and discards them once the process has ended."""
-        pipe = self._process.stdin
+        pipe = cast(IO[bytes], self._process.stdin)
         while message := self._messages.get():
             with contextlib.suppress(OSError):  # `_read` says that it ended
                 pipe.write(message)
@@ -107,7 +107,7 @@ class ProcessTracker:
 
     def _read(self):
         """Logs the lines that the process prints, and its early end."""
-        for line in self._process.stdout:
+        for line in cast(IO[bytes], self._process.stdout):
             log(f"{self._name}: {line.decode(errors='replace').strip()}")
         code = self._process.wait()
         if code and not self._killed:
