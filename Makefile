@@ -12,12 +12,14 @@ WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
   tests/layers/test_every_layer.py::test_value_and_gradient_are_the_oracles \
   tests/optimizers/test_table_optimizer.py
 
-.PHONY: help quickstart tutorial test test-fast test-full test-gpu mutants lint docs clean
+.PHONY: help quickstart tutorial reproduce-scaling scaling-figures test test-fast test-full test-gpu mutants lint docs clean
 
 help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
 	@echo "make tutorial    run docs/tutorial.md in tutorial/"
 	@echo "make reproduce-NAME DATA=DIR  the published figures of configs/NAME.flags"
+	@echo "make reproduce-scaling  a scaling law from nothing: about a day on 2 cores"
+	@echo "make scaling-figures RESULTS=FILE,...  its tables and plots again"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"
 	@echo "make test-full   all tests, the long ones and PyTorch's too"
@@ -77,6 +79,21 @@ SEEDS ?= 1 2 3
 reproduce-%: $(VENV)/.run
 	$(BIN)/python -m trainer.reproduce --experiment=configs/$*.flags \
 	  --input="$(DATA)" --seeds="$$(echo $(SEEDS) | tr ' ' ,)" -- $(ARGS)
+
+# make reproduce-scaling LADDER="--rungs=100,300 --seeds=1,2 --plan"
+# The rows are the same for all; LADDER replaces rungs, seeds and models.
+reproduce-scaling: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[baselines]'
+	$(BIN)/python -m trainer.scaling --output=runs/scaling \
+	  --models=wukong,dcn_v2,mlp,rank_mixer $(LADDER) -- \
+	  --synthetic --synthetic_log=interactions --batch_size=1024 \
+	  --synthetic_train_rows=4194304 --synthetic_valid_rows=131072 \
+	  --synthetic_test_rows=1048576
+
+RESULTS ?= runs/scaling/results.json
+scaling-figures: $(VENV)/.run
+	$(BIN)/python -m trainer.scaling --results="$(RESULTS)" \
+	  --output=runs/scaling/figures
 
 # make mutants ARGS="--sample=50 --only=wukong_tf/metrics --seconds=600"
 mutants: $(VENV)/.mutants

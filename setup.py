@@ -115,6 +115,7 @@ setup(
             "wukong-reproduce=trainer.reproduce:main",
             "wukong-example-log=trainer.example_log:main",
             "wukong-tune=trainer.tune:main",
+            "wukong-scaling=trainer.scaling:main",
             "wukong-info=trainer.info:main",
         ]
     },

@@ -20,7 +20,16 @@ from export import flags as export_flags
 from export import main as export_main
 from export import rollout, score, serve
 from tests.trainer import cli
-from trainer import compare, example_log, info, launch, prepare, reproduce, tune
+from trainer import (
+    compare,
+    example_log,
+    info,
+    launch,
+    prepare,
+    reproduce,
+    scaling,
+    tune,
+)
 from trainer.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +49,7 @@ DEFINES = {
     "trainer.launch": launch.define,
     "trainer.prepare": prepare.define,
     "trainer.reproduce": reproduce.define,
+    "trainer.scaling": scaling.define,
     "trainer.tune": tune.define,
 }
 # What stands for something of the reader's: a number where one is due.
@@ -81,7 +91,8 @@ def check(command):
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         target = re.escape(words[1])
-        if words[1].startswith("reproduce-"):
+        own = re.search(rf"^{target}:", makefile, re.M)
+        if words[1].startswith("reproduce-") and not own:
             name = words[1].removeprefix("reproduce-")
             assert name == "NAME" or (ROOT / f"configs/{name}.flags").is_file()
             target = "reproduce-%"
@@ -106,7 +117,8 @@ def check(command):
             return
         if "--" in arguments:
             at = arguments.index("--")
-            run_dir = ["--run_dir=R"] if module == "trainer.tune" else []
+            starts = module in ("trainer.scaling", "trainer.tune")
+            run_dir = ["--run_dir=R"] if starts else []
             check_flags_of("trainer.main", arguments[at + 1 :] + run_dir)
             arguments = arguments[:at]
         check_flags_of(module, arguments)

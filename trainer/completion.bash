@@ -26,5 +26,5 @@ _wukong_flags() {
 }
 
 declare -gA _wukong_help
-complete -F _wukong_flags wukong-{train,launch,prepare,example-log,info,tune,compare,reproduce} \
+complete -F _wukong_flags wukong-{train,launch,prepare,example-log,info,tune,compare,reproduce,scaling} \
   wukong-{export,serve,score,rollout}

@@ -59,14 +59,7 @@ class Reproduce(fields.Settings):
         Raises:
             ConfigError: one is not an integer of at least 0, or comes twice.
         """
-        texts = [text.strip() for text in self.seeds]
-        numbers = [int(text) for text in texts if text.isdecimal()]
-        if not texts or len(set(numbers)) < len(texts):
-            raise ConfigError(
-                "--seeds must be different integers of at least 0; received "
-                f"{','.join(self.seeds)!r}."
-            )
-        return numbers
+        return fields.distinct_integers("seeds", self.seeds)
 
 
 def define(values: flags.FlagValues):

@@ -11,10 +11,9 @@ store are invalid, or a model has no complete trial; 75 stopped by a signal,
 and the same command resumes.
 """
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from trainer.stop_signal import EXIT_RESUME, STOP
 
@@ -31,29 +30,17 @@ from trainer.settings.tune import Tune  # noqa: E402
 from trainer.tuning import plan, results, spaces  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
 from trainer.tuning.model_study import ModelStudy, open_store  # noqa: E402
+from trainer.tuning.study import locked  # noqa: E402
 from trainer.tuning.tuner import Tuner  # noqa: E402
-from wukong_tf import extras, files  # noqa: E402
+from wukong_tf import extras  # noqa: E402
 from wukong_tf.errors import ConfigError, RunError, WukongError  # noqa: E402
+
+_ONE = "a study has one tuner, which runs --parallel trials"
 
 
 def define(values: flags.FlagValues):
     """Defines the tuner's flags."""
     fields.define(Tune, values)
-
-
-@contextlib.contextmanager
-def _locked(output: str) -> Iterator[None]:
-    """Creates the directory of the study and locks it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            os.makedirs(output, exist_ok=True)
-            stack.enter_context(files.locked(os.path.join(output, "lock")))
-        except BlockingIOError as error:
-            raise RunError(
-                f"--output={output} is in use by another process; a study has "
-                "one tuner, which runs --parallel trials."
-            ) from error
-        yield
 
 
 def tune(settings: Tune, arguments: Sequence[str]) -> int:
@@ -73,7 +60,7 @@ def tune(settings: Tune, arguments: Sequence[str]) -> int:
         model: spaces.read(folder, model, base) for model in settings.models
     }
     made = plan.make(settings, base, searched)
-    with _locked(settings.output):
+    with locked(settings.output, _ONE):
         path = os.path.join(os.path.abspath(settings.output), "study.db")
         store = open_store(settings.storage or f"sqlite:///{path}")
         study_id = plan.claim(settings.output, made)

@@ -53,6 +53,12 @@ def write_text(path: str, text: str) -> None:
         file.write(text)
 
 
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file atomically."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
 def write_json(path: str, content: Any) -> None:
     """Writes `content` as JSON atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")

@@ -16,6 +16,7 @@ from trainer import (
     prepare,
     program,
     reproduce,
+    scaling,
     settings,
     tune,
 )
@@ -27,6 +28,7 @@ GROUPS: dict[str, Mapping[str, program.Define]] = {
     "trainer.prepare": {"": prepare.define},
     "trainer.launch": {"": launch.define},
     "trainer.tune": {"": tune.define},
+    "trainer.scaling": {"": scaling.define},
     "trainer.reproduce": {"": reproduce.define},
     "trainer.example_log": {"": example_log.define},
     "trainer.info": {"": info.define},

@@ -25,6 +25,7 @@ PROGRAMS = (
     "trainer.launch",
     "trainer.prepare",
     "trainer.reproduce",
+    "trainer.scaling",
     "trainer.tune",
     "export.main",
     "export.rollout",

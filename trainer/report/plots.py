@@ -4,7 +4,6 @@ pyplot is not used, so drawing needs no display and leaves no global state.
 """
 
 import dataclasses
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -35,21 +34,7 @@ class Plot:
 
 def render(plot: Plot, theme: style.Theme) -> bytes:
     """Returns the plot as PNG bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(
-        figsize=(6, 4.5), dpi=160, facecolor=theme.paper, layout="constrained"
-    )
-    canvas = FigureCanvasAgg(figure)
-    plot.draw(figure, theme)
-    # A "$" in a user's name must not start a formula.
-    figure.suptitle(
-        plot.title, color=theme.ink, fontsize=12.5, parse_math=False
-    )
-    out = io.BytesIO()
-    canvas.print_png(out)
-    return out.getvalue()
+    return style.png(plot.draw, theme, plot.title)
 
 
 def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:

@@ -1,6 +1,8 @@
 """Style of the report's plots: colors, axes, ticks and legends."""
 
 import dataclasses
+import io
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +23,35 @@ class Theme:
 
 LIGHT = Theme("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d9570b")
 DARK = Theme("#171c26", "#e5e7eb", "#9ca3af", "#333b4a", "#6ea8fe", "#fb9a4b")
+
+
+def png(
+    draw: Callable[..., None],
+    theme: Theme,
+    title: str,
+    size: tuple[float, float] = (6, 4.5),
+) -> bytes:
+    """Returns a plot as PNG bytes; pyplot is not used, nor a display.
+
+    Args:
+        draw: draws on an empty matplotlib figure in the theme's colors.
+        theme: the colors.
+        title: short title.
+        size: inches. Defaults to (6, 4.5).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(
+        figsize=size, dpi=160, facecolor=theme.paper, layout="constrained"
+    )
+    canvas = FigureCanvasAgg(figure)
+    draw(figure, theme)
+    # A "$" in a user's name must not start a formula.
+    figure.suptitle(title, color=theme.ink, fontsize=12.5, parse_math=False)
+    out = io.BytesIO()
+    canvas.print_png(out)
+    return out.getvalue()
 
 
 def log_axes(axes, span):

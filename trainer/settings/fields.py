@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -148,3 +148,18 @@ def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
 def given(values: flags.FlagValues) -> frozenset[str]:
     """Returns the names of the flags that the user gave."""
     return frozenset(name for name in values if values[name].present)
+
+
+def distinct_integers(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the integers of the flag --NAME, a list.
+
+    Raises:
+        ConfigError: one is not an integer of at least 0, or comes twice.
+    """
+    numbers = [int(text) for text in texts if text.strip().isdecimal()]
+    if not texts or len(set(numbers)) < len(texts):
+        raise ConfigError(
+            f"--{name} must be different integers of at least 0; received "
+            f"{','.join(texts)!r}."
+        )
+    return numbers

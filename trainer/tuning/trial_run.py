@@ -119,7 +119,12 @@ def _wait_until_free(run_dir):
 
 
 def evaluations(run_dir: str, task: str, metric: str) -> list[float]:
-    """Returns a metric of each evaluation on the valid split, in order.
+    """Returns a metric of each evaluation on the valid split, in order."""
+    return list(evaluated(run_dir, task, metric).values())
+
+
+def evaluated(run_dir: str, task: str, metric: str) -> dict[int, float]:
+    """Returns a metric of each evaluation on the valid split, by step.
 
     Args:
         run_dir: directory of a run, which may not have begun.
@@ -127,7 +132,7 @@ def evaluations(run_dir: str, task: str, metric: str) -> list[float]:
         metric: name of its metric; null is read as NaN.
     """
     records = read_log(os.path.join(run_dir, _METRICS)).get("valid", [])
-    return [_number(record[task][metric]) for record in records]
+    return {record["step"]: _number(record[task][metric]) for record in records}
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,219 @@
+"""Tables, fits and plots from files of results alone."""
+
+import json
+import struct
+
+import pytest
+
+from tests.trainer.scaling_law.command import program
+from trainer.scaling_law import frontier, records
+
+STUDY = {"rows": 8000, "task": "click", "data": {"synthetic_seed": 0}}
+MFLOP = (0.3, 1, 3, 10)
+
+
+def record(model="wukong", mflop=1.0, seed=1, floor=0.25, **values):
+    """A run whose excess is 0.02 MFLOP^-0.2 (rows / 8000)^-0.3."""
+    factor = 1.3 if model == "mlp" else 1.0
+    noise = 1 + 0.002 * seed
+    curve = [
+        [n, 0.25 + factor * noise * 0.02 * mflop**-0.2 * (n / 8000) ** -0.3]
+        for n in (1000, 2000, 4000, 8000)
+    ]
+    known = None if floor is None else floor
+    return records.Record(
+        **{
+            "model": model,
+            "rung": f"{mflop:g}m",
+            "sizes": {},
+            "training_flop": int(mflop * 1e6),
+            "dense_parameters": int(mflop * 1.5e5),
+            "table_parameters": 1000,
+            "seed": seed,
+            "learning_rate": 0.001,
+            "at_edge": False,
+            "rows": 8000,
+            "split": "test",
+            "auc": 0.8,
+            "logloss": curve[-1][1],
+            "attainable_logloss": known,
+            "curve": curve,
+            "curve_attainable": known,
+            "last_window_logloss": curve[-1][1],
+            "seconds": 3.0,
+            "versions": {"wukong_tf": "0"},
+            "commit": "abc",
+        }
+        | values
+    )
+
+
+def ladder(models=("wukong", "mlp"), mflop=MFLOP, **values):
+    return [
+        record(model, size, seed, **values)
+        for model in models
+        for size in mflop
+        for seed in (1, 2, 3)
+    ]
+
+
+def write(path, runs, study=STUDY):
+    records.write(str(path), study, [], runs)
+    return str(path)
+
+
+def draw(tmp_path, *paths, more=("--noplots",)):
+    code = program(
+        f"--results={','.join(paths)}",
+        f"--output={tmp_path / 'drawn'}",
+        "--resamples=200",
+        *more,
+    )
+    folder = tmp_path / "drawn"
+    if code:
+        return code
+    return json.loads((folder / "scaling.json").read_text())
+
+
+def test_records_are_read_as_they_were_written(tmp_path):
+    runs = ladder()
+    study, read = records.merged([write(tmp_path / "a.json", runs)])
+    assert (study, read) == (STUDY, runs)
+
+
+def test_the_law_is_fitted_from_results_alone(tmp_path):
+    fits = draw(tmp_path, write(tmp_path / "a.json", ladder()))
+    for model in ("wukong", "mlp"):
+        for of in ("of_flop", "of_parameters"):
+            law = fits[model][of]
+            assert law["exponent"] == pytest.approx(0.2, abs=1e-5)
+            low, high = law["intervals"]["exponent"]
+            assert low - 1e-9 <= 0.2 <= high + 1e-9
+            assert law["explained"] == pytest.approx(1)
+        assert fits[model]["verdict"].startswith("not saturated: the last")
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "| wukong | 0.3m | 0.3 | 45,000 | 3 | 0.001 | 0.80000" in page
+    assert "The paper has -0.1 % of LogLoss" in page
+    assert not [*(tmp_path / "drawn").glob("*.png")]
+
+
+def test_an_unknown_floor_is_fitted(tmp_path):
+    runs = ladder(floor=None)
+    fits = draw(tmp_path, write(tmp_path / "a.json", runs))
+    assert not fits["wukong"]["known_floor"]
+    law = fits["wukong"]["of_flop"]
+    assert law["floor"] == pytest.approx(0.25, abs=1e-3)
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert f"| wukong | training FLOP | {law['floor']:.5f} |" in page
+
+
+def test_one_rung_and_one_seed_are_drawn_too(tmp_path):
+    fits = draw(tmp_path, write(tmp_path / "a.json", [record()]))
+    assert fits["wukong"]["of_flop"] is None
+    assert fits["wukong"]["verdict"] == "too few rungs to tell"
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "nan" not in page and "None" not in page
+
+
+def test_a_plateau_is_found(tmp_path):
+    runs = ladder(("wukong",), MFLOP[:3])
+    runs += [
+        record("wukong", 10, seed, logloss=runs[5 + seed].logloss)
+        for seed in (1, 2, 3)
+    ]
+    fits = draw(tmp_path, write(tmp_path / "a.json", runs))
+    assert fits["wukong"]["verdict"].startswith("saturation is not excluded")
+
+
+def test_the_frontier_is_the_best_rung_of_a_budget():
+    def loss(mflop, budget):
+        rows = min(budget / mflop / 1e6, 8000)
+        excess = 0.02 * 1.004 * mflop**-0.2 * (rows / 8000) ** -0.3
+        return (excess, rows) if rows >= 990 else (1.0, 0)
+
+    chosen = frontier.frontier(ladder(("wukong",)))
+    assert chosen[0].budget == pytest.approx(1.2e9)
+    for choice in chosen:
+        best = min((loss(m, choice.budget), m) for m in MFLOP)
+        assert choice.training_flop == best[1] * 1e6
+        assert (choice.loss, choice.rows) == pytest.approx(best[0], rel=1e-6)
+        assert not choice.inside
+    losses = [choice.loss for choice in chosen]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_a_choice_between_two_worse_sizes_is_inside():
+    def one(mflop, value):
+        rows = (1e9 / mflop, 2e9 / mflop)
+        return record(mflop=mflop, curve=[[n, 0.25 + value] for n in rows])
+
+    runs = [one(1, 0.03), one(2, 0.02), one(4, 0.025)]
+    assert {c.rung for c in frontier.frontier(runs)} == {"2m"}
+    assert all(c.inside for c in frontier.frontier(runs))
+
+
+def test_parts_of_a_ladder_join(tmp_path):
+    runs = ladder()
+    other = STUDY | {"versions": {"keras": "9"}}
+    parts = [
+        write(tmp_path / "a.json", runs[:7]),
+        write(tmp_path / "b.json", runs[5:], other),
+    ]
+    _, joined = records.merged(parts)
+    assert len(joined) == len(runs)
+    assert draw(tmp_path, *parts)["wukong"]["of_flop"]["rungs"] == 4
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ("nothing", "is not a file of results"),
+        ("{}", "'format'"),
+        ('{"format": 2}', "`format` must be 1"),
+        ({"runs": []}, "there are no runs"),
+        ({"runs": [3]}, "run 0 must be an object"),
+        ({"searches": [3]}, "is not a file of results"),
+        ({"logloss": None}, "run 0: `logloss` must be of type float"),
+        ({"logloss": float("nan")}, "run 0: `logloss`"),
+        ({"model": 3}, "run 0: `model` must be of type str"),
+        ({"training_flop": 0}, "`training_flop` must be above 0"),
+        ({"curve": [[0, 1]]}, "`curve` must hold pairs"),
+        ({"curve": [1]}, "`curve` must hold pairs"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused(change, named, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    write(path, [record()])
+    content = json.loads(path.read_text())
+    if isinstance(change, str):
+        path.write_text(change)
+    else:
+        part = content if {*change} <= {*content} else content["runs"][0]
+        path.write_text(json.dumps(content | change))
+        if part is not content:
+            part.update(change)
+            path.write_text(json.dumps(content))
+    assert draw(tmp_path, str(path)) == 2
+    said = capsys.readouterr().err
+    assert named in said and str(path) in said
+
+
+def test_files_that_contradict_each_other_are_refused(tmp_path, capsys):
+    first = write(tmp_path / "a.json", [record()])
+    second = write(tmp_path / "b.json", [record(auc=0.7)])
+    assert draw(tmp_path, first, second) == 2
+    assert "another result of wukong 1m, seed 1" in capsys.readouterr().err
+    write(tmp_path / "b.json", [record()], STUDY | {"rows": 9})
+    assert draw(tmp_path, first, second) == 2
+    assert "different: rows was 8000, is 9" in capsys.readouterr().err
+    assert draw(tmp_path, str(tmp_path / "none.json")) == 2
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_plots_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw(tmp_path, write(tmp_path / "a.json", ladder()), more=())
+    for name in ("flop", "parameters", "rows", "last_window"):
+        content = (tmp_path / "drawn" / f"{name}.png").read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert struct.unpack(">II", content[16:24]) == (1120, 800)

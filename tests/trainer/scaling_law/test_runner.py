@@ -1,0 +1,221 @@
+"""Budgets, searches, stops, failures and refusals of a ladder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.scaling_law import command
+from tests.trainer.scaling_law.command import program, results, run
+from tests.waiting import until
+from trainer.scaling_law import runner
+from trainer.settings.command import read
+from trainer.tuning import trial_run
+
+pytestmark = pytest.mark.slow  # most start processes
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    monkeypatch.setattr(trial_run, "PROGRAM", None)  # restored at the end
+    monkeypatch.setattr(runner, "POLL_S", None)
+    command.fake_trainer()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A ladder that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = subprocess.run(
+        start_command(folder), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def start_command(folder, *more):
+    module = "tests.trainer.scaling_law.command"
+    own = command.arguments(folder, *more)
+    return [sys.executable, "-m", module, *own, "--", *command.BASE]
+
+
+def starts(folder):
+    """Flags of every process, by the run's folder within the ladder."""
+    paths = (folder / "ladder").glob("*/*/*/starts")
+    return {
+        str(path.parent.relative_to(folder / "ladder")): [
+            read(json.loads(line)) for line in path.read_text().splitlines()
+        ]
+        for path in paths
+    }
+
+
+def measured(content):
+    """Runs without what a clock or a checkout says."""
+    unlike = ("commit", "versions")
+    return [
+        {k: v for k, v in record.items() if k not in unlike}
+        for record in content["runs"]
+    ]
+
+
+def test_all_runs_have_one_budget(whole):
+    folder, done = whole
+    content = results(folder)
+    assert len(content["runs"]) == 2 * 3 * 2
+    assert len(content["searches"]) == 2 * 3 * 3
+    assert {record["rows"] for record in content["runs"]} == {65536}
+    assert {search["rows"] for search in content["searches"]} == {8192}
+    found = starts(folder)
+    assert len(found) == len(content["runs"]) + len(content["searches"])
+    for place, flags in found.items():
+        ((given,), search) = (flags, "rate-" in place)
+        assert given["max_steps"] == f"--max_steps={32 if search else 256}"
+        assert given["eval"] == "--eval=progressive"
+        assert ("splits" in given) == search  # test rows are for the end
+        assert given["synthetic_train_rows"] == "--synthetic_train_rows=65536"
+        if not search:
+            assert given["eval_every_steps"] == "--eval_every_steps=25"
+            window = given["progressive_window_rows"]
+            assert window == "--progressive_window_rows=6400"
+    assert "each rung: 3 learning rates on 8,192 rows" in done.stderr
+
+
+def test_each_rung_has_the_best_of_its_rates(whole):
+    folder, _ = whole
+    for record in results(folder)["runs"]:
+        assert record["learning_rate"] == 0.001
+        assert not record["at_edge"]
+        assert record["excess"] == pytest.approx(record["logloss"] - 0.25)
+        assert len(record["curve"]) == 11
+        assert record["curve"][0][0] == 6400
+        assert record["curve"][-1][0] == 65536
+
+
+def test_the_law_is_that_of_the_stand_in(whole):
+    folder, _ = whole
+    fits = json.loads((folder / "ladder" / "scaling.json").read_text())
+    # FLOP rise a little slower than the square of the units.
+    assert fits["mlp"]["of_flop"]["exponent"] == pytest.approx(0.3, abs=0.1)
+    assert fits["mlp"]["of_flop"]["explained"] > 0.98
+    page = (folder / "ladder" / "scaling.md").read_text()
+    assert "| mlp | training FLOP | attainable |" in page
+
+
+def test_rungs_in_order_of_cost_and_checkpoints_removed(whole):
+    folder, _ = whole
+    flop = [record["training_flop"] for record in results(folder)["runs"]]
+    assert flop == sorted(flop)
+    assert not [*(folder / "ladder").glob("*/*/*/checkpoints")]
+
+
+def test_a_whole_ladder_has_nothing_left(whole, capsys):
+    folder, _ = whole
+    before = starts(folder)
+    assert run(folder) == 0
+    assert starts(folder) == before
+    assert run(folder, "--plan") == 0
+    assert "left: 0 TFLOP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_after_a_stop_the_same_command_ends_the_same(
+    whole, number, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FAKE_SECONDS", "0.05")
+    process = subprocess.Popen(
+        start_command(tmp_path),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    place = tmp_path / "ladder" / "dlrm" / "1m" / "seed-2" / "metrics.jsonl"
+    until(place.exists)
+    os.kill(process.pid, number)
+    code = process.wait()
+    assert code == (75 if number == signal.SIGTERM else -number)
+    had = len(results(tmp_path)["runs"])
+    assert had < 12
+    monkeypatch.delenv("FAKE_SECONDS")
+    assert run(tmp_path) == 0
+    assert measured(results(tmp_path)) == measured(results(whole[0]))
+    resumed = {k: len(v) for k, v in starts(tmp_path).items()}
+    assert max(resumed.values()) == 2  # the run that was stopped
+    assert sum(resumed.values()) == len(resumed) + 1
+
+
+def test_other_rungs_and_seeds_join_a_ladder(tmp_path):
+    assert run(tmp_path, "--rungs=1", "--models=mlp") == 0
+    assert run(tmp_path, "--rungs=1,3", "--models=mlp", "--seeds=1,2,3") == 0
+    found = [(r["rung"], r["seed"]) for r in results(tmp_path)["runs"]]
+    assert sorted(found) == [(r, s) for r in ("1m", "3m") for s in (1, 2, 3)]
+
+
+def test_another_ladder_in_the_directory_is_refused(tmp_path, capsys):
+    small = ("--rungs=1", "--models=mlp", "--seeds=1")
+    assert run(tmp_path, *small) == 0
+    assert run(tmp_path, *small, "--rows=32768") == 2
+    said = capsys.readouterr().err
+    assert "belongs to another study; different: rows was 65536" in said
+    ladder = tmp_path / "ladder.toml"
+    ladder.write_text("[mlp.1m]\nhead_units = '7'")
+    more = (*small, f"--ladder={ladder}", "--rungs=1m")
+    assert run(tmp_path, *more) == 2
+    assert "give the rung another name" in capsys.readouterr().err
+
+
+def test_a_rate_that_fails_is_not_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_FAIL", "lr == 0.001")
+    assert run(tmp_path, "--rungs=1", "--models=mlp", "--seeds=1") == 0
+    content = results(tmp_path)
+    assert [s["valid_logloss"] is None for s in content["searches"]] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert "the loss is not finite" in content["searches"][1]["error"]
+    (record,) = content["runs"]
+    assert record["learning_rate"] in (0.0003, 0.003) and record["at_edge"]
+
+
+def test_a_run_that_fails_is_told_and_tried_again(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FAKE_FAIL", "model == 'mlp' and seed == 2")
+    assert run(tmp_path, "--rungs=1,3") == 2
+    said = capsys.readouterr().err
+    assert "2 runs failed" in said and "mlp 1m seed 2: exit code 2" in said
+    assert len(results(tmp_path)["runs"]) == 6
+    monkeypatch.delenv("FAKE_FAIL")
+    assert run(tmp_path, "--rungs=1,3") == 0
+    assert len(results(tmp_path)["runs"]) == 8
+
+
+@pytest.mark.parametrize(
+    "more, base, named",
+    [
+        (("--rows=100",), command.BASE, "--rows must be at least --batch_size"),
+        (("--rows=99999999",), command.BASE, "65,536 train rows"),
+        (("--search_rows=1",), command.BASE, "--search_rows must be"),
+        ((), (*command.BASE, "--epochs=2"), "--epochs must not be"),
+        ((), (*command.BASE, "--rank=2"), "--models=mlp: --rank contradicts"),
+        ((), ("--batch_size=x",), "batch_size"),
+        ((), (), "no data: give --data_dir"),
+        (("--results=a.json",), command.BASE, "--results trains nothing"),
+        (("--rungs=1000000000",), command.BASE, "no sizes of about"),
+    ],
+)
+def test_flags_that_break_a_rule_are_refused(
+    more, base, named, tmp_path, capsys
+):
+    assert run(tmp_path, *more, base=base) == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "ladder").exists()
+
+
+def test_output_is_required(capsys):
+    assert program() == 2
+    assert "--output is required" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""Measures how the loss of models falls with their size, and fits a law.
+
+python -m trainer.scaling --models=A,B --output=DIR -- FLAGS OF trainer.main
+python -m trainer.scaling --results=FILE,... --output=DIR
+
+The first form trains a ladder: every rung of every model in one pass over the
+same rows, with several seeds, at the best of a few learning rates. The flags
+after -- are those that all runs share: data, batch size, schedule. The second
+draws tables and plots of results again, without training.
+
+Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or results are
+invalid, or runs failed; 75 stopped by a signal, and the same command resumes.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+from trainer.stop_signal import EXIT_RESUME, STOP
+
+if __name__ == "__main__":
+    STOP.install()  # before anything that takes time
+
+from absl import flags  # noqa: E402
+
+from trainer import console, program  # noqa: E402
+from trainer.console import log  # noqa: E402
+from trainer.program import EXIT_ERROR  # noqa: E402
+from trainer.scaling_law import (  # noqa: E402
+    analysis,
+    ladder,
+    plan,
+    plots,
+    records,
+    runner,
+    tables,
+)
+from trainer.settings import fields  # noqa: E402
+from trainer.settings.scaling import Scaling  # noqa: E402
+from trainer.tuning.flags import read_base  # noqa: E402
+from trainer.tuning.study import locked  # noqa: E402
+from wukong_tf import extras, files  # noqa: E402
+from wukong_tf.errors import ConfigError, WukongError  # noqa: E402
+
+PAGE, FITS = "scaling.md", "scaling.json"
+_ONE = "a ladder has one program; others may train other --rungs elsewhere"
+
+
+def define(values: flags.FlagValues):
+    """Defines the program's own flags."""
+    fields.define(Scaling, values)
+
+
+def draw(settings: Scaling, paths: Sequence[str]) -> None:
+    """Writes the page, fits and plots of files of results to --output.
+
+    Raises:
+        DataError: a file is invalid or two contradict each other.
+    """
+    study, runs = records.merged(paths)
+    analyses = analysis.analyse(runs, settings.resamples)
+    os.makedirs(settings.output, exist_ok=True)
+    page = os.path.join(settings.output, PAGE)
+    files.write_text(page, tables.markdown(study, runs, analyses))
+    files.write_json(
+        os.path.join(settings.output, FITS),
+        {each.model: dataclasses.asdict(each) for each in analyses},
+    )
+    if settings.plots and not extras.lack("matplotlib.figure"):
+        for name, content in plots.pages(runs, analyses):
+            path = os.path.join(settings.output, f"{name}.png")
+            files.write_bytes(path, content)
+    log(f"wrote {page}")
+
+
+def train(settings: Scaling, arguments: Sequence[str]) -> int:
+    """Trains a ladder to its end or a signal; returns the exit code.
+
+    Args:
+        settings: settings of the ladder.
+        arguments: flags of the trainer that all runs share.
+
+    Raises:
+        WukongError: a flag or file is invalid, or runs failed.
+    """
+    base = read_base(arguments)
+    rungs = ladder.make(settings, base)
+    made = plan.make(settings, base)
+    results = os.path.join(settings.output, records.RESULTS)
+    if settings.plan:
+        done = records.read(results)[2] if os.path.exists(results) else []
+        print("\n".join(plan.describe(made, settings, rungs, done)))
+        return 0
+    with locked(settings.output, _ONE):
+        running = runner.Runner(settings, made)
+        for line in plan.describe(made, settings, rungs, running.done):
+            log(line)
+        try:
+            running.run(rungs)
+        except runner.Stopped:
+            log("stopped; to resume, run the same command again")
+            return EXIT_RESUME
+        finally:
+            if running.done:
+                draw(settings, [results])
+    return 0
+
+
+def run(argv, values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    """Trains or draws as the flags say; returns the exit code."""
+    try:
+        if len(argv) > 1:
+            raise ConfigError(
+                f"unexpected arguments {argv[1:]}; the trainer's flags come "
+                "after --."
+            )
+        settings = fields.from_flags(Scaling, values)
+        if settings.results is None:
+            return train(settings, arguments)
+        if arguments:
+            raise ConfigError(
+                "--results trains nothing; flags of the trainer contradict it: "
+                f"{' '.join(arguments)}."
+            )
+        draw(settings, settings.results)
+        return 0
+    except (WukongError, OSError) as error:  # an OSError's text names a file
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def main():
+    """Runs `wukong-scaling`."""
+    if __name__ != "__main__":
+        STOP.install()
+    console.guard()
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
+
+    def begin(argv):
+        code = run(argv, flags.FLAGS, trainers)
+        STOP.settle()
+        sys.exit(code)
+
+    program.start(__doc__, {"Scaling": define}, begin, argv=own)
+
+
+if __name__ == "__main__":
+    main()

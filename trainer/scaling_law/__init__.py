@@ -1,0 +1,1 @@
+"""Ladders of models of rising cost, and the law that their losses follow."""

@@ -1,0 +1,246 @@
+"""Power laws of losses, fitted with intervals by the bootstrap.
+
+With a known floor, the excess follows a line on log axes, fitted by least
+squares:
+
+    log excess = log a - b log x
+
+Else the floor c is fitted too. For each b of a grid, c and a of
+
+    loss = c + a x^-b
+
+are the solution of a linear least-squares problem; the b with the smallest sum
+of squares is taken, with a > 0 and c >= 0.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.95
+EXPONENTS = np.geomspace(0.005, 3.0, 400)
+SEED = 0  # of the bootstrap
+# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+Interval = tuple[float, float]
+Points = Sequence[tuple[float, Sequence[float]]]  # x, and a value for each seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """A fitted power law, floor + scale * x^-exponent.
+
+    Args:
+        floor: 0 if the values are excesses.
+        scale: a.
+        exponent: b.
+        explained: fraction of the variance between rungs that is explained, on
+            log axes if the floor is known.
+        intervals: 95 % intervals of "floor", "scale" and "exponent".
+        rungs: number of rungs.
+    """
+
+    floor: float
+    scale: float
+    exponent: float
+    explained: float
+    intervals: dict[str, Interval]
+    rungs: int
+
+    def __call__(self, x):
+        """Returns the law's value at x."""
+        return self.floor + self.scale * np.asarray(x, float) ** -self.exponent
+
+
+def law(points: Points, known: bool, resamples: int) -> Law | None:
+    """Fits a power law to the means of the rungs.
+
+    Intervals are those of the bootstrap: rungs are drawn with replacement, and
+    for each drawn rung its seeds.
+
+    Args:
+        points: x and the values of all seeds, for each rung.
+        known: whether values are excesses above a known floor. Rungs without
+            a positive mean are left out.
+        resamples: number of resamples.
+
+    Returns:
+        The law, or None if there are fewer than two rungs of different x, or
+        than four if the floor is unknown.
+    """
+    if known:
+        points = [(x, ys) for x, ys in points if np.mean(ys) > 0]
+    fewest = 2 if known else 4
+    if len({x for x, _ in points}) < fewest:
+        return None
+    fit = _line if known else _with_floor
+    x, y = _means(points)
+    values = fit(x, y)
+    drawn = bootstrap(points, fit, resamples, fewest if known else 3)
+    names = ("floor", "scale", "exponent")
+    fitted = values[0] + values[1] * x ** -values[2]
+    if known:
+        y, fitted = np.log(y), np.log(fitted)
+    spread = np.square(y - y.mean()).sum()
+    return Law(
+        *values,
+        float(1 - np.square(y - fitted).sum() / spread) if spread else 1.0,
+        {name: interval(drawn[:, at]) for at, name in enumerate(names)},
+        len(points),
+    )
+
+
+def bootstrap(
+    points: Points,
+    statistic: Callable[[np.ndarray, np.ndarray], Sequence[float]],
+    resamples: int,
+    fewest: int = 2,
+) -> np.ndarray:
+    """Returns a statistic of resampled rungs and seeds, [resamples, values].
+
+    Args:
+        points: x and the values of all seeds, for each rung.
+        statistic: values from x and mean y of the drawn rungs.
+        resamples: number of resamples.
+        fewest: different x that a resample must have. Defaults to 2.
+    """
+    random = np.random.default_rng(SEED)
+    drawn: list[Sequence[float]] = []
+    while len(drawn) < resamples:
+        chosen = random.integers(len(points), size=len(points))
+        picked = [
+            (points[at][0], random.choice(points[at][1], len(points[at][1])))
+            for at in chosen
+        ]
+        if len({x for x, _ in picked}) < fewest:
+            continue
+        x, y = _means(picked)
+        if statistic is _line and not (y > 0).all():
+            continue
+        drawn.append(statistic(x, y))
+    return np.array(drawn)
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Returns the central 95 % of the finite values."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return (float("nan"), float("nan"))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(values, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _means(points) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        np.array([x for x, _ in points], float),
+        np.array([np.mean(ys) for _, ys in points]),
+    )
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Returns intercept and slope of a line by least squares."""
+    matrix = np.stack([np.ones_like(x), x], 1)
+    (intercept, gradient), *_ = np.linalg.lstsq(matrix, y, rcond=None)
+    return float(intercept), float(gradient)
+
+
+def _line(x, y) -> tuple[float, float, float]:
+    intercept, gradient = slope(np.log(x), np.log(y))
+    return 0.0, float(np.exp(intercept)), -gradient
+
+
+def _with_floor(x, y) -> tuple[float, float, float]:
+    unit = np.exp(np.log(x).mean())
+    powers = (x[:, None] / unit) ** -EXPONENTS  # [rungs, exponents]
+    centred = powers - powers.mean(0)
+    y_centred = y - y.mean()
+    scales = centred.T @ y_centred / np.square(centred).sum(0)
+    floors = y.mean() - scales * powers.mean(0)
+    errors = np.square(y_centred[:, None] - scales * centred).sum(0)
+    errors[(scales <= 0) | (floors < 0)] = np.inf
+    best = int(np.argmin(errors))
+    if not np.isfinite(errors[best]):
+        nan = float("nan")
+        return nan, nan, nan
+    exponent = float(EXPONENTS[best])
+    return float(floors[best]), float(scales[best] * unit**exponent), exponent
+
+
+def t_quantile(freedom: int) -> float:
+    """Returns the 0.975 quantile of Student's t, to 0.1 % from 1 on."""
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    return 1.96 + 2.37 / freedom + 2.8 / freedom**2
+
+
+def pooled(points: Sequence[tuple[float, Any]]) -> tuple[float, int]:
+    """Returns the standard deviation over seeds, and its degrees of freedom."""
+    freedom = sum(len(ys) - 1 for _, ys in points)
+    squares = sum(
+        np.square(np.array(ys) - np.mean(ys)).sum() for _, ys in points
+    )
+    return (float(np.sqrt(squares / freedom)) if freedom else 0.0), freedom
+
+
+def resolvable(points: Points) -> float | None:
+    """Returns the smallest difference of two rungs' means that seeds resolve.
+
+    It is half the width of the 95 % interval of a difference, by Student's t
+    with a standard deviation common to all rungs; None with one seed.
+    """
+    deviation, freedom = pooled(points)
+    if not freedom:
+        return None
+    seeds = float(np.median([len(ys) for _, ys in points]))
+    return t_quantile(freedom) * deviation * (2 / seeds) ** 0.5
+
+
+def last_step(points: Points) -> tuple[float, Interval | None] | None:
+    """Returns the exponent between the last two rungs, and its 95 % interval.
+
+    The interval is that of the difference of two means of logarithms, with a
+    standard deviation over seeds common to all rungs; None with one seed.
+    """
+    logs = sorted(
+        ((x, np.log(ys)) for x, ys in points if (np.array(ys) > 0).all()),
+        key=lambda point: point[0],
+    )
+    if len(logs) < 2 or logs[-1][0] <= logs[-2][0]:
+        return None
+    (low, before), (high, after) = logs[-2:]
+    ratio = np.log(high / low)
+    exponent = float((before.mean() - after.mean()) / ratio)
+    deviation, freedom = pooled(logs)
+    if not freedom:
+        return exponent, None
+    error = deviation * (1 / len(before) + 1 / len(after)) ** 0.5 / ratio
+    half = float(t_quantile(freedom) * error)
+    return exponent, (exponent - half, exponent + half)
+
+
+def per_fourfold(
+    points: Points, reference: float, resamples: int
+) -> tuple[float, Interval] | None:
+    """Returns the change of LogLoss, in percent, with each fourfold of x.
+
+    Args:
+        points: x and LogLoss of all seeds, for each rung.
+        reference: the LogLoss that is 100 %.
+        resamples: number of resamples of the bootstrap.
+
+    Returns:
+        The slope by least squares, and its 95 % interval; None with fewer
+        than two rungs.
+    """
+
+    def statistic(x, y):
+        return slope(np.log(x) / np.log(4), 100 * y / reference)[1:]
+
+    if len({x for x, _ in points}) < 2:
+        return None
+    (value,) = statistic(*_means(points))
+    return value, interval(bootstrap(points, statistic, resamples)[:, 0])

@@ -1,0 +1,253 @@
+"""Records of runs: made from run directories, in files to commit."""
+
+import dataclasses
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.tuning.study import differences
+from trainer.tuning.trial_run import evaluated
+from wukong_tf import files
+from wukong_tf.config import schema
+from wukong_tf.errors import DataError, RunError
+
+FORMAT = 1
+RESULTS = "results.json"
+_METRICS = os.path.join("report", "metrics.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A run of a rung.
+
+    Args:
+        model: name of the model.
+        rung: name of the rung.
+        sizes: flags of sizes.
+        training_flop: FLOP of training per example, by `cost`.
+        dense_parameters: parameters outside of tables.
+        table_parameters: parameters in tables.
+        seed: seed of the run.
+        learning_rate: rate of the dense part, from the rung's search.
+        at_edge: whether it is the lowest or highest of the rates tried.
+        rows: rows trained on.
+        split: split of the metrics, "test", or "valid" if there is no test
+            split.
+        auc: AUC.
+        logloss: LogLoss.
+        attainable_logloss: that of the log's true probabilities on the same
+            rows, or None if the log does not know them.
+        curve: pairs of rows trained on and LogLoss on valid rows.
+        curve_attainable: attainable LogLoss on valid rows, or None.
+        last_window_logloss: LogLoss of the last window of rows before they
+            were trained on, or None.
+        seconds: seconds of training.
+        versions: versions by package.
+        commit: commit of the program, or "" outside of a checkout.
+    """
+
+    model: str
+    rung: str
+    sizes: dict[str, Any]
+    training_flop: int
+    dense_parameters: int
+    table_parameters: int
+    seed: int
+    learning_rate: float
+    at_edge: bool
+    rows: int
+    split: str
+    auc: float | None
+    logloss: float
+    attainable_logloss: float | None
+    curve: list
+    curve_attainable: float | None
+    last_window_logloss: float | None
+    seconds: float
+    versions: dict[str, str]
+    commit: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Model, rung and seed."""
+        return self.model, self.rung, self.seed
+
+    @property
+    def excess(self) -> float | None:
+        """LogLoss above the attainable one, or None if that is not known."""
+        if self.attainable_logloss is None:
+            return None
+        return self.logloss - self.attainable_logloss
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the record as JSON values, with the excess."""
+        return {**dataclasses.asdict(self), "excess": self.excess}
+
+
+def measured(run_dir: str, task: str, batch_size: int) -> dict[str, Any]:
+    """Returns the measured fields of a record, from an ended run.
+
+    Args:
+        run_dir: the run directory.
+        task: task whose metrics are taken.
+        batch_size: rows of a training step.
+
+    Raises:
+        RunError: the run has no report, or its LogLoss is not finite.
+    """
+    path = os.path.join(run_dir, _METRICS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            report = schema.parse_json(file.read(), path)
+        split = "test" if "test" in report else "valid"
+        metrics, valid = report[split][task], report["valid"][task]
+        run = report["run"]
+        window = report.get("progressive", {}).get(task, {}).get("window", {})
+        fields = {
+            "rows": run["rows"],
+            "seconds": run["seconds"],
+            "split": split,
+            "auc": metrics["auc"],
+            "logloss": metrics["logloss"],
+            "attainable_logloss": metrics.get("attainable_logloss"),
+            "curve_attainable": valid.get("attainable_logloss"),
+            "last_window_logloss": window.get("logloss"),
+        }
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RunError(f"{path}: is not the report of a run: {error}.") from (
+            error
+        )
+    if fields["logloss"] is None or not math.isfinite(fields["logloss"]):
+        raise RunError(f"{path}: the LogLoss is not finite.")
+    curve = evaluated(run_dir, task, "logloss")
+    return fields | {
+        "curve": [
+            [min(step * batch_size, fields["rows"]), value]
+            for step, value in curve.items()
+            if math.isfinite(value)
+        ]
+    }
+
+
+def write(
+    path: str,
+    study: dict[str, Any],
+    searches: Sequence[dict[str, Any]],
+    runs: Sequence[Record],
+) -> None:
+    """Writes a file of results, with one record a run and a search."""
+    files.write_json(
+        path,
+        {
+            "format": FORMAT,
+            "study": study,
+            "searches": list(searches),
+            "runs": [record.to_dict() for record in runs],
+        },
+    )
+
+
+def read(path: str) -> tuple[dict[str, Any], list[dict], list[Record]]:
+    """Returns the study, searches and runs of a file of results.
+
+    Raises:
+        DataError: it cannot be read or breaks a rule.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        if content["format"] != FORMAT:
+            raise DataError(
+                f"{path}: `format` must be {FORMAT}; received "
+                f"{content['format']!r}."
+            )
+        study, searches = dict(content["study"]), list(content["searches"])
+        for search in searches:
+            search["model"], search["rung"], search["learning_rate"]  # noqa: B018
+        runs = list(content["runs"])
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: is not a file of results: {text}.") from error
+    return (
+        study,
+        searches,
+        [_record(f"{path}: run {n}", run) for n, run in enumerate(runs)],
+    )
+
+
+def _record(where, content) -> Record:
+    """Returns a record of a file; checks the kinds of its values."""
+    kinds = typing.get_type_hints(Record)
+    if not isinstance(content, dict):
+        raise DataError(f"{where} must be an object; received {content!r}.")
+    values: dict[str, Any] = {name: content.get(name) for name in kinds}
+    for name, kind in kinds.items():
+        allowed: Any = typing.get_origin(kind) or kind
+        if kind is float:
+            allowed = (int, float)
+        elif allowed is types.UnionType:
+            allowed = (int, float, type(None))
+        value = values[name]
+        number = isinstance(value, int | float)
+        if not isinstance(value, allowed) or (
+            number and not math.isfinite(value)
+        ):
+            raise DataError(
+                f"{where}: `{name}` must be of type "
+                f"{getattr(kind, '__name__', kind)}; received {value!r}."
+            )
+    for name in ("training_flop", "dense_parameters", "rows", "seconds"):
+        if not values[name] > 0:
+            raise DataError(
+                f"{where}: `{name}` must be above 0; received {values[name]}."
+            )
+    for pair in values["curve"]:
+        if not (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(
+                isinstance(v, int | float) and math.isfinite(v) for v in pair
+            )
+            and pair[0] > 0
+        ):
+            raise DataError(
+                f"{where}: `curve` must hold pairs of rows above 0 and "
+                f"LogLoss; received {pair!r}."
+            )
+    return Record(**values)
+
+
+def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
+    """Returns the study and all runs of several files of results.
+
+    Raises:
+        DataError: a file is invalid, the files are of runs that cannot be
+            compared, or two have a run with another result.
+    """
+    study: dict[str, Any] = {}
+    runs: dict[tuple, tuple[str, Record]] = {}
+    for path in paths:
+        other, _, records = read(path)
+        other.pop("versions", None)
+        study = study or other
+        if different := list(differences(study, other)):
+            raise DataError(
+                f"{path}: its runs cannot be compared with those of "
+                f"{paths[0]}; different: {'; '.join(different)}."
+            )
+        for record in records:
+            first, before = runs.setdefault(record.key, (path, record))
+            if before != record:
+                raise DataError(
+                    f"{path}: has another result of {record.model} "
+                    f"{record.rung}, seed {record.seed}, than {first}."
+                )
+    if not runs:
+        raise DataError(f"{', '.join(paths)}: there are no runs.")
+    return study, [record for _, record in runs.values()]

@@ -1,0 +1,247 @@
+"""Trains the rungs of a ladder, one run after the other."""
+
+import dataclasses
+import glob
+import math
+import os
+import subprocess
+import time
+from typing import Any
+
+from trainer.console import log
+from trainer.scaling_law import records
+from trainer.scaling_law.ladder import Rung
+from trainer.scaling_law.plan import Plan
+from trainer.scaling_law.records import Record
+from trainer.settings.scaling import Scaling
+from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.tuning import study
+from trainer.tuning.flags import flag_of
+from trainer.tuning.trial_run import TrialRun, evaluated
+from wukong_tf import files, runs
+from wukong_tf.errors import ConfigError, RunError
+
+POLL_S = 0.5
+RESTARTS = 3  # of a run that somebody else stopped
+SEARCH_SEED = 0  # the runs' seeds are others, unless --seeds has it too
+
+
+class Stopped(Exception):
+    """A signal asked the program to stop."""
+
+
+class Runner:
+    """Runs what a ladder lacks and writes results.json after each run.
+
+    Args:
+        scaling: settings of the ladder.
+        plan: the plan.
+
+    Attributes:
+        done: records of the ended runs.
+        searches: results of the searches' runs.
+
+    Raises:
+        DataError: results.json of an earlier start is invalid.
+        RunError: the directory belongs to another ladder.
+    """
+
+    def __init__(self, scaling: Scaling, plan: Plan):
+        self.done: list[Record] = []
+        self.searches: list[dict[str, Any]] = []
+        self._scaling = scaling
+        self._plan = plan
+        self._path = os.path.join(scaling.output, records.RESULTS)
+        self._commit = commit()
+        begun = glob.glob(
+            os.path.join(scaling.output, "*", "*", "*", runs.CONFIG)
+        )
+        if os.path.exists(self._path):
+            _, self.searches, self.done = records.read(self._path)
+        study.claim(
+            scaling.output,
+            plan.content,
+            bool(begun or os.path.exists(self._path)),
+        )
+
+    def run(self, rungs: list[Rung]) -> None:
+        """Trains the rungs, the cheapest first.
+
+        A run that fails is left out, and the others go on.
+
+        Raises:
+            Stopped: a signal came; the same command resumes.
+            ConfigError: the trainer refuses the first run.
+            RunError: runs have failed, or a rung was run with other sizes.
+        """
+        failed = []
+        STOP.noted = "stopping the run"
+        with STOP:
+            for rung in rungs:
+                self._check_sizes(rung)
+                try:
+                    rate = self._search(rung)
+                except RunError as error:
+                    failed.append(str(error))
+                    continue
+                for seed in self._scaling.seed_numbers:
+                    try:
+                        self._run(rung, rate, seed)
+                    except RunError as error:
+                        failed.append(str(error))
+        if failed:
+            raise RunError(
+                f"{len(failed)} runs failed, and the same command tries them "
+                f"again: {' '.join(failed)}"
+            )
+
+    def _check_sizes(self, rung):
+        for record in self.done:
+            if (record.model, record.rung) == (rung.model, rung.name) and (
+                record.sizes != rung.sizes
+            ):
+                raise RunError(
+                    f"{self._path}: {rung} was run with sizes "
+                    f"{record.sizes}, and now has {rung.sizes}; give the rung "
+                    "another name."
+                )
+
+    def _search(self, rung: Rung) -> float:
+        """Returns the learning rate with the least LogLoss on valid rows."""
+        tried: dict[float, float] = {}
+        for rate in self._plan.content["learning_rates"]:
+            tried[rate] = self._tried(rung, rate)
+        best = min(tried, key=lambda rate: tried[rate])
+        if not math.isfinite(tried[best]):
+            raise RunError(
+                f"{rung}: no learning rate has a finite LogLoss; `searches` of "
+                f"{self._path} has the errors."
+            )
+        return best
+
+    def _tried(self, rung, rate) -> float:
+        """Returns the LogLoss with a rate, inf if its run failed."""
+        key = {"model": rung.model, "rung": rung.name, "learning_rate": rate}
+        for search in self.searches:
+            if key.items() <= search.items():
+                value = search["valid_logloss"]
+                return math.inf if value is None else value
+        folder = self._folder(rung, f"rate-{rate:g}")
+        arguments = self._plan.search_flags(rung, rate)
+        error: str | None = None
+        try:
+            self._train(f"{rung} rate {rate:g}", folder, arguments, SEARCH_SEED)
+            found = evaluated(folder, self._plan.task, "logloss").values()
+            value = [math.inf, *found][-1]
+        except RunError as failure:
+            value, error = math.inf, str(failure)
+        finite = math.isfinite(value)
+        rows = self._plan.content["search_rows"]
+        self.searches.append(
+            {
+                **key,
+                "rows": rows,
+                "seed": SEARCH_SEED,
+                "valid_logloss": value if finite else None,
+                "error": error,
+            }
+        )
+        self._write(folder)
+        log(f"{rung} rate {rate:g}: LogLoss {value:.6g} after {rows:,} rows")
+        return value if finite else math.inf
+
+    def _run(self, rung: Rung, rate: float, seed: int) -> None:
+        """Trains a rung with a seed, unless that is done."""
+        if any(r.key == (rung.model, rung.name, seed) for r in self.done):
+            return
+        folder = self._folder(rung, f"seed-{seed}")
+        arguments = self._plan.run_flags(rung, rate, self._scaling.evaluations)
+        self._train(f"{rung} seed {seed}", folder, arguments, seed)
+        rates = self._plan.content["learning_rates"]
+        values = dataclasses.asdict(rung)
+        values["rung"] = values.pop("name")
+        record = Record(
+            **values,
+            seed=seed,
+            learning_rate=rate,
+            at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+            versions=self._plan.content["versions"],
+            commit=self._commit,
+            **records.measured(folder, self._plan.task, self._plan.batch_size),
+        )
+        if record.rows != self._plan.content["rows"]:
+            raise RunError(
+                f"{folder}: the run must be of "
+                f"{self._plan.content['rows']:,} rows; it had {record.rows:,}."
+            )
+        self.done.append(record)
+        self._write(folder)
+        excess = (
+            "" if record.excess is None else f", excess {record.excess:.6g}"
+        )
+        log(f"{rung} seed {seed}: LogLoss {record.logloss:.6g}{excess}")
+
+    def _folder(self, rung, name) -> str:
+        folder = os.path.join(self._scaling.output, rung.model, rung.name)
+        os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, name)
+
+    def _write(self, folder):
+        """Writes the results, then removes what resumes the run."""
+        records.write(self._path, self._plan.content, self.searches, self.done)
+        files.remove(os.path.join(folder, runs.CHECKPOINTS))
+
+    def _train(self, name, folder, arguments, seed) -> None:
+        """Trains a run in a process of its own, to its end.
+
+        Raises:
+            Stopped: a signal came.
+            ConfigError: the trainer refuses the flags of the first run.
+            RunError: the run failed.
+        """
+        place = [flag_of("run_dir", folder), flag_of("seed", seed)]
+        for _ in range(1 + RESTARTS):
+            if STOP():
+                raise Stopped
+            log(f"{name}: {folder}")
+            process = TrialRun(folder, [*arguments, *place], {})
+            try:
+                while (code := process.poll()) is None:
+                    if STOP():
+                        process.stop("signal")
+                    time.sleep(POLL_S)
+            finally:
+                process.stop("error")  # does nothing once it has ended
+                process.wait()
+            if code == 0:
+                return
+            if STOP():
+                raise Stopped
+            if code != EXIT_RESUME:
+                break
+        error = f"{name}: exit code {code}: {process.error()}"
+        if process.refused and not (self.done or self.searches):
+            raise ConfigError(error)
+        raise RunError(error)
+
+
+def commit() -> str:
+    """Returns the commit of this program, "" outside of a checkout."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    try:
+        for arguments in (
+            # Packages installed below a checkout of something else are not of
+            # its commit.
+            ["ls-files", "--error-unmatch", name],
+            ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        ):
+            done = subprocess.run(
+                ["git", "-C", folder, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,187 @@
+"""Tables of a ladder as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.scaling_law.analysis import (
+    Analysis,
+    by_model,
+    by_rung,
+    last_window_percent,
+)
+from trainer.scaling_law.fit import Law
+from trainer.scaling_law.records import Record
+
+PAPER = -0.1  # percent of LogLoss for each fourfold of compute
+
+
+def markdown(
+    study: dict[str, Any],
+    records: Sequence[Record],
+    analyses: Sequence[Analysis],
+) -> str:
+    """Returns the page of a ladder: runs, laws and frontiers."""
+    known = all(analysis.known_floor for analysis in analyses)
+    loss = "excess" if known else "LogLoss"
+    lines = ["# Scaling", "", *_study(study, records), "", "## Runs", ""]
+    lines += _runs(records)
+    lines += ["", "## Laws", "", *_laws(analyses, loss)]
+    for analysis in analyses:
+        if analysis.frontier:
+            lines += ["", f"## Frontier of {analysis.model}", ""]
+            lines += _frontier(analysis, loss)
+    return "\n".join([*lines, ""])
+
+
+def _study(study, records) -> list[str]:
+    rates = ", ".join(f"{rate:g}" for rate in study.get("learning_rates", ()))
+    commits = sorted({r.commit or "unknown" for r in records})
+    versions = sorted(
+        {", ".join(f"{k} {v}" for k, v in r.versions.items()) for r in records}
+    )
+    flags = " ".join(study.get("flags", {}).values())
+    return [
+        f"- {len(records)} runs of {study.get('rows', 0):,} rows in one pass; "
+        f"rates tried by each rung on {study.get('search_rows', 0):,} rows: "
+        f"{rates}",
+        f"- metrics of {study.get('task')} on {records[0].split} rows",
+        f"- flags of the trainer: `{flags}`",
+        f"- commit {', '.join(commits)}; {'; '.join(versions)}",
+    ]
+
+
+def _runs(records) -> list[str]:
+    """Returns a row for each rung: means, and deviations over seeds."""
+    relative = {
+        model: dict(points)
+        for model, points in last_window_percent(records).items()
+    }
+    lines = _head(
+        "model", "rung", "MFLOP", "dense parameters", "seeds", "rate", "AUC",
+        "LogLoss", "attainable", "excess", "last window, %", "minutes",
+    )  # fmt: skip
+    for model, mine in sorted(by_model(records).items()):
+        for seeds in by_rung(mine):
+            first = seeds[0]
+            edge = " (end)" if first.at_edge else ""
+            window = relative.get(model, {}).get(first.training_flop, [])
+            lines.append(
+                _row(
+                    model,
+                    first.rung,
+                    f"{first.training_flop / 1e6:.3g}",
+                    f"{first.dense_parameters:,}",
+                    len(seeds),
+                    f"{first.learning_rate:g}{edge}",
+                    _mean([r.auc for r in seeds]),
+                    _mean([r.logloss for r in seeds]),
+                    _mean([r.attainable_logloss for r in seeds], spread=False),
+                    _mean([r.excess for r in seeds]),
+                    _mean(window, digits=3),
+                    f"{np.mean([r.seconds for r in seeds]) / 60:.1f}",
+                )
+            )
+    return [
+        *lines,
+        "",
+        "After ±, the standard deviation over seeds. MFLOP are those of "
+        "training per example. A rate marked (end) is the lowest or highest "
+        "that was tried. The last window is relative to the cheapest rung of "
+        "all models.",
+    ]
+
+
+def _laws(analyses, loss) -> list[str]:
+    lines = _head(
+        "model", "of", "floor", "exponent", "95 % interval", "explained",
+        "rungs",
+    )  # fmt: skip
+    for analysis in analyses:
+        for name, law in (
+            ("training FLOP", analysis.of_flop),
+            ("dense parameters", analysis.of_parameters),
+        ):
+            lines.append(_row(analysis.model, name, *_law(law, analysis)))
+    lines += [
+        "",
+        f"{loss} = floor + scale x^-exponent, fitted to the rungs' means; "
+        "intervals are those of a bootstrap over rungs and seeds.",
+        "",
+        *_head(
+            "model", "LogLoss for 4x FLOP, %", "95 % interval",
+            "seeds resolve, %", "exponent of the last step", "saturation",
+        ),
+    ]  # fmt: skip
+    for each in analyses:
+        change, step = each.per_fourfold, each.last_step
+        lines.append(
+            _row(
+                each.model,
+                "" if change is None else f"{change[0]:.3g}",
+                "" if change is None else _interval(change[1]),
+                "" if each.resolvable is None else f"{each.resolvable:.2g}",
+                "" if step is None else _step(step),
+                each.verdict,
+            )
+        )
+    return [*lines, "", f"The paper has {PAPER} % of LogLoss for 4x compute."]
+
+
+def _law(law: Law | None, analysis) -> list[Any]:
+    if law is None or not np.isfinite(law.exponent):
+        return ["", "too few rungs" if law is None else "none fits", "", "", ""]
+    floor = "attainable" if analysis.known_floor else f"{law.floor:.5f}"
+    return [
+        floor,
+        f"{law.exponent:.3g}",
+        _interval(law.intervals["exponent"]),
+        f"{law.explained:.3f}",
+        law.rungs,
+    ]
+
+
+def _frontier(analysis, loss) -> list[str]:
+    lines = _head("budget, FLOP", "rung", "MFLOP", "rows", loss, "")
+    for choice in analysis.frontier:
+        lines.append(
+            _row(
+                f"{choice.budget:.2g}",
+                choice.rung,
+                f"{choice.training_flop / 1e6:.3g}",
+                f"{choice.rows:,.0f}",
+                f"{choice.loss:.5f}",
+                "" if choice.inside else "end of what was measured",
+            )
+        )
+    return lines
+
+
+def _step(step) -> str:
+    exponent, bounds = step
+    text = f"{exponent:.3g}"
+    return text if bounds is None else f"{text} ({_interval(bounds)})"
+
+
+def _interval(bounds) -> str:
+    return f"{bounds[0]:.3g} to {bounds[1]:.3g}"
+
+
+def _mean(values, digits=5, spread=True) -> str:
+    """Returns the mean and deviation of a column's values, "" if unknown."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    text = f"{np.mean(known):.{digits}f}"
+    if spread and len(known) > 1:
+        text += f" ± {np.std(known, ddof=1):.{digits}f}"
+    return text
+
+
+def _head(*names) -> list[str]:
+    return [_row(*names), "|" + "---|" * len(names)]
+
+
+def _row(*cells) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

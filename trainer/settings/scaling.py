@@ -1,0 +1,134 @@
+"""Settings of `python -m trainer.scaling`."""
+
+import dataclasses
+import math
+
+from trainer.settings.fields import Settings, distinct_integers, setting
+from wukong_tf.config import MODEL_CONFIGS
+from wukong_tf.config.schema import repeated
+from wukong_tf.errors import ConfigError
+
+RUNGS = ("0.3", "1", "3", "10", "30")  # MFLOP per example
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling(Settings):
+    """Scaling."""
+
+    output: str = setting(
+        None,
+        "Directory of the runs, results.json, tables and plots. Created if "
+        "missing; the same command resumes. Required.",
+        needed=True,
+    )
+    results: tuple[str, ...] | None = setting(
+        None,
+        "Files results.json of one ladder or its parts: only draw tables and "
+        "plots of them to --output, without training.",
+    )
+    models: tuple[str, ...] = setting(("wukong",), "Models to train.")
+    rungs: tuple[str, ...] | None = setting(
+        None,
+        "Rungs of each model: training MFLOP per example, to which the recipe "
+        "fits the sizes; with --ladder, names of its rungs. Default: "
+        f"{','.join(RUNGS)}, or all of --ladder.",
+    )
+    ladder: str | None = setting(
+        None,
+        "TOML file with a table of sizes for each rung, [MODEL.RUNG]. "
+        "Default: the recipe.",
+    )
+    seeds: tuple[str, ...] = setting(
+        ("1", "2", "3"), "Seeds; each rung has a run for each."
+    )
+    rows: int = setting(
+        0,
+        "Train rows of each run, in one pass. Default: 0, the train split.",
+        minimum=0,
+    )
+    learning_rates: tuple[str, ...] = setting(
+        ("0.0005", "0.001", "0.002", "0.004"),
+        "Learning rates of the dense part that each rung tries.",
+    )
+    search_rows: int = setting(
+        0,
+        "Train rows on which a rung tries each rate. Default: 0, an eighth "
+        "of --rows.",
+        minimum=0,
+    )
+    evaluations: int = setting(
+        10,
+        "Evaluations of a run on valid rows, after equal numbers of rows; as "
+        "many windows of progressive evaluation.",
+        minimum=1,
+    )
+    plan: bool = setting(
+        False, "Print the rungs, their costs and hours, and do not train."
+    )
+    tflops: float = setting(
+        0.0,
+        "TFLOP/s that training sustains here, for the hours of the plan. "
+        "Default: 0, as measured by the largest run so far.",
+        minimum=0.0,
+    )
+    resamples: int = setting(
+        2000, "Resamples of the bootstrap.", minimum=100, maximum=100_000
+    )
+    plots: bool = setting(True, "Draw plots, if matplotlib is installed.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        unknown = [m for m in self.models if m not in MODEL_CONFIGS]
+        if unknown or not self.models or repeated(self.models):
+            raise ConfigError(
+                f"--models must be distinct names of {list(MODEL_CONFIGS)}; "
+                f"received {','.join(self.models)!r}."
+            )
+        for name in ("rungs", "results"):
+            given = getattr(self, name)
+            if given is not None and (not given or repeated(given)):
+                raise ConfigError(
+                    f"--{name} must be distinct values; received "
+                    f"{','.join(given)!r}."
+                )
+        self.seed_numbers  # noqa: B018  raises early if invalid
+        self.rates  # noqa: B018
+        if self.ladder is None:
+            self.targets  # noqa: B018
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds as numbers."""
+        return distinct_integers("seeds", self.seeds)
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates, the lowest first."""
+        return sorted(_positive("learning_rates", self.learning_rates))
+
+    @property
+    def targets(self) -> list[float]:
+        """The rungs in MFLOP, the smallest first."""
+        return sorted(_positive("rungs", self.rungs or RUNGS))
+
+
+def _positive(name, texts) -> list[float]:
+    """Returns numbers of a flag's texts.
+
+    Raises:
+        ConfigError: one is not a finite number above 0, or comes twice.
+    """
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        values = []
+    if (
+        not values
+        or len(set(values)) < len(values)
+        or not all(value > 0 and math.isfinite(value) for value in values)
+    ):
+        raise ConfigError(
+            f"--{name} must be distinct numbers above 0; received "
+            f"{','.join(texts)!r}."
+        )
+    return values

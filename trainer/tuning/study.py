@@ -1,0 +1,138 @@
+"""Directories of studies: a lock, and a plan that is fixed once runs began."""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import wukong_tf
+from trainer.console import log
+from trainer.data.paths import expand
+from trainer.settings import Settings
+from wukong_tf import files
+from wukong_tf.config import schema
+from wukong_tf.errors import ConfigError, RunError
+
+PLAN = "study.json"
+PACKAGES = ("tensorflow", "keras")  # whose versions change results
+
+
+@contextlib.contextmanager
+def locked(output: str, does: str) -> Iterator[None]:
+    """Creates the directory of a study and locks it.
+
+    Args:
+        output: the directory, the flag --output.
+        does: what a study has one of, for the error's text.
+
+    Raises:
+        RunError: another process holds the lock.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(output, exist_ok=True)
+            stack.enter_context(files.locked(os.path.join(output, "lock")))
+        except BlockingIOError as error:
+            raise RunError(
+                f"--output={output} is in use by another process; {does}."
+            ) from error
+        yield
+
+
+def task_of(settings: Settings) -> str:
+    """Returns the task that runs are compared by."""
+    if settings.training.early_stopping_task:
+        return settings.training.early_stopping_task
+    if settings.data.synthetic:
+        return settings.data.synthetic_tasks[0]
+    return settings.data.read_features().tasks[0].name
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Returns the versions of wukong_tf and of installed packages."""
+    versions = {name: metadata.version(name) for name in packages}
+    return {"wukong_tf": wukong_tf.__version__, **versions}
+
+
+def data_of(
+    settings: Settings, splits: Sequence[str], program: str
+) -> dict[str, Any]:
+    """Returns what identifies the rows; several files have one digest.
+
+    Args:
+        settings: settings of the trainer.
+        splits: the splits, of which every file is read.
+        program: what needs the rows, for the error's text.
+
+    Raises:
+        ConfigError: a split is not given.
+        DataError: a file is missing.
+    """
+    data = settings.data
+    if data.synthetic:
+        return {"synthetic_seed": data.synthetic_seed}
+    record = {}
+    for split in splits:
+        paths = expand(data.files(split))
+        if not paths:
+            raise ConfigError(
+                f"{program} needs {split} rows; give --data_dir with "
+                f"{split}*.parquet in it, or --{split}_files, after --."
+            )
+        log(f"reading {len(paths)} {split} files for their SHA-256")
+        digests = [files.sha256(path) for path in paths]
+        if len(digests) > 1:
+            text = "".join(f"{digest}\n" for digest in digests)
+            digests = [hashlib.sha256(text.encode()).hexdigest()]
+        record[split] = {"files": len(paths), "sha256": "".join(digests)}
+    return record
+
+
+def claim(output: str, content: Mapping[str, Any], begun: bool) -> str:
+    """Writes OUTPUT/study.json, or checks that it is of the same plan.
+
+    Args:
+        output: the locked directory of the study.
+        content: the plan as JSON values.
+        begun: whether a run has begun; before that, the plan may change.
+
+    Returns:
+        The study's id, which is unique in a store of several studies.
+
+    Raises:
+        RunError: the directory belongs to another study; the message names
+            what differs.
+    """
+    path = os.path.join(output, PLAN)
+    content = json.loads(json.dumps(content))
+    if not (begun and os.path.exists(path)):
+        study = uuid.uuid4().hex
+        files.write_json(path, {"id": study, **content})
+        return study
+    try:
+        with open(path, encoding="utf-8") as file:
+            before = schema.parse_json(file.read(), path)
+        study = before.pop("id")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RunError(f"{path}: is not a plan of a study: {error}.") from error
+    if different := list(differences(before, content)):
+        raise RunError(
+            f"--output={output} belongs to another study; different: "
+            f"{'; '.join(different)}. Choose another --output, or the same "
+            "flags as before."
+        )
+    return study
+
+
+def differences(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
+    """Yields a text for each value in which two plans differ."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key} was {old}, is {new}"
