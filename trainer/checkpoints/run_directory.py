@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import types
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -220,6 +221,8 @@ def _defaults(key, content) -> Any:
     """Returns what has the defaults of a part of config.json, or None."""
     if key == "training":
         return Training()
+    if key == "data":  # older versions wrote no digest of a synthetic log
+        return types.SimpleNamespace(digest=content.get("digest"))
     return MODEL_CONFIGS[content["model"]] if key == "model" else None
 
 

@@ -17,7 +17,7 @@ from trainer.data.synthetic_source import SyntheticSource
 from trainer.data.tfrecord import TFRecordSource
 from trainer.settings import Interactions
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import DataError
+from wukong_tf.errors import ContentError, DataError
 from wukong_tf.rows.bad_values import BadValues, Count
 
 RECORD_NAMES = (".tfrecord", ".tfrecords")
@@ -60,6 +60,7 @@ def describe(split: str, source: Source) -> dict[str, Any]:
             "seed": log.seed,
             "tasks": list(log.tasks),
             "rows": source.num_rows,
+            "digest": log.digest(split),
         }
         if isinstance(log, InteractionLog):
             fields["interactions"] = dataclasses.asdict(log.sizes)
@@ -83,26 +84,41 @@ def reopen(path: str, spec: FeatureSpec) -> Source:
 
     Raises:
         DataError: the file or the rows that it names cannot be read.
+        ContentError: a synthetic log has other rows than the run had.
     """
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
         if "synthetic" in content:
-            fields = content["synthetic"]
-            seed = fields["seed"]
-            log: BlockLog
-            if "interactions" in fields:
-                sizes = Interactions(**fields["interactions"])
-                log = InteractionLog(seed, sizes)
-            else:
-                log = SyntheticLog(seed, tuple(fields["tasks"]))
-            return SyntheticSource(log, content["split"], fields["rows"])
+            return _reopen_synthetic(path, content)
         files = list(content["files"])
         bad: dict[str, BadValues] = {}
         if "max_bad_fraction" in content:
             bad["bad"] = Count(content["max_bad_fraction"])
+    except ContentError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: is not a valid record of held-out rows: {error}."
         ) from error
     return open_files(files, spec, **bad)
+
+
+def _reopen_synthetic(path, content):
+    """Opens the split of a synthetic log, which must have the same rows."""
+    split, fields = content["split"], content["synthetic"]
+    log: BlockLog
+    if "interactions" in fields:
+        sizes = Interactions(**fields["interactions"])
+        log = InteractionLog(fields["seed"], sizes)
+    else:
+        log = SyntheticLog(fields["seed"], tuple(fields["tasks"]))
+    now = log.digest(split)
+    before = fields.get("digest", now)  # older versions wrote none
+    if before != now:
+        raise ContentError(
+            f"{path}: this version of wukong_tf or NumPy generates other "
+            f"{split} rows of the synthetic log than the run had: their digest "
+            f"was {before}, is {now}. Use the versions that trained the run."
+        )
+    return SyntheticSource(log, split, fields["rows"])

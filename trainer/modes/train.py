@@ -118,16 +118,17 @@ def _config_content(settings, config, splits):
         "model": model,
         "training": dataclasses.asdict(settings.training),
         "data": {split: s.num_rows for split, s in splits.items()}
-        | _log_content(settings),
+        | _log_content(settings, splits["train"]),
     }
 
 
-def _log_content(settings):
+def _log_content(settings, train):
     """Returns what config.json holds of a synthetic log."""
     data = settings.data
     if not data.synthetic:
         return {}
-    content = {"seed": data.synthetic_seed}
+    digest = train.log.digest("train")
+    content = {"seed": data.synthetic_seed, "digest": digest}
     if data.synthetic_log == "interactions":
         content["interactions"] = dataclasses.asdict(settings.interactions)
     return content

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from tests.trainer.cli import arguments, run
-from trainer.data import held_out, interaction_log
+from trainer.checkpoints import run_directory
+from trainer.data import block_log, held_out, interaction_log
+from trainer.data.block_log import SPLITS
 from trainer.data.interaction_log import InteractionLog, id_law
+from trainer.data.synthetic import SyntheticLog
 from trainer.data.synthetic_source import SyntheticSource
 from trainer.settings import Interactions
-from wukong_tf import files
-from wukong_tf.errors import ConfigError
+from wukong_tf import files, runs
+from wukong_tf.errors import ConfigError, ContentError
+from wukong_tf.runs import read_features
 
 LOG = InteractionLog(seed=3)
 # So small that all its rows are known.
@@ -216,3 +220,51 @@ def test_the_trainer_plans_reports_and_knows_the_log(tmp_path, capsys):
     capsys.readouterr()
     assert run(*arguments(**options, synthetic_terms=7)) == 2
     assert "synthetic_terms was 100, is 7" in capsys.readouterr().err
+
+
+def test_a_run_ends_if_its_log_would_have_other_rows(
+    tmp_path, capsys, monkeypatch
+):
+    rows = {f"synthetic_{split}_rows": 600 for split in ("valid", "test")}
+    options = {
+        **{"synthetic": True, "synthetic_log": "interactions", **rows},
+        **{"synthetic_train_rows": 2000, "model": "logistic_regression"},
+        **{"synthetic_fields": 8, "synthetic_ids": 9},
+        "run_dir": str(tmp_path / "run"),
+    }
+    assert run(*arguments(**options)) == 0
+    path = str(tmp_path / "run" / "held_out.json")
+    spec = read_features(options["run_dir"])
+    held_out.reopen(path, spec)
+    monkeypatch.setattr(interaction_log, "STDDEV", 1.4)
+    block_log._block.cache_clear()
+    with pytest.raises(ContentError, match="test rows .* digest was"):
+        held_out.reopen(path, spec)
+    capsys.readouterr()
+    assert run(*arguments(**options)) == 2
+    assert "different: data.digest was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("log", [SMALL, SyntheticLog(2)])
+def test_runs_of_older_versions_have_no_digest(log, tmp_path):
+    path = str(tmp_path / "held_out.json")
+    content = held_out.describe("test", SyntheticSource(log, "test", 70))
+    assert content["synthetic"].pop("digest") == log.digest("test")
+    files.write_json(path, content)
+    assert held_out.reopen(path, log.spec).log == log
+    old = {
+        **{"format": 1, "model": {"model": "mlp"}, "training": {}},
+        **{"data": {"seed": 1}},
+    }
+    now = {**old, "data": {"seed": 1, "digest": log.digest("train")}}
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_directory.claim(str(run_dir), old, log.spec)
+    run_directory.claim(str(run_dir), now, log.spec)
+    assert runs.read_config(str(run_dir))["data"] == now["data"]
+
+
+def test_digests_differ_by_split_seed_and_task():
+    logs = [SMALL, LOG, SyntheticLog(0), SyntheticLog(0, ("click", "conversion"))]
+    digests = {log.digest(split) for log in logs for split in SPLITS}
+    assert len(digests) == 12
