@@ -23,6 +23,7 @@ _HOMES = {
     "NumericFeature": "wukong_tf.config",
     "RankMixerConfig": "wukong_tf.config",
     "RowwiseAdagrad": "wukong_tf.optimizers",
+    "TableAdam": "wukong_tf.optimizers",
     "TableSettings": "wukong_tf.config",
     "Task": "wukong_tf.config",
     "VectorFeature": "wukong_tf.config",

@@ -91,6 +91,9 @@ from wukong_tf.optimizers import (
     RowwiseAdagrad as RowwiseAdagrad,
 )
 from wukong_tf.optimizers import (
+    TableAdam as TableAdam,
+)
+from wukong_tf.optimizers import (
     table_optimizer as table_optimizer,
 )
 from wukong_tf.runs import (

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wukong_tf.optimizers import ClippedAdam, RowwiseAdagrad
+from wukong_tf.optimizers import ClippedAdam, RowwiseAdagrad, TableAdam
 from wukong_tf.optimizers.dense import DENSE_OPTIMIZERS, dense_optimizer
 
 ROWS, WIDTH, STEPS, BATCH = 9, 3, 6, 8
@@ -42,6 +42,9 @@ def start():
 def _train(strategy, splits):
     with strategy.scope():
         table, dense = (keras.Variable(value) for value in start())
+        adam_table = keras.Variable(start()[0])
+        table_adam = TableAdam(0.05, l2=0.3)
+        table_adam.build([adam_table])
         rowwise = RowwiseAdagrad(**ADAGRAD)
         rowwise.build([table])
         adam = ClippedAdam(0.05, global_clipnorm=CLIPNORM)
@@ -60,16 +63,19 @@ def _train(strategy, splits):
     def step(ids, table_gradients, dense_gradients):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(dense_gradients @ dense.value[:, None])
-            for index in range(2):  # two lookups of one table
-                rows = tf.gather(table.value, ids[:, index])
-                loss += tf.reduce_sum(rows * table_gradients[:, index])
+            for index in range(2):  # two lookups of each table
+                for each in (table, adam_table):
+                    rows = tf.gather(each.value, ids[:, index])
+                    loss += tf.reduce_sum(rows * table_gradients[:, index])
             for matrix in matrices:
                 column = tf.reshape(matrix.value, [-1, 1])
                 loss += tf.reduce_sum(dense_gradients @ column)
-        by_table, by_dense, *by_matrix = tape.gradient(
-            loss, [each.value for each in (table, dense, *matrices)]
+        by_table, by_adam_table, by_dense, *by_matrix = tape.gradient(
+            loss,
+            [each.value for each in (table, adam_table, dense, *matrices)],
         )
         rowwise.apply([by_table], [table])
+        table_adam.apply([by_adam_table], [adam_table])
         adam.apply([by_dense], [dense])
         for (optimizer, matrix), gradient in zip(
             others.values(), by_matrix, strict=True
@@ -100,6 +106,10 @@ def _train(strategy, splits):
         for name, v in {
             "table": table.value,
             "state": rowwise.accumulator(table.value).value,
+            "adam_table": adam_table.value,
+            "adam_velocity": table_adam.row_slots(adam_table.value)[
+                "velocity"
+            ].value,
             "dense": dense.value,
             **{name: matrix.value for name, (_, matrix) in others.items()},
         }.items()

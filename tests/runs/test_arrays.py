@@ -11,13 +11,19 @@ from tests.worlds.small_models import CONFIG, SPEC, numpy
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import RunError
 from wukong_tf.models import Wukong
-from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
+from wukong_tf.optimizers import (
+    ClippedAdam,
+    OptimizerGroups,
+    RowwiseAdagrad,
+    TableAdam,
+)
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.runs.arrays import (
     assign_slots,
     model_slots,
     optimizer_slots,
     read_arrays,
+    table_name,
 )
 
 
@@ -27,11 +33,11 @@ def model():
     return small_models.make()
 
 
-def make_groups(model, rate=0.1):
+def make_groups(model, rate=0.1, tables=RowwiseAdagrad):
     groups = OptimizerGroups(
         model.trainable_variables,
         {
-            "tables": (RowwiseAdagrad(rate), TABLES),
+            "tables": (tables(rate), TABLES),
             "dense": (ClippedAdam(rate), None),
         },
     )
@@ -146,9 +152,10 @@ def step(model, groups, seed):
     )
 
 
-def test_optimizer_round_trip_goes_on_bit_for_bit():
+@pytest.mark.parametrize("tables", [RowwiseAdagrad, TableAdam])
+def test_optimizer_round_trip_goes_on_bit_for_bit(tables):
     model, other = small_models.make(), small_models.make(seed=1)
-    groups, others = make_groups(model), make_groups(other)
+    groups, others = (make_groups(m, tables=tables) for m in (model, other))
     step(model, groups, 0)
     slots = model_slots(model) + optimizer_slots(model, groups)
     their_slots = model_slots(other) + optimizer_slots(other, others)
@@ -180,6 +187,22 @@ def test_optimizer_names(model):
     )
     again = optimizer_slots(model, make_groups(model))
     assert [slot.name for slot in again] == names
+    saved = {id(slot.variable) for slot in slots}
+    for optimizer in groups.optimizers.values():
+        assert {id(variable) for variable in optimizer.variables} <= saved
+
+
+def test_moments_of_tables_have_their_names(model):
+    groups = make_groups(model, tables=TableAdam)
+    slots = optimizer_slots(model, groups)
+    shapes = {slot.name: slot.shape for slot in slots}
+    assert len(shapes) == len(slots)
+    for array in model_slots(model):
+        table = table_name(array.name)
+        for kind in ("momentum", "velocity") if table else ():
+            name = f"optimizer/tables/{kind}/{table}"
+            assert shapes[name] == array.shape
+            assert table_name(name) == table
     saved = {id(slot.variable) for slot in slots}
     for optimizer in groups.optimizers.values():
         assert {id(variable) for variable in optimizer.variables} <= saved

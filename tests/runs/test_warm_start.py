@@ -20,7 +20,12 @@ from wukong_tf.config import (
 )
 from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
-from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, RowwiseAdagrad
+from wukong_tf.optimizers import (
+    ClippedAdam,
+    OptimizerGroups,
+    RowwiseAdagrad,
+    TableAdam,
+)
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.runs import axes, warm_start
 from wukong_tf.runs.arrays import model_slots, optimizer_slots, read_arrays
@@ -59,12 +64,12 @@ NEW = FeatureSpec(
 )
 
 
-def make_slots(config):
+def make_slots(config, tables=RowwiseAdagrad):
     model = build_model(config)
     groups = OptimizerGroups(
         model.trainable_variables,
         {
-            "tables": (RowwiseAdagrad(0.1), TABLES),
+            "tables": (tables(0.1), TABLES),
             "dense": (ClippedAdam(1e-3), None),
         },
     )
@@ -72,7 +77,11 @@ def make_slots(config):
     return model_slots(model) + optimizer_slots(model, groups)
 
 
-def random_arrays(config, seed=0):
+def make_adam_slots(config):
+    return make_slots(config, TableAdam)
+
+
+def random_arrays(config, seed=0, make_slots=make_slots):
     random = np.random.default_rng(seed)
     return {
         slot.name: random.normal(size=slot.shape).astype(
@@ -82,10 +91,10 @@ def random_arrays(config, seed=0):
     }
 
 
-def carried(old, new, arrays=None):
+def carried(old, new, arrays=None, make_slots=make_slots):
     """(arrays before, after, of the other model, report)."""
     keras.utils.set_random_seed(1)
-    arrays = arrays or random_arrays(old)
+    arrays = arrays or random_arrays(old, make_slots=make_slots)
     slots = make_slots(new)
     before = read_arrays(slots)
     report = warm_start.carry_over(old, arrays, new, slots, make_slots)
@@ -101,11 +110,21 @@ def test_the_same_model_is_carried_over_whole():
     assert report.tables["city"] == (6, 0, 0)
 
 
-def test_rows_follow_what_their_ids_stand_for():
+@pytest.mark.parametrize(
+    ("make_slots", "states"),
+    [
+        (make_slots, ["accumulator"]),
+        (make_adam_slots, ["momentum", "velocity"]),
+    ],
+)
+def test_rows_follow_what_their_ids_stand_for(make_slots, states):
     before, after, arrays, report = carried(
-        WukongConfig(OLD, **SIZES), WukongConfig(NEW, **SIZES)
+        WukongConfig(OLD, **SIZES),
+        WukongConfig(NEW, **SIZES),
+        make_slots=make_slots,
     )
-    for prefix in ("tables/", "optimizer/tables/accumulator/"):
+    prefixes = [f"optimizer/tables/{state}/" for state in states]
+    for prefix in ("tables/", *prefixes):
         old, start = arrays[f"{prefix}city"], before[f"{prefix}city"]
         expected = [*old[:3], old[4], start[4], old[3], *start[6:]]
         np.testing.assert_array_equal(after[f"{prefix}city"], expected)

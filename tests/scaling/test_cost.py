@@ -225,6 +225,9 @@ def test_bytes_and_state():
     assert found.table_bytes == 4 * 1000 * 8
     assert found.table_state_bytes == 4 * 1000
     assert found.dense_state_bytes == 2 * 4 * found.dense_parameters
+    adam = cost(config, batch_size=5, table_optimizer="adam")
+    assert adam.table_state_bytes == 2 * found.table_bytes
+    assert adam.bytes - found.bytes == 4 * 1000 * (2 * 8 - 1)
     assert cost(config, batch_size=10).activation_bytes == (
         2 * found.activation_bytes
     )

@@ -14,6 +14,7 @@ from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import (
     OptimizerGroups,
     RowwiseAdagrad,
+    TableAdam,
     dense_optimizer,
     replica_sum,
 )
@@ -21,6 +22,7 @@ from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.scaling import Cost, cost
 
 SHOWN_TABLES = 8
+TABLE_OPTIMIZERS = {"rowwise_adagrad": RowwiseAdagrad, "adam": TableAdam}
 _REPLICA_SEEDS = 1_000_003  # far from each other
 
 
@@ -30,7 +32,7 @@ def make_optimizers(
     rates: Rates | None = None,
     ways: dict[str, str] | None = None,
 ) -> OptimizerGroups:
-    """Returns rowwise Adagrad for tables, --dense_optimizer for the rest.
+    """Returns --table_optimizer for tables, --dense_optimizer for the rest.
 
     Args:
         model: the model.
@@ -45,7 +47,7 @@ def make_optimizers(
         model.trainable_variables,
         {
             "tables": (
-                RowwiseAdagrad(
+                TABLE_OPTIMIZERS[training.table_optimizer](
                     rates.tables,
                     l2=training.embedding_l2,
                     l2_scope=training.embedding_l2_scope,
@@ -168,4 +170,5 @@ def model_cost(config: ModelConfig, training: Training) -> Cost:
         ),
         dtype=memory_dtype(training.precision),
         remat=training.remat,
+        table_optimizer=training.table_optimizer,
     )

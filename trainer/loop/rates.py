@@ -117,7 +117,7 @@ def dense_rate(config: ModelConfig, training: Training) -> float:
 
 
 def table_rate(config: ModelConfig, training: Training) -> float:
-    """Returns rowwise Adagrad's rate; first-order tables have their own."""
+    """Returns the tables' learning rate; first-order tables have their own."""
     if isinstance(config, LogisticRegressionConfig):
         return training.first_order_table_learning_rate
     return training.table_learning_rate

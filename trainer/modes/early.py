@@ -90,11 +90,14 @@ def _check_training(settings: Settings, features: FeatureSpec):
 def _check_same_optimizer(run_dir: str, training: Training):
     """Raises ConfigError if --init_optimizer would copy foreign slots."""
     theirs = runs.read_config(run_dir).get("training", {})
-    before = theirs.get("dense_optimizer", "adam")
-    if before != training.dense_optimizer:
-        raise ConfigError(
-            f"--init_optimizer copies the slots of {before}, the optimizer of "
-            f"--init_from={run_dir}; --dense_optimizer must be the same, but "
-            f"is {training.dense_optimizer}. Without --init_optimizer, it "
-            "starts anew."
-        )
+    for flag, default in (
+        ("dense_optimizer", "adam"),
+        ("table_optimizer", "rowwise_adagrad"),
+    ):
+        before, now = theirs.get(flag, default), getattr(training, flag)
+        if before != now:
+            raise ConfigError(
+                f"--init_optimizer copies the slots of {before}, the optimizer "
+                f"of --init_from={run_dir}; --{flag} must be the same, but is "
+                f"{now}. Without --init_optimizer, it starts anew."
+            )

@@ -39,22 +39,19 @@ class PlacedTable:
         rows: number of rows.
         width: floats per row.
         device: name of the device.
+        state_bytes: bytes of its optimizer state.
     """
 
     name: str
     rows: int
     width: int
     device: str
+    state_bytes: int
 
     @property
     def bytes(self) -> int:
         """Bytes of its rows, float32."""
         return FLOAT_BYTES * self.rows * self.width
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of its optimizer state, one float per row."""
-        return FLOAT_BYTES * self.rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +160,14 @@ def place(
     if table_device == "auto" and len(devices) > 1 and first.bytes is not None:
         left = first.bytes - dense
         for table in sorted(costs.tables, key=lambda t: t.rows * t.width):
-            left -= FLOAT_BYTES * table.rows * (table.width + 1)
+            left -= FLOAT_BYTES * table.rows * table.width
+            left -= costs.state_bytes(table)
             if left < 0:
                 chosen[table.name] = HOST
     tables = tuple(
-        PlacedTable(t.name, t.rows, t.width, chosen[t.name])
+        PlacedTable(
+            t.name, t.rows, t.width, chosen[t.name], costs.state_bytes(t)
+        )
         for t in costs.tables
     )
     placed = Placement(tables, tuple(devices), dense)

@@ -10,6 +10,10 @@ from wukong_tf.errors import ConfigError
 # The models that have first-order weights.
 FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 FIRST_ORDER_RATE = 0.05
+# By optimizer of the tables: their learning rate, and that of first-order
+# tables over that of other first-order weights.
+TABLE_RATES = {"rowwise_adagrad": 0.05, "adam": 1e-3}
+FIRST_ORDER_FACTORS = {"rowwise_adagrad": 4, "adam": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +22,16 @@ class Optimization(Settings):
 
     learning_rate: float = setting(1e-3, "Learning rate of the dense part.")
     table_learning_rate: float = setting(
-        0.05, "Learning rate of rowwise Adagrad, for tables."
+        None,
+        "Learning rate of tables. Default: 0.05 for --table_optimizer="
+        "rowwise_adagrad, 0.001 for adam.",
+    )
+    table_optimizer: Literal["rowwise_adagrad", "adam"] = setting(
+        "rowwise_adagrad",
+        "Optimizer of tables. rowwise_adagrad reads and writes the rows of "
+        "the batch and keeps one float of state per row. adam moves every row "
+        "in every step, as L2 in the loss does, in O(rows) time, and keeps "
+        "two floats for each number: for small tables.",
     )
     dense_optimizer: Literal["adam", "lion", "muon", "schedule_free"] = setting(
         "adam",
@@ -114,7 +127,8 @@ class Optimization(Settings):
         None,
         "Learning rate of the first-order weights of "
         "--model=logistic_regression and fm: those of numbers, and biases. "
-        "Tables of logistic regression use four times this rate. Default: "
+        "Tables of logistic regression use four times this rate, or this "
+        "rate with --table_optimizer=adam. Default: "
         f"{FIRST_ORDER_RATE}, or --learning_rate and --table_learning_rate "
         "if they are given for logistic regression.",
     )
@@ -124,8 +138,12 @@ class Optimization(Settings):
         super().__post_init__()
         if self.first_order_learning_rate is None:
             self._set("first_order_learning_rate", FIRST_ORDER_RATE)
+        if self.table_learning_rate is None:
+            rate = TABLE_RATES[self.table_optimizer]
+            self._set("table_learning_rate", rate)
         if not self.first_order_table_learning_rate:
-            rate = 4 * self.first_order_learning_rate
+            factor = FIRST_ORDER_FACTORS[self.table_optimizer]
+            rate = factor * self.first_order_learning_rate
             self._set("first_order_table_learning_rate", rate)
         for name in (
             "learning_rate",

@@ -1,21 +1,22 @@
 """Rowwise Adagrad: Adagrad with one float of state for each row."""
 
-import contextlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from wukong_tf.embeddings import table_rows
 from wukong_tf.optimizers import replica_sum
-
-L2_SCOPES = ("touched", "all")
+from wukong_tf.optimizers.row_settings import (
+    RowSettings,
+    Runs,
+    broadcast,
+    is_sparse,
+)
 
 
 @keras.saving.register_keras_serializable("wukong_tf")
-class RowwiseAdagrad(keras.optimizers.Optimizer):
+class RowwiseAdagrad(RowSettings, keras.optimizers.Optimizer):
     """Adagrad for embedding tables, with one accumulator for each row.
 
     For a row with gradient g in R^d, summed over the global batch:
@@ -73,21 +74,15 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         *,
         l2: float = 0.0,
         l2_scope: str = "touched",
-        row_runs: Mapping[str, Sequence[Sequence[float]]] | None = None,
+        row_runs: Runs | None = None,
         name: str = "rowwise_adagrad",
         **kwargs: Any,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        for key, value in (
-            ("initial_accumulator_value", initial_accumulator_value),
-            ("epsilon", epsilon),
-            ("l2", l2),
-        ):
-            if value < 0:
-                raise ValueError(
-                    f"RowwiseAdagrad: `{key}` must be at least 0; received "
-                    f"{key}={value}."
-                )
+        self.check_not_negative(
+            "initial_accumulator_value", initial_accumulator_value
+        )
+        self.check_not_negative("epsilon", epsilon)
         if not epsilon and not initial_accumulator_value:
             raise ValueError(
                 "RowwiseAdagrad: `epsilon` or `initial_accumulator_value` must "
@@ -97,18 +92,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             )
         self.initial_accumulator_value = initial_accumulator_value
         self.epsilon = epsilon
-        if l2_scope not in L2_SCOPES:
-            raise ValueError(
-                f"RowwiseAdagrad: `l2_scope` must be one of "
-                f"{list(L2_SCOPES)}; received l2_scope={l2_scope!r}."
-            )
-        self.l2 = l2
-        self.l2_scope = l2_scope
         self.gradients_are_summed = False
-        self.row_runs = {
-            path: [list(run) for run in runs]
-            for path, runs in (row_runs or {}).items()
-        }
+        self.set_rows(l2, l2_scope, row_runs)
 
     def build(self, variables: Any):
         """Creates one accumulator [rows] for each variable [rows, ...]."""
@@ -118,16 +103,10 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         initializer = keras.initializers.Constant(
             self.initial_accumulator_value
         )
-        self._runs = [self.row_runs.get(v.path) for v in variables]
+        self.build_rows(variables)
         self._accumulators = []
         for variable in variables:
-            if len(variable.shape) < 1:
-                raise ValueError(
-                    "RowwiseAdagrad: a variable must have rows; received "
-                    f"{variable.path} of shape {tuple(variable.shape)}."
-                )
-            self._check_runs(variable)
-            with self._colocated(variable):
+            with self.colocated(variable):
                 self._accumulators.append(
                     self.add_variable(
                         shape=(variable.shape[0],),
@@ -136,32 +115,6 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
                         name=f"{variable.path.replace('/', '_')}_accumulator",
                     )
                 )
-
-    def _colocated(self, variable):
-        """Returns a context that places variables on `variable`'s device."""
-        strategy = getattr(self, "_distribution_strategy", None)
-        if strategy is None:  # not the TensorFlow backend
-            return contextlib.nullcontext()
-        return strategy.extended.colocate_vars_with(variable.value)
-
-    def _check_runs(self, variable):
-        runs = self.row_runs.get(variable.path)
-        if runs is None:
-            return
-        for rows, factor, l2 in runs:
-            if rows < 1 or factor <= 0 or l2 < 0:
-                raise ValueError(
-                    "RowwiseAdagrad: each of `row_runs` must have at least "
-                    "one row, a factor above 0 and an l2 of at least 0; "
-                    f"received {[rows, factor, l2]} for {variable.path}."
-                )
-        total = sum(rows for rows, _, _ in runs)
-        if total != variable.shape[0]:
-            raise ValueError(
-                f"RowwiseAdagrad: `row_runs` must cover the "
-                f"{variable.shape[0]} rows of {variable.path}; they cover "
-                f"{total}."
-            )
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         if self.gradients_are_summed:
@@ -176,72 +129,46 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         """Returns the accumulator [rows] of `variable`."""
         return self._accumulators[self._get_variable_index(variable)]
 
+    def row_slots(self, variable: Any) -> dict[str, Any]:
+        """Returns the optimizer's variables with a row for each of a table."""
+        return {"accumulator": self.accumulator(variable)}
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
         """Updates the rows of `variable` that `gradient` touches."""
         state = self.accumulator(variable)
         learning_rate = ops.cast(learning_rate, variable.dtype)
-        everywhere = self.l2_scope == "all" and self._decays(variable)
-        if _is_sparse(gradient) and not everywhere:
+        everywhere = self.l2_scope == "all" and self.decays(variable)
+        if is_sparse(gradient) and not everywhere:
             self._update_sparse(gradient, variable, state, learning_rate)
         else:
             self._update_dense(
                 ops.convert_to_tensor(gradient), variable, state, learning_rate
             )
 
-    def _runs_for(self, variable):
-        # By index: TensorFlow's own variable has another path.
-        return self._runs[self._get_variable_index(variable)]
-
-    def _decays(self, variable):
-        runs = self._runs_for(variable)
-        return any(l2 for _, _, l2 in runs) if runs else bool(self.l2)
-
-    def _row_settings(self, variable, learning_rate, rows=None):
-        """Returns learning rate and l2: one of all rows, or [U] of `rows`."""
-        runs = self._runs_for(variable)
-        if runs is None:
-            return learning_rate, self.l2
-        lengths, factors, l2 = zip(*runs, strict=True)
-        if rows is None:
-            settings = ops.convert_to_tensor(
-                np.repeat([factors, l2], lengths, axis=1), variable.dtype
-            )  # [2, rows]
-            return learning_rate * settings[0], settings[1]
-        ends = ops.convert_to_tensor(np.cumsum(lengths), rows.dtype)
-        run = ops.searchsorted(ends, rows, side="right")  # [U]
-        factors = ops.convert_to_tensor(factors, variable.dtype)
-        l2 = ops.convert_to_tensor(l2, variable.dtype)
-        return learning_rate * ops.take(factors, run), ops.take(l2, run)
-
     def _update_sparse(self, gradient, variable, state, learning_rate):
         import tensorflow as tf
 
         rows, gradient = replica_sum.summed_rows(gradient)  # [U], [U, ...]
-        learning_rate, l2 = self._row_settings(variable, learning_rate, rows)
-        if self._decays(variable):
-            l2 = _broadcast(l2, gradient)
+        learning_rate, l2 = self.row_settings(variable, learning_rate, rows)
+        if self.decays(variable):
+            l2 = broadcast(l2, gradient)
             gradient += l2 * tf.gather(variable, rows)
         axes = list(range(1, gradient.shape.rank))
         total = tf.gather(table_rows.local(state.value), rows) + tf.reduce_mean(
             tf.square(gradient), axes
         )  # [U]
         scale = learning_rate / (tf.sqrt(total) + self.epsilon)  # [U]
-        scale = _broadcast(scale, gradient)
+        scale = broadcast(scale, gradient)
         state.value.scatter_update(tf.IndexedSlices(total, rows))
         variable.scatter_sub(tf.IndexedSlices(scale * gradient, rows))
 
     def _update_dense(self, gradient, variable, state, learning_rate):
         axes = tuple(range(1, len(gradient.shape)))
-        learning_rate, l2 = self._row_settings(variable, learning_rate)
-        if self._decays(variable):
-            decay = _broadcast(l2, gradient) * ops.convert_to_tensor(variable)
-            if self.l2_scope == "touched":
-                touched = ops.any(gradient != 0, axis=axes, keepdims=True)
-                decay = ops.where(touched, decay, 0.0)
-            gradient = gradient + decay
+        learning_rate, _ = self.row_settings(variable, learning_rate)
+        gradient = self.decayed(gradient, variable)
         total = state + ops.mean(ops.square(gradient), axis=axes)
         scale = learning_rate / (ops.sqrt(total) + self.epsilon)
-        scale = _broadcast(scale, gradient)
+        scale = broadcast(scale, gradient)
         self.assign(state, total)
         self.assign_sub(variable, scale * gradient)
 
@@ -251,24 +178,5 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
             **super().get_config(),
             "initial_accumulator_value": self.initial_accumulator_value,
             "epsilon": self.epsilon,
-            "l2": self.l2,
-            "l2_scope": self.l2_scope,
-            "row_runs": self.row_runs or None,
+            **self.row_config(),
         }
-
-
-def _broadcast(numbers, rows):
-    """Reshapes numbers [U] to broadcast with rows [U, ...]."""
-    if not getattr(numbers, "shape", ()):
-        return numbers
-    return ops.reshape(numbers, (-1,) + (1,) * (len(rows.shape) - 1))
-
-
-def _is_sparse(gradient) -> bool:
-    """Returns whether `gradient` is tf.IndexedSlices.
-
-    Does not import TensorFlow; PyTorch's tensors have methods of these names.
-    """
-    return keras.backend.backend() == "tensorflow" and hasattr(
-        gradient, "indices"
-    )

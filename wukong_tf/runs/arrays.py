@@ -19,7 +19,12 @@ from wukong_tf.errors import RunError
 from wukong_tf.names import without_digests
 from wukong_tf.runs.views import AVERAGED, Renamed
 
-TABLES = ("tables/", "optimizer/tables/accumulator/")
+TABLES = (
+    "tables/",
+    "optimizer/tables/accumulator/",
+    "optimizer/tables/momentum/",
+    "optimizer/tables/velocity/",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,38 +52,37 @@ class NamedArray:
 
 def model_slots(model) -> list[NamedArray]:
     """Returns the arrays of a ClickModel: tables/NAME and dense/PATH."""
-    plans = {id(layer.table): layer.plan for layer in model.tables}
-    return _numbered(_slots(model.variables, plans, "tables", "dense"))
+    plans = {id(layer.table): ("tables", layer.plan) for layer in model.tables}
+    return _numbered(_slots(model.variables, plans, "dense"))
 
 
 def optimizer_slots(model, groups) -> list[NamedArray]:
     """Returns the arrays of OptimizerGroups: optimizer/GROUP/...."""
-    from wukong_tf.optimizers import RowwiseAdagrad
-
     slots = []
     fused = {id(layer.table): layer.plan for layer in model.tables}
     for name, optimizer in groups.optimizers.items():
         prefix = f"optimizer/{name}"
         plans = {}
-        if isinstance(optimizer, RowwiseAdagrad):
+        if hasattr(optimizer, "row_slots"):
             plans = {
-                id(optimizer.accumulator(variable)): fused[id(variable)]
+                id(slot): (f"{prefix}/{kind}", fused[id(variable)])
                 for variable in groups.variables[name]
                 if id(variable) in fused
+                for kind, slot in optimizer.row_slots(variable).items()
             }
-        tables = f"{prefix}/accumulator"
-        slots += _slots(optimizer.variables, plans, tables, prefix)
+        slots += _slots(optimizer.variables, plans, prefix)
     return _numbered(slots)
 
 
-def _slots(variables, plans, tables, other) -> list[NamedArray]:
+def _slots(variables, plans, other) -> list[NamedArray]:
     """Returns the arrays of variables, those with a `FusedTable` by table."""
     slots = []
     for variable in variables:
-        if plan := plans.get(id(variable)):
+        if id(variable) in plans:
+            kind, plan = plans[id(variable)]
             slots += [
                 NamedArray(
-                    f"{tables}/{table.name}",
+                    f"{kind}/{table.name}",
                     variable,
                     (table.offset, table.offset + table.rows),
                 )

@@ -12,6 +12,11 @@ from wukong_tf.scaling.operations import Part
 from wukong_tf.scaling.parts import Table
 
 FLOAT_BYTES = 4
+# Floats of optimizer state of a table's row, by its width.
+TABLE_STATES: dict[str, Callable[[int], int]] = {
+    "rowwise_adagrad": lambda width: 1,
+    "adam": lambda width: 2 * width,
+}
 PF_DAY = 1e15 * 86_400  # floating-point operations
 
 _MODELS: dict[str, Callable[[Any], list[Part]]] = {
@@ -36,12 +41,15 @@ class Cost:
         activation_bytes: bytes of a batch's activations that the backward pass
             reads, under the dtype policy. Lower than the peak, as it excludes
             gradients and temporary buffers of single operations.
+        table_optimizer: the tables' optimizer, "rowwise_adagrad" or "adam".
+            Defaults to "rowwise_adagrad".
     """
 
     tables: tuple[Table, ...]
     parts: tuple[Part, ...]
     batch_size: int
     activation_bytes: int
+    table_optimizer: str = "rowwise_adagrad"
 
     @property
     def table_parameters(self) -> int:
@@ -95,8 +103,17 @@ class Cost:
 
     @property
     def table_state_bytes(self) -> int:
-        """Bytes of rowwise Adagrad's slots: one float32 per row."""
-        return FLOAT_BYTES * sum(table.rows for table in self.tables)
+        """Bytes of the tables' optimizer slots.
+
+        They are one float32 per row for rowwise Adagrad, and two per parameter
+        for Adam.
+        """
+        return sum(map(self.state_bytes, self.tables))
+
+    def state_bytes(self, table: Table) -> int:
+        """Returns the bytes of one table's optimizer slots."""
+        floats = TABLE_STATES[self.table_optimizer](table.width)
+        return FLOAT_BYTES * table.rows * floats
 
     @property
     def dense_state_bytes(self) -> int:
@@ -159,6 +176,7 @@ def cost(
     batch_size: int = 1,
     dtype: str = "float32",
     remat: bool = False,
+    table_optimizer: str = "rowwise_adagrad",
 ) -> Cost:
     """Returns the cost of the model of `config`; nothing is allocated.
 
@@ -171,6 +189,8 @@ def cost(
         remat: whether interaction layers are recomputed in the backward pass:
             only their inputs and norms' outputs are stored, and the other
             activations of one layer at a time. Defaults to False.
+        table_optimizer: "rowwise_adagrad" or "adam". Defaults to
+            "rowwise_adagrad".
 
     Raises:
         ConfigError: a size is impossible, such as a rank above the number
@@ -183,6 +203,9 @@ def cost(
     """
     schema.check_int("cost", "batch_size", batch_size, 1)
     schema.check_choice("cost", "dtype", dtype, ("float32", "mixed_bfloat16"))
+    schema.check_choice(
+        "cost", "table_optimizer", table_optimizer, [*TABLE_STATES]
+    )
     if config.model not in _MODELS:
         raise ConfigError(
             f"cost: the model must be one of {sorted(_MODELS)}; received "
@@ -203,6 +226,7 @@ def cost(
         tuple(model_parts),
         batch_size,
         batch_size * sum(number for _, number in sizes),
+        table_optimizer,
     )
 
 

@@ -34,6 +34,15 @@ RUNS = {
         },
         (6, 14),
     ),
+    "adam_tables": (
+        {
+            "table_optimizer": "adam",
+            "table_learning_rate": 1e-2,
+            "embedding_l2": 1e-2,
+            "embedding_l2_scope": "all",
+        },
+        (7, 13),
+    ),
 }
 
 
@@ -135,6 +144,11 @@ def test_slots_of_another_optimizer_are_refused(
     options = {"init_from": first, "max_steps": 2}
     assert train(tmp_path / "a", **options, init_optimizer=True) == 2
     assert "slots of schedule_free" in capsys.readouterr().err
+    tables = {"table_optimizer": "adam", "dense_optimizer": "schedule_free"}
+    assert train(tmp_path / "a", **options, **tables, init_optimizer=True) == 2
+    error = capsys.readouterr().err
+    assert "slots of rowwise_adagrad" in error
+    assert "--table_optimizer must be the same" in error
     # Without the slots, training starts from the averages.
     rates = {"learning_rate": 1e-12, "table_learning_rate": 1e-12}
     for kind in ("adam", "schedule_free"):

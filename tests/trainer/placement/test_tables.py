@@ -150,3 +150,14 @@ def test_state_bytes_are_a_float_a_row():
     for table in placed.tables:
         assert table.bytes + table.state_bytes == TABLES[table.name]
     assert dataclasses.replace(placed, tables=()).used(HOST) == DENSE
+
+
+def test_state_bytes_of_adam_are_two_floats_a_number():
+    found = cost(small_models.CONFIG, batch_size=64, table_optimizer="adam")
+    placed = place(found, [HOST])
+    assert placed.used(HOST) == found.bytes
+    for table in placed.tables:
+        assert table.state_bytes == 2 * table.bytes
+    memory = DENSE + 3 * min(table.bytes for table in placed.tables)
+    beside = place(found, [Device("accelerator", memory), HOST])
+    assert len(beside.host_tables) == len(placed.tables) - 1
