@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What runs on every Keras backend; the rest is TensorFlow's.
 NEUTRAL := tests/layers tests/models tests/rows/test_scoring.py tests/embeddings/test_rich_features.py \
-  tests/embeddings/test_numbers.py tests/optimizers/test_table_optimizer.py
+  tests/embeddings/test_numbers.py tests/metrics/test_stable_rank.py \
+  tests/optimizers/test_table_optimizer.py
 # Of these, what `make test` has time for on JAX: Wukong and its layers.
 WUKONG := tests/models/test_wukong.py tests/rows/test_scoring.py \
   tests/layers/test_every_layer.py::test_value_and_gradient_are_the_oracles \

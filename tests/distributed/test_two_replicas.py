@@ -44,6 +44,12 @@ def test_no_step_takes_a_whole_table(found, lookup):
     assert operations <= ROW_OPERATIONS | HANDS_ON
 
 
+def test_stable_ranks_are_those_of_all_rows(found):
+    both, one = found[0]["ranks"]
+    assert len(one) == 3
+    np.testing.assert_allclose(both, one, rtol=1e-5)
+
+
 def test_every_replica_and_step_draws_a_mask_of_its_own(found):
     masks = found[0]["masks"].reshape(4, -1)
     assert set(np.unique(masks)) == {0.0, 2.0}

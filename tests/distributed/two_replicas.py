@@ -14,7 +14,10 @@ import tensorflow as tf
 
 from tests.worlds import small_models
 from trainer.data.pipeline import GLOBAL_ROWS
+from trainer.distribution.strategies import ONE, Distribution
+from trainer.distribution.workers import Workers
 from trainer.loop.optimizers import vary_dropout
+from trainer.loop.stable_ranks import StableRanks
 from trainer.loop.steps import make_eval_step, make_train_step
 from wukong_tf.models import build_model
 from wukong_tf.optimizers import (
@@ -144,6 +147,30 @@ def masks(strategy):
     )
 
 
+def ranks(strategy):
+    """Stable ranks over both replicas, and of one device on all rows."""
+    whole = small_models.inputs(8)
+    batch = {
+        name: strategy.experimental_distribute_values_from_function(
+            lambda context, rows=rows: tf.constant(
+                np.split(rows, 2)[context.replica_id_in_sync_group]
+            )
+        )
+        for name, rows in whole.items()
+    }
+    with strategy.scope():
+        model = build_model(small_models.CONFIG)
+    one = tf.distribute.get_strategy()
+    found = []
+    for where, rows in ((strategy, batch), (one, whole)):
+        measured = StableRanks(
+            Distribution(where, Workers(where), ONE, ""), model
+        )
+        measured(rows)
+        found.append(list(measured.take().values()))
+    return np.array(found)
+
+
 def main():
     """Writes what two replicas do."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -158,6 +185,7 @@ def main():
         for dtype in ("float32", "float64")
     }
     arrays["masks"] = masks(strategy)
+    arrays["ranks"] = ranks(strategy)
     np.savez(f"{sys.argv[1]}.npz", **arrays)
     with open(f"{sys.argv[1]}.json", "w") as file:
         json.dump(

@@ -291,6 +291,24 @@ def test_computing_layers_again_changes_no_gradient():
         )
 
 
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("training", [None, False, True])
+def test_layer_outputs_are_what_call_goes_through(remat, training):
+    x = keras.ops.convert_to_tensor(harness.random_input(3, 6, 8))
+    stack = InteractionStack(2, (3, 2), (2, 1), 3, (6,), remat=remat)
+    outputs = stack.layer_outputs(x, training=training)
+    assert [tuple(y.shape) for y in outputs] == [(3, 5, 8), (3, 3, 8)]
+    before = x
+    for layer, found in zip(stack.layers, outputs, strict=True):
+        np.testing.assert_allclose(
+            backends.numpy(found), backends.numpy(layer(before)), rtol=1e-5
+        )
+        before = found
+    np.testing.assert_allclose(
+        backends.numpy(outputs[-1]), backends.numpy(stack(x)), rtol=1e-5
+    )
+
+
 def test_refuses_to_compute_a_dropout_again():
     with pytest.raises(ValueError, match="`dropout` must be 0 with.*0.5"):
         InteractionStack(2, 2, 2, 3, (6,), dropout=0.5, remat=True)

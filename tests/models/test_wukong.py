@@ -93,6 +93,16 @@ def test_call_is_score_of_embed(model, compiled):
     np.testing.assert_allclose(numpy(x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_layer_outputs_end_in_what_the_heads_read(model):
+    x = model.embed(backends.tensors(small_models.inputs(6)))
+    outputs = model.layer_outputs(x)
+    assert [tuple(y.shape) for y in outputs] == [(6, 5, 6), (6, 5, 6)]
+    flat = keras.ops.reshape(outputs[-1], (6, -1))
+    np.testing.assert_allclose(
+        numpy(model.heads[0](flat)), numpy(model.score(x)["click"]), rtol=1e-5
+    )
+
+
 def inputs_of(rows):
     return small_models.float64(small_models.inputs(rows))
 

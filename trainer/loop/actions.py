@@ -104,9 +104,12 @@ class Evaluate:
         """Evaluates if an evaluation is due."""
         if not self._schedule.evaluates_at(progress.step):
             return
-        results, _ = self._evaluator.evaluate(self._source)
+        ranks = self._evaluator.ranks
+        results, _ = self._evaluator.evaluate(self._source, on_first=ranks)
         epoch = chunk.first_step // self._schedule.steps_per_epoch
         self._metrics.write("valid", progress.step, {"epoch": epoch} | results)
+        if measured := ranks.take():
+            self._metrics.write("stable_rank", progress.step, measured)
         value = results[self._task][self._metric]
         best = is_best(progress.evaluations, self._metric, value)
         progress.evaluations.append(

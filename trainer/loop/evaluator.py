@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
 from trainer.distribution.strategies import Distribution
+from trainer.loop.stable_ranks import StableRanks
 from trainer.loop.steps import make_eval_step, make_score_step
 from wukong_tf.metrics import (
     exact_auc,
@@ -62,6 +63,7 @@ class Evaluator:
     Attributes:
         workers: the workers of the distribution.
         negative_rates: sampling rate of the negatives by task.
+        ranks: measures stable ranks on a batch.
         weights: returns a context in which the model has the weights to
             evaluate; by default, its current ones.
     """
@@ -88,6 +90,7 @@ class Evaluator:
         self.weights: Callable[[], contextlib.AbstractContextManager] = (
             contextlib.nullcontext
         )
+        self.ranks = StableRanks(distribution, model)
         self._keeping, self._score = _make_functions(
             distribution, model, self.negative_rates
         )
@@ -113,6 +116,7 @@ class Evaluator:
         *,
         exact: bool = False,
         features: tuple[str, ...] = (),
+        on_first: Callable[[dict[str, tf.Tensor]], None] | None = None,
     ) -> tuple[dict[str, dict[str, float]], dict[str, Scores]]:
         """Returns the metrics of each task, and the rows' scores if kept.
 
@@ -124,6 +128,7 @@ class Evaluator:
                 row. Defaults to False.
             features: inputs of the model to keep with the scores, one value
                 per row. Defaults to ().
+            on_first: called with the first batch. Defaults to None.
 
         Returns:
             The metrics, the same on every worker, and the scores, which
@@ -139,6 +144,9 @@ class Evaluator:
         parts: dict[str, list] = {}
         with self.weights():
             for batch in self._batches(source, labels=True):
+                if on_first is not None:
+                    on_first(batch)
+                    on_first = None
                 batch_sums, columns = run(batch)
                 sums += batch_sums.numpy()
                 if self.workers.is_chief:

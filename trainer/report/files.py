@@ -99,25 +99,28 @@ def _drawn(run_dir, metrics, predictions, title, example):
     )
     records = learning.read_log(os.path.join(run_dir, "metrics.jsonl"))
     best_step = (metrics.get("run") or {}).get("checkpoint_step")
-    contents, pictures = {}, []
+    drawings: list[tuple[str | None, plots.Plot]] = []
     for task in tasks:
-        drawings = [learning.plot(records, task, best_step)]
+        drawings.append((task, learning.plot(records, task, best_step)))
         if task in drawn:
-            drawings += _of_rows(metrics, task, splits[0], drawn[task])
+            rows = _of_rows(metrics, task, splits[0], drawn[task])
+            drawings += [(task, drawing) for drawing in rows]
         important = metrics.get("importance") or {}
         if task in important.get("tasks", {}):
-            drawings.append(plots.importance(important, task))
-        for drawing in drawings:
-            light, dark = (
-                plots.render(drawing, theme)
-                for theme in (style.LIGHT, style.DARK)
-            )
-            contents[f"{drawing.name}_{_file_name(task)}.png"] = light
-            pictures.append(
-                markup.Picture(
-                    task, drawing.title, drawing.caption, light, dark
-                )
-            )
+            drawings.append((task, plots.importance(important, task)))
+    ranks = learning.ranks(records, best_step)
+    if ranks is not None:
+        drawings.append((None, ranks))
+    contents, pictures = {}, []
+    for task, drawing in drawings:
+        light, dark = (
+            plots.render(drawing, theme) for theme in (style.LIGHT, style.DARK)
+        )
+        suffix = "" if task is None else f"_{_file_name(task)}"
+        contents[f"{drawing.name}{suffix}.png"] = light
+        pictures.append(
+            markup.Picture(task, drawing.title, drawing.caption, light, dark)
+        )
     html = page.build(title, metrics, pictures, example)
     contents["index.html"] = html.encode()
     return contents

@@ -7,6 +7,8 @@ import numpy as np
 from trainer.report import style
 from trainer.report.plots import Plot
 
+MOST_NAMED = 8  # layers, above which a legend names the first and the last
+
 
 def read_log(path: str) -> dict[str, list[dict]]:
     """Reads the records of metrics.jsonl by kind, one per step, in step order.
@@ -112,6 +114,50 @@ def plot(
         "Training loss per step (pale) with its running mean, and LogLoss and "
         "AUC on the validation rows; the dashed line is the best checkpoint, "
         "which is evaluated.",
+        draw,
+    )
+
+
+def ranks(log: dict[str, list[dict]], best_step: float | None) -> Plot | None:
+    """Returns a plot of the stable ranks by step; None if there are none."""
+    records = log.get("stable_rank", [])
+    names = dict.fromkeys(
+        name
+        for record in records
+        for name in record
+        if name == "embeddings" or name.startswith("layer_")
+    )
+    lines = {name: series(records, name) for name in names}
+    lines = {name: line for name, line in lines.items() if len(line[0])}
+    layers = [name for name in lines if name != "embeddings"]
+    if not lines:
+        return None
+
+    def draw(figure, theme):
+        axes = figure.subplots()
+        style.style_axes(axes, theme, "step", "stable rank")
+        line = {"lw": 1.8, "marker": "o", "ms": 3.5}
+        for name, (steps, values) in lines.items():
+            color, alpha = theme.second, 1.0
+            if name in layers:  # the later, the darker
+                color = theme.first
+                alpha = (layers.index(name) + 1) / len(layers)
+            # A legend of a few of many layers.
+            shown = name not in layers or len(layers) <= MOST_NAMED
+            shown = shown or name in (layers[0], layers[-1])
+            label = name.replace("_", " ") if shown else "_"
+            axes.plot(
+                steps, values, color=color, alpha=alpha, label=label, **line
+            )
+        axes.set_ylim(bottom=0)
+        _mark_step(axes, theme, best_step)
+
+    return Plot(
+        "stable_rank",
+        "Stable rank of the embeddings and of each layer's output",
+        "Sum of squared singular values over the largest, on the first "
+        "validation rows: 1 if all embeddings lie along one direction, at "
+        "most their width. Layers that fall towards 1 have collapsed.",
         draw,
     )
 

@@ -34,9 +34,12 @@ COUNT_ENDS = ("_step", "_rows", "_parameters", "_flop")
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A rendered plot: task, title, caption and PNG bytes for each theme."""
+    """A rendered plot: title, caption and PNG bytes for each theme.
 
-    task: str
+    It is of one task, or of the whole model if `task` is None.
+    """
+
+    task: str | None
     title: str
     caption: str
     light: bytes

@@ -46,7 +46,7 @@ def build(
     Args:
         title: heading of the page.
         metrics: content of metrics.json.
-        pictures: the rendered plots, task by task.
+        pictures: the rendered plots, task by task, then of the model.
         example: a Python program that scores rows. Defaults to "", none.
 
     Returns:
@@ -60,12 +60,7 @@ def build(
     if splits and compared:
         table = _compared_tables(metrics, compared, splits[0])
         parts.append(section("Compared with", table))
-    tasks = list(dict.fromkeys(picture.task for picture in pictures))
-    for task in tasks:
-        figures = [markup.figure(p) for p in pictures if p.task == task]
-        heading = "Plots" if len(tasks) == 1 else f"Plots of {task}"
-        body = f'<div class="plots">{"".join(figures)}</div>'
-        parts.append(section(heading, body))
+    parts += _plots(pictures)
     if metrics.get("slices"):
         parts += _slices(metrics["slices"])
     if example:
@@ -78,6 +73,21 @@ def build(
     ]
     parts.append(f'<div class="pair">{"".join(facts)}</div>')
     return markup.page(title, _subtitle(metrics), parts)
+
+
+def _plots(pictures):
+    """Returns a section of plots for each task, and one of the model's."""
+    every = list(dict.fromkeys(picture.task for picture in pictures))
+    single = len([task for task in every if task is not None]) == 1
+    sections = []
+    for task in every:
+        figures = [markup.figure(p) for p in pictures if p.task == task]
+        heading = "Plots" if single else f"Plots of {task}"
+        if task is None:
+            heading = "Inside the model"
+        body = f'<div class="plots">{"".join(figures)}</div>'
+        sections.append(section(heading, body))
+    return sections
 
 
 def _subtitle(metrics):

@@ -179,13 +179,33 @@ class InteractionStack(keras.layers.Layer):
 
     def call(self, x: Any, training: bool | None = None):
         """Maps `(batch, n, dim)` to `(batch, num_fmb + num_lcb, dim)`."""
+        for output in self._outputs(x, training):
+            x = output  # [B, n_F + n_L, d]
+        return x
+
+    def layer_outputs(self, x: Any, training: bool | None = None) -> list[Any]:
+        """Returns the output of each layer; the last is that of `call`.
+
+        Args:
+            x: embeddings, `(batch, n, dim)`.
+            training: whether to apply dropout. Defaults to None, as in `call`.
+
+        Returns:
+            One tensor per layer, `(batch, num_fmb + num_lcb, dim)`.
+        """
+        if not self.built:
+            self.build(tuple(x.shape))
+        return list(self._outputs(x, training))
+
+    def _outputs(self, x, training):
+        """Yields the output of each layer, and keeps none."""
         for layer in self.layers:
             if self.remat and training is not False:
                 call = functools.partial(layer, training=training)
                 x = keras.remat(call)(x)  # [B, n_F + n_L, d]
             else:
                 x = layer(x, training=training)  # [B, n_F + n_L, d]
-        return x
+            yield x
 
     def compute_output_shape(self, input_shape: Any):
         """Returns `(batch, num_fmb + num_lcb, dim)` of the last layer."""

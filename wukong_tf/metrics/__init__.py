@@ -10,6 +10,7 @@ from wukong_tf.metrics.functions import (
     of_sums,
     sampled_weights,
 )
+from wukong_tf.metrics.ranks import gram, stable_rank
 from wukong_tf.metrics.sums import (
     AUC_BINS,
     SCALARS,
@@ -26,11 +27,13 @@ __all__ = [
     "binary_sums",
     "bootstrap",
     "exact_auc",
+    "gram",
     "grouped_auc",
     "metrics_of_rows",
     "of_scalars",
     "of_sums",
     "sampled_weights",
     "scalar_sums",
+    "stable_rank",
     "zero_sums",
 ]

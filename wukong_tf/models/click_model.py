@@ -109,6 +109,19 @@ class ClickModel(keras.Model):
         """
         raise NotImplementedError
 
+    def layer_outputs(self, x: Any, training: bool | None = None) -> list[Any]:
+        """Returns the outputs of Wukong's interaction layers on embeddings.
+
+        Args:
+            x: embeddings [B, n, d], as returned by `embed`.
+            training: whether to apply dropout.
+
+        Returns:
+            A tensor [B, n_F + n_L, d] per layer; none for other models.
+        """
+        del x, training
+        return []
+
     def served_logits(self, logits: Mapping[str, Any]):
         """Returns logits for the whole log, which are served and evaluated.
 

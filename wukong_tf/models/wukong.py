@@ -101,3 +101,7 @@ class Wukong(EmbeddingModel):
         """Maps embeddings [B, n, d] to {task: logits [B, 1]}."""
         x = self.stack(x, training=training)  # [B, n_F + n_L, d]
         return self.logits(self.heads, flatten(x), training)
+
+    def layer_outputs(self, x: Any, training: bool | None = None) -> list[Any]:
+        """Maps embeddings [B, n, d] to each layer's [B, n_F + n_L, d]."""
+        return self.stack.layer_outputs(x, training=training)

@@ -61,13 +61,15 @@ def evaluate(recorder, metric, sequence, patience=0, schedule=SCHEDULE):
     """An action whose evaluations of task "buy" give the sequence."""
     left = iter(sequence)
 
-    def results(source):
-        assert source == "rows"
+    ranks = SimpleNamespace(take=lambda: {})
+
+    def results(source, on_first):
+        assert source == "rows" and on_first is ranks
         found = {"click": values(metric, 0.125)}
         return found | {"buy": values(metric, next(left))}, None
 
     return Evaluate(
-        SimpleNamespace(evaluate=results),
+        SimpleNamespace(evaluate=results, ranks=ranks),
         "rows",
         schedule,
         recorder,

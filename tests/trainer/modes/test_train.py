@@ -369,6 +369,15 @@ def test_metrics_log_keeps_one_record_a_window(finished):
     steps = [r["step"] for r in records if r["kind"] == "train"]
     assert steps == [5, 10, 12, 15, 20, 24]
     assert [r["step"] for r in records if r["kind"] == "valid"] == [12, 24]
+    ranks = [r for r in records if r["kind"] == "stable_rank"]
+    assert [r["step"] for r in ranks] == [12, 24]
+    model = runs.read_config(finished)["model"]
+    layers = range(1, model["num_layers"] + 1)
+    names = ["embeddings", *(f"layer_{layer}" for layer in layers)]
+    assert all(list(r) == ["step", "kind", *names] for r in ranks)
+    width = model["embedding_dim"]
+    assert all(1 <= r[name] <= width for r in ranks for name in names)
+    assert os.path.exists(os.path.join(finished, "report", "stable_rank.png"))
     rates = {r["step"]: r["learning_rate"] for r in records if "loss" in r}
     assert rates[5] == pytest.approx(1e-3)
 
@@ -524,6 +533,12 @@ def test_tensorboard_has_what_the_log_has(finished):
         ("valid/click/auc", record["step"]): record["click"]["auc"]
         for record in records
         if record["kind"] == "valid"
+    }
+    expected |= {
+        (f"stable_rank/{name}", record["step"]): record[name]
+        for record in records
+        for name in ("embeddings", "layer_1")
+        if record["kind"] == "stable_rank"
     }
     found = {}
     folder = os.path.join(finished, "tensorboard")

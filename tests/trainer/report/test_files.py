@@ -118,6 +118,20 @@ def test_report_holds_its_files_and_their_paths(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "report"]
 
 
+def test_stable_ranks_of_the_log_are_drawn_once(tmp_path):
+    write_log(tmp_path)
+    ranks = {"step": 100, "kind": "stable_rank", "embeddings": 3.5}
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write("\n" + json.dumps(ranks) + "\n")
+    rows = some_predictions()["test"]["click"]
+    two = {"test": {"click": rows, "buy": rows}}
+    paths = write_report(str(tmp_path), {}, two, title="A run")
+    names = [os.path.basename(path) for path in paths]
+    assert names.count("stable_rank.png") == 1
+    page = PageReader((tmp_path / "report/index.html").read_text())
+    assert "Inside the model" in page.texts
+
+
 def test_metrics_alone_without_plots(tmp_path):
     write_log(tmp_path)
     write_report(

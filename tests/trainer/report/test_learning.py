@@ -1,9 +1,10 @@
 """The log, smoothing and learning curves, read back."""
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
-from trainer.report import learning
+from trainer.report import learning, style
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 8, 99])
@@ -38,3 +39,48 @@ def test_log_skips_torn_lines_and_keeps_the_later_of_two(tmp_path):
     assert (list(steps), list(auc)) == ([30], [0.75])
     assert len(learning.series(log["valid"], "buy", "auc")[0]) == 0
     assert learning.read_log(str(tmp_path / "absent")) == {}
+
+
+def records(*ranks):
+    return [
+        {"step": 10 * (at + 1), "kind": "stable_rank", **each}
+        for at, each in enumerate(ranks)
+    ]
+
+
+def drawn(log):
+    """The lines of the plot of stable ranks: x, y and label."""
+    figure = matplotlib.figure.Figure()
+    learning.ranks(log, 10).draw(figure, style.LIGHT)
+    (axes,) = figure.axes
+    return [
+        (list(line.get_xdata()), list(line.get_ydata()), line.get_label())
+        for line in axes.lines
+        if line.get_marker() == "o"
+    ]
+
+
+def test_stable_ranks_are_drawn_where_they_are_defined():
+    log = records(
+        {"embeddings": 4.0, "layer_1": 3.0, "layer_2": None},
+        {"embeddings": 5.0, "layer_1": None, "layer_2": None},
+    )
+    assert drawn({"stable_rank": log}) == [
+        ([10, 20], [4, 5], "embeddings"),
+        ([10], [3], "layer 1"),
+    ]
+
+
+def test_a_legend_names_the_ends_of_many_layers():
+    names = [f"layer_{index}" for index in range(1, 21)]
+    log = records({"embeddings": 9.0} | dict.fromkeys(names, 2.0))
+    labels = [label for _, _, label in drawn({"stable_rank": log})]
+    shown = [label for label in labels if not label.startswith("_")]
+    assert len(labels) == 21
+    assert shown == ["embeddings", "layer 1", "layer 20"]
+
+
+def test_no_stable_ranks_no_plot():
+    assert learning.ranks({}, None) is None
+    log = records({"embeddings": None}, {"layer_1": "x"})
+    assert learning.ranks({"stable_rank": log}, None) is None

@@ -33,6 +33,19 @@ def test_page_escapes_all_text():
     assert "learning rate\n\n0.001" in shown
 
 
+def test_plots_of_the_model_follow_those_of_tasks():
+    def picture(task):
+        return markup.Picture(task, "title", "caption", b"", b"")
+
+    one = page.build("A run", {}, [picture("click"), picture(None)])
+    assert re.findall("<h2>(.*?)</h2>", one) == ["Plots", "Inside the model"]
+    tasks = [picture("click"), picture("buy"), picture(None)]
+    two = page.build("A run", {}, tasks)
+    assert re.findall("<h2>(.*?)</h2>", two) == [
+        "Plots of click", "Plots of buy", "Inside the model",
+    ]  # fmt: skip
+
+
 def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     mine = {"auc": 0.8125, "logloss": 0.4375, "ne": 0.75}
     mine |= {"calibration": 1.0625, "attained_share": 0.8333}
