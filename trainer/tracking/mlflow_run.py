@@ -1,5 +1,7 @@
 """A run of MLflow, in the store that its own variables name."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -28,18 +30,19 @@ class MLflowRun:
         if (os.environ.get("MLFLOW_TRACKING_URI") or "").startswith("file:"):
             # Whoever names a file store knows that MLflow prefers databases.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client = mlflow.MlflowClient()
+        self._client: mlflow.MlflowClient
         self._run = ""
 
     def start(self, start: Start, known: str | None) -> tuple[str, str]:
         """Begins the run, or sets it running again."""
+        with _alone(mlflow.get_tracking_uri()):
+            self._client = mlflow.MlflowClient()  # makes missing tables
+            experiment = _experiment()
         run = self._find(known)
         did = "resumes"
         if run is None:
             did = "begins"
-            run = self._client.create_run(
-                _experiment(), run_name=start.name, tags=dict(start.tags)
-            )
+            run = self._client.create_run(experiment, run_name=start.name)
         self._run = run.info.run_id
         self._client.update_run(self._run, status="RUNNING", name=start.name)
         values = {key: _cut(value) for key, value in start.parameters.items()}
@@ -92,6 +95,24 @@ class MLflowRun:
         self._client.set_terminated(
             self._run, _FINAL[status], int(1000 * time.time())
         )
+
+
+@contextlib.contextmanager
+def _alone(uri):
+    """Locks the folder of a SQLite store against other trackers.
+
+    MLflow fails if two processes make the tables of a store at once.
+    """
+    with contextlib.ExitStack() as stack:
+        scheme, _, path = uri.partition(":///")
+        if scheme == "sqlite":
+            with contextlib.suppress(OSError):  # such as NFS without locks
+                folder = os.path.dirname(os.path.abspath(path))
+                os.makedirs(folder, exist_ok=True)  # as MLflow would
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _experiment():

@@ -38,7 +38,7 @@ class ProcessTracker:
     def __init__(self, name: str):
         self._name = name
         self._messages: queue.Queue[bytes | None] = queue.Queue(WAITING)
-        self._dropped = self._killed = False
+        self._dropped = self._killed = self._began = False
         others = os.environ.get("PYTHONPATH")
         path = os.pathsep.join(filter(None, [extras.ROOT, others]))
         self._process = subprocess.Popen(
@@ -81,7 +81,12 @@ class ProcessTracker:
             if now > end:
                 self._killed = True
                 self._process.kill()
-                self._warn("did not end in time; what it had not sent is lost")
+                self._warn(
+                    "did not end in time; what it had not sent is lost"
+                    if self._began
+                    else "did not begin in time, as when a server does not "
+                    "answer; nothing is sent"
+                )
                 break
             time.sleep(0.05)
         with contextlib.suppress(queue.Full):
@@ -108,6 +113,7 @@ class ProcessTracker:
     def _read(self):
         """Logs the lines that the process prints, and its early end."""
         for line in cast(IO[bytes], self._process.stdout):
+            self._began = True
             log(f"{self._name}: {line.decode(errors='replace').strip()}")
         code = self._process.wait()
         if code and not self._killed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,16 +57,30 @@ class Tracked:
 
     def tell(self, call: str, *arguments: Any) -> None:
         """Calls a method of all trackers; an error costs a line, once."""
-        for name, tracker in self._trackers.items():
-            try:
-                getattr(tracker, call)(*arguments)
-            except Exception as error:
-                if name not in self._failed:
-                    log(
-                        f"--track={name}: the tracker failed "
-                        f"({one_line(error)[:300]}); the run goes on."
-                    )
-                self._failed.add(name)
+        for name in self._trackers:
+            self._tell(name, call, *arguments)
+
+    def finish(self, status: Status) -> None:
+        """Ends the runs of all trackers, whose waits are at the same time."""
+        threads = [
+            threading.Thread(target=self._tell, args=(name, "finish", status))
+            for name in self._trackers
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _tell(self, name, call, *arguments):
+        try:
+            getattr(self._trackers[name], call)(*arguments)
+        except Exception as error:
+            if name not in self._failed:
+                log(
+                    f"--track={name}: the tracker failed "
+                    f"({one_line(error)[:300]}); the run goes on."
+                )
+            self._failed.add(name)
 
 
 @contextlib.contextmanager
@@ -90,7 +105,7 @@ def tracked(settings: Settings, records: Metrics) -> Iterator[Tracked]:
         yield run
         status = run.status
     finally:
-        run.tell("finish", status)
+        run.finish(status)
 
 
 def _make(name, run_dir) -> Tracker:

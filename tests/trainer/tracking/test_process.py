@@ -64,8 +64,8 @@ def test_a_tracker_that_hangs_is_killed_at_the_end(
         made = tracker("import time; time.sleep(600)")
         made.start(START)
         assert ended(made, status, capsys) == (
-            "--track=mlflow: the tracker did not end in time; what it had not "
-            "sent is lost; the run goes on.\n"
+            "--track=mlflow: the tracker did not begin in time, as when a "
+            "server does not answer; nothing is sent; the run goes on.\n"
         )
 
 
