@@ -1,0 +1,35 @@
+"""A ladder of real runs, two rungs on 2,048 rows."""
+
+import pytest
+
+from tests.trainer.scaling_law.command import program, results
+
+pytestmark = pytest.mark.full
+BASE = (
+    *("--synthetic", "--synthetic_log=interactions", "--batch_size=256"),
+    *("--synthetic_train_rows=2048", "--synthetic_valid_rows=512"),
+    "--synthetic_test_rows=512",
+)
+
+
+def test_real_runs_are_recorded(tmp_path):
+    code = program(
+        f"--output={tmp_path / 'ladder'}",
+        "--rungs=0.1,0.3",
+        "--seeds=1",
+        "--learning_rates=0.001",
+        "--search_rows=512",
+        "--evaluations=2",
+        "--resamples=100",
+        "--noplots",
+        base=BASE,
+    )
+    assert code == 0
+    content = results(tmp_path)
+    assert [run["rung"] for run in content["runs"]] == ["0.1m", "0.3m"]
+    for run in content["runs"]:
+        assert run["split"] == "test" and run["rows"] == 2048
+        assert [rows for rows, _ in run["curve"]] == [1024, 2048]
+        assert run["excess"] == run["logloss"] - run["attainable_logloss"] > 0
+        assert run["last_window_logloss"] > 0 and run["seconds"] > 0
+    assert (tmp_path / "ladder" / "scaling.md").exists()
