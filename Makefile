@@ -19,7 +19,7 @@ help:
 	@echo "make quickstart  train on a synthetic log, report, publish a version"
 	@echo "make tutorial    run docs/tutorial.md in tutorial/"
 	@echo "make reproduce-NAME DATA=DIR  the published figures of configs/NAME.flags"
-	@echo "make reproduce-scaling  a scaling law from nothing: about a day on 2 cores"
+	@echo "make reproduce-scaling  a scaling law from nothing: many hours on 2 cores"
 	@echo "make scaling-figures RESULTS=FILE,...  its tables and plots again"
 	@echo "make test        lint, types and tests, with JAX too"
 	@echo "make test-fast   the tests of one process"

@@ -36,6 +36,7 @@ PLACES = {
     "wukong_tf/rows/": "rows",
     "wukong_tf/runs/": "runs",
     "wukong_tf/scaling/": "scaling",
+    "wukong_tf/source.py": "extras",
     "trainer/": "trainer",
     "trainer/checkpoints/": "checkpoints",
     "trainer/comparison/": "comparison",
@@ -77,7 +78,7 @@ PROGRAM = [*TENSORFLOW, "absl", "pyarrow"]
 RULES = {
     "config": (["numpy", *FORMS], []),
     # It looks for whatever package it is asked for, and uses none.
-    "extras": (["wukong_tf.errors"], [UNNAMED]),
+    "extras": (["wukong_tf.errors", "wukong_tf.extras"], [UNNAMED]),
     "files": ([], []),
     "scaling": (["numpy", "wukong_tf.scaling", *FORMS], []),
     "arrow": (["numpy", "pyarrow", "wukong_tf.arrow"], []),
@@ -281,6 +282,7 @@ RULES = {
             "numpy",
             "trainer.console",
             "trainer.data",
+            "trainer.program",
             "trainer.report.style",
             "trainer.scaling_law",
             "trainer.settings",
@@ -289,6 +291,7 @@ RULES = {
             "wukong_tf.files",
             "wukong_tf.runs",
             "wukong_tf.scaling",
+            "wukong_tf.source",
             *FORMS,
         ],
         ["matplotlib"],

@@ -260,16 +260,7 @@ def main():
     """Runs `wukong-launch`."""
     if __name__ != "__main__":
         STOP.install()
-    console.guard()
-    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
-
-    def begin(argv):
-        code = _run(argv, trainers)
-        STOP.settle()
-        sys.exit(code)
-
-    program.start(__doc__, {"Launcher": define}, begin, argv=own)
+    program.start_for_trainer(__doc__, "Launcher", define, _run)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from absl import app, flags
 
+from trainer import console
+from trainer.stop_signal import STOP
 from wukong_tf import __version__
 
 EXIT_ERROR = 2
@@ -61,6 +63,33 @@ def start(
 
     app.run(run, argv=argv, flags_parser=parse)
     sys.exit(0)
+
+
+def start_for_trainer(
+    about: str | None,
+    title: str,
+    define: Define,
+    run: Callable[[list[str], list[str]], int],
+) -> NoReturn:
+    """Starts a program that starts the trainer, whose flags come after --.
+
+    Args:
+        about: the program's description, its module's docstring.
+        title: title of its own flags.
+        define: defines them.
+        run: takes the arguments that are not flags, the program first, and
+            the trainer's flags; returns the exit code.
+    """
+    console.guard()
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    trainers = sys.argv[place + 1 :]
+
+    def begin(argv):
+        code = run(argv, trainers)
+        STOP.settle()
+        sys.exit(code)
+
+    start(about, {title: define}, begin, argv=sys.argv[:place])
 
 
 def end(code: int) -> NoReturn:

@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from trainer import console, program
-from trainer import settings as trainer_settings
 from trainer.report import published
-from trainer.settings import fields
+from trainer.settings import command, fields
 from trainer.settings.fields import setting
 from trainer.stop_signal import SIGNALS
-from wukong_tf.errors import ConfigError, WukongError
+from wukong_tf.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +71,10 @@ def start(module: str, arguments: Sequence[str]) -> int:
 
     Signals that ask this program to stop are passed on to that one.
     """
-    command = [sys.executable, "-m", module, *arguments]
+    words = [sys.executable, "-m", module, *arguments]
     console.log(f"reproduce: python -m {module} {shlex.join(arguments)}")
     console.drain()
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(words) as process:
         before = {
             number: signal.signal(
                 number, lambda got, frame: process.send_signal(got)
@@ -106,7 +105,7 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
     """
     head = published.read_head(settings.experiment)
     trainers = [f"--flagfile={settings.experiment}", *arguments]
-    own = _trainer_settings(trainers)
+    own = command.check(trainers)
     data, run_dir = own.data.data_dir, own.run.directory
     if not data:
         raise ConfigError(f"--experiment={settings.experiment}: no --data_dir.")
@@ -131,41 +130,18 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
     return 0
 
 
-def _trainer_settings(arguments):
-    """Returns the settings of a command line of trainer.main."""
-    values = flags.FlagValues()
-    trainer_settings.define(values)
-    try:
-        values(["trainer.main", *arguments])
-    except flags.Error as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    return trainer_settings.Settings.from_flags(values)
-
-
 def run(argv, values: flags.FlagValues, arguments: Sequence[str] = ()) -> int:
     """Reproduces what the flags name; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ConfigError(
-                f"unexpected arguments {argv[1:]}; the trainer's flags come "
-                "after --."
-            )
-        return reproduce(fields.from_flags(Reproduce, values), arguments)
-    except WukongError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return program.EXIT_ERROR
+    return command.run(Reproduce, reproduce, argv, values, arguments)
 
 
 def main():
     """Runs `wukong-reproduce`."""
-    console.guard()
-    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
-    program.start(
+    program.start_for_trainer(
         __doc__,
-        {"Reproduction": define},
-        lambda argv: sys.exit(run(argv, flags.FLAGS, trainers)),
-        argv=own,
+        "Reproduction",
+        define,
+        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
     )
 
 

@@ -14,7 +14,6 @@ invalid, or runs failed; 75 stopped by a signal, and the same command resumes.
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 
 from trainer.stop_signal import EXIT_RESUME, STOP
@@ -24,9 +23,8 @@ if __name__ == "__main__":
 
 from absl import flags  # noqa: E402
 
-from trainer import console, program  # noqa: E402
+from trainer import program  # noqa: E402
 from trainer.console import log  # noqa: E402
-from trainer.program import EXIT_ERROR  # noqa: E402
 from trainer.scaling_law import (  # noqa: E402
     analysis,
     ladder,
@@ -36,12 +34,12 @@ from trainer.scaling_law import (  # noqa: E402
     runner,
     tables,
 )
-from trainer.settings import fields  # noqa: E402
+from trainer.settings import command, fields  # noqa: E402
 from trainer.settings.scaling import Scaling  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
 from trainer.tuning.study import locked  # noqa: E402
 from wukong_tf import extras, files  # noqa: E402
-from wukong_tf.errors import ConfigError, WukongError  # noqa: E402
+from wukong_tf.errors import ConfigError  # noqa: E402
 
 PAGE, FITS = "scaling.md", "scaling.json"
 _ONE = "a ladder has one program; others may train other --rungs elsewhere"
@@ -50,6 +48,27 @@ _ONE = "a ladder has one program; others may train other --rungs elsewhere"
 def define(values: flags.FlagValues):
     """Defines the program's own flags."""
     fields.define(Scaling, values)
+
+
+def scale(settings: Scaling, arguments: Sequence[str]) -> int:
+    """Trains, or with --results only draws; returns the exit code.
+
+    Args:
+        settings: the program's settings.
+        arguments: flags of the trainer that all runs share.
+
+    Raises:
+        WukongError: a flag or file is invalid, or runs failed.
+    """
+    if settings.results is None:
+        return train(settings, arguments)
+    if arguments:
+        raise ConfigError(
+            "--results trains nothing; flags of the trainer contradict it: "
+            f"{' '.join(arguments)}."
+        )
+    draw(settings, settings.results)
+    return 0
 
 
 def draw(settings: Scaling, paths: Sequence[str]) -> None:
@@ -109,41 +128,19 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Trains or draws as the flags say; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ConfigError(
-                f"unexpected arguments {argv[1:]}; the trainer's flags come "
-                "after --."
-            )
-        settings = fields.from_flags(Scaling, values)
-        if settings.results is None:
-            return train(settings, arguments)
-        if arguments:
-            raise ConfigError(
-                "--results trains nothing; flags of the trainer contradict it: "
-                f"{' '.join(arguments)}."
-            )
-        draw(settings, settings.results)
-        return 0
-    except (WukongError, OSError) as error:  # an OSError's text names a file
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+    return command.run(Scaling, scale, argv, values, arguments)
 
 
 def main():
     """Runs `wukong-scaling`."""
     if __name__ != "__main__":
         STOP.install()
-    console.guard()
-    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
-
-    def begin(argv):
-        code = run(argv, flags.FLAGS, trainers)
-        STOP.settle()
-        sys.exit(code)
-
-    program.start(__doc__, {"Scaling": define}, begin, argv=own)
+    program.start_for_trainer(
+        __doc__,
+        "Scaling",
+        define,
+        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
+    )
 
 
 if __name__ == "__main__":

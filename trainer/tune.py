@@ -12,7 +12,6 @@ and the same command resumes.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 
 from trainer.stop_signal import EXIT_RESUME, STOP
@@ -22,10 +21,9 @@ if __name__ == "__main__":
 
 from absl import flags  # noqa: E402
 
-from trainer import console, program  # noqa: E402
+from trainer import program  # noqa: E402
 from trainer.console import log  # noqa: E402
-from trainer.program import EXIT_ERROR  # noqa: E402
-from trainer.settings import fields, shipped  # noqa: E402
+from trainer.settings import command, fields, shipped  # noqa: E402
 from trainer.settings.tune import Tune  # noqa: E402
 from trainer.tuning import plan, results, spaces  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
@@ -33,7 +31,7 @@ from trainer.tuning.model_study import ModelStudy, open_store  # noqa: E402
 from trainer.tuning.study import locked  # noqa: E402
 from trainer.tuning.tuner import Tuner  # noqa: E402
 from wukong_tf import extras  # noqa: E402
-from wukong_tf.errors import ConfigError, RunError, WukongError  # noqa: E402
+from wukong_tf.errors import RunError  # noqa: E402
 
 _ONE = "a study has one tuner, which runs --parallel trials"
 
@@ -88,8 +86,8 @@ def _choose(made, studies, models) -> int:
             continue
         best = model["trials"][model["best"]]
         print(f"{study.model}: {made.metric} {best['value']:.6g} on valid rows")
-        for command in results.write_choice(made, study, model):
-            print(command)
+        for line in results.write_choice(made, study, model):
+            print(line)
     log(f"wrote {os.path.join(made.tune.output, results.TABLES[1])}")
     if lacking:
         raise RunError(
@@ -101,32 +99,19 @@ def _choose(made, studies, models) -> int:
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Tunes as the flags say; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ConfigError(
-                f"unexpected arguments {argv[1:]}; the trainer's flags come "
-                "after --."
-            )
-        return tune(fields.from_flags(Tune, values), arguments)
-    except (WukongError, OSError) as error:  # an OSError's text names a file
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+    return command.run(Tune, tune, argv, values, arguments)
 
 
 def main():
     """Runs `wukong-tune`."""
     if __name__ != "__main__":
         STOP.install()
-    console.guard()
-    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    own, trainers = sys.argv[:place], sys.argv[place + 1 :]
-
-    def begin(argv):
-        code = run(argv, flags.FLAGS, trainers)
-        STOP.settle()
-        sys.exit(code)
-
-    program.start(__doc__, {"Tuning": define}, begin, argv=own)
+    program.start_for_trainer(
+        __doc__,
+        "Tuning",
+        define,
+        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the records of a ladder show, model by model."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from trainer.scaling_law import fit
 from trainer.scaling_law.fit import Interval, Law, Points
 from trainer.scaling_law.frontier import Choice, frontier
-from trainer.scaling_law.records import Record
+from trainer.scaling_law.records import Record, by_model, by_rung
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,22 +44,6 @@ class Analysis:
     frontier: list[Choice]
 
 
-def by_model(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Returns the records of each model, the cheapest rungs first."""
-    models: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r.training_flop, r.seed)):
-        models.setdefault(record.model, []).append(record)
-    return models
-
-
-def by_rung(records: Sequence[Record]) -> list[list[Record]]:
-    """Returns the records of each rung of a model, the cheapest first."""
-    rungs: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r.training_flop, r.seed)):
-        rungs.setdefault(record.rung, []).append(record)
-    return list(rungs.values())
-
-
 def points(
     records: Sequence[Record],
     x: Callable[[Record], float],
@@ -90,32 +75,29 @@ def loss_of(records: Sequence[Record]) -> Callable[[Record], float | None]:
     return lambda record: record.logloss
 
 
-def reference(records: Sequence[Record]) -> list[Record]:
-    """Returns the records of the cheapest rung of all models."""
-    first = min(records, key=lambda r: (r.training_flop, r.model))
-    return [r for r in records if r.key[:2] == first.key[:2]]
+def _reference(records, value) -> float:
+    """Returns the mean value of the cheapest rung of all models that has it."""
+    have = [r for r in records if value(r) is not None]
+    first = min(have, key=lambda r: (r.training_flop, r.model), default=None)
+    seeds = [r for r in have if first and r.key[:2] == first.key[:2]]
+    return float(np.mean([value(r) for r in seeds])) if seeds else math.nan
 
 
-def last_window_percent(records: Sequence[Record]) -> dict[str, Points]:
-    """Returns the LogLoss on the last window by model and FLOP, relative.
+def last_window(
+    records: Sequence[Record],
+) -> Callable[[Record], float | None]:
+    """Returns the relative LogLoss on the last window, as a function of a run.
 
     It is in percent of that of the cheapest rung of all models, less 100, so
-    below 0 is better.
+    below 0 is better; None if the run has none.
     """
-    have = [r for r in records if r.last_window_logloss is not None]
-    if not have:
-        return {}
+    base = _reference(records, lambda r: r.last_window_logloss)
 
-    def percent(record: Record) -> float:
-        assert record.last_window_logloss is not None
-        return 100 * (record.last_window_logloss / base - 1)
+    def percent(record: Record) -> float | None:
+        value = record.last_window_logloss
+        return None if value is None else 100 * (value / base - 1)
 
-    first = [r.last_window_logloss or 0.0 for r in reference(have)]
-    base = float(np.mean(first))
-    return {
-        model: points(mine, flop, percent)
-        for model, mine in by_model(have).items()
-    }
+    return percent
 
 
 def analyse(records: Sequence[Record], resamples: int) -> list[Analysis]:
@@ -127,10 +109,10 @@ def analyse(records: Sequence[Record], resamples: int) -> list[Analysis]:
     """
     loss = loss_of(records)
     known = all(record.excess is not None for record in records)
-    base = float(np.mean([r.logloss for r in reference(records)]))
+    base = _reference(records, lambda r: r.logloss)
     return [
         _analysis(model, mine, loss, known, base, resamples)
-        for model, mine in sorted(by_model(records).items())
+        for model, mine in by_model(records).items()
     ]
 
 

@@ -143,8 +143,7 @@ def _means(points) -> tuple[np.ndarray, np.ndarray]:
 
 def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Returns intercept and slope of a line by least squares."""
-    matrix = np.stack([np.ones_like(x), x], 1)
-    (intercept, gradient), *_ = np.linalg.lstsq(matrix, y, rcond=None)
+    gradient, intercept = np.polyfit(x, y, 1)
     return float(intercept), float(gradient)
 
 

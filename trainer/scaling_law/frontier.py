@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.scaling_law.records import Record
+from trainer.scaling_law.records import Record, by_rung
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,60 +37,54 @@ def curves(
     """Returns rows and mean loss of each rung of a model, the cheapest first.
 
     The loss is the excess over the attainable LogLoss if that is known. Only
-    evaluations that all seeds have are taken.
+    evaluations that all seeds have, and losses above 0, are taken; a rung
+    without any is left out.
     """
     listed = []
-    for key in sorted({(r.training_flop, r.rung) for r in records}):
-        seeds = [r for r in records if (r.training_flop, r.rung) == key]
-        curve = [dict(r.curve) for r in seeds]
-        rows = sorted(set.intersection(*(set(c) for c in curve)))
-        floor = seeds[0].curve_attainable or 0.0
-        mean = [np.mean([c[n] for c in curve]) - floor for n in rows]
-        listed.append((seeds[0], np.array(rows, float), np.array(mean)))
+    for seeds in by_rung(records):
+        curve = [dict(record.curve) for record in seeds]
+        rows = np.array(sorted(set.intersection(*map(set, curve))), float)
+        loss = np.array([np.mean([c[n] for c in curve]) for n in rows])
+        loss -= seeds[0].curve_attainable or 0.0
+        if (loss > 0).any():
+            listed.append((seeds[0], rows[loss > 0], loss[loss > 0]))
     return listed
 
 
 def frontier(records: Sequence[Record]) -> list[Choice]:
     """Returns the best rung of a model for budgets a factor of two apart.
 
-    Between its evaluations, a rung's loss is interpolated on log axes.
+    Between its evaluations, a rung's loss is interpolated on log axes; beyond
+    the last, it stays.
     """
-    drawn = [
-        (record, rows[loss > 0], loss[loss > 0])
-        for record, rows, loss in curves(records)
-        if (loss > 0).any()
-    ]
+    drawn = curves(records)
     if len(drawn) < 2:
         return []
     low = min(r.training_flop * rows[0] for r, rows, _ in drawn)
     high = max(r.training_flop * rows[-1] for r, rows, _ in drawn)
     choices = []
-    for step in range(int(np.floor(np.log2(high / low))) + 1):
-        budget = low * 2.0**step
-        reached: list[tuple[float, int, float]] = []
-        whole: list[int] = []
+    for budget in low * 2.0 ** np.arange(np.floor(np.log2(high / low)) + 1):
+        losses, whole = {}, []  # by index of the rung
         for at, (record, rows, loss) in enumerate(drawn):
             wanted = budget / record.training_flop
             # A rounding error must not lose an end.
             if rows[0] * 0.999 <= wanted:
-                # Beyond the last rows it gives the last value.
                 value = np.interp(np.log(wanted), np.log(rows), np.log(loss))
-                taken = min(wanted, float(rows[-1]))
-                reached.append((float(np.exp(value)), at, taken))
+                losses[at] = float(np.exp(value))
                 if wanted <= rows[-1] * 1.001:
                     whole.append(at)
-        if len(reached) < 2:
+        if len(losses) < 2:
             continue
-        least, at, taken = min(reached)
-        record = drawn[at][0]
+        best = min(losses, key=lambda at: losses[at])
+        record, rows, _ = drawn[best]
         choices.append(
             Choice(
-                budget,
-                record.rung,
-                record.training_flop,
-                taken,
-                least,
-                at in whole and min(whole) < at < max(whole),
+                budget=float(budget),
+                rung=record.rung,
+                training_flop=record.training_flop,
+                rows=min(float(budget) / record.training_flop, float(rows[-1])),
+                loss=losses[best],
+                inside=best in whole and min(whole) < best < max(whole),
             )
         )
     return choices

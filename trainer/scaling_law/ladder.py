@@ -3,10 +3,10 @@
 The recipe for Wukong is the paper's (arXiv 2403.02545, section 3.8 and table
 5): l first, then n_F, n_L, k and the MLP together. The baselines grow in the
 width of their MLPs, as in its table 5; DCN-V2's rank grows with it, and
-RankMixer's tokens.
+RankMixer's tokens. As the width of a token is a multiple of their number, the
+expansion of RankMixer's MLPs fills the gaps.
 """
 
-import dataclasses
 import math
 import re
 import tomllib
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainer.data.spec import open_features
+from trainer.scaling_law.records import Rung
 from trainer.settings.model import SIZES
 from trainer.settings.scaling import Scaling
 from trainer.tuning.flags import Flags, Value, trial_settings
@@ -24,30 +25,6 @@ from wukong_tf.scaling import cost
 LAYERS, ROWS = 8, 8  # where the recipe goes from l on to the other sizes
 _UNITS = 8  # hidden units of an MLP for each of n_F's rows
 _NEAR = 1.5  # greatest ratio of a rung's FLOP and its target
-
-
-@dataclasses.dataclass(frozen=True)
-class Rung:
-    """A model of one size.
-
-    Args:
-        model: name of the model.
-        name: name of the rung, such as "10m" for 10 MFLOP.
-        sizes: flags of sizes.
-        training_flop: FLOP of training per example, by `cost`.
-        dense_parameters: parameters outside of tables.
-        table_parameters: parameters in tables.
-    """
-
-    model: str
-    name: str
-    sizes: dict[str, Value]
-    training_flop: int
-    dense_parameters: int
-    table_parameters: int
-
-    def __str__(self):
-        return f"{self.model} {self.name}"
 
 
 def make(scaling: Scaling, base: Flags) -> list[Rung]:
@@ -134,7 +111,12 @@ def _candidates(
         elif model == "rank_mixer":
             tokens = config.num_tokens
             width = tokens * -(-units // tokens)
-            yield {"token_dim": width, "head_units": (width,)}
+            for expansion in (4, 3, 5):
+                yield {
+                    "token_dim": width,
+                    "expansion": expansion,
+                    "head_units": (width,),
+                }
         else:
             raise ConfigError(
                 f"--models={model}: the recipe has no sizes for it; give "

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.scaling_law.ladder import Rung
-from trainer.scaling_law.records import Record
+from trainer.scaling_law.records import Record, Rung
 from trainer.settings import Settings, command
 from trainer.settings.scaling import Scaling
 from trainer.tuning import study
@@ -167,7 +166,7 @@ def describe(
     left = 0.0
     have = {record.key for record in done}
     for rung in rungs:
-        missing = [s for s in seeds if (rung.model, rung.name, s) not in have]
+        missing = [s for s in seeds if (rung.model, rung.rung, s) not in have]
         searched = len(missing) < len(seeds)
         count = rows * len(missing)
         count += 0 if searched else search_rows * len(rates)

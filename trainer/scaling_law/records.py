@@ -1,10 +1,8 @@
 """Records of runs: made from run directories, in files to commit."""
 
 import dataclasses
-import json
 import math
 import os
-import types
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -13,24 +11,46 @@ from trainer.tuning.study import differences
 from trainer.tuning.trial_run import evaluated
 from wukong_tf import files
 from wukong_tf.config import schema
-from wukong_tf.errors import DataError, RunError
+from wukong_tf.errors import ConfigError, DataError, RunError
 
 FORMAT = 1
 RESULTS = "results.json"
 _METRICS = os.path.join("report", "metrics.json")
+_OF_SEARCH = (
+    *("model", "rung", "sizes", "learning_rate", "valid_logloss", "error"),
+)
+_ABOVE_0 = ("training_flop", "dense_parameters", "rows", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """A run of a rung.
+class Rung:
+    """A model of one size.
 
     Args:
         model: name of the model.
-        rung: name of the rung.
+        rung: name of the rung, such as "10m" for 10 MFLOP.
         sizes: flags of sizes.
         training_flop: FLOP of training per example, by `cost`.
         dense_parameters: parameters outside of tables.
         table_parameters: parameters in tables.
+    """
+
+    model: str
+    rung: str
+    sizes: dict[str, Any]
+    training_flop: int
+    dense_parameters: int
+    table_parameters: int
+
+    def __str__(self):
+        return f"{self.model} {self.rung}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record(Rung):
+    """A run of a rung.
+
+    Args:
         seed: seed of the run.
         learning_rate: rate of the dense part, from the rung's search.
         at_edge: whether it is the lowest or highest of the rates tried.
@@ -50,12 +70,6 @@ class Record:
         commit: commit of the program, or "" outside of a checkout.
     """
 
-    model: str
-    rung: str
-    sizes: dict[str, Any]
-    training_flop: int
-    dense_parameters: int
-    table_parameters: int
     seed: int
     learning_rate: float
     at_edge: bool
@@ -64,7 +78,7 @@ class Record:
     auc: float | None
     logloss: float
     attainable_logloss: float | None
-    curve: list
+    curve: tuple[tuple[float, float], ...]
     curve_attainable: float | None
     last_window_logloss: float | None
     seconds: float
@@ -125,11 +139,11 @@ def measured(run_dir: str, task: str, batch_size: int) -> dict[str, Any]:
         raise RunError(f"{path}: the LogLoss is not finite.")
     curve = evaluated(run_dir, task, "logloss")
     return fields | {
-        "curve": [
-            [min(step * batch_size, fields["rows"]), value]
+        "curve": tuple(
+            (min(step * batch_size, fields["rows"]), value)
             for step, value in curve.items()
             if math.isfinite(value)
-        ]
+        )
     }
 
 
@@ -159,68 +173,51 @@ def read(path: str) -> tuple[dict[str, Any], list[dict], list[Record]]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            content = schema.parse_json(file.read(), path)
         if content["format"] != FORMAT:
-            raise DataError(
+            raise ConfigError(
                 f"{path}: `format` must be {FORMAT}; received "
                 f"{content['format']!r}."
             )
         study, searches = dict(content["study"]), list(content["searches"])
         for search in searches:
-            search["model"], search["rung"], search["learning_rate"]  # noqa: B018
-        runs = list(content["runs"])
-    except DataError:
-        raise
+            if lacking := [n for n in _OF_SEARCH if n not in search]:
+                raise ConfigError(f"{path}: a search lacks {lacking}.")
+        runs = [
+            _record(f"{path}: run {number}", run)
+            for number, run in enumerate(content["runs"])
+        ]
+    except ConfigError as error:
+        raise DataError(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: is not a file of results: {text}.") from error
-    return (
-        study,
-        searches,
-        [_record(f"{path}: run {n}", run) for n, run in enumerate(runs)],
-    )
+    return study, searches, runs
 
 
 def _record(where, content) -> Record:
-    """Returns a record of a file; checks the kinds of its values."""
-    kinds = typing.get_type_hints(Record)
-    if not isinstance(content, dict):
-        raise DataError(f"{where} must be an object; received {content!r}.")
-    values: dict[str, Any] = {name: content.get(name) for name in kinds}
-    for name, kind in kinds.items():
-        allowed: Any = typing.get_origin(kind) or kind
-        if kind is float:
-            allowed = (int, float)
-        elif allowed is types.UnionType:
-            allowed = (int, float, type(None))
-        value = values[name]
-        number = isinstance(value, int | float)
-        if not isinstance(value, allowed) or (
-            number and not math.isfinite(value)
-        ):
-            raise DataError(
-                f"{where}: `{name}` must be of type "
-                f"{getattr(kind, '__name__', kind)}; received {value!r}."
-            )
-    for name in ("training_flop", "dense_parameters", "rows", "seconds"):
-        if not values[name] > 0:
-            raise DataError(
-                f"{where}: `{name}` must be above 0; received {values[name]}."
-            )
-    for pair in values["curve"]:
-        if not (
-            isinstance(pair, list)
-            and len(pair) == 2
-            and all(
-                isinstance(v, int | float) and math.isfinite(v) for v in pair
-            )
-            and pair[0] > 0
-        ):
-            raise DataError(
-                f"{where}: `curve` must hold pairs of rows above 0 and "
-                f"LogLoss; received {pair!r}."
-            )
-    return Record(**values)
+    """Returns a record of a file; checks its values."""
+    if isinstance(content, dict):
+        content = {k: v for k, v in content.items() if k != "excess"}
+    record = schema.from_dict(Record, content, where)
+    for name, kind in typing.get_type_hints(Record).items():
+        value = getattr(record, name)
+        if kind is str:
+            schema.check_text(where, name, value)
+        elif kind is bool:
+            schema.check_bool(where, name, value)
+        elif typing.get_origin(kind) is dict:
+            if not isinstance(value, dict):
+                raise ConfigError(
+                    f"{where}: `{name}` must be an object; received {value!r}."
+                )
+        elif kind in (int, float) or (value is not None and name != "curve"):
+            above = 0 if name in _ABOVE_0 else None
+            schema.check_float(where, name, value, above=above)
+    for rows, value in record.curve:
+        schema.check_float(where, "curve", rows, above=0)
+        schema.check_float(where, "curve", value)
+    return record
 
 
 def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
@@ -245,9 +242,29 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
             first, before = runs.setdefault(record.key, (path, record))
             if before != record:
                 raise DataError(
-                    f"{path}: has another result of {record.model} "
-                    f"{record.rung}, seed {record.seed}, than {first}."
+                    f"{path}: has another result of {record}, seed "
+                    f"{record.seed}, than {first}."
                 )
     if not runs:
         raise DataError(f"{', '.join(paths)}: there are no runs.")
     return study, [record for _, record in runs.values()]
+
+
+def by_model(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Returns the records of each model by name, the cheapest rungs first."""
+    models: dict[str, list[Record]] = {
+        name: [] for name in sorted({r.model for r in records})
+    }
+    for record in sorted(
+        records, key=lambda r: (r.training_flop, r.rung, r.seed)
+    ):
+        models[record.model].append(record)
+    return models
+
+
+def by_rung(records: Sequence[Record]) -> list[list[Record]]:
+    """Returns the seeds of each rung of a model, the cheapest rung first."""
+    rungs: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.training_flop, r.seed)):
+        rungs.setdefault(record.rung, []).append(record)
+    return list(rungs.values())

@@ -4,30 +4,34 @@ import dataclasses
 import glob
 import math
 import os
-import subprocess
 import time
 from typing import Any
 
 from trainer.console import log
+from trainer.program import EXIT_ERROR
 from trainer.scaling_law import records
-from trainer.scaling_law.ladder import Rung
 from trainer.scaling_law.plan import Plan
-from trainer.scaling_law.records import Record
+from trainer.scaling_law.records import Record, Rung
 from trainer.settings.scaling import Scaling
 from trainer.stop_signal import EXIT_RESUME, STOP
 from trainer.tuning import study
 from trainer.tuning.flags import flag_of
 from trainer.tuning.trial_run import TrialRun, evaluated
-from wukong_tf import files, runs
+from wukong_tf import files, runs, source
 from wukong_tf.errors import ConfigError, RunError
 
 POLL_S = 0.5
 RESTARTS = 3  # of a run that somebody else stopped
+KILLED = 137  # exit code of a shell whose program was killed
 SEARCH_SEED = 0  # the runs' seeds are others, unless --seeds has it too
 
 
 class Stopped(Exception):
     """A signal asked the program to stop."""
+
+
+class Refused(RunError):
+    """The trainer ended a run with an error, such as a loss of NaN."""
 
 
 class Runner:
@@ -52,7 +56,7 @@ class Runner:
         self._scaling = scaling
         self._plan = plan
         self._path = os.path.join(scaling.output, records.RESULTS)
-        self._commit = commit()
+        self._commit = source.commit() or ""
         begun = glob.glob(
             os.path.join(scaling.output, "*", "*", "*", runs.CONFIG)
         )
@@ -75,10 +79,11 @@ class Runner:
             RunError: runs have failed, or a rung was run with other sizes.
         """
         failed = []
+        for rung in rungs:
+            self._check_sizes(rung)
         STOP.noted = "stopping the run"
         with STOP:
             for rung in rungs:
-                self._check_sizes(rung)
                 try:
                     rate = self._search(rung)
                 except RunError as error:
@@ -96,72 +101,77 @@ class Runner:
             )
 
     def _check_sizes(self, rung):
-        for record in self.done:
-            if (record.model, record.rung) == (rung.model, rung.name) and (
-                record.sizes != rung.sizes
-            ):
+        for entry in (*self.searches, *map(Record.to_dict, self.done)):
+            if _same(entry, rung) and entry["sizes"] != rung.sizes:
                 raise RunError(
                     f"{self._path}: {rung} was run with sizes "
-                    f"{record.sizes}, and now has {rung.sizes}; give the rung "
-                    "another name."
+                    f"{entry['sizes']}, and now has {rung.sizes}; give the "
+                    "rung another name."
                 )
 
     def _search(self, rung: Rung) -> float:
-        """Returns the learning rate with the least LogLoss on valid rows."""
-        tried: dict[float, float] = {}
-        for rate in self._plan.content["learning_rates"]:
-            tried[rate] = self._tried(rung, rate)
-        best = min(tried, key=lambda rate: tried[rate])
-        if not math.isfinite(tried[best]):
-            raise RunError(
-                f"{rung}: no learning rate has a finite LogLoss; `searches` of "
-                f"{self._path} has the errors."
-            )
-        return best
+        """Returns the learning rate with the least LogLoss on valid rows.
 
-    def _tried(self, rung, rate) -> float:
-        """Returns the LogLoss with a rate, inf if its run failed."""
-        key = {"model": rung.model, "rung": rung.name, "learning_rate": rate}
-        for search in self.searches:
-            if key.items() <= search.items():
-                value = search["valid_logloss"]
-                return math.inf if value is None else value
+        Raises:
+            RunError: a run was killed or the trainer has a fault, which is
+                not recorded; or no rate has a finite LogLoss.
+        """
+        rates = self._plan.content["learning_rates"]
+        mine = {
+            search["learning_rate"]: search
+            for search in self.searches
+            if _same(search, rung)
+        }
+        if len(mine) == len(rates) and not _finite(mine):
+            self.searches = [s for s in self.searches if not _same(s, rung)]
+            mine = {}  # all failed, so all are tried again
+        for rate in rates:
+            if rate not in mine:
+                mine[rate] = self._tried(rung, rate)
+        finite = _finite(mine)
+        if not finite:
+            raise RunError(
+                f"{rung}: no learning rate has a finite LogLoss; the last "
+                f"error: {mine[rates[-1]]['error']}"
+            )
+        return min(finite, key=lambda rate: finite[rate])
+
+    def _tried(self, rung, rate) -> dict[str, Any]:
+        """Returns the recorded result of a short run with a rate."""
         folder = self._folder(rung, f"rate-{rate:g}")
         arguments = self._plan.search_flags(rung, rate)
-        error: str | None = None
+        value, error = math.nan, None
         try:
             self._train(f"{rung} rate {rate:g}", folder, arguments, SEARCH_SEED)
             found = evaluated(folder, self._plan.task, "logloss").values()
-            value = [math.inf, *found][-1]
-        except RunError as failure:
-            value, error = math.inf, str(failure)
-        finite = math.isfinite(value)
-        rows = self._plan.content["search_rows"]
-        self.searches.append(
-            {
-                **key,
-                "rows": rows,
-                "seed": SEARCH_SEED,
-                "valid_logloss": value if finite else None,
-                "error": error,
-            }
-        )
+            value = [math.nan, *found][-1]
+        except Refused as failure:
+            error = str(failure)
+        search = {
+            "model": rung.model,
+            "rung": rung.rung,
+            "sizes": rung.sizes,
+            "learning_rate": rate,
+            "rows": self._plan.content["search_rows"],
+            "seed": SEARCH_SEED,
+            "valid_logloss": value if math.isfinite(value) else None,
+            "error": error,
+        }
+        self.searches.append(search)
         self._write(folder)
-        log(f"{rung} rate {rate:g}: LogLoss {value:.6g} after {rows:,} rows")
-        return value if finite else math.inf
+        log(f"{rung} rate {rate:g}: LogLoss {value:.6g}")
+        return search
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
         """Trains a rung with a seed, unless that is done."""
-        if any(r.key == (rung.model, rung.name, seed) for r in self.done):
+        if any(r.key == (rung.model, rung.rung, seed) for r in self.done):
             return
         folder = self._folder(rung, f"seed-{seed}")
         arguments = self._plan.run_flags(rung, rate, self._scaling.evaluations)
         self._train(f"{rung} seed {seed}", folder, arguments, seed)
         rates = self._plan.content["learning_rates"]
-        values = dataclasses.asdict(rung)
-        values["rung"] = values.pop("name")
         record = Record(
-            **values,
+            **dataclasses.asdict(rung),
             seed=seed,
             learning_rate=rate,
             at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
@@ -182,7 +192,7 @@ class Runner:
         log(f"{rung} seed {seed}: LogLoss {record.logloss:.6g}{excess}")
 
     def _folder(self, rung, name) -> str:
-        folder = os.path.join(self._scaling.output, rung.model, rung.name)
+        folder = os.path.join(self._scaling.output, rung.model, rung.rung)
         os.makedirs(folder, exist_ok=True)
         return os.path.join(folder, name)
 
@@ -197,9 +207,11 @@ class Runner:
         Raises:
             Stopped: a signal came.
             ConfigError: the trainer refuses the flags of the first run.
-            RunError: the run failed.
+            Refused: the trainer ended the run with an error.
+            RunError: the run failed otherwise, or was killed twice.
         """
         place = [flag_of("run_dir", folder), flag_of("seed", seed)]
+        killed = False
         for _ in range(1 + RESTARTS):
             if STOP():
                 raise Stopped
@@ -217,31 +229,25 @@ class Runner:
                 return
             if STOP():
                 raise Stopped
-            if code != EXIT_RESUME:
+            if (code < 0 or code == KILLED) and not killed:
+                killed = True  # perhaps for want of memory, for a while
+                log(f"{name}: was killed, exit code {code}; once more")
+            elif code != EXIT_RESUME:
                 break
         error = f"{name}: exit code {code}: {process.error()}"
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)
-        raise RunError(error)
+        raise Refused(error) if code == EXIT_ERROR else RunError(error)
 
 
-def commit() -> str:
-    """Returns the commit of this program, "" outside of a checkout."""
-    folder, name = os.path.split(os.path.abspath(__file__))
-    try:
-        for arguments in (
-            # Packages installed below a checkout of something else are not of
-            # its commit.
-            ["ls-files", "--error-unmatch", name],
-            ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        ):
-            done = subprocess.run(
-                ["git", "-C", folder, *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=60,
-            )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+def _same(search, rung) -> bool:
+    return (search["model"], search["rung"]) == (rung.model, rung.rung)
+
+
+def _finite(searches) -> dict[float, float]:
+    """Returns the LogLoss of each rate that has one."""
+    return {
+        rate: search["valid_logloss"]
+        for rate, search in searches.items()
+        if search["valid_logloss"] is not None
+    }

@@ -5,14 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.scaling_law.analysis import (
-    Analysis,
-    by_model,
-    by_rung,
-    last_window_percent,
-)
+from trainer.scaling_law.analysis import Analysis, last_window
 from trainer.scaling_law.fit import Law
-from trainer.scaling_law.records import Record
+from trainer.scaling_law.records import Record, by_model, by_rung
 
 PAPER = -0.1  # percent of LogLoss for each fourfold of compute
 
@@ -54,19 +49,15 @@ def _study(study, records) -> list[str]:
 
 def _runs(records) -> list[str]:
     """Returns a row for each rung: means, and deviations over seeds."""
-    relative = {
-        model: dict(points)
-        for model, points in last_window_percent(records).items()
-    }
+    window = last_window(records)
     lines = _head(
         "model", "rung", "MFLOP", "dense parameters", "seeds", "rate", "AUC",
         "LogLoss", "attainable", "excess", "last window, %", "minutes",
     )  # fmt: skip
-    for model, mine in sorted(by_model(records).items()):
+    for model, mine in by_model(records).items():
         for seeds in by_rung(mine):
             first = seeds[0]
             edge = " (end)" if first.at_edge else ""
-            window = relative.get(model, {}).get(first.training_flop, [])
             lines.append(
                 _row(
                     model,
@@ -79,7 +70,7 @@ def _runs(records) -> list[str]:
                     _mean([r.logloss for r in seeds]),
                     _mean([r.attainable_logloss for r in seeds], spread=False),
                     _mean([r.excess for r in seeds]),
-                    _mean(window, digits=3),
+                    _mean([window(r) for r in seeds], digits=3),
                     f"{np.mean([r.seconds for r in seeds]) / 60:.1f}",
                 )
             )

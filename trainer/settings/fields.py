@@ -4,11 +4,12 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
+from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
 
 _S = TypeVar("_S")
@@ -148,6 +149,17 @@ def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
 def given(values: flags.FlagValues) -> frozenset[str]:
     """Returns the names of the flags that the user gave."""
     return frozenset(name for name in values if values[name].present)
+
+
+def check_distinct(
+    name: str, values: Sequence[str], choices: Iterable[str]
+) -> None:
+    """Raises ConfigError unless the flag --NAME lists distinct choices."""
+    if repeated(values) or {*values} - {*choices}:
+        raise ConfigError(
+            f"--{name} must be distinct names of {list(choices)}; received "
+            f"{','.join(values)!r}."
+        )
 
 
 def distinct_integers(name: str, texts: Sequence[str]) -> list[int]:

@@ -3,9 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from trainer.settings.fields import Settings, setting
+from trainer.settings.fields import Settings, check_distinct, setting
 from wukong_tf import runs
-from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
 
 TRACKERS = ("mlflow", "wandb", "tensorboard")
@@ -94,11 +93,7 @@ class Run(Settings):
     def __post_init__(self):
         super().__post_init__()
         self.units_kept  # noqa: B018  raises early if invalid
-        if not {*self.track} <= {*TRACKERS} or repeated(self.track):
-            raise ConfigError(
-                f"--track must be distinct names of {list(TRACKERS)}; "
-                f"received {','.join(self.track)!r}."
-            )
+        check_distinct("track", self.track, TRACKERS)
         self.tags  # noqa: B018
 
     @property

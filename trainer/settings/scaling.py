@@ -3,7 +3,12 @@
 import dataclasses
 import math
 
-from trainer.settings.fields import Settings, distinct_integers, setting
+from trainer.settings.fields import (
+    Settings,
+    check_distinct,
+    distinct_integers,
+    setting,
+)
 from wukong_tf.config import MODEL_CONFIGS
 from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
@@ -26,7 +31,9 @@ class Scaling(Settings):
         "Files results.json of one ladder or its parts: only draw tables and "
         "plots of them to --output, without training.",
     )
-    models: tuple[str, ...] = setting(("wukong",), "Models to train.")
+    models: tuple[str, ...] = setting(
+        ("wukong",), "Models to train.", needed=True
+    )
     rungs: tuple[str, ...] | None = setting(
         None,
         "Rungs of each model: training MFLOP per example, to which the recipe "
@@ -78,12 +85,7 @@ class Scaling(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [m for m in self.models if m not in MODEL_CONFIGS]
-        if unknown or not self.models or repeated(self.models):
-            raise ConfigError(
-                f"--models must be distinct names of {list(MODEL_CONFIGS)}; "
-                f"received {','.join(self.models)!r}."
-            )
+        check_distinct("models", self.models, MODEL_CONFIGS)
         for name in ("rungs", "results"):
             given = getattr(self, name)
             if given is not None and (not given or repeated(given)):

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-from trainer.settings.fields import Settings, setting
+from trainer.settings.fields import Settings, check_distinct, setting
 from wukong_tf.config import MODEL_CONFIGS
-from wukong_tf.config.schema import repeated
-from wukong_tf.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +60,4 @@ class Tune(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [m for m in self.models if m not in MODEL_CONFIGS]
-        if unknown or repeated(self.models):
-            raise ConfigError(
-                f"--models must be distinct names of {list(MODEL_CONFIGS)}; "
-                f"received {','.join(self.models)!r}."
-            )
+        check_distinct("models", self.models, MODEL_CONFIGS)

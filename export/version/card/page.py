@@ -5,10 +5,10 @@ from typing import Any
 
 from export.flags import Export
 from export.served.signatures import ServedModel
-from export.version.card import facts, features, head, loading, results, source
+from export.version.card import facts, features, head, loading, results
 from export.version.card.markup import name, names, number, table, text, yaml
 from export.version.published import CARD
-from wukong_tf import files, runs
+from wukong_tf import files, runs, source
 from wukong_tf.config import FeatureSpec
 
 

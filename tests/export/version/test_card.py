@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from export.version import published as versions
-from export.version.card import facts, features, head, markup, source
+from export.version.card import facts, features, head, markup
 from tests.export.server.running import serving
 from tests.worlds.served import CONFIG, ROWS, SPEC
-from wukong_tf import runs
+from wukong_tf import runs, source
 from wukong_tf.config import CategoricalFeature, FeatureSpec, Task
 
 ODD = (

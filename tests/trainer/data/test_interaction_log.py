@@ -265,6 +265,11 @@ def test_runs_of_older_versions_have_no_digest(log, tmp_path):
 
 
 def test_digests_differ_by_split_seed_and_task():
-    logs = [SMALL, LOG, SyntheticLog(0), SyntheticLog(0, ("click", "conversion"))]
+    logs = [
+        SMALL,
+        LOG,
+        SyntheticLog(0),
+        SyntheticLog(0, ("click", "conversion")),
+    ]
     digests = {log.digest(split) for log in logs for split in SPLITS}
     assert len(digests) == 12

@@ -4,7 +4,8 @@ Like the trainer, it locks its directory, resumes from its records and ends
 with 75 on SIGTERM. The excess is (MLP units / 100)^-0.5 (rows / 1000)^-0.3,
 times 1 + |log10(learning rate) + 3| + noise of the seed. FAKE_SECONDS pass
 before each evaluation; FAKE_FAIL is an expression of `model`, `units`, `lr`
-and `seed` that is true where the run fails.
+and `seed` that is true if the run fails, and FAKE_KILL one of these and
+`starts`, which counts its processes, that is true if it is killed.
 """
 
 import fcntl
@@ -29,8 +30,10 @@ def main():
     run_dir.mkdir(exist_ok=True)
     lock = open(run_dir / "lock", "w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with open(run_dir / "starts", "a") as file:
+    with open(run_dir / "starts", "a+") as file:
         file.write(json.dumps(sys.argv[1:]) + "\n")
+        file.seek(0)
+        starts = len(file.readlines())  # noqa: F841  read by an expression
     model, seed = flags["model"], int(flags["seed"])
     lr = float(flags["learning_rate"])
     units = int(flags["head_units"].partition(",")[0])
@@ -40,6 +43,8 @@ def main():
         print("error: the loss is not finite.", file=sys.stderr)
         (run_dir / "config.json").write_text("{}")
         sys.exit(2)
+    if eval(os.environ.get("FAKE_KILL", "False")):
+        os.kill(os.getpid(), signal.SIGKILL)
     (run_dir / "config.json").write_text("{}")
     (run_dir / "checkpoints").mkdir(exist_ok=True)
     noise = random.Random(f"{model}{units}{seed}").gauss(0, 0.01)

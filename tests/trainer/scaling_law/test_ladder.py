@@ -19,7 +19,7 @@ def rungs(**fields):
 
 def test_the_recipe_is_l_first_then_the_other_sizes_together():
     found = rungs(rungs=("0.1", *RUNGS, "100"))
-    assert [rung.name for rung in found] == [
+    assert [rung.rung for rung in found] == [
         "0.1m", "0.3m", "1m", "3m", "10m", "30m", "100m",
     ]  # fmt: skip
     sizes = [
@@ -36,10 +36,12 @@ def test_the_recipe_is_l_first_then_the_other_sizes_together():
         assert int(ranks[0]) == min(rows, 24)
 
 
-@pytest.mark.parametrize("model", ["wukong", "mlp", "dcn_v2", "dlrm"])
+@pytest.mark.parametrize(
+    "model", ["wukong", "mlp", "dcn_v2", "dlrm", "rank_mixer"]
+)
 def test_the_recipe_is_near_its_targets(model):
     for rung in rungs(models=(model,)):
-        target = 1e6 * float(rung.name[:-1])
+        target = 1e6 * float(rung.rung[:-1])
         assert rung.training_flop == pytest.approx(target, rel=0.1)
 
 

@@ -16,10 +16,10 @@ def record(model="wukong", mflop=1.0, seed=1, floor=0.25, **values):
     """A run whose excess is 0.02 MFLOP^-0.2 (rows / 8000)^-0.3."""
     factor = 1.3 if model == "mlp" else 1.0
     noise = 1 + 0.002 * seed
-    curve = [
-        [n, 0.25 + factor * noise * 0.02 * mflop**-0.2 * (n / 8000) ** -0.3]
+    curve = tuple(
+        (n, 0.25 + factor * noise * 0.02 * mflop**-0.2 * (n / 8000) ** -0.3)
         for n in (1000, 2000, 4000, 8000)
-    ]
+    )
     known = None if floor is None else floor
     return records.Record(
         **{
@@ -145,7 +145,7 @@ def test_the_frontier_is_the_best_rung_of_a_budget():
 def test_a_choice_between_two_worse_sizes_is_inside():
     def one(mflop, value):
         rows = (1e9 / mflop, 2e9 / mflop)
-        return record(mflop=mflop, curve=[[n, 0.25 + value] for n in rows])
+        return record(mflop=mflop, curve=[(n, 0.25 + value) for n in rows])
 
     runs = [one(1, 0.03), one(2, 0.02), one(4, 0.025)]
     assert {c.rung for c in frontier.frontier(runs)} == {"2m"}
@@ -167,18 +167,23 @@ def test_parts_of_a_ladder_join(tmp_path):
 @pytest.mark.parametrize(
     "change, named",
     [
-        ("nothing", "is not a file of results"),
+        ("nothing", "not valid JSON"),
         ("{}", "'format'"),
         ('{"format": 2}', "`format` must be 1"),
         ({"runs": []}, "there are no runs"),
-        ({"runs": [3]}, "run 0 must be an object"),
+        ({"runs": [3]}, "run 0: expected an object"),
         ({"searches": [3]}, "is not a file of results"),
-        ({"logloss": None}, "run 0: `logloss` must be of type float"),
+        ({"searches": [{"model": "mlp"}]}, "a search lacks ['rung'"),
+        ({"other": 1}, "run 0: unknown key 'other'"),
+        ({"logloss": None}, "run 0: `logloss` must be a finite number"),
         ({"logloss": float("nan")}, "run 0: `logloss`"),
-        ({"model": 3}, "run 0: `model` must be of type str"),
+        ({"model": 3}, "run 0: `model` must be a string"),
+        ({"versions": 3}, "run 0: `versions` must be an object"),
+        ({"auc": "x"}, "run 0: `auc` must be a finite number"),
         ({"training_flop": 0}, "`training_flop` must be above 0"),
-        ({"curve": [[0, 1]]}, "`curve` must hold pairs"),
-        ({"curve": [1]}, "`curve` must hold pairs"),
+        ({"curve": [[0, 1]]}, "`curve` must be above 0"),
+        ({"curve": [[1]]}, "is not a file of results"),
+        ({"curve": [1]}, "'curve'[0]: expected a list"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(change, named, tmp_path, capsys):

@@ -181,6 +181,36 @@ def test_a_rate_that_fails_is_not_chosen(tmp_path, monkeypatch):
     assert record["learning_rate"] in (0.0003, 0.003) and record["at_edge"]
 
 
+def test_a_killed_process_is_started_once_more(tmp_path, monkeypatch, capsys):
+    one = ("--rungs=1", "--models=mlp", "--seeds=1")
+    monkeypatch.setenv("FAKE_KILL", "seed == 0 and lr == 0.001 and starts < 4")
+    assert run(tmp_path, *one) == 2
+    said = capsys.readouterr().err
+    assert "mlp 1m rate 0.001: exit code -9" in said
+    assert len(results(tmp_path)["searches"]) == 1  # the others are not known
+    assert run(tmp_path, *one) == 0
+    (record,) = results(tmp_path)["runs"]
+    assert record["learning_rate"] == 0.001 and not record["at_edge"]
+    counts = {Path(k).name: len(v) for k, v in starts(tmp_path).items()}
+    assert counts == {
+        "rate-0.0003": 1, "rate-0.001": 4, "rate-0.003": 1, "seed-1": 1,
+    }  # fmt: skip
+
+
+def test_a_rung_whose_rates_all_failed_is_tried_again(
+    tmp_path, monkeypatch, capsys
+):
+    one = ("--rungs=1", "--models=mlp", "--seeds=1")
+    monkeypatch.setenv("FAKE_FAIL", "True")
+    assert run(tmp_path, *one) == 2
+    said = capsys.readouterr().err
+    assert "no learning rate has a finite LogLoss" in said
+    assert "the loss is not finite" in said
+    monkeypatch.delenv("FAKE_FAIL")
+    assert run(tmp_path, *one) == 0
+    assert len(results(tmp_path)["searches"]) == 3
+
+
 def test_a_run_that_fails_is_told_and_tried_again(
     tmp_path, monkeypatch, capsys
 ):
