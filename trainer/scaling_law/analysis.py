@@ -40,7 +40,7 @@ class Analysis:
     last_step: tuple[float, Interval | None] | None
     verdict: str
     resolvable: float | None
-    per_fourfold: tuple[float, Interval] | None
+    per_fourfold: tuple[float, Interval | None] | None
     frontier: list[Choice]
 
 

@@ -25,6 +25,8 @@ SEED = 0  # of the bootstrap
 # Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
+FEWEST = 4  # rungs for intervals; with three they would be far too narrow
+
 Interval = tuple[float, float]
 Points = Sequence[tuple[float, Sequence[float]]]  # x, and a value for each seed
 
@@ -39,7 +41,8 @@ class Law:
         exponent: b.
         explained: fraction of the variance between rungs that is explained, on
             log axes if the floor is known.
-        intervals: 95 % intervals of "floor", "scale" and "exponent".
+        intervals: 95 % intervals of "floor", "scale" and "exponent"; {} with
+            fewer than four rungs.
         rungs: number of rungs.
     """
 
@@ -73,14 +76,17 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
     """
     if known:
         points = [(x, ys) for x, ys in points if np.mean(ys) > 0]
-    fewest = 2 if known else 4
+    fewest = 2 if known else FEWEST
     if len({x for x, _ in points}) < fewest:
         return None
     fit = _line if known else _with_floor
     x, y = _means(points)
     values = fit(x, y)
-    drawn = bootstrap(points, fit, resamples, fewest if known else 3)
-    names = ("floor", "scale", "exponent")
+    intervals = {}
+    if len({x for x, _ in points}) >= FEWEST:
+        drawn = bootstrap(points, fit, resamples, fewest if known else 3)
+        for at, name in enumerate(("floor", "scale", "exponent")):
+            intervals[name] = interval(drawn[:, at])
     fitted = values[0] + values[1] * x ** -values[2]
     if known:
         y, fitted = np.log(y), np.log(fitted)
@@ -88,7 +94,7 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
     return Law(
         *values,
         float(1 - np.square(y - fitted).sum() / spread) if spread else 1.0,
-        {name: interval(drawn[:, at]) for at, name in enumerate(names)},
+        intervals,
         len(points),
     )
 
@@ -223,7 +229,7 @@ def last_step(points: Points) -> tuple[float, Interval | None] | None:
 
 def per_fourfold(
     points: Points, reference: float, resamples: int
-) -> tuple[float, Interval] | None:
+) -> tuple[float, Interval | None] | None:
     """Returns the change of LogLoss, in percent, with each fourfold of x.
 
     Args:
@@ -232,14 +238,17 @@ def per_fourfold(
         resamples: number of resamples of the bootstrap.
 
     Returns:
-        The slope by least squares, and its 95 % interval; None with fewer
-        than two rungs.
+        The slope by least squares, and its 95 % interval, None with fewer
+        than four rungs; or None with fewer than two.
     """
 
     def statistic(x, y):
         return slope(np.log(x) / np.log(4), 100 * y / reference)[1:]
 
-    if len({x for x, _ in points}) < 2:
+    rungs = len({x for x, _ in points})
+    if rungs < 2:
         return None
     (value,) = statistic(*_means(points))
+    if rungs < FEWEST:
+        return value, None
     return value, interval(bootstrap(points, statistic, resamples)[:, 0])

@@ -57,12 +57,11 @@ def pages(
         for model, mine in models.items():
             if listed := points(mine, flop, last_window(records)):
                 _points(axes, listed, model, looks[model], ls="-")
-        axes.set_xscale("log")
 
     def rows(axes):
         for model, mine in models.items():
             _curves(axes, model, curves(mine), looks[model])
-        _log(axes)
+        _log_y(axes)
 
     fits = {each.model: each.of_flop for each in analyses}
     yield "flop", _png(laws(flop, fits), flop_label, loss)
@@ -71,23 +70,32 @@ def pages(
         "parameters",
         _png(laws(parameters, fits), "dense parameters", loss),
     )
-    yield "rows", _png(rows, "rows", f"{loss} on valid rows")
+    yield "rows", _png(rows, "train rows", f"{loss} on valid rows")
     if any(r.last_window_logloss is not None for r in records):
-        label = "LogLoss on the last window, % above the cheapest rung's"
-        yield "last_window", _png(relative, flop_label, label)
+        title = "LogLoss on the last window of train rows"
+        label = "% above the cheapest rung"
+        yield "last_window", _png(relative, flop_label, label, title)
 
 
-def _png(draw, x_label, y_label) -> bytes:
-    """Returns a plot that `draw` draws on axes."""
+def _png(draw, x_label, y_label, title="") -> bytes:
+    """Returns a plot that `draw` draws on axes; x is logarithmic."""
 
     def on_figure(figure, theme):
+        from matplotlib import ticker
+
         axes = figure.subplots()
         style.style_axes(axes, theme, x_label, y_label)
         draw(axes)
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        subs = (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 3.0, 5.0)
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
+        axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         if axes.get_legend_handles_labels()[0]:
             style.add_legend(axes, theme, loc="best")
 
-    title = f"{y_label.partition(',')[0]} against {x_label}"
+    title = title or f"{y_label[0].upper()}{y_label[1:]} against {x_label}"
     return style.png(on_figure, style.LIGHT, title, SIZE)
 
 
@@ -107,15 +115,17 @@ def _law(axes, model, listed, law, looks):
     """Draws the rungs above the floor, and the law if there is one."""
     label = model
     if law is not None and np.isfinite(law.exponent):
-        low, high = law.intervals["exponent"]
-        label += f": exponent {law.exponent:.3g} ({low:.2g} to {high:.2g})"
+        label += f": exponent {law.exponent:.3g}"
+        if "exponent" in law.intervals:
+            low, high = law.intervals["exponent"]
+            label += f" ({low:.2g} to {high:.2g})"
         ends = [x for x, _ in listed]
         x = np.geomspace(min(ends), max(ends), 50)
         axes.plot(x, law(x), color=looks[model]["color"], lw=1.2)
     listed = [(x, ys) for x, ys in listed if np.mean(ys) > 0]
     if listed:
         _points(axes, listed, label, looks[model])
-    _log(axes)
+    _log_y(axes)
 
 
 def _curves(axes, model, drawn, look):
@@ -134,11 +144,11 @@ def _curves(axes, model, drawn, look):
         )
 
 
-def _log(axes):
-    """Sets log axes; plain ticks of y if it spans less than a decade."""
+def _log_y(axes):
+    """Makes y logarithmic, with plain ticks if it spans less than a decade."""
     from matplotlib import ticker
 
-    axes.set(xscale="log", yscale="log")
+    axes.set_yscale("log")
     low, high = axes.get_ylim()
     if high / low < 10:
         axes.yaxis.set_major_locator(ticker.MaxNLocator(6))

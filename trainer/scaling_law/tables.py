@@ -85,6 +85,7 @@ def _runs(records) -> list[str]:
 
 
 def _laws(analyses, loss) -> list[str]:
+    floor = "" if loss == "excess" else "floor + "
     lines = _head(
         "model", "of", "floor", "exponent", "95 % interval", "explained",
         "rungs",
@@ -97,7 +98,7 @@ def _laws(analyses, loss) -> list[str]:
             lines.append(_row(analysis.model, name, *_law(law, analysis)))
     lines += [
         "",
-        f"{loss} = floor + scale x^-exponent, fitted to the rungs' means; "
+        f"{loss} = {floor}scale x^-exponent, fitted to the rungs' means; "
         "intervals are those of a bootstrap over rungs and seeds.",
         "",
         *_head(
@@ -111,7 +112,7 @@ def _laws(analyses, loss) -> list[str]:
             _row(
                 each.model,
                 "" if change is None else f"{change[0]:.3g}",
-                "" if change is None else _interval(change[1]),
+                _interval(change and change[1]),
                 "" if each.resolvable is None else f"{each.resolvable:.2g}",
                 "" if step is None else _step(step),
                 each.verdict,
@@ -127,7 +128,7 @@ def _law(law: Law | None, analysis) -> list[Any]:
     return [
         floor,
         f"{law.exponent:.3g}",
-        _interval(law.intervals["exponent"]),
+        _interval(law.intervals.get("exponent")),
         f"{law.explained:.3f}",
         law.rungs,
     ]
@@ -156,6 +157,8 @@ def _step(step) -> str:
 
 
 def _interval(bounds) -> str:
+    if bounds is None:
+        return "too few rungs"
     return f"{bounds[0]:.3g} to {bounds[1]:.3g}"
 
 
