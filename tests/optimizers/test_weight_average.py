@@ -57,7 +57,8 @@ def test_weights_come_back_where_a_use_of_averages_fails():
     assert float(variable[0]) == 3.0
 
 
-def test_only_the_named_group_is_averaged():
+@pytest.mark.parametrize("names", [["dense"], ["dense", "tables"]])
+def test_only_the_named_groups_are_averaged(names):
     table = keras.Variable(np.zeros((4, 2)), name="table")
     dense = keras.Variable([0.0], name="dense")
     groups = OptimizerGroups(
@@ -66,14 +67,16 @@ def test_only_the_named_group_is_averaged():
             "tables": (keras.optimizers.SGD(1.0), "table"),
             "dense": (keras.optimizers.SGD(1.0), None),
         },
-        average=("dense", 0.9),
+        average=(names, 0.9),
     )
     groups.build()
     assert groups.average is not None
-    assert groups.average.variables == [dense]
+    assert groups.average.variables == [dense, table][: len(names)]
     assert not any(each.trainable for each in groups.average.averages)
     groups.apply([keras.ops.ones((4, 2)), keras.ops.array([11.0])])
     assert float(groups.average.averages[0][0]) == pytest.approx(-9.0)
+    for average in groups.average.averages[1:]:
+        np.testing.assert_allclose(average, np.full((4, 2), -9 / 11))
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])
@@ -99,15 +102,19 @@ def metrics(run_dir, name="report/metrics.json"):
 
 
 @pytest.mark.slow
-def test_averages_are_evaluated_saved_and_served(log, tmp_path):
+@pytest.mark.parametrize("tables", tiers.first(["adam", "rowwise_adagrad"]))
+def test_averages_are_evaluated_saved_and_served(tables, log, tmp_path):
     """And training itself does not know of them."""
-    plain = train(log, tmp_path / "plain")
-    averaged = train(log, tmp_path / "averaged", average_weights=0.9)
+    options = {"table_optimizer": tables}
+    plain = train(log, tmp_path / "plain", **options)
+    options["average_weights"] = 0.9
+    averaged = train(log, tmp_path / "averaged", **options)
     last, ours = (
         dict(runs.find_checkpoint(each, "latest")) for each in (plain, averaged)
     )
     for name, array in last.items():
-        if name.startswith("dense/"):
+        kinds = ("dense/", "tables/")[: 2 if tables == "adam" else 1]
+        if name.startswith(kinds):
             trained = ours[f"optimizer/average/{name.removeprefix('dense/')}"]
             np.testing.assert_array_equal(trained, array, err_msg=name)
             assert np.any(ours[name] != array), name
@@ -130,12 +137,12 @@ def test_averages_are_evaluated_saved_and_served(log, tmp_path):
 
 
 @pytest.mark.full
-def test_a_stop_changes_no_average(log, tmp_path):
-    whole = train(log, tmp_path / "whole", average_weights=0.9)
+@pytest.mark.parametrize("tables", ["adam", "rowwise_adagrad"])
+def test_a_stop_changes_no_average(tables, log, tmp_path):
+    options = {"average_weights": 0.9, "table_optimizer": tables}
+    whole = train(log, tmp_path / "whole", **options)
     for steps in (4, 17, 0):
-        parts = train(
-            log, tmp_path / "parts", average_weights=0.9, max_steps=steps
-        )
+        parts = train(log, tmp_path / "parts", **options, max_steps=steps)
     one, other = (
         dict(runs.find_checkpoint(each, "latest")) for each in (whole, parts)
     )
@@ -145,14 +152,16 @@ def test_a_stop_changes_no_average(log, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tables", tiers.first(["adam", "rowwise_adagrad"]))
 @pytest.mark.parametrize("optimizer", tiers.first([True, False]))
 @pytest.mark.parametrize(
     "before, after", tiers.first([(0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])
 )
 def test_a_run_may_start_from_one_with_or_without_averages(
-    before, after, optimizer, log, tmp_path
+    before, after, optimizer, tables, log, tmp_path
 ):
-    first = train(log, tmp_path / "first", average_weights=before, epochs=1)
+    options = {"epochs": 1, "table_optimizer": tables}
+    first = train(log, tmp_path / "first", average_weights=before, **options)
     second = train(
         log,
         tmp_path / "second",
@@ -161,14 +170,15 @@ def test_a_run_may_start_from_one_with_or_without_averages(
         init_optimizer=optimizer,
         learning_rate=1e-12,
         table_learning_rate=1e-12,
-        epochs=1,
+        **options,
     )
     old = dict(runs.find_checkpoint(first, "best"))
     new = dict(runs.find_checkpoint(second, "latest"))
     for name in old:
-        if name.startswith("dense/") and name in new:
+        if name.startswith(("dense/", "tables/")) and name in new:
             # Averages move towards the trained weights, and not elsewhere.
-            kept = old.get(f"optimizer/average/{name[6:]}", old[name])
+            path = name.removeprefix("dense/")
+            kept = old.get(f"optimizer/average/{path}", old[name])
             low, high = np.minimum(old[name], kept), np.maximum(old[name], kept)
             assert np.all(new[name] >= low - 1e-6), name
             assert np.all(new[name] <= high + 1e-6), name

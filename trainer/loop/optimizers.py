@@ -65,11 +65,19 @@ def make_optimizers(
                 None,
             ),
         },
-        average=("dense", training.average_weights)
-        if training.average_weights
-        else None,
+        average=_average(training),
         ways=ways,
     )
+
+
+def _average(training):
+    """Returns the groups whose weights are averaged and the decay, or None."""
+    if not training.average_weights:
+        return None
+    names = ["dense"]
+    if training.table_optimizer == "adam":
+        names.append("tables")  # all their rows are updated in any case
+    return names, training.average_weights
 
 
 def vary_dropout(model: ClickModel):

@@ -118,10 +118,10 @@ class Optimization(Settings):
     )
     average_weights: float = setting(
         0.0,
-        "Decay of a running average of the dense part, such as 0.999, which "
+        "Decay of a running average of the weights, such as 0.999, which "
         "is evaluated, saved and served instead of the last weights; 0 "
-        "disables it. Tables are not averaged, as that would update all "
-        "their rows.",
+        "disables it. Tables are averaged only with --table_optimizer=adam, "
+        "as that updates all their rows.",
     )
     first_order_learning_rate: float = setting(
         None,

@@ -19,7 +19,7 @@ class OptimizerGroups:
         optimizers: dict of group name to (optimizer, pattern): the optimizer
             owns the variables whose path contains a match of the regular
             expression; None matches what no other group claims.
-        average: (group name, decay) of a running average of one group's
+        average: (group names, decay) of a running average of these groups'
             variables, which `apply` updates after each step. Defaults to None,
             none but that of an optimizer which averages by itself.
         ways: dict of path of a variable with sparse gradients to how they are
@@ -38,7 +38,7 @@ class OptimizerGroups:
         self,
         variables: Sequence[Any],
         optimizers: dict[str, tuple[Any, str | None]],
-        average: tuple[str, float] | None = None,
+        average: tuple[Sequence[str], float] | None = None,
         ways: Mapping[str, str] | None = None,
     ):
         rest = [n for n, (_, pattern) in optimizers.items() if pattern is None]
@@ -84,11 +84,12 @@ class OptimizerGroups:
             if self.variables[name]:
                 optimizer.build(self.variables[name])
         if self._average is not None:
-            name, decay = self._average
-            self.average = WeightAverage(self.variables[name], decay)
+            names, decay = self._average
+            averaged = [v for name in names for v in self.variables[name]]
+            self.average = WeightAverage(averaged, decay)
         for name, optimizer in self.optimizers.items():
             if hasattr(optimizer, "evaluated"):
-                self._average = (name, 0.0)
+                self._average = ((name,), 0.0)
                 self.average = OptimizerAverage(self.variables[name], optimizer)
 
     def sum_over_replicas(self, gradients: Sequence[Any]) -> list:
@@ -125,5 +126,5 @@ class OptimizerGroups:
             if grouped[name]:
                 optimizer.apply(grouped[name], self.variables[name])
         if self.average is not None and self._average is not None:
-            steps = self.optimizers[self._average[0]].iterations
+            steps = self.optimizers[self._average[0][0]].iterations
             self.average.update(steps)

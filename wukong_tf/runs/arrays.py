@@ -24,6 +24,7 @@ TABLES = (
     "optimizer/tables/accumulator/",
     "optimizer/tables/momentum/",
     "optimizer/tables/velocity/",
+    "optimizer/average/tables/",
 )
 
 
@@ -106,7 +107,8 @@ def training_slots(model, groups) -> list[NamedArray]:
     """Returns all arrays of a run: those of its model and its optimizers.
 
     If weights are averaged, dense/PATH is the average, which is evaluated and
-    served, and optimizer/average/PATH the trained weights.
+    served, and optimizer/average/PATH the trained weights; likewise tables/NAME
+    and optimizer/average/tables/NAME.
     """
     slots = model_slots(model) + optimizer_slots(model, groups)
     if groups.average is None:
@@ -120,7 +122,9 @@ def training_slots(model, groups) -> list[NamedArray]:
             continue
         path = slot.name.removeprefix("dense/")
         with_averages.append(dataclasses.replace(slot, variable=average))
-        with_averages.append(NamedArray(f"{AVERAGED}{path}", slot.variable))
+        with_averages.append(
+            dataclasses.replace(slot, name=f"{AVERAGED}{path}")
+        )
     return with_averages
 
 

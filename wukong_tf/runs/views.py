@@ -31,7 +31,9 @@ class Trained(ArrayView):
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._arrays and name.startswith(AVERAGED):
-            name = f"dense/{name.removeprefix(AVERAGED)}"
+            name = name.removeprefix(AVERAGED)
+            if not name.startswith("tables/"):
+                name = f"dense/{name}"
         return self._arrays[name]
 
 
