@@ -4,10 +4,14 @@ It reads calls as lines of JSON, and prints what the run shall log. It loads no
 TensorFlow.
 """
 
+import contextlib
 import json
 import os
 import re
+import select
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -17,6 +21,7 @@ from wukong_tf.errors import one_line, without_credentials
 
 _SECRET = re.compile(r"KEY|TOKEN|PASSWORD|SECRET", re.I)
 _SHORTEST_SECRET = 6
+ORPHAN_S = 60.0  # longest life of this process after the trainer's
 
 
 class Service(Protocol):
@@ -105,9 +110,14 @@ class Calls:
         self._say = say
         self._sent: Sent
         self._failed: set[str] = set()
+        self._held = contextlib.ExitStack()
 
     def serve(self, lines: Iterable[str]) -> None:
         """Serves calls until one of `finish`, or as failed until the last."""
+        with self._held:
+            self._serve(lines)
+
+    def _serve(self, lines):
         for line in lines:
             if not line.endswith("\n"):  # the trainer died
                 break
@@ -133,8 +143,9 @@ class Calls:
     def _start(self, time, **start):
         del time
         os.makedirs(start["folder"], exist_ok=True)
-        path = os.path.join(start["folder"], f"{self._name}.json")
-        self._sent = Sent(path, start["run"])
+        path = os.path.join(start["folder"], self._name)
+        _hold(self._held, f"{path}.lock")
+        self._sent = Sent(f"{path}.json", start["run"])
         run, text = self._service.start(Start(**start), self._sent.run)
         self._sent.run = run
         self._say(text)
@@ -151,6 +162,15 @@ class Calls:
     def _finish(self, time, status):
         del time
         self._service.finish(status)
+
+
+def _hold(stack, path):
+    """Waits for the tracker of a killed trainer, which may still be sending."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            stack.enter_context(files.locked(path))
+            return
+        time.sleep(0.1)
 
 
 def _why(error):
@@ -182,14 +202,25 @@ def main():
     os.dup2(2, 1)  # where packages print what they like
 
     def say(text):
-        print(without_secrets(text), file=out)
+        with contextlib.suppress(OSError):  # the trainer died
+            print(without_secrets(text), file=out)
 
+    threading.Thread(target=_end_after_trainer, daemon=True).start()
     try:
         service = make(sys.argv[1])
     except Exception as error:
         say(f"no run, as its package cannot be imported: {_why(error)}")
         return
     Calls(sys.argv[1], service, say).serve(sys.stdin)
+
+
+def _end_after_trainer():
+    """Ends this process, even one that hangs, once the trainer has died."""
+    pipe = select.poll()
+    pipe.register(0, 0)  # nobody writes to standard input any more
+    pipe.poll()
+    time.sleep(ORPHAN_S)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """What the process of a tracker does with the calls of a run."""
 
 import json
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -133,6 +136,79 @@ def test_a_trainer_that_dies_leaves_a_failed_run(tmp_path):
     calls = child.Calls("mlflow", service, said.append)
     calls.serve([line, '{"call": "met'])
     assert service.calls[-1] == ("finish", "failed")
+
+
+TRAINER = """
+import subprocess, sys
+child = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1], "mlflow"],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+)
+child.stdin.write(sys.argv[2].encode())
+child.stdin.flush()
+"""
+CHILD = """
+import sys, time
+from trainer.tracking import child
+
+class Service:
+    def start(self, start, known):
+        time.sleep(1.0)  # until the trainer is dead
+        return "new", "run new"
+
+    def metrics(self, step, at, values):
+        print("step", step, file=sys.stderr)
+
+    def finish(self, status):
+        print(status, file=sys.stderr)
+
+child.make = lambda name: Service()
+"""
+
+
+def after_a_kill(tmp_path, program=""):
+    """What the tracker of a trainer that died does, until it ends."""
+    messages = [{"time": 1.5, **m} for m in (start(tmp_path), metrics(2))]
+    sent = "".join(json.dumps(message) + "\n" for message in messages)
+    program = f"{CHILD}\n{program}\nchild.main()"
+    return subprocess.run(
+        [sys.executable, "-c", TRAINER, program, sent],
+        capture_output=True,  # to the end of all that hold the pipe
+        text=True,
+        timeout=120,
+    ).stderr
+
+
+@pytest.mark.slow
+def test_what_a_killed_trainer_sent_arrives(tmp_path):
+    assert after_a_kill(tmp_path) == "step 2\nfailed\n"
+
+
+@pytest.mark.slow
+def test_a_tracker_that_hangs_ends_after_a_killed_trainer(tmp_path):
+    hangs = "Service.finish = lambda *_: time.sleep(600)"
+    said = after_a_kill(tmp_path, f"child.ORPHAN_S = 0\n{hangs}")
+    assert "failed" not in said
+
+
+def test_the_tracker_of_a_resumed_run_waits_for_that_of_the_killed(tmp_path):
+    first, second = Service(), Service()
+    resumed = threading.Thread(
+        target=serve, args=(second, start(tmp_path), metrics(2), FINISH)
+    )
+
+    def lines():
+        for message in (start(tmp_path), metrics(2)):
+            yield json.dumps({"time": 1.5, **message}) + "\n"
+            if not resumed.ident:
+                resumed.start()
+        assert not second.calls
+
+    child.Calls("mlflow", first, lambda line: None).serve(lines())
+    resumed.join(60)
+    assert first.calls[-1] == ("finish", "failed")
+    assert second.calls == [("start", "n", "new"), ("finish", "finished")]
 
 
 def test_no_line_has_a_secret(monkeypatch):
