@@ -18,6 +18,8 @@ class WandbRun:
         """Begins the run, or continues it."""
         tags = [f"{key}:{value}" for key, value in start.tags.items()]
         self._id = start.run
+        # Beside the offline files that refer to it; HOME may be read-only.
+        os.environ.setdefault("WANDB_DATA_DIR", start.folder)
         self._run = wandb.init(
             id=start.run,
             resume="allow",

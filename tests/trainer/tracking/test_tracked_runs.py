@@ -104,6 +104,8 @@ def test_a_resumed_run_is_one_run_in_every_tracker(stores, tmp_path, capsys):
     steps = [items["step"] for items in sent if "train/loss" in items]
     assert steps == [r["step"] for r in records(run_dir, "train")]
     assert "report/test/click/auc" in sent[-1]
+    staged = Path(run_dir, "tracking/artifacts/staging").iterdir()
+    assert page.read_bytes() in [file.read_bytes() for file in staged]
     # No credential is written.
     for path in filter(Path.is_file, Path(tmp_path).rglob("*")):
         assert SECRET.encode() not in path.read_bytes(), path
