@@ -54,7 +54,7 @@ def stop_at(step):
     return mock.patch.object(Session, "should_stop", stops)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @lacks("mlflow")
 @lacks("wandb")
 def test_a_resumed_run_is_one_run_in_every_tracker(stores, tmp_path, capsys):
