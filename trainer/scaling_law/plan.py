@@ -156,10 +156,11 @@ def describe(
 ) -> list[str]:
     """Returns lines on the rungs, what is left of them and its time."""
     seeds = scaling.seed_numbers
-    rates = plan.content["learning_rates"]
+    rates = len(plan.content["learning_rates"])
+    tried = rates if rates > 1 else 0  # one is taken as it is
     rows, search_rows = plan.content["rows"], plan.content["search_rows"]
     lines = [
-        f"each rung: {len(rates)} learning rates on {search_rows:,} rows, "
+        f"each rung: {tried} learning rates on {search_rows:,} rows, "
         f"then {len(seeds)} seeds on {rows:,} rows in one pass, the same for "
         "all models",
     ]
@@ -169,7 +170,7 @@ def describe(
         missing = [s for s in seeds if (rung.model, rung.rung, s) not in have]
         searched = len(missing) < len(seeds)
         count = rows * len(missing)
-        count += 0 if searched else search_rows * len(rates)
+        count += 0 if searched else search_rows * tried
         left += rung.training_flop * count
         lines.append(
             f"{rung}: {rung.training_flop / 1e6:.3g} MFLOP per example, "

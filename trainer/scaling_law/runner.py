@@ -117,6 +117,8 @@ class Runner:
                 not recorded; or no rate has a finite LogLoss.
         """
         rates = self._plan.content["learning_rates"]
+        if len(rates) == 1:
+            return rates[0]
         mine = {
             search["learning_rate"]: search
             for search in self.searches

@@ -55,7 +55,8 @@ class Scaling(Settings):
     )
     learning_rates: tuple[str, ...] = setting(
         ("0.0005", "0.001", "0.002", "0.004"),
-        "Learning rates of the dense part that each rung tries.",
+        "Learning rates of the dense part that each rung tries; a single one "
+        "is taken without a search.",
     )
     search_rows: int = setting(
         0,

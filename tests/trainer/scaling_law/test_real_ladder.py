@@ -1,4 +1,4 @@
-"""A ladder of real runs, two rungs on 2,048 rows."""
+"""A ladder of real runs: a rung on 2,048 rows, and its search."""
 
 import pytest
 
@@ -15,9 +15,9 @@ BASE = (
 def test_real_runs_are_recorded(tmp_path):
     code = program(
         f"--output={tmp_path / 'ladder'}",
-        "--rungs=0.1,0.3",
+        "--rungs=0.1",
         "--seeds=1",
-        "--learning_rates=0.001",
+        "--learning_rates=0.001,0.002",
         "--search_rows=512",
         "--evaluations=2",
         "--resamples=100",
@@ -26,10 +26,12 @@ def test_real_runs_are_recorded(tmp_path):
     )
     assert code == 0
     content = results(tmp_path)
-    assert [run["rung"] for run in content["runs"]] == ["0.1m", "0.3m"]
-    for run in content["runs"]:
-        assert run["split"] == "test" and run["rows"] == 2048
-        assert [rows for rows, _ in run["curve"]] == [1024, 2048]
-        assert run["excess"] == run["logloss"] - run["attainable_logloss"] > 0
-        assert run["last_window_logloss"] > 0 and run["seconds"] > 0
+    assert [search["rows"] for search in content["searches"]] == [512] * 2
+    assert all(search["valid_logloss"] > 0 for search in content["searches"])
+    (run,) = content["runs"]
+    assert run["rung"] == "0.1m" and run["learning_rate"] in (0.001, 0.002)
+    assert run["split"] == "test" and run["rows"] == 2048
+    assert [rows for rows, _ in run["curve"]] == [1024, 2048]
+    assert run["excess"] == run["logloss"] - run["attainable_logloss"] > 0
+    assert run["last_window_logloss"] > 0 and run["seconds"] > 0
     assert (tmp_path / "ladder" / "scaling.md").exists()

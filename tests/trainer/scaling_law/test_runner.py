@@ -150,10 +150,13 @@ def test_after_a_stop_the_same_command_ends_the_same(
 
 
 def test_other_rungs_and_seeds_join_a_ladder(tmp_path):
-    assert run(tmp_path, "--rungs=1", "--models=mlp") == 0
-    assert run(tmp_path, "--rungs=1,3", "--models=mlp", "--seeds=1,2,3") == 0
-    found = [(r["rung"], r["seed"]) for r in results(tmp_path)["runs"]]
+    one = ("--models=mlp", "--learning_rates=0.001")
+    assert run(tmp_path, "--rungs=1", *one) == 0
+    assert run(tmp_path, "--rungs=1,3", "--seeds=1,2,3", *one) == 0
+    content = results(tmp_path)
+    found = [(r["rung"], r["seed"]) for r in content["runs"]]
     assert sorted(found) == [(r, s) for r in ("1m", "3m") for s in (1, 2, 3)]
+    assert not content["searches"]  # of a single rate
 
 
 def test_another_ladder_in_the_directory_is_refused(tmp_path, capsys):
