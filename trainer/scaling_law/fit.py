@@ -71,20 +71,19 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
         resamples: number of resamples.
 
     Returns:
-        The law, or None if there are fewer than two rungs of different x, or
-        than four if the floor is unknown.
+        The law, or None if there are fewer than three rungs of different x,
+        or than four if the floor is unknown.
     """
     if known:
         points = [(x, ys) for x, ys in points if np.mean(ys) > 0]
-    fewest = 2 if known else FEWEST
-    if len({x for x, _ in points}) < fewest:
+    if len({x for x, _ in points}) < (3 if known else FEWEST):
         return None
     fit = _line if known else _with_floor
     x, y = _means(points)
     values = fit(x, y)
     intervals = {}
     if len({x for x, _ in points}) >= FEWEST:
-        drawn = bootstrap(points, fit, resamples, fewest if known else 3)
+        drawn = bootstrap(points, fit, resamples, 2 if known else 3)
         for at, name in enumerate(("floor", "scale", "exponent")):
             intervals[name] = interval(drawn[:, at])
     fitted = values[0] + values[1] * x ** -values[2]

@@ -51,7 +51,8 @@ class Plan:
     def run_flags(self, rung: Rung, rate: float, evaluations: int) -> list[str]:
         """Returns flags of a run of one pass, without those of its place."""
         window = max(1, self.steps // evaluations)
-        return self._flags(rung, rate, self.steps, window) + [
+        every = -(-self.steps // evaluations)
+        return self._flags(rung, rate, self.steps, every) + [
             flag_of("eval", "progressive"),
             flag_of("progressive_window_rows", window * self.batch_size),
         ]

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from trainer.report import style
-from trainer.scaling_law import fit
 from trainer.scaling_law.analysis import (
     Analysis,
     flop,
@@ -70,7 +69,8 @@ def pages(
         "parameters",
         _png(laws(parameters, fits), "dense parameters", loss),
     )
-    yield "rows", _png(rows, "train rows", f"{loss} on valid rows")
+    title = "Loss on valid rows; the larger the rung, the darker"
+    yield "rows", _png(rows, "train rows", loss, title)
     if any(r.last_window_logloss is not None for r in records):
         title = "LogLoss on the last window of train rows"
         label = "% above the cheapest rung"
@@ -100,15 +100,13 @@ def _png(draw, x_label, y_label, title="") -> bytes:
 
 
 def _points(axes, listed, label, look, ls=""):
-    """Draws means, with 95 % intervals over seeds by Student's t."""
-    deviation, freedom = fit.pooled(listed)
-    half = fit.t_quantile(freedom) * deviation if freedom else 0.0
-    axes.errorbar(
-        [x for x, _ in listed],
-        [np.mean(ys) for _, ys in listed],
-        [half / len(ys) ** 0.5 for _, ys in listed] if freedom else None,
-        **{"ls": ls, "ms": 6, "capsize": 3, "lw": 1.4, "label": label, **look},
-    )
+    """Draws the seeds of each rung, small and pale, and their means."""
+    color = look["color"]
+    for x, ys in listed:
+        axes.plot([x] * len(ys), ys, ".", ms=6, alpha=0.5, color=color)
+    means = [np.mean(ys) for _, ys in listed]
+    x = [x for x, _ in listed]
+    axes.plot(x, means, ls=ls, ms=7, lw=1.4, label=label, **look)
 
 
 def _law(axes, model, listed, law, looks):
@@ -137,9 +135,7 @@ def _curves(axes, model, drawn, look):
             lw=1.4,
             ms=3.5,
             alpha=0.3 + 0.7 * at / len(drawn),
-            label=f"{model}, {len(drawn)} rungs, the largest darkest"
-            if at == len(drawn)
-            else None,
+            label=model if at == len(drawn) else None,
             **look,
         )
 

@@ -52,7 +52,8 @@ def test_intervals_cover_the_exponent():
 
 
 def test_too_few_rungs_have_no_law():
-    assert fit.law([(1e6, [0.1, 0.2])], True, 100) is None
+    two = [(1e6, [0.1, 0.2]), (3e6, [0.1])]
+    assert fit.law(two, True, 100) is None
     three = [(x, [0.4 + 2 * x**-0.3]) for x in X[:3]]
     assert fit.law(three, False, 100) is None
 

@@ -80,7 +80,7 @@ def test_all_runs_have_one_budget(whole):
         assert ("splits" in given) == search  # test rows are for the end
         assert given["synthetic_train_rows"] == "--synthetic_train_rows=65536"
         if not search:
-            assert given["eval_every_steps"] == "--eval_every_steps=25"
+            assert given["eval_every_steps"] == "--eval_every_steps=26"
             window = given["progressive_window_rows"]
             assert window == "--progressive_window_rows=6400"
     assert "each rung: 3 learning rates on 8,192 rows" in done.stderr
@@ -92,8 +92,8 @@ def test_each_rung_has_the_best_of_its_rates(whole):
         assert record["learning_rate"] == 0.001
         assert not record["at_edge"]
         assert record["excess"] == pytest.approx(record["logloss"] - 0.25)
-        assert len(record["curve"]) == 11
-        assert record["curve"][0][0] == 6400
+        assert len(record["curve"]) == 10
+        assert record["curve"][0][0] == 6656
         assert record["curve"][-1][0] == 65536
 
 
