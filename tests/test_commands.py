@@ -174,6 +174,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     f"{MAIN} --mode=plan --preset=internal_5.6gf --synthetic --rank=8": (),
     "python -m wukong_tf.scaling": (),
     "python -m wukong_tf.scaling.replication": (),
+    "python -m wukong_tf.scaling.sharding": (),
     "python -m trainer.prepare --dataset=frappe --input=DIR "
     "--output=data/frappe": (),
     f"{MAIN} --flagfile=configs/frappe.flags": (

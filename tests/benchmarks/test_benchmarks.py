@@ -44,6 +44,7 @@ DEAREST = {
     "scaling_workers",
     "table_rows",
     "deterministic",
+    "sharded_tables",
 }
 # Flags, and constants of the module, of a tiny run.
 RUNS: dict[str, tuple[list[str], dict]] = {
@@ -62,6 +63,10 @@ RUNS: dict[str, tuple[list[str], dict]] = {
         ["--calls=60", "--rows=500", "--models=mid_size", "--connections=2"],
         {"BATCHES": (1, 3), "BARS": {1: 1.05, 3: 1.15}},
     ),
+    "sharded_tables": (
+        ["--rows=3900", "--workers=1,2", "--steps=2"],
+        {"BATCH": 32, "WIDTH": 4},
+    ),
     "table_rows": (
         ["--rows=260,520", "--pairs=10", "--steps=2"],
         {"BATCH": 16, "WIDTH": 4, "FEATURES": 4},
@@ -78,7 +83,13 @@ RUNS: dict[str, tuple[list[str], dict]] = {
         },
     ),
 }
-AT_MOST = {"interop", "table_rows", "prepare_memory", "checkpoint_stall"}
+AT_MOST = {
+    "interop",
+    "table_rows",
+    "prepare_memory",
+    "checkpoint_stall",
+    "sharded_tables",
+}
 # The range of a figure by its name's last part, or that of what holds it.
 RANGES = (
     (r"(^|_)(auc|share|shares|wait|all_reduce)$", 0.0, 1.0),
@@ -168,6 +179,9 @@ def run_here(trainer, module, *arguments):
     """What `processes.run` does, in this process."""
     if module == "trainer.main":
         trainer(*arguments)
+        return ""
+    if module == "trainer.launch":  # one worker in place of several
+        trainer(*arguments[arguments.index("--") + 1 :])
         return ""
     name = module.removeprefix("benchmarks.")
     return last_line(name, arguments, RUNS[name][1], trainer)

@@ -125,3 +125,32 @@ def test_more_rows_than_int32_can_name_are_refused(rows):
         f"at most {2**31 - 1}",
         f"they have {rows}",
     )
+
+
+def test_sharded_tables_share_no_variable_with_the_others():
+    plan = plan_tables(
+        SPEC, 6, host_tables=("user",), sharded_tables=("city", "item")
+    )
+    assert [(fused.name, [t.name for t in fused.tables]) for fused in plan] == [
+        ("sharded_tables_6", ["city"]),
+        ("host_tables_6", ["user"]),
+        ("tables_4", ["shop"]),
+        ("sharded_tables_4", ["item"]),
+    ]
+    for fused in plan:
+        assert fused.sharded == fused.name.startswith("sharded_")
+        assert re.search(TABLES, f"model/{fused.name}/table")
+    assert_refused(
+        lambda: plan_tables(
+            SPEC, 6, host_tables=("item",), sharded_tables=("item",)
+        ),
+        "['item'] cannot be sharded",
+    )
+
+
+def test_sharded_tables_may_have_more_rows_than_int32_can_name():
+    spec = FeatureSpec(
+        tuple(CategoricalFeature(name, 2**30) for name in ("a", "b", "c"))
+    )
+    (plan,) = plan_tables(spec, 4, sharded_tables=("a", "b", "c"))
+    assert plan.rows == 3 * 2**30

@@ -13,7 +13,8 @@ from wukong_tf import files, runs
 from wukong_tf.errors import RunError, TrainingError
 from wukong_tf.runs.arrays import StoredRows
 
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
+SHARDS = "-shards"  # of workers, next to the unfinished checkpoint
 _CORRUPTED = ".corrupted-"
 
 
@@ -38,7 +39,7 @@ def save(
     """
     folder = os.path.join(run_dir, runs.CHECKPOINTS)
     final = os.path.join(folder, f"step-{step:010d}")
-    temporary = os.path.join(folder, f"{_UNFINISHED}{step:010d}")
+    temporary = os.path.join(folder, f"{UNFINISHED}{step:010d}")
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)  # must not recreate a deleted run directory
@@ -59,6 +60,7 @@ def save(
         content["digest"] = runs.digest(content)
         files.write_json(os.path.join(temporary, runs.INDEX), content)
         files.replace_folder(temporary, final)
+        _remove_shards(folder, step)
         size = sum(entry.stat().st_size for entry in os.scandir(final))
     except TrainingError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -71,6 +73,15 @@ def save(
             "are intact."
         ) from error
     return final, size
+
+
+def _remove_shards(folder, step):
+    """Removes what workers wrote for this and earlier checkpoints."""
+    for name in os.listdir(folder):
+        if name.startswith(UNFINISHED) and name.endswith(SHARDS):
+            number = name[len(UNFINISHED) : -len(SHARDS)]
+            if number.isdigit() and int(number) <= step:
+                files.remove(os.path.join(folder, name))
 
 
 def mark_best(run_dir: str, step: int, metric: str, value: float):
@@ -178,7 +189,7 @@ def prune(
         if not keeps and not files.is_held(os.path.join(path, runs.INDEX)):
             # Renamed first, so that no reader sees it partly removed.
             folder, name = os.path.split(path)
-            removed = os.path.join(folder, f"{_UNFINISHED}{name}-removed")
+            removed = os.path.join(folder, f"{UNFINISHED}{name}-removed")
             files.remove(removed)
             try:
                 os.rename(path, removed)
@@ -193,7 +204,7 @@ def remove_unfinished(run_dir: str):
     if os.path.isdir(folder):
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
-            if name.startswith(_UNFINISHED):
+            if name.startswith(UNFINISHED):
                 files.remove(path)
             elif name.endswith(files.REPLACED):
                 files.restore_folder(path.removesuffix(files.REPLACED))

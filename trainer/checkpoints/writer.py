@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.checkpoints import store
+from trainer.checkpoints.arrays import WrittenShards
 from trainer.placement.host_memory import available_bytes
 from wukong_tf.errors import RunError
 from wukong_tf.runs.arrays import StoredRows
@@ -213,16 +214,22 @@ class CheckpointWriter:
 
     def _copies(self, arrays):
         """Returns copies of arrays by name, or None if memory is too small."""
+        read = [a for _, a in arrays if not isinstance(a, WrittenShards)]
         size = sum(
             int(np.prod(a.shape, dtype=np.int64)) * a.dtype.itemsize
-            for _, a in arrays
+            for a in read
         )
         free = available_bytes()
         fits = free is None or size <= COPY_SHARE * free
         if not self._in_background or not fits:
             return None
         try:
-            return {name: np.asarray(array) for name, array in arrays}
+            return {
+                name: array
+                if isinstance(array, WrittenShards)
+                else np.asarray(array)
+                for name, array in arrays
+            }
         except MemoryError:  # such as from a limit on the process
             return None
 

@@ -5,12 +5,11 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tqdm
 
-from trainer.checkpoints.writer import LAST_TRIES, CheckpointWriter
 from trainer.console import log
 from trainer.data.source import Source
 from trainer.distribution.agreement import SameFiles
@@ -20,8 +19,8 @@ from trainer.loop.profiling import Profile
 from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.rates import Rates
 from trainer.loop.records import Progressive, WriteTraining
+from trainer.loop.saving import SaveCheckpoint
 from trainer.settings.training import HIGHER_IS_BETTER
-from wukong_tf.errors import WukongError
 
 
 class ShowProgress:
@@ -172,78 +171,6 @@ def patience_is_out(evaluations: list[dict[str, Any]], patience: int) -> bool:
     return 0 < patience <= evaluations_since_best(evaluations)
 
 
-class SaveCheckpoint:
-    """Saves after every evaluation and whenever the schedule requires it.
-
-    Args:
-        writer: writes the checkpoints.
-        schedule: decides when a checkpoint is due.
-        arrays: returns the canonical names and current arrays.
-        metrics: receives a record of each checkpoint written.
-    """
-
-    def __init__(
-        self,
-        writer: CheckpointWriter,
-        schedule: Schedule,
-        arrays: Callable,
-        metrics: Metrics,
-    ):
-        self._writer = writer
-        self._schedule = schedule
-        self._arrays = arrays
-        self._metrics = metrics
-        self._begun: int | None = None
-
-    def __call__(self, progress: Progress, chunk: LoopChunk):
-        """Saves if a checkpoint is due."""
-        del chunk
-        evaluated = bool(progress.evaluations) and (
-            progress.evaluations[-1]["step"] == progress.step
-        )
-        last = progress.step == self._schedule.total_steps
-        if evaluated or last or self._schedule.checkpoints_at(progress.step):
-            self.save(progress)
-        self._record()
-
-    def save(self, progress: Progress):
-        """Starts saving, unless this step is saved already."""
-        if self._begun == progress.step:
-            return
-        self._begun = progress.step
-        best = None
-        if progress.evaluations and progress.evaluations[-1]["best"]:
-            newest = progress.evaluations[-1]
-            if newest["step"] == progress.step:
-                best = newest["value"]
-        self._writer.save(progress.step, progress.to_dict(), self._arrays, best)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *exception):
-        # After an error, a write in progress is finished but not retried.
-        with (
-            contextlib.suppress(WukongError)
-            if kind
-            else (contextlib.nullcontext())
-        ):
-            self._writer.close(tries=0 if kind else LAST_TRIES)
-        self._record()
-
-    def _record(self):
-        for saved in self._writer.take_saved():
-            self._metrics.write(
-                "checkpoint",
-                saved.step,
-                {
-                    "bytes": saved.bytes,
-                    "seconds": saved.seconds,
-                    "training_waited": saved.waited,
-                },
-            )
-
-
 @dataclasses.dataclass(frozen=True)
 class Actions:
     """Actions that run between loop chunks, in this order.
@@ -256,7 +183,8 @@ class Actions:
         show: shows the progress. None except on the chief.
         progressive: records metrics of rows scored before being trained on.
         evaluate: evaluates on the valid split. None without one.
-        save: saves checkpoints. None except on the chief.
+        save: saves checkpoints. None except on the chief, or if workers write
+            the rows that they own.
     """
 
     check: Action

@@ -119,6 +119,8 @@ def table_ways(
     ways = {}
     rows = -(-training.batch_size // replicas)
     for layer in model.tables:
+        if layer.plan.sharded:
+            continue
         ways[layer.table.path] = way
         if way == "auto":
             ids = rows * sum(layer.plan.columns)
@@ -138,7 +140,9 @@ def describe_ways(model: ClickModel, ways: dict[str, str]) -> list[str]:
         if len(names) > SHOWN_TABLES:
             shown += f" and {len(names) - SHOWN_TABLES} more"
         how = "all-reduced as dense tables"
-        if ways[layer.table.path] == replica_sum.GATHER:
+        if layer.plan.sharded:
+            how = "sent to the workers that own the rows"
+        elif ways[layer.table.path] == replica_sum.GATHER:
             how = "all-gathered by distinct rows"
         lines.append(
             f"gradients of tables of width {plan.width} ({plan.rows:,} rows: "
@@ -153,19 +157,22 @@ def _row_runs(model, training):
     runs = {}
     for layer in model.tables:
         row_runs, differs = [], False
-        for table in layer.plan.tables:
+        sizes = [table.rows for table in layer.plan.tables]
+        if shards := getattr(layer.table, "shards", None):
+            sizes = shards.runs(sizes)
+        for table, rows in zip(layer.plan.tables, sizes, strict=True):
             settings = model.config.features.table_settings(table.name)
             rate, l2 = settings.learning_rate, settings.l2
             differs |= rate is not None or l2 is not None
             row_runs.append(
                 (
-                    table.rows,
+                    rows,
                     1.0 if rate is None else rate / base,
                     training.embedding_l2 if l2 is None else l2,
                 )
             )
         if differs:
-            runs[layer.table.path] = row_runs
+            runs[layer.table.path] = [run for run in row_runs if run[0]]
     return runs
 
 

@@ -5,7 +5,6 @@ import functools
 
 from trainer.checkpoints import store
 from trainer.checkpoints.run_directory import HeldDirectory, write_data
-from trainer.checkpoints.writer import CheckpointWriter, Retention
 from trainer.console import log
 from trainer.data.content import Contents
 from trainer.data.pipeline import Pipeline
@@ -26,6 +25,7 @@ from trainer.loop.outer import make_run_steps, train
 from trainer.loop.profiling import Profile
 from trainer.loop.progress import Progress, make_schedule
 from trainer.loop.rates import Rates
+from trainer.loop.saving import SaveCheckpoint, make_shard_writer, make_writer
 from trainer.loop.step_clock import StepClock
 from trainer.loop.steps import make_train_step
 from trainer.loop.watchdog import Watchdog
@@ -82,6 +82,7 @@ class Session:
         with distribution.strategy.scope():
             self._build(config, placement)
         self.slots = training_slots(self.model, self.groups)
+        self.shards = make_shard_writer(settings, self.slots, self.workers)
         self.tasks = [task.name for task in config.features.tasks]
         self.evaluator = Evaluator(
             distribution,
@@ -101,6 +102,7 @@ class Session:
             lookup=training.lookup,
             dtype=DTYPES[training.precision],
             host_tables=placement.host_tables,
+            sharded_tables=placement.sharded_tables,
             **({"remat": True} if training.remat else {}),
         )
         if replicas > 1:
@@ -175,7 +177,7 @@ class Session:
                 pass
             if self.stopped and between.save is not None:
                 self._check_directory()
-                between.save.save(progress)
+                between.save.save(progress, last=True)
         self.workers.gather(None)  # a barrier: the chief has saved
         return not self.stopped
 
@@ -217,7 +219,14 @@ class Session:
         show = save = evaluate = None
         if self.workers.is_chief:
             show = actions.ShowProgress(schedule, self.progress.step)
-            save = self._make_save(metrics)
+        if self.workers.is_chief or self.shards is not None:
+            save = SaveCheckpoint(
+                make_writer(self.settings) if self.workers.is_chief else None,
+                schedule,
+                functools.partial(read_slots, self.slots),
+                metrics,
+                self.shards,
+            )
         if "valid" in self.splits:
             evaluate = actions.Evaluate(
                 self.evaluator,
@@ -281,20 +290,3 @@ class Session:
         """Raises RunError if the run directory is no longer the same."""
         if self.held is not None:
             self.held.check()
-
-    def _make_save(self, metrics):
-        training, machine = self.training, self.settings.machine
-        writer = CheckpointWriter(
-            self.run_dir,
-            Retention(
-                training.keep_checkpoints,
-                training.keep_checkpoint_every_steps,
-                training.early_stopping_metric,
-            ),
-            log,
-            in_background=machine.async_checkpoints,
-            retry_s=machine.checkpoint_retry_s,
-        )
-        return actions.SaveCheckpoint(
-            writer, self.schedule, lambda: read_slots(self.slots), metrics
-        )

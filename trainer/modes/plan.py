@@ -93,9 +93,15 @@ def describe_plan(
 
 def describe_model(model: ClickModel) -> str:
     """Returns one line on a built model's size."""
-    tables = sum(math.prod(layer.table.shape) for layer in model.tables)
-    total = sum(math.prod(v.shape) for v in model.trainable_variables)
-    return _parameters(model.config.model, total, tables)
+    tables = sum(layer.plan.rows * layer.plan.width for layer in model.tables)
+    # A worker has a part of a sharded table.
+    own = {id(layer.table) for layer in model.tables}
+    dense = sum(
+        math.prod(v.shape)
+        for v in model.trainable_variables
+        if id(v) not in own
+    )
+    return _parameters(model.config.model, dense + tables, tables)
 
 
 def _parameters(name, total, tables):

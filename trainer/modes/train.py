@@ -22,12 +22,18 @@ from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
-from trainer.placement.tables import available_devices, place
+from trainer.placement import sharding
+from trainer.placement.tables import (
+    available_devices,
+    bytes_for_tables,
+    place,
+)
 from trainer.report import slices
 from trainer.report.summary import report
 from trainer.settings import Settings
 from trainer.tracking.trackers import Tracked, tracked
 from wukong_tf import runs
+from wukong_tf.errors import ConfigError
 
 
 def run_training(settings: Settings, start: Stopwatch | None = None) -> bool:
@@ -66,17 +72,12 @@ def _train(settings, distribution, start):
         log(line)
     slices.check(features, settings.run.slices)
     splits = open_sources(settings, features)
-    placed = place(
-        model_cost(config, training),
-        available_devices(settings.machine),
-        settings.machine.table_device,
-        replicas=distribution.replicas_on_this_host,
-    )
-    placed.check()
+    placed, placement = _place(settings, distribution, config)
     content = _config_content(settings, config, splits)
     contents = Contents(splits)
     if workers.count > 1:  # this reads parts of every file
         whole = {**content, "features": features.to_dict()}
+        whole["devices"] = {"sharded_tables": placed.sharded_tables}
         agreement.check_same(workers, agreement.identity(whole, contents))
     described = preflight.check_splits(
         splits, allow_overlap=settings.data.allow_file_overlap
@@ -98,7 +99,7 @@ def _train(settings, distribution, start):
         session = Session(
             settings, distribution, config, splits, placed, contents, directory
         )
-        for line in [*_describe(session), *described]:
+        for line in [*_describe(session), *placement, *described]:
             log(line)
         restore(session)
         start.lap("model")
@@ -107,6 +108,38 @@ def _train(settings, distribution, start):
             records = MetricsLog(run_dir, session.progress.step)
             records = stack.enter_context(tracked(settings, records))
         return session.run(start, records) and _report(session, records)
+
+
+def _place(settings, distribution, config):
+    """Returns the placement of tables, and log lines on sharded ones."""
+    training, workers = settings.training, distribution.workers
+    replicas = distribution.local_replicas
+    if settings.devices.table_placement == "sharded" and replicas > 1:
+        raise ConfigError(
+            "--table_placement=sharded needs one replica in each process; "
+            f"this one has {replicas}. python -m trainer.launch "
+            f"--workers={replicas} -- FLAGS starts a process for each."
+        )
+    costs = model_cost(config, training)
+    devices = available_devices(settings.machine)
+    here = distribution.replicas_on_this_host
+    count = workers.count if replicas == 1 else 1
+    tables = sharding.traffic(
+        costs, config.features, training.batch_size, count
+    )
+    left = workers.gather(bytes_for_tables(costs, devices, here))
+    free = None if None in left else min(left)
+    sharded = sharding.choose(settings.devices, tables, free)
+    placed = place(
+        costs,
+        devices,
+        settings.machine.table_device,
+        replicas=here,
+        sharded=sharded,
+        workers=count,
+    )
+    placed.check()
+    return placed, sharding.describe(tables, sharded)
 
 
 def _config_content(settings, config, splits):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trainer.placement import host_memory
 from trainer.settings import Machine
@@ -39,7 +39,8 @@ class PlacedTable:
         rows: number of rows.
         width: floats per row.
         device: name of the device.
-        state_bytes: bytes of its optimizer state.
+        state_bytes: bytes of its optimizer state on one worker.
+        shards: workers that its rows are sharded over. Defaults to 1.
     """
 
     name: str
@@ -47,11 +48,12 @@ class PlacedTable:
     width: int
     device: str
     state_bytes: int
+    shards: int = 1
 
     @property
     def bytes(self) -> int:
-        """Bytes of its rows, float32."""
-        return FLOAT_BYTES * self.rows * self.width
+        """Bytes of its rows on one worker, float32."""
+        return FLOAT_BYTES * -(-self.rows // self.shards) * self.width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Placement:
     tables: tuple[PlacedTable, ...]
     devices: tuple[Device, ...]
     dense_bytes: int
+
+    @property
+    def sharded_tables(self) -> tuple[str, ...]:
+        """Names of the tables whose rows are sharded over the workers."""
+        return tuple(t.name for t in self.tables if t.shards > 1)
 
     @property
     def host_tables(self) -> tuple[str, ...]:
@@ -113,8 +120,9 @@ class Placement:
             raise ConfigError(
                 f"{device.name} has {device.bytes:,} bytes, but the run needs "
                 f"{used:,} there: {', '.join(parts)}. Nothing was allocated. "
-                "Fewer rows, hashing, narrower tables, a smaller --batch_size "
-                "or another --table_device help."
+                "Fewer rows, hashing, narrower tables, a smaller --batch_size, "
+                "another --table_device or --table_placement=sharded with "
+                "several workers help."
             )
 
 
@@ -124,6 +132,8 @@ def place(
     table_device: str = "auto",
     *,
     replicas: int = 1,
+    sharded: Collection[str] = (),
+    workers: int = 1,
 ) -> Placement:
     """Places the tables of a model on devices.
 
@@ -135,18 +145,16 @@ def place(
             the host the others. Defaults to "auto".
         replicas: number of replicas on the host. An accelerator holds one.
             Defaults to 1.
+        sharded: names of tables whose rows are sharded over the workers; they
+            are on the device of the dense part. Defaults to none.
+        workers: number of workers. Defaults to 1.
 
     Raises:
         ConfigError: "accelerator" is chosen but there is none, or there are
             several replicas with accelerators and tables on the host.
     """
-    devices = [
-        dataclasses.replace(device, bytes=device.bytes // replicas)
-        if device.name == HOST and device.bytes is not None
-        else device
-        for device in devices
-    ]
-    dense = costs.bytes - costs.table_bytes - costs.table_state_bytes
+    devices = _of_a_replica(devices, replicas)
+    dense = _dense_bytes(costs)
     first = devices[0]
     if table_device == ACCELERATOR and first.name != ACCELERATOR:
         raise ConfigError(
@@ -159,14 +167,22 @@ def place(
     }
     if table_device == "auto" and len(devices) > 1 and first.bytes is not None:
         left = first.bytes - dense
-        for table in sorted(costs.tables, key=lambda t: t.rows * t.width):
-            left -= FLOAT_BYTES * table.rows * table.width
-            left -= costs.state_bytes(table)
+        for table in costs.tables:
+            if table.name in sharded:
+                left -= sum(_bytes_on_one(costs, table, workers))
+        whole = [t for t in costs.tables if t.name not in sharded]
+        for table in sorted(whole, key=lambda t: t.rows * t.width):
+            left -= sum(_bytes_on_one(costs, table))
             if left < 0:
                 chosen[table.name] = HOST
     tables = tuple(
         PlacedTable(
-            t.name, t.rows, t.width, chosen[t.name], costs.state_bytes(t)
+            t.name,
+            t.rows,
+            t.width,
+            first.name if t.name in sharded else chosen[t.name],
+            _bytes_on_one(costs, t, workers if t.name in sharded else 1)[1],
+            workers if t.name in sharded else 1,
         )
         for t in costs.tables
     )
@@ -179,6 +195,41 @@ def place(
             "fit the accelerators."
         )
     return placed
+
+
+def _bytes_on_one(costs, table, workers=1):
+    """Returns the bytes of a worker's rows and of their optimizer state."""
+    rows = -(-table.rows // workers)
+    state = costs.state_bytes(dataclasses.replace(table, rows=rows))
+    return FLOAT_BYTES * rows * table.width, state
+
+
+def bytes_for_tables(
+    costs: Cost, devices: Sequence[Device], replicas: int = 1
+) -> int | None:
+    """Returns the bytes next to the dense part, or None if unknown.
+
+    Args:
+        costs: the cost of the model.
+        devices: the available devices, that of the dense part first.
+        replicas: number of replicas on the host. Defaults to 1.
+    """
+    size = _of_a_replica(devices, replicas)[0].bytes
+    return None if size is None else size - _dense_bytes(costs)
+
+
+def _of_a_replica(devices, replicas):
+    """Returns the devices with a replica's share of the host's memory."""
+    return [
+        dataclasses.replace(device, bytes=device.bytes // replicas)
+        if device.name == HOST and device.bytes is not None
+        else device
+        for device in devices
+    ]
+
+
+def _dense_bytes(costs):
+    return costs.bytes - costs.table_bytes - costs.table_state_bytes
 
 
 def available_devices(machine: Machine) -> list[Device]:

@@ -53,7 +53,7 @@ def report(session: Session) -> dict[str, Any]:
     config.pop("features")
     results["model"] = {
         "name": config.pop("model"),
-        "parameters": model.count_params(),
+        "parameters": model.count_params() + _of_others(model),
         **config,
     }
     results["training"] = dataclasses.asdict(session.training)
@@ -78,6 +78,14 @@ def report(session: Session) -> dict[str, Any]:
     )
     log(f"wrote {os.path.dirname(paths[0])}")
     return results
+
+
+def _of_others(model):
+    """Returns how many parameters of sharded tables other workers hold."""
+    return sum(
+        layer.plan.width * (layer.plan.rows - layer.table.shape[0])
+        for layer in model.tables
+    )
 
 
 def _facts(progress, checkpoint_step):

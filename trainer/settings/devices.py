@@ -34,6 +34,21 @@ class Devices(Settings):
         "distinct rows. reduce: all-reduce dense gradients. auto: for each "
         "width of tables the one that sends less.",
     )
+    table_placement: Literal["replicated", "sharded", "auto"] = setting(
+        "replicated",
+        "Tables of several workers. replicated: each worker holds all rows. "
+        "sharded: each holds a part of the rows of --sharded_tables. auto: "
+        "those tables are sharded whose exchange sends less, and others, the "
+        "largest first, until all fit.",
+    )
+    sharded_tables: tuple[str, ...] = setting(
+        (), "Names of the tables that are sharded. Default: all."
+    )
+    sharded_table_mib: float = setting(
+        0.0,
+        "Smallest table that is sharded, in MiB of rows and optimizer state.",
+        minimum=0.0,
+    )
     worker_timeout_s: int = setting(
         30,
         "Seconds without a heartbeat of a worker after which the others "

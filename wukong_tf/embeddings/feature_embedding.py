@@ -40,6 +40,8 @@ class FeatureEmbedding(keras.layers.Layer):
         lookup: "take" or "tfrs". Defaults to "take".
         host_tables: names of the tables kept in host memory while the rest is
             on an accelerator. Defaults to (), none.
+        sharded_tables: names of the tables whose rows are sharded over the
+            workers of a run. Defaults to (), none.
         number_initializer: initializer of the last weights of the MLPs for
             numbers and vectors. Defaults to None, that of `MLP`.
         dtype: dtype of the layer, "float32" or "float64": tables and raw
@@ -69,6 +71,7 @@ class FeatureEmbedding(keras.layers.Layer):
         initial_scale: float = 0.05,
         lookup: str = "take",
         host_tables: Collection[str] = (),
+        sharded_tables: Collection[str] = (),
         number_initializer: keras.initializers.Initializer | None = None,
         dtype: str = "float32",
         name: str = "feature_embedding",
@@ -97,7 +100,10 @@ class FeatureEmbedding(keras.layers.Layer):
                 dtype=dtype,
             )
             for table in plan_tables(
-                spec, embedding_dim, host_tables=host_tables
+                spec,
+                embedding_dim,
+                host_tables=host_tables,
+                sharded_tables=sharded_tables,
             )
         ]
 

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from wukong_tf.embeddings import table_rows
-from wukong_tf.embeddings.lookup import make_lookup
-from wukong_tf.embeddings.plan import FusedTable
+from wukong_tf.embeddings.lookup import SHARDED, make_lookup
+from wukong_tf.embeddings.plan import MAX_FUSED_ROWS, FusedTable
 
 
 class FusedEmbedding(keras.layers.Layer):
@@ -19,7 +19,8 @@ class FusedEmbedding(keras.layers.Layer):
 
     Args:
         table: the plan of the fused table.
-        lookup: "take" or "tfrs", the engine that reads the rows.
+        lookup: "take" or "tfrs", the engine that reads the rows of a table
+            that is not sharded.
         initial_scales: for each table of the plan, the scale s of its rows,
             which are initialized uniformly in [-s, s]. Defaults to None, zeros.
         dtype: dtype of the table. Defaults to "float32".
@@ -47,7 +48,7 @@ class FusedEmbedding(keras.layers.Layer):
     ):
         super().__init__(name=table.name, dtype=dtype)
         self.plan = table
-        self.lookup = make_lookup(lookup)
+        self.lookup = make_lookup(SHARDED if table.sharded else lookup)
         self.initial_scales = initial_scales or [0.0] * len(table.tables)
         if seed is None:
             seed = keras.initializers.RandomUniform().seed
@@ -90,6 +91,8 @@ class FusedEmbedding(keras.layers.Layer):
             )
             for _ in range(columns)
         ]
+        if self.plan.rows > MAX_FUSED_ROWS:  # sharded
+            ids = ops.cast(ids, "int64")
         offsets = ops.convert_to_tensor(offsets, dtype=ids.dtype)
         with self._place():
             return self.lookup(self.table, ids + offsets)  # [B, C, width]

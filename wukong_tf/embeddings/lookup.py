@@ -9,6 +9,7 @@ from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import ConfigError
 
 LOOKUPS = ("take", "tfrs")
+SHARDED = "sharded"  # chosen by table, whatever engine reads the others
 
 
 class Lookup(Protocol):
@@ -43,10 +44,10 @@ class TakeLookup:
 
 
 def make_lookup(name: str) -> Lookup:
-    """Returns the lookup called `name`: "take" or "tfrs".
+    """Returns the lookup called `name`: "take", "tfrs" or "sharded".
 
     Raises:
-        ConfigError: `name` is neither.
+        ConfigError: `name` is none of them.
         ImportError: "tfrs", if TensorFlow Recommenders cannot be used.
     """
     if name == "take":
@@ -56,6 +57,9 @@ def make_lookup(name: str) -> Lookup:
             "wukong_tf.embeddings.tfrs_tables"
         )
         return tfrs_tables.TFRSLookup()
+    if name == SHARDED:
+        exchange = importlib.import_module("wukong_tf.sharding.exchange")
+        return exchange.ShardedLookup()
     raise ConfigError(
         f"`lookup` must be one of {list(LOOKUPS)}; received {name!r}."
     )

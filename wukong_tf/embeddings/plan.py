@@ -26,7 +26,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class FusedTable:
-    """All tables of one width and device, concatenated in one variable.
+    """All tables of one width and placement, concatenated in one variable.
 
     Args:
         width: floats in a row.
@@ -36,6 +36,7 @@ class FusedTable:
         columns: for each feature, ids per row: 1, or the most in a bag.
         host: whether the variable is in host memory, whatever the device of the
             rest of the model.
+        sharded: whether its rows are sharded over the workers of a run.
     """
 
     width: int
@@ -44,11 +45,13 @@ class FusedTable:
     offsets: tuple[int, ...]
     columns: tuple[int, ...]
     host: bool = False
+    sharded: bool = False
 
     @property
     def name(self) -> str:
         """Name of the layer, such as "tables_16" or "host_tables_16"."""
-        return f"{'host_' * self.host}tables_{self.width}"
+        where = "host_" * self.host or "sharded_" * self.sharded
+        return f"{where}tables_{self.width}"
 
     @property
     def rows(self) -> int:
@@ -61,6 +64,7 @@ def plan_tables(
     embedding_dim: int,
     *,
     host_tables: Collection[str] = (),
+    sharded_tables: Collection[str] = (),
 ) -> tuple[FusedTable, ...]:
     """Returns the fused tables of `spec`, widest first.
 
@@ -69,20 +73,28 @@ def plan_tables(
         embedding_dim: default width of tables.
         host_tables: names of the tables kept in host memory. Defaults to (),
             none: all are on the model's device.
+        sharded_tables: names of the tables whose rows are sharded over
+            workers. Defaults to (), none: each worker holds all rows.
 
     Raises:
-        ConfigError: a width's tables have more rows than int32 can index.
+        ConfigError: a width's tables have more rows than int32 can index and
+            are not sharded, or a table is both in host memory and sharded.
     """
-    groups: dict[tuple[int, bool], list] = {}
+    if both := sorted({*host_tables} & {*sharded_tables}):
+        raise ConfigError(
+            f"tables {both} cannot be sharded, as they are in host memory."
+        )
+    groups: dict[tuple[int, bool, bool], list] = {}
     for feature in spec.categorical:
         width = (feature.embedding_dim or embedding_dim) * feature.kept_units
         host = feature.table_name in host_tables
-        groups.setdefault((width, host), []).append(feature)
-    order = sorted(groups, key=lambda key: (-key[0], key[1]))
+        sharded = feature.table_name in sharded_tables
+        groups.setdefault((width, host, sharded), []).append(feature)
+    order = sorted(groups, key=lambda key: (-key[0], *key[1:]))
     return tuple(_fuse(*key, groups[key]) for key in order)
 
 
-def _fuse(width, host, features):
+def _fuse(width, host, sharded, features):
     tables: dict[str, Table] = {}
     rows = 0
     for feature in features:
@@ -91,7 +103,7 @@ def _fuse(width, host, features):
                 feature.table_name, feature.num_ids, rows
             )
             rows += feature.num_ids
-    if rows > MAX_FUSED_ROWS:
+    if rows > MAX_FUSED_ROWS and not sharded:
         raise ConfigError(
             f"the tables of width {width} ({', '.join(tables)}) must have at "
             f"most {MAX_FUSED_ROWS} rows together; they have {rows}."
@@ -103,4 +115,5 @@ def _fuse(width, host, features):
         offsets=tuple(tables[f.table_name].offset for f in features),
         columns=tuple(f.ids_per_row for f in features),
         host=host,
+        sharded=sharded,
     )

@@ -5,6 +5,7 @@ such a variable as a whole copies it; here rows are copied a few megabytes at a
 time.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import keras
@@ -27,13 +28,51 @@ def row_bytes(variable) -> int:
 
 
 def read(variable, start: int, stop: int) -> np.ndarray:
-    """Reads rows `start` to `stop` - 1 of a Keras variable."""
+    """Reads rows `start` to `stop` - 1 of a Keras variable.
+
+    Of a sharded one, the rows of other workers are read as zeros.
+    """
+    if shards := getattr(variable, "shards", None):
+        shape = (stop - start, *variable.shape[1:])
+        rows = np.zeros(shape, str(variable.dtype))
+        rows[shards.owned(start, stop) - start] = read_owned(
+            variable, start, stop
+        )
+        return rows
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # A sparse read: a dense one may copy the whole variable first.
         return tf.gather(variable.value, tf.range(start, stop)).numpy()
     return keras.ops.convert_to_numpy(variable.value[start:stop])
+
+
+def read_owned(variable, start: int, stop: int) -> np.ndarray:
+    """Reads this worker's rows among `start` to `stop` - 1 of a sharded one."""
+    import tensorflow as tf
+
+    rows = tf.range(variable.shards.before(start), variable.shards.before(stop))
+    return tf.gather(variable.value, rows).numpy()
+
+
+@contextlib.contextmanager
+def unmirrored() -> Iterator[None]:
+    """Makes variables of TensorFlow that no strategy mirrors or broadcasts."""
+    import tensorflow as tf
+    from tensorflow.python.ops import resource_variable_ops
+
+    def creator(next_creator, **kwargs):
+        del next_creator  # the strategy's
+        return resource_variable_ops.ResourceVariable(
+            **{
+                key: kwargs[key]
+                for key in ("initial_value", "trainable", "name", "dtype")
+            }
+        )
+
+    (device,) = tf.distribute.get_strategy().extended.worker_devices
+    with tf.variable_creator_scope(creator), tf.device(device):
+        yield
 
 
 def local(value):
@@ -55,7 +94,8 @@ def write(
 
     Args:
         variable: of shape [N, ...].
-        rows: (first, past the last) of the run.
+        rows: (first, past the last) of the run. Of a sharded variable, only
+            this worker's rows of it are set.
         values: called with the first number and the one past the last of some
             rows, counted from the run's first; returns these rows.
     """
@@ -73,6 +113,9 @@ def write(
         return
     for start, stop in chunks(rows, row_bytes(variable)):
         part = values(start - first, stop - first)
+        if shards := getattr(variable, "shards", None):
+            part = part[shards.owned(start, stop) - start]
+            start, stop = shards.before(start), shards.before(stop)
         if backend == "tensorflow":
             _scatter(variable.value, start, stop, part)
         else:

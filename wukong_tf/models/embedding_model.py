@@ -23,6 +23,7 @@ class EmbeddingModel(ClickModel):
         dtype: Keras dtype policy of the dense part.
         host_tables: names of the tables kept in host memory. Defaults to (),
             none.
+        sharded_tables: as in `FeatureEmbedding`.
         number_initializer: as in `FeatureEmbedding`.
     """
 
@@ -34,6 +35,7 @@ class EmbeddingModel(ClickModel):
         name=None,
         dtype=None,
         host_tables=(),
+        sharded_tables=(),
         number_initializer=None,
     ):
         super().__init__(config, name=name, dtype=dtype)
@@ -48,6 +50,7 @@ class EmbeddingModel(ClickModel):
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             host_tables=host_tables,
+            sharded_tables=sharded_tables,
             number_initializer=number_initializer,
             dtype=self._wide,
         )

@@ -25,6 +25,7 @@ class LogisticRegression(ClickModel):
         name: model name. Defaults to "logistic_regression".
         dtype: Keras dtype policy; all of this model is float32.
         host_tables: as in `EmbeddingModel`.
+        sharded_tables: as in `FeatureEmbedding`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LogisticRegression(ClickModel):
         name: str | None = None,
         dtype: Any = None,
         host_tables: Collection[str] = (),
+        sharded_tables: Collection[str] = (),
     ):
         super().__init__(config, name=name, dtype=dtype)
         self.feature_embedding = FeatureEmbedding(
@@ -43,6 +45,7 @@ class LogisticRegression(ClickModel):
             initial_scale=config.table_initial_scale,
             lookup=lookup,
             host_tables=host_tables,
+            sharded_tables=sharded_tables,
             number_initializer=keras.initializers.Zeros(),
         )
         self.build()

@@ -28,6 +28,8 @@ class Wukong(EmbeddingModel):
             "mixed_bfloat16". Defaults to Keras's global policy.
         host_tables: names of the tables kept in host memory while the rest is
             on an accelerator. Defaults to (), none.
+        sharded_tables: names of the tables whose rows are sharded over the
+            workers of a run. Defaults to (), none.
 
     Raises:
         ConfigError: a rank is above the number of embeddings that enter its
@@ -59,6 +61,7 @@ class Wukong(EmbeddingModel):
         name: str | None = None,
         dtype: Any = None,
         host_tables: Collection[str] = (),
+        sharded_tables: Collection[str] = (),
     ):
         config.check_ranks()
         self._remat = remat
@@ -68,6 +71,7 @@ class Wukong(EmbeddingModel):
             name=name,
             dtype=dtype,
             host_tables=host_tables,
+            sharded_tables=sharded_tables,
         )
 
     def build_score(self, rows: int, width: int):

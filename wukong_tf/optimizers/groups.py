@@ -8,7 +8,7 @@ from wukong_tf.errors import ConfigError
 from wukong_tf.optimizers import replica_sum
 from wukong_tf.optimizers.weight_average import OptimizerAverage, WeightAverage
 
-TABLES = r"(^|/)(host_)?tables_\d+/table$"
+TABLES = r"(^|/)((host|sharded)_)?tables_\d+/table$"
 
 
 class OptimizerGroups:
@@ -75,6 +75,7 @@ class OptimizerGroups:
             self._order.append((claims[0], len(group)))
             self._summed_here.append(
                 hasattr(self.optimizers[claims[0]], "gradients_are_summed")
+                and not hasattr(variable, "shards")
             )
             group.append(variable)
 
@@ -98,7 +99,9 @@ class OptimizerGroups:
         Args:
             gradients: gradients of this replica's share of the batch, in the
                 constructor's order of variables. Those of optimizers that
-                all-reduce themselves, as Keras's do, are returned unchanged.
+                all-reduce themselves, as Keras's do, are returned unchanged,
+                as are those of sharded tables, which each worker gets from all
+                others.
         """
         mine = [i for i, here in enumerate(self._summed_here) if here]
         sums = replica_sum.sum_over_replicas(

@@ -10,18 +10,10 @@ then the replicas are summed in one of two ways:
 Both give the same sums and the same touched rows.
 """
 
-import math
 from collections.abc import Sequence
 
 GATHER, REDUCE = "gather", "reduce"
 WAYS = (GATHER, REDUCE)
-# Collective keys: TensorFlow counts its own up from 100, one or more for each
-# call of a function.
-_FIRST_KEY = 2**30
-_KEYS = 2**11
-# Index of each kind of gathered tensor; every worker's program gathers them in
-# the same order.
-_kinds: dict[tuple, int] = {}
 
 
 def cheaper_way(rows: int, rows_of_a_replica: int, replicas: int) -> str:
@@ -67,11 +59,15 @@ def sum_over_replicas(
         if isinstance(gradient, tf.IndexedSlices):
             if ways[index] == REDUCE:
                 rows, values = summed_rows(gradient)
-                summed[index] = _reduce(
+                total = _reduce(
                     context, rows, values, variables[index].shape[0]
                 )
             else:
-                summed[index] = _gather(context, gradient, index)
+                total = _gather(context, gradient, index)
+            # Without a shape it could not become dense.
+            summed[index] = tf.IndexedSlices(
+                total.values, total.indices, gradient.dense_shape
+            )
         elif gradient is not None:
             dense.append(index)
     if dense:
@@ -101,67 +97,37 @@ def _gather(context, gradient, number):
     replica's rows for all steps of one call of a function.
     """
     import tensorflow as tf
-    from tensorflow.python.ops import collective_ops
 
-    # Not public; covered by the multi-process tests.
-    launchers = getattr(
-        context.strategy.extended._cross_device_ops, "_launchers", None
-    )
-    if launchers is None:  # the replicas of one process
+    from wukong_tf.sharding import collectives
+
+    group = collectives.current_group()
+    if group is None:  # the replicas of one process
         rows, values = summed_rows(gradient)
         rows, values = context.all_gather([rows, values], axis=0)
         return tf.IndexedSlices(values, rows)
-    launcher = launchers[context._replica_id]
-
-    def gather(tensor, key):
-        return collective_ops.all_gather_v2(
-            tensor,
-            launcher._group_size,
-            launcher._group_key,
-            key,
-            communication_hint=launcher._options.implementation.value,
-            ordering_token=launcher._get_ordering_token(),
-        )
-
-    with tf.device(launcher._device):
+    with tf.device(group.device):
         rows, slot = tf.unique(gradient.indices)  # [U], [ids]
-        kind = (
-            launcher._group_key,
-            number,
-            rows.dtype,
-            gradient.values.dtype,
-            *gradient.values.shape[1:],
+        first_key = collectives.first_key(
+            (
+                group.key,
+                number,
+                rows.dtype,
+                gradient.values.dtype,
+                *gradient.values.shape[1:],
+            )
         )
-        place = _kinds.setdefault(kind, len(_kinds))
-        first_key = _FIRST_KEY + place * _KEYS
-        counts = gather(tf.shape(rows), first_key)  # [N]
-        size, index = _rounded_up(tf.reduce_max(counts))
+        counts = group.all_gather(tf.shape(rows), first_key)  # [N]
+        size, index = collectives.rounded_up(tf.reduce_max(counts))
         key = first_key + 1 + 2 * index
         # Rows beyond U are zeros, and are added to an existing one.
         values = tf.math.unsorted_segment_sum(gradient.values, slot, size)
-        rows = gather(tf.pad(rows, [[0, size - tf.size(rows)]]), key)
-        values = gather(values, key + 1)  # [N size, ...]
+        rows = group.all_gather(tf.pad(rows, [[0, size - tf.size(rows)]]), key)
+        values = group.all_gather(values, key + 1)  # [N size, ...]
         real = tf.reshape(tf.sequence_mask(counts, size), [-1])  # [N size]
         any_row = tf.reduce_max(tf.where(real, rows, 0))
         total = tf.size(rows) * tf.cast(tf.reduce_any(real), tf.int32)
         rows = tf.where(real, rows, any_row)
         return tf.IndexedSlices(values[:total], rows[:total])
-
-
-def _rounded_up(count):
-    """Returns the smallest of a few sizes that holds `count`, and its index.
-
-    A collective's shape is fixed by its key, so tensors are padded to one of a
-    few sizes, eight for each power of two, each with its own keys.
-    """
-    import tensorflow as tf
-
-    count = tf.maximum(count, 8)
-    power = tf.math.log(tf.cast(count, tf.float64) + 0.5)
-    power = tf.cast(power / math.log(2), tf.int32)  # floor(log2(count))
-    unit = tf.bitwise.left_shift(1, power - 3)
-    units = -(-count // unit)  # 8 to 16
-    return units * unit, 16 * power + units
 
 
 def _reduce(context, rows, values, table_rows):

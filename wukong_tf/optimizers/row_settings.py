@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from wukong_tf.embeddings import table_rows
+
 L2_SCOPES = ("touched", "all")
 Runs = Mapping[str, Sequence[Sequence[float]]]
 
@@ -83,6 +85,8 @@ class RowSettings:
 
     def colocated(self, variable: Any):
         """Returns a context that places variables on `variable`'s device."""
+        if hasattr(variable, "shards"):
+            return table_rows.unmirrored()
         strategy = getattr(self, "_distribution_strategy", None)
         if strategy is None:  # not the TensorFlow backend
             return contextlib.nullcontext()

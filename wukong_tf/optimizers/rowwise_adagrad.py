@@ -107,14 +107,15 @@ class RowwiseAdagrad(RowSettings, keras.optimizers.Optimizer):
         self._accumulators = []
         for variable in variables:
             with self.colocated(variable):
-                self._accumulators.append(
-                    self.add_variable(
-                        shape=(variable.shape[0],),
-                        initializer=initializer,
-                        dtype=variable.dtype,
-                        name=f"{variable.path.replace('/', '_')}_accumulator",
-                    )
+                accumulator = self.add_variable(
+                    shape=(variable.shape[0],),
+                    initializer=initializer,
+                    dtype=variable.dtype,
+                    name=f"{variable.path.replace('/', '_')}_accumulator",
                 )
+            if hasattr(variable, "shards"):
+                accumulator.shards = variable.shards
+            self._accumulators.append(accumulator)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         if self.gradients_are_summed:
@@ -124,6 +125,21 @@ class RowwiseAdagrad(RowSettings, keras.optimizers.Optimizer):
             gradients, variables, [replica_sum.GATHER] * len(variables)
         )
         return list(zip(sums, variables, strict=True))
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Updates variables; sharded ones without the strategy.
+
+        A worker alone has the rows that it owns, and their summed gradients.
+        """
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        shared = [pair for pair in pairs if not hasattr(pair[1], "shards")]
+        for gradient, variable in pairs:
+            if hasattr(variable, "shards"):
+                self.update_step(gradient, variable.value, learning_rate)
+        if shared:
+            super()._backend_update_step(
+                *map(list, zip(*shared, strict=True)), learning_rate
+            )
 
     def accumulator(self, variable: Any):
         """Returns the accumulator [rows] of `variable`."""

@@ -7,7 +7,7 @@ import keras
 from wukong_tf.optimizers.rowwise_adagrad import RowwiseAdagrad
 
 # Paths of the tables of wukong_tf's models.
-TABLE_PATHS = r"(.*/)?(host_)?tables_\d+/table"
+TABLE_PATHS = r"(.*/)?((host|sharded)_)?tables_\d+/table"
 
 
 def table_optimizer(

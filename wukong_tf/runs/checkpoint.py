@@ -2,8 +2,9 @@
 
 A checkpoint is a directory `checkpoints/step-N/` of NumPy files and a
 `checkpoint.json` with each array's name and SHA-256, so that a truncated or
-altered file is detected before it is used. Everything is read as data; nothing
-is unpickled.
+altered file is detected before it is used. An array that several workers wrote
+has a file and a SHA-256 of each. Everything is read as data; nothing is
+unpickled.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from wukong_tf import files
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError
 from wukong_tf.runs.run_directory import FORMAT, identity, read_text
+from wukong_tf.runs.sharded import ShardedArray
 
 CHECKPOINTS = "checkpoints"
 INDEX = "checkpoint.json"
@@ -55,7 +57,20 @@ class Checkpoint(Mapping[str, np.ndarray]):
     run: str | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
-        path = os.path.join(self.path, self.entries[name]["file"])
+        entry = self.entries[name]
+        if "shards" not in entry:
+            return self._read(name, entry["file"])
+        parts = [self._read(name, part["file"]) for part in entry["shards"]]
+        try:
+            whole: Any = ShardedArray(parts, entry["first"], entry["shape"][0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise RunError(
+                f"corrupted checkpoint: {self.path} (array {name!r}): {error}."
+            ) from error
+        return whole
+
+    def _read(self, name, file):
+        path = os.path.join(self.path, file)
         try:
             if os.path.getsize(path) > _MAPPED_BYTES:
                 # Read on demand: a table may fill most of the memory.
@@ -126,16 +141,17 @@ def open_checkpoint(path: str) -> Checkpoint:
             held,
             content.get("run"),
         )
-        entries = {
-            name: (str(entry["file"]), str(entry["sha256"]))
+        written = [
+            (name, str(file["file"]), str(file["sha256"]))
             for name, entry in checkpoint.entries.items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
+            for file in entry.get("shards", [entry])
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"corrupted checkpoint: {index} has a missing or invalid key: "
             f"{error}."
         ) from error
-    for name, (file, sha256) in entries.items():
+    for name, file, sha256 in written:
         _verify_array(path, name, file, sha256)
     return checkpoint
 

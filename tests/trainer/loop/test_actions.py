@@ -8,8 +8,9 @@ import pytest
 
 from trainer.checkpoints.writer import LAST_TRIES, Saved
 from trainer.loop import actions
-from trainer.loop.actions import Evaluate, SaveCheckpoint, is_best
+from trainer.loop.actions import Evaluate, is_best
 from trainer.loop.progress import LoopChunk, Progress, Schedule
+from trainer.loop.saving import SaveCheckpoint
 from wukong_tf.errors import RunError, TrainingError
 
 NAN = math.nan

@@ -1,0 +1,195 @@
+"""Measures sharded tables: `python -m benchmarks.sharded_tables`.
+
+Runs the trainer on 39 features of width 64 and a Wukong of one small layer, so
+that tables dominate, with 1,024 rows per worker and step and one thread per
+operation, for each number of workers with replicated and with sharded tables.
+Ids follow a Zipf law (the probability that a rank is at most r is log(r) /
+log(rows of its table)).
+
+Memory: the largest resident memory of a worker above that of the same run with
+1,521 table rows, over the bytes of its rows and their state; at most 1.15.
+Bytes: what a step sends over what it must send at least (each distinct id that
+another worker owns, its row, and its gradient), counted over the batches; at
+most 1.25. Rates: rows per second with sharded over those with replicated
+tables. The value is the memory at the most workers.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+
+from absl import app, flags
+
+from benchmarks import processes
+
+ROWS = flags.DEFINE_integer("rows", 20_000_000, "Rows of all tables.")
+WORKERS = flags.DEFINE_list("workers", ["1", "2", "4"], "Numbers of workers.")
+STEPS = flags.DEFINE_integer(
+    "steps", 12, "Measured steps of a run, after two steps of warm-up."
+)
+
+MEMORY_BAR, BYTES_BAR = 1.15, 1.25
+BATCH, WIDTH, WARM_UP = 1024, 64, 2
+
+
+def make_rows(spec, seed, rows: int):
+    """Returns some rows of the log."""
+    import numpy as np
+
+    from benchmarks import mid_size
+
+    columns = mid_size.batch(spec, seed, rows)
+    random = np.random.default_rng(seed)
+    for feature in spec.categorical:
+        draw = random.random(rows) * np.log(feature.num_ids)
+        columns[feature.name] = np.exp(draw).astype(np.int32) - 1
+    return columns
+
+
+def write_log(folder: str, rows: int, batches: int) -> str:
+    """Writes a log whose tables have `rows` rows; returns its folder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchmarks import mid_size
+
+    spec = mid_size.features(rows)
+    os.mkdir(folder)
+    with open(os.path.join(folder, "features.json"), "w") as file:
+        file.write(spec.to_json())
+    for split, count in (("train", batches), ("valid", 1)):
+        parts = [
+            pa.table(make_rows(spec, [len(split), n], BATCH))
+            for n in range(count)
+        ]
+        pq.write_table(
+            pa.concat_tables(parts), os.path.join(folder, f"{split}.parquet")
+        )
+    return folder
+
+
+def run(data: str, run_dir: str, workers: int, placement: str):
+    """Trains; returns rows per second and a worker's resident bytes."""
+    steps = WARM_UP + STEPS.value
+    processes.run(
+        "trainer.launch",
+        f"--workers={workers}",
+        "--",
+        f"--data_dir={data}",
+        f"--run_dir={run_dir}",
+        f"--table_placement={placement}",
+        f"--batch_size={BATCH * workers}",
+        f"--max_steps={steps}",
+        f"--eval_every_steps={steps}",
+        f"--steps_per_loop={WARM_UP}",
+        f"--embedding_dim={WIDTH}",
+        *("--num_layers=1", "--num_fmb=4", "--num_lcb=4", "--rank=8"),
+        *("--mlp_units=64", "--head_units=64", "--shuffle_rows=0"),
+        *("--intra_op_threads=1", "--inter_op_threads=1", "--plots=false"),
+        *("--importance_rows=0", "--async_checkpoints=false"),
+    )
+    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
+        records = [json.loads(line) for line in file]
+    records = [
+        r for r in records if r["kind"] == "train" and r["step"] > WARM_UP
+    ]
+    memory = [
+        figures["memory_bytes"]
+        for record in records
+        for figures in [record, *record.get("workers", {}).values()]
+    ]
+    rates = [record["examples_per_s"] for record in records]
+    return statistics.median(rates), max(memory)
+
+
+def sent_over_least(rows: int, workers: int, batches: int = 4) -> float:
+    """Returns the bytes of a step over the least, counted over batches."""
+    import numpy as np
+
+    from benchmarks import mid_size
+    from wukong_tf.sharding import collectives
+    from wukong_tf.sharding.layout import Shards
+
+    spec = mid_size.features(rows)
+    shards = Shards(rows, workers, 0)
+    offsets = np.cumsum([0] + [f.num_ids for f in spec.categorical[:-1]])
+    sent = least = 0
+    for number in range(batches):
+        counts = []
+        for worker in range(workers):
+            columns = make_rows(spec, [number, worker], BATCH)
+            ids = np.concatenate(
+                [
+                    columns[feature.name].astype(np.int64) + offset
+                    for feature, offset in zip(
+                        spec.categorical, offsets, strict=True
+                    )
+                ]
+            )
+            owners, _ = shards.places(np.unique(ids))
+            counts.append(np.bincount(owners, minlength=workers))
+        table = np.array(counts)
+        capacity = int(collectives.rounded_up(int(table.max()))[0])
+        each = 4 + 2 * 4 * WIDTH  # an id, a row and a gradient
+        pairs = workers * (workers - 1)
+        sent += pairs * (capacity * each + 4 * workers)
+        least += (table.sum() - np.trace(table)) * each
+    return float(sent / least)
+
+
+def main(argv):
+    """Measures and prints the result."""
+    del argv
+    counts = [int(count) for count in WORKERS.value]
+    rates: dict = {}
+    memory: dict = {}
+    with tempfile.TemporaryDirectory() as folder:
+        batches = max(counts) * (WARM_UP + STEPS.value)
+        large = write_log(f"{folder}/large", ROWS.value, batches)
+        small = write_log(f"{folder}/small", 39 * 39, batches)
+        for count in counts:
+            for placement in ("replicated", "sharded"):
+                name = f"{count}_{placement}"
+                rate, used = run(large, f"{folder}/{name}", count, placement)
+                _, base = run(small, f"{folder}/{name}_0", count, placement)
+                parts = count if placement == "sharded" else 1
+                table = 4 * (WIDTH + 1) * -(-ROWS.value // parts)
+                rates[name] = round(rate, 1)
+                memory[name] = round(max(0, used - base) / table, 3)
+                print(f"{name}: {rates[name]}, {memory[name]}", file=sys.stderr)
+    several = [count for count in counts if count > 1]
+    sent = {
+        str(count): round(sent_over_least(ROWS.value, count), 3)
+        for count in (*several, 256)
+    }
+    value = memory[f"{max(counts)}_sharded"]
+    fits = all(
+        share <= MEMORY_BAR for n, share in memory.items() if "sharded" in n
+    )
+    within = all(sent[str(count)] <= BYTES_BAR for count in several)
+    result = {
+        "name": "sharded_tables",
+        "value": value,
+        "unit": "a worker's memory over its rows and state",
+        "bar": MEMORY_BAR,
+        "holds": fits and within,
+        "rows": ROWS.value,
+        "memory_of_table_and_state": memory,
+        "bytes_bar": BYTES_BAR,
+        "sent_over_least_ratios": sent,
+        "examples_per_s": rates,
+        "sharded_over_replicated_ratios": {
+            str(count): round(
+                rates[f"{count}_sharded"] / rates[f"{count}_replicated"], 3
+            )
+            for count in several
+        },
+        "cpus": os.cpu_count(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    app.run(main)

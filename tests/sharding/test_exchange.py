@@ -1,0 +1,71 @@
+"""Workers with sharded tables train as one device with whole ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.distributed.processes import finish, start
+from tests.sharding import worker
+from trainer.launch import free_ports
+
+pytestmark = pytest.mark.slow
+
+
+def trained(folder, count):
+    """What each of `count` workers ended with."""
+    ports = free_ports(count) if count > 1 else [0]
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    processes = []
+    for index in range(count):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": cluster, "task": task})
+        processes.append(
+            start(
+                "tests.sharding.worker",
+                str(folder / f"of-{count}"),
+                environment={"TF_CONFIG": config} if count > 1 else {},
+            )
+        )
+    for process in processes:
+        finish(process)
+    found = []
+    for index in range(count):
+        with np.load(folder / f"of-{count}-{index}.npz") as arrays:
+            found.append(dict(arrays))
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("one"), 1)[0]
+
+
+@pytest.fixture(
+    scope="module", params=[2, pytest.param(4, marks=pytest.mark.full)]
+)
+def several(request, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("several"), request.param)
+
+
+@pytest.mark.parametrize("case", worker.CASES)
+def test_losses_tables_and_logits_are_those_of_whole_tables(one, several, case):
+    sharded = worker.CASES[case][1]
+    tolerance = 1e-5 if case == "float32" else 1e-12
+    names = [name for name in one if name.startswith(f"{case}:")]
+    assert {f"{case}:losses", f"{case}:tables/{sharded[0]}"} <= {*names}
+    for name in names:
+        parts = [arrays[name] for arrays in several]
+        if ":logits/" in name:
+            found = np.concatenate(parts)
+        elif "tables/" in name and name.rpartition("/")[2] in sharded:
+            for row in range(len(parts[0])):  # only its owner has it
+                assert sum(part[row].any() for part in parts) <= 1
+            found = sum(parts)
+        else:
+            found = parts[0]
+            for part in parts[1:]:
+                np.testing.assert_array_equal(part, found, err_msg=name)
+        np.testing.assert_allclose(
+            found, one[name], rtol=0, atol=tolerance, err_msg=name
+        )

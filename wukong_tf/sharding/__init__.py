@@ -1,0 +1,1 @@
+"""Tables sharded by rows over the workers of a run."""
