@@ -154,7 +154,7 @@ def test_no_step_takes_a_whole_table(lookup):
             "tables": (RowwiseAdagrad(0.1, l2=0.1), TABLES),
             "dense": (ClippedAdam(1e-3), None),
         },
-        average=("dense", 0.9),
+        average=(("dense",), 0.9),
     )
     groups.build()
     batch = {

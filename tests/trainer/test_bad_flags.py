@@ -126,6 +126,15 @@ from tests.trainer.cli import arguments, run
             ["--early_stopping_task must be one of ['click']", "'buy'"],
         ),
         (
+            {
+                "run_dir": "r",
+                "synthetic": True,
+                "table_optimizer": "adam",
+                "table_placement": "auto",
+            },
+            ["--table_placement=replicated", "received auto"],
+        ),
+        (
             {"run_dir": "r", "synthetic": True, "keep_units": "2"},
             ["--keep_units contradicts --mode=train"],
         ),

@@ -74,6 +74,12 @@ def _check_training(settings: Settings, features: FeatureSpec):
             f"--early_stopping_task must be one of {tasks}; received "
             f"{training.early_stopping_task!r}."
         )
+    placement = settings.devices.table_placement
+    if training.table_optimizer == "adam" and placement != "replicated":
+        raise ConfigError(
+            "--table_optimizer=adam moves the rows of whole tables, which "
+            f"must have --table_placement=replicated; received {placement}."
+        )
     for path in run.compare_runs:
         compared_metrics(path)  # raises if the path is wrong
     if run.init_from:

@@ -50,6 +50,8 @@ class Tracked:
 
     def report(self, results: dict[str, Any], folder: str) -> None:
         """Adds the final report, the content of metrics.json in `folder`."""
+        if not self._trackers:
+            return
         figures = {key: results[key] for key in _FIGURES if key in results}
         figures["parameters"] = results["model"]["parameters"]
         values = dict(flat(figures, "report"))

@@ -85,7 +85,7 @@ def current_group() -> Group | None:
     if context is None:
         return None
     launchers = launchers_of(context.strategy)
-    return launchers and Group(launchers[context._replica_id])
+    return Group(launchers[context._replica_id]) if launchers else None
 
 
 def first_key(kind: Hashable) -> int:
