@@ -8,8 +8,10 @@ count of pairs, and two rows of almost the same score may change places: of
 200 rows a pair is 0.00005 to 0.0002.
 """
 
+import numpy as np
 import pytest
 
+import wukong_tf
 from tests.distributed import processes
 from tests.distributed.processes import (
     LAST_STEP,
@@ -27,6 +29,7 @@ FLOAT32 = {"weights": 2e-5, "metrics": 2e-6, "auc": 5e-4}
 FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
 WIDE = {"precision": "float64", "lookup": "take"}
 MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
+SHARDED = {"table_placement": "sharded"}
 SLICED = {"slices": "site,price", "importance_rows": 200}
 
 
@@ -143,7 +146,6 @@ def test_predictions_and_evaluation_of_two_workers_are_those_of_one(
     """--mode=eval and predict by two workers: the chief writes all rows."""
     import json
 
-    import numpy as np
     import pyarrow.parquet as pq
 
     shared = {"lookup": "take", "table_device": "auto"}
@@ -173,3 +175,52 @@ def test_predictions_and_evaluation_of_two_workers_are_those_of_one(
         for task, values in tasks.items():
             for metric, value in values.items():
                 assert abs(value - results_2[split][task][metric]) < 1e-6
+
+
+def test_two_workers_with_sharded_tables(data, one, tmp_path):
+    run_dir = tmp_path / "run"
+    said = finish(start_workers(2, data, run_dir, **SLICED, **SHARDED))
+    assert "tables sharded by rows over 2 workers: user, item, " in said
+    assert "are sent to the workers that own the rows" in said
+    assert_same_run(one, run_dir, **FLOAT32)
+    # Read as the run of one device, by anyone.
+    checkpoint = runs.find_checkpoint(str(run_dir))
+    assert len(checkpoint.entries["tables/user"]["shards"]) == 2
+    model = wukong_tf.load_run(str(run_dir))
+    (user,) = [layer for layer in model.tables if "user" in layer.plan.features]
+    table = np.asarray(user.table)[:40]
+    np.testing.assert_array_equal(table, checkpoint["tables/user"])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [2, 4])
+def test_sharded_tables_in_float64(data, wide, tmp_path, workers):
+    options = {**WIDE, **SLICED, **SHARDED}
+    finish(start_workers(workers, data, tmp_path / "run", **options))
+    assert_same_run(wide, tmp_path / "run", **FLOAT64)
+
+
+@pytest.mark.full
+def test_two_of_four_tables_sharded(data, wide, tmp_path):
+    options = {**WIDE, **SLICED, **SHARDED, "sharded_tables": "item,site"}
+    said = finish(start_workers(2, data, tmp_path / "run", **options))
+    assert "tables that every worker holds: user, tags; " in said
+    differs, name = processes.largest_difference(wide, tmp_path / "run")
+    assert differs <= 1e-12, name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("counts", [(2, 4), (4, 1), (1, 2), (2, 2)])
+def test_sharded_tables_go_on_with_other_workers(data, wide, tmp_path, counts):
+    """With sharded tables first, then with whole ones for (2, 2)."""
+    run_dir = tmp_path / "run"
+    for number, count in enumerate(counts):
+        options = {"max_steps": 0 if number else LAST_STEP // 2, **WIDE}
+        if count == 1:
+            finish(start_one(data, run_dir, **options))
+            continue
+        if counts != (2, 2) or not number:
+            options |= SHARDED
+        finish(start_workers(count, data, run_dir, **options))
+    differs, name = processes.largest_difference(wide, run_dir)
+    assert differs <= FLOAT64["weights"], name

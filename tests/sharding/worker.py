@@ -185,7 +185,9 @@ def main():
         found |= train(strategy, case, index)
         np.savez(f"{sys.argv[1]}-{index}.npz", **found)
         print(f"trained {case}", flush=True)
-    workers.gather(None)  # the chief ends last
+    if workers.count > 1:
+        workers.gather(None)  # nobody is waited for from here on
+        os._exit(0)
 
 
 if __name__ == "__main__":
