@@ -161,32 +161,16 @@ def place(
             "--table_device=accelerator needs an accelerator; TensorFlow "
             "sees none."
         )
-    chosen = {
-        table.name: first.name if table_device != HOST else HOST
+    elsewhere = HOST if table_device == HOST else first.name
+    tables = [
+        _placed(costs, table, first.name, workers)
+        if table.name in sharded
+        else _placed(costs, table, elsewhere)
         for table in costs.tables
-    }
+    ]
     if table_device == "auto" and len(devices) > 1 and first.bytes is not None:
-        left = first.bytes - dense
-        for table in costs.tables:
-            if table.name in sharded:
-                left -= sum(_bytes_on_one(costs, table, workers))
-        whole = [t for t in costs.tables if t.name not in sharded]
-        for table in sorted(whole, key=lambda t: t.rows * t.width):
-            left -= sum(_bytes_on_one(costs, table))
-            if left < 0:
-                chosen[table.name] = HOST
-    tables = tuple(
-        PlacedTable(
-            t.name,
-            t.rows,
-            t.width,
-            first.name if t.name in sharded else chosen[t.name],
-            _bytes_on_one(costs, t, workers if t.name in sharded else 1)[1],
-            workers if t.name in sharded else 1,
-        )
-        for t in costs.tables
-    )
-    placed = Placement(tables, tuple(devices), dense)
+        tables = _within(first.bytes - dense, tables)
+    placed = Placement(tuple(tables), tuple(devices), dense)
     if replicas > 1 and placed.host_tables:
         raise ConfigError(
             f"tables {list(placed.host_tables)} do not fit an accelerator, and "
@@ -197,11 +181,31 @@ def place(
     return placed
 
 
-def _bytes_on_one(costs, table, workers=1):
-    """Returns the bytes of a worker's rows and of their optimizer state."""
-    rows = -(-table.rows // workers)
-    state = costs.state_bytes(dataclasses.replace(table, rows=rows))
-    return FLOAT_BYTES * rows * table.width, state
+def _placed(costs, table, device, shards=1):
+    part = dataclasses.replace(table, rows=-(-table.rows // shards))
+    return PlacedTable(
+        table.name,
+        table.rows,
+        table.width,
+        device,
+        costs.state_bytes(part),
+        shards,
+    )
+
+
+def _within(left, tables):
+    """Moves tables that do not fit to the host; sharded ones stay."""
+    host = set()
+    for table in sorted(
+        tables, key=lambda t: (t.shards == 1, t.rows * t.width)
+    ):
+        left -= table.bytes + table.state_bytes
+        if left < 0 and table.shards == 1:
+            host.add(table.name)
+    return [
+        dataclasses.replace(t, device=HOST) if t.name in host else t
+        for t in tables
+    ]
 
 
 def bytes_for_tables(
