@@ -164,6 +164,7 @@ CONFIGS: dict[str, Any] = {
         mlp_activation="silu",
         mlp_bias=False,
         mlp_glu=True,
+        norm_epsilon=0.5,
         dropout=0.1,
         embedding_dropout=0.2,
         table_initial_scale=0,
@@ -200,7 +201,7 @@ def test_a_model_configuration_comes_back(name, seed):
 def test_a_configuration_from_before_a_field_has_its_default():
     data = WukongConfig(SPEC).to_dict()
     fields = ("fmb_activation", "residual_bias", "mlp_activation", "mlp_glu")
-    for field in (*fields, "mlp_bias"):
+    for field in (*fields, "mlp_bias", "norm_epsilon"):
         del data[field]
     assert model_config_from_dict(data) == WukongConfig(SPEC)
 

@@ -79,6 +79,15 @@ def test_refuses_what_is_no_size(value):
         )
 
 
+@pytest.mark.parametrize("value", [0, -1.0, True, None, "1", math.nan, 10**400])
+def test_refuses_what_is_no_epsilon(value):
+    assert_refused(
+        lambda: WukongConfig(SPEC, norm_epsilon=value),
+        "model wukong: `norm_epsilon`",
+        f"received {value!r}",
+    )
+
+
 @pytest.mark.parametrize("field", ["num_fmb", "num_lcb", "rank"])
 def test_refuses_what_is_no_size_of_layers(field):
     for value in (0, -1, True, 1.0, "8", None, math.nan, {"a": 1}):

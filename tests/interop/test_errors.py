@@ -214,6 +214,11 @@ def test_models_that_an_implementation_lacks():
         ),
         (
             "fuxictr",
+            dataclasses.replace(config, norm_epsilon=1.0),
+            "`norm_epsilon` must be 1e-05; received 1.0",
+        ),
+        (
+            "fuxictr",
             dataclasses.replace(config, fm="attentive"),
             "`fm` must be 'projected' or 'full'; received 'attentive'",
         ),

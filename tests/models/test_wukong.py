@@ -24,6 +24,7 @@ SHAPES = {
     "gated MLPs without bias": dataclasses.replace(
         CONFIG, mlp_activation="silu", mlp_bias=False, mlp_glu=True
     ),
+    "norms of a large epsilon": dataclasses.replace(CONFIG, norm_epsilon=2.0),
     "a size for each layer": dataclasses.replace(
         CONFIG,
         num_fmb=(2, 4),

@@ -123,6 +123,7 @@ def wukong(
     x = blocks.interaction_stack(
         x,
         blocks.inside(dense, "stack"),
+        config.norm_epsilon,
         relu=config.fmb_activation == "relu",
         hidden=HIDDEN[config.mlp_activation, config.mlp_glu],
     )

@@ -300,5 +300,6 @@ def configs(draw, spec: FeatureSpec) -> ModelConfig:
         ),
         mlp_bias=draw(st.booleans()),
         mlp_glu=draw(st.booleans()),
+        norm_epsilon=draw(st.sampled_from([1e-5, 1.0])),
         **sizes,
     )

@@ -123,6 +123,11 @@ class Model(Settings):
         "Whether the hidden layers of the FM blocks' MLPs are gated linear "
         "units (arXiv 2002.05202)",
     )
+    norm_epsilon: _Number = _size(
+        "norm_epsilon",
+        "Added to the variance in LayerNorms; from 1 on, they keep the size of "
+        "small embeddings",
+    )
     bottom_mlp_units: _List = _size(
         "bottom_mlp_units",
         "Hidden units of the MLPs that embed numeric and vector features",

@@ -85,6 +85,10 @@ class WukongConfig(EmbeddingModelConfig):
         mlp_bias: whether those MLPs have biases. Defaults to True.
         mlp_glu: whether the hidden layers of those MLPs are gated linear units
             (arXiv 2002.05202). Defaults to False.
+        norm_epsilon: added to the variance in every LayerNorm. Embeddings start
+            with a variance of 0.001 and less: a norm with a smaller epsilon
+            scales them to 1, one with an epsilon of 1 to 10 keeps their size.
+            Defaults to 1e-5.
     """
 
     model: ClassVar[str] = "wukong"
@@ -106,6 +110,7 @@ class WukongConfig(EmbeddingModelConfig):
     mlp_activation: str = "relu"
     mlp_bias: bool = True
     mlp_glu: bool = False
+    norm_epsilon: float = 1e-5
 
     def __post_init__(self):
         super().__post_init__()
@@ -138,6 +143,7 @@ class WukongConfig(EmbeddingModelConfig):
         )
         for field in ("residual_bias", "mlp_bias", "mlp_glu"):
             schema.check_bool(where, field, getattr(self, field))
+        schema.check_float(where, "norm_epsilon", self.norm_epsilon, above=0)
 
     @property
     def unused(self) -> set[str]:

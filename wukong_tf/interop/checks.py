@@ -6,6 +6,8 @@ from wukong_tf.config import WukongConfig
 from wukong_tf.errors import InteropError
 from wukong_tf.interop.layouts import Chain, Layout
 
+NORM_EPSILON = 1e-5  # of PyTorch's LayerNorm
+
 
 def check(layout: Layout, config: WukongConfig, inference_only: bool) -> None:
     """Raises InteropError if the implementation has no model of `config`.
@@ -58,6 +60,7 @@ def _allowed(layout, config):
         "mlp_activation": ("relu",),
         "mlp_bias": (True,),
         "mlp_glu": (False,),
+        "norm_epsilon": (NORM_EPSILON,),
     }
     rows = config.num_embeddings
     changes = False

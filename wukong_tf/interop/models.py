@@ -74,6 +74,7 @@ def read(
         bottom_mlp_units=(),
         numeric_embeddings=max(1, len(features.numeric)),
         head_units=tuple(kernel.shape[1] for kernel, _ in head[:-1]),
+        norm_epsilon=checks.NORM_EPSILON,
         **stacks.arguments(layout, sizes),
     )
     config.check_ranks()

@@ -85,6 +85,7 @@ class Wukong(EmbeddingModel):
             config.mlp_units,
             config.fm,
             dropout=config.dropout,
+            epsilon=config.norm_epsilon,
             attention_embeddings=config.attention_embeddings,
             attention_units=config.attention_units,
             remove=config.remove,
