@@ -48,8 +48,7 @@ def read(
     Raises:
         InteropError: an array is missing or left over, has another shape, or
             has no exact counterpart; the message names it.
-        ConfigError: a size is impossible here, or the package that reads the
-            file is missing.
+        ConfigError: a size is impossible, or the file's package is missing.
 
     Example:
         >>> config, arrays = read("mlcc", "x.pth", features)  # doctest: +SKIP
