@@ -83,10 +83,12 @@ def test_flags_that_the_pages_name_exist():
         launch,
         prepare,
         reproduce,
+        scaling,
         tune,
     )
+    from wukong_tf.interop import KINDS
 
-    known = {"flagfile", "help"}
+    known = {"flagfile", "help", *KINDS}  # those of benchmarks.interop
     for define in (
         export_flags.define,
         rollout.define,
@@ -98,6 +100,7 @@ def test_flags_that_the_pages_name_exist():
         launch.define,
         prepare.define,
         reproduce.define,
+        scaling.define,
         tune.define,
     ):
         values = flags.FlagValues()

@@ -9,7 +9,7 @@ from tests.distributed.processes import finish, start
 from tests.sharding import worker
 from trainer.launch import free_ports
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 def trained(folder, count):
@@ -41,9 +41,7 @@ def one(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("one"), 1)[0]
 
 
-@pytest.fixture(
-    scope="module", params=[2, pytest.param(4, marks=pytest.mark.full)]
-)
+@pytest.fixture(scope="module", params=[2, 4])
 def several(request, tmp_path_factory):
     return trained(tmp_path_factory.mktemp("several"), request.param)
 
