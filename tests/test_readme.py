@@ -88,7 +88,8 @@ def test_flags_that_the_pages_name_exist():
     )
     from wukong_tf.interop import KINDS
 
-    known = {"flagfile", "help", *KINDS}  # those of benchmarks.interop
+    # KINDS are those of benchmarks.interop; "logdir" is TensorBoard's.
+    known = {"flagfile", "help", "logdir", *KINDS}
     for define in (
         export_flags.define,
         rollout.define,
