@@ -1,4 +1,4 @@
-"""HParams of TensorBoard: settings beside the final metrics of runs."""
+"""HParams of TensorBoard: settings and final metrics of runs."""
 
 import os
 from typing import Any

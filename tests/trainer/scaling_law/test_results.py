@@ -1,4 +1,4 @@
-"""Tables, fits and plots from files of results alone."""
+"""Tables, fits and plots from files of results."""
 
 import json
 import struct
