@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from trainer import console, loading, program
-from trainer.program import EXIT_ERROR
+from trainer.program import EXIT_INTERRUPTED
 from trainer.stop_signal import interrupt_once
-from wukong_tf.errors import ConfigError, WukongError
-
-EXIT_INTERRUPTED = 130
 
 
 def start(
@@ -48,7 +45,7 @@ def start(
 
 
 def exit_code(
-    argv: Sequence[str], work: Callable[[], object], interrupted: str
+    argv: Sequence[str], work: Callable[[], None], interrupted: str
 ) -> int:
     """Runs `work`, reports its error if any, and returns the exit code.
 
@@ -58,14 +55,9 @@ def exit_code(
         work: raises WukongError for an error that the user can fix.
         interrupted: message to print on an interrupt.
     """
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected arguments: {list(argv[1:])}.")
+
+    def without_arguments():
+        program.refuse_arguments(argv)
         work()
-    except WukongError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+
+    return program.exit_code(without_arguments, interrupted)

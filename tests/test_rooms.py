@@ -102,6 +102,7 @@ RULES = {
             "tqdm",
             "trainer.console",
             "trainer.loading",
+            "trainer.placement.host_memory",
             "trainer.program",
             "trainer.stop_signal",
             "wukong_tf",

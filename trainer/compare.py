@@ -20,19 +20,19 @@ import sys
 from absl import flags
 
 from trainer import console, loading, program
-from trainer.program import EXIT_ERROR
+from trainer.program import EXIT_INTERRUPTED
 from trainer.settings import fields
 from trainer.settings.compare import Compare
 from trainer.stop_signal import interrupt_once
-from wukong_tf.errors import ConfigError, WukongError
+from wukong_tf.errors import ConfigError
 
-EXIT_INTERRUPTED = 130
 define = functools.partial(fields.define, Compare)
 
 
 def run(argv, values: flags.FlagValues) -> int:
     """Compares the runs that are named; returns the exit code."""
-    try:
+
+    def work():
         settings = fields.from_flags(Compare, values)
         if len(argv) < 3:
             raise ConfigError(
@@ -42,13 +42,8 @@ def run(argv, values: flags.FlagValues) -> int:
         from trainer.comparison.compare import compare
 
         compare(argv[1:], settings)
-    except (WukongError, OSError) as error:  # an OSError's text names a file
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+
+    return program.exit_code(work, "interrupted; nothing was written")
 
 
 def main():

@@ -6,7 +6,6 @@ invalid, or nothing can be written.
 """
 
 import dataclasses
-import sys
 
 from absl import flags
 
@@ -14,7 +13,7 @@ from trainer import program
 from trainer.preparation import example_rows
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
-from wukong_tf.errors import ConfigError, DataError, WukongError
+from wukong_tf.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +58,12 @@ def write(settings: ExampleLog):
 
 def run(argv, values: flags.FlagValues) -> int:
     """Writes the log that the flags describe; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise WukongError(f"unexpected arguments: {argv[1:]}.")
+
+    def work():
+        program.refuse_arguments(argv)
         write(fields.from_flags(ExampleLog, values))
-    except WukongError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return program.EXIT_ERROR
-    return 0
+
+    return program.exit_code(work)
 
 
 def main():

@@ -16,7 +16,6 @@ from trainer import program
 from trainer.settings import fields, shipped
 from trainer.settings.fields import Settings, setting
 from wukong_tf import extras
-from wukong_tf.errors import ConfigError
 
 PATHS = {"configs": shipped.CONFIGS, "completion": shipped.COMPLETION}
 _NEEDED = ("tensorflow", "keras", "tensorflow-recommenders", "onnxruntime")
@@ -68,15 +67,13 @@ def _version(distribution: str) -> str | None:
 
 def run(argv, values: flags.FlagValues) -> int:
     """Prints what the flags ask for; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected arguments: {argv[1:]}.")
+
+    def work():
+        program.refuse_arguments(argv)
         show = fields.from_flags(Info, values).show
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return program.EXIT_ERROR
-    print("\n".join(describe()) if show == "all" else PATHS[show])
-    return 0
+        print("\n".join(describe()) if show == "all" else PATHS[show])
+
+    return program.exit_code(work)
 
 
 def main():

@@ -7,9 +7,9 @@ if there are any. Lines of its output are prefixed with [NUMBER]. If one
 fails, the others are ended too.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory are invalid; 69 a worker was lost; 75 stopped by a signal after
-saving. After the last two the same command resumes, which --max_restarts
-does automatically.
+directory are invalid, or memory ran out; 69 a worker was lost; 75 stopped by
+a signal after saving. After the last two the same command resumes, which
+--max_restarts does automatically.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ from trainer.distribution.processes import (  # noqa: E402
     end_with_parent,
     gpus,
 )
-from trainer.main import EXIT_LOST, EXIT_RESUME  # noqa: E402
-from trainer.program import EXIT_ERROR  # noqa: E402
+from trainer.main import EXIT_RESUME  # noqa: E402
+from trainer.program import EXIT_ERROR, EXIT_LOST  # noqa: E402
 from trainer.settings import fields  # noqa: E402
 from trainer.settings.launch import Launch  # noqa: E402
 from wukong_tf.errors import ConfigError  # noqa: E402
@@ -236,12 +236,9 @@ def _log(text):
 
 def _run(argv, arguments) -> int:
     """Runs the workers with these arguments; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ConfigError(
-                f"unexpected arguments {argv[1:]}; the trainer's flags come "
-                "after --."
-            )
+
+    def work():
+        program.refuse_arguments(argv, program.AFTER)
         settings = fields.from_flags(Launch, flags.FLAGS)
         devices = len(gpus())
         count = settings.workers or devices or 1
@@ -250,10 +247,9 @@ def _run(argv, arguments) -> int:
                 f"--workers must be at most the {devices} GPUs; received "
                 f"{count}."
             )
-    except ConfigError as error:
-        _log(f"error: {error}")
-        return EXIT_ERROR
-    return launch(count, settings.max_restarts, arguments, settings.grace_s)
+        return launch(count, settings.max_restarts, arguments, settings.grace_s)
+
+    return program.exit_code(work)
 
 
 def main():

@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
 from trainer import console
+from trainer.placement import host_memory
 from wukong_tf.errors import ConfigError
 
 # Lines that TensorFlow's libraries write to standard error while they load,
@@ -27,6 +29,9 @@ NOISE = (
 # What TensorFlow and Keras import if it is installed; no program needs it of
 # them, and programs that plot import matplotlib themselves.
 UNUSED = ("jax", "matplotlib", "pandas", "scipy", "sklearn")
+
+# A small training maps 5 GiB on two cores; each thread adds to it.
+ADDRESS_SPACE = 8 * 2**30
 
 
 class Stopwatch:
@@ -116,12 +121,13 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def wrapped(module):
             if multiprocessing.parent_process() is None:
-                console.log("loading TensorFlow")
+                _announce()
                 console.drain()
             with (
                 without_lines(self._noise),
                 _without(UNUSED),
                 _no_collection(),
+                _any_temporary_folder(),
             ):
                 execute(module)
                 # Looks for the CUDA driver, with the last of the noise.
@@ -129,6 +135,18 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         setattr(spec.loader, "exec_module", wrapped)  # noqa: B010
         return spec
+
+
+def _announce():
+    """Logs the import, and what may abort it."""
+    console.log("loading TensorFlow")
+    limit = host_memory.address_space_limit()
+    if limit is not None and limit < ADDRESS_SPACE:
+        console.log(
+            f"warning: this process may map {limit / 2**30:.1f} GiB (ulimit "
+            "-v). TensorFlow maps more than it uses, about 5 GiB on two cores; "
+            "libraries that are refused it abort the process"
+        )
 
 
 @contextlib.contextmanager
@@ -179,6 +197,20 @@ def _without(packages: Sequence[str]) -> Iterator[None]:
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def _any_temporary_folder() -> Iterator[None]:
+    """Lets modules ask for a temporary folder where none can be written.
+
+    TensorFlow imports absl's tests, which name one as a flag's default.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = before or os.environ.get("TMPDIR", "/tmp")
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """Trains, evaluates, predicts or plans: `python -m trainer.main --help`.
 
 Exit codes: 0 done; 1 a fault in the program; 2 the flags, data or run
-directory are invalid, or a file cannot be read or written; 69 another worker
-was lost; 75 stopped by a signal after saving. After the last two the same
-command resumes.
+directory are invalid, a file cannot be read or written, or memory ran out; 69
+another worker was lost; 75 stopped by a signal after saving. After the last
+two the same command resumes.
 """
 
 import os
@@ -21,11 +21,8 @@ if __name__ == "__main__":
 from absl import flags  # noqa: E402
 
 from trainer import console, loading, program, settings  # noqa: E402
-from trainer.program import EXIT_ERROR  # noqa: E402
+from trainer.program import EXIT_LOST  # noqa: E402
 from trainer.settings import Settings  # noqa: E402
-from wukong_tf.errors import LostWorkerError, WukongError  # noqa: E402
-
-EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
 
 loading.prepare()  # before anything imports TensorFlow
 
@@ -64,16 +61,12 @@ def _run_mode(settings: Settings) -> int:
 
 def run(argv) -> int:
     """Runs the flags' mode; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise WukongError(f"unexpected arguments: {argv[1:]}.")
+
+    def work():
+        program.refuse_arguments(argv)
         return _run_mode(Settings.from_flags(flags.FLAGS))
-    except LostWorkerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_LOST
-    except (WukongError, OSError) as error:  # an OSError's text names a file
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+
+    return program.exit_code(work)
 
 
 def main():

@@ -10,15 +10,14 @@ import sys
 from absl import flags as absl_flags
 
 from trainer import console, loading, program
-from trainer.preparation import earlier, inputs, outputs, runners, work
+from trainer.preparation import earlier, inputs, outputs, work
 from trainer.preparation.settings import Prepare, define
-from trainer.program import EXIT_ERROR
+from trainer.program import EXIT_INTERRUPTED
 from trainer.settings import fields
 from trainer.stop_signal import interrupt_once
 from wukong_tf.config import FeatureSpec
-from wukong_tf.errors import ConfigError, DataError, WukongError
+from wukong_tf.errors import ConfigError, DataError
 
-EXIT_INTERRUPTED = 130
 UNFINISHED = ".unfinished"
 
 loading.prepare()  # values are hashed by TensorFlow, in spawned processes too
@@ -61,21 +60,18 @@ def prepare(settings: Prepare) -> FeatureSpec:
 
 def run(argv, values: absl_flags.FlagValues) -> int:
     """Prepares the data set of the flags; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise WukongError(f"unexpected arguments: {argv[1:]}.")
+
+    def prepare_it():
+        program.refuse_arguments(argv)
         settings = fields.from_flags(Prepare, values)
         spec = prepare(settings)
-    except (WukongError, runners.WorkerLost) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    ids = sum(feature.num_ids for feature in spec.categorical)
-    count = len(spec.feature_names)
-    print(f"wrote {settings.output}: {count} features, {ids:,} ids")
-    return 0
+        ids = sum(feature.num_ids for feature in spec.categorical)
+        count = len(spec.feature_names)
+        print(f"wrote {settings.output}: {count} features, {ids:,} ids")
+
+    return program.exit_code(
+        prepare_it, "interrupted; the same command resumes"
+    )
 
 
 def main():

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,22 @@ from typing import NoReturn
 from absl import app, flags
 
 from trainer import console
+from trainer.placement import host_memory
 from trainer.stop_signal import STOP
 from wukong_tf import __version__
+from wukong_tf.errors import ConfigError, LostWorkerError, WukongError
 
 EXIT_ERROR = 2
+EXIT_LOST = 69  # sysexits' EX_UNAVAILABLE
+EXIT_INTERRUPTED = 130
+# How libraries say that the system refused space on a disk, or memory, an
+# address range or a thread, whatever the type of their error.
+_NO_SPACE = re.compile("No space left on device|Disk quota exceeded")
+_NO_MEMORY = re.compile(
+    "std::bad_alloc|[Cc]annot allocate memory|failed to map segment"
+    "|can't start new thread|OOM when allocating|Out of memory"
+)
+AFTER = "; the trainer's flags come after --"
 _HELP = {"--help", "-help", "--helpshort", "--helpfull", "-h", "-?"}
 _WIDTH = 78
 
@@ -90,6 +103,68 @@ def start_for_trainer(
         sys.exit(code)
 
     start(about, {title: define}, begin, argv=sys.argv[:place])
+
+
+def exit_code(
+    work: Callable[[], int | None], interrupted: str | None = None
+) -> int:
+    """Calls `work` and returns the program's exit code.
+
+    An error that the user can fix is printed as one line: a WukongError, an
+    OSError, whose text names a file, or the system's refusal of memory.
+
+    Args:
+        work: returns the exit code, or None for 0.
+        interrupted: printed on an interrupt, with the code 130. Defaults to
+            None, which passes the KeyboardInterrupt on.
+
+    Raises:
+        Exception: any other error is a fault in the program.
+    """
+    try:
+        return work() or 0
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        print(interrupted, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        text = _explained(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        return EXIT_LOST if isinstance(error, LostWorkerError) else EXIT_ERROR
+
+
+def refuse_arguments(argv: Sequence[str], advice: str = "") -> None:
+    """Raises ConfigError if arguments other than flags were passed.
+
+    Args:
+        argv: arguments that are not flags, the program first.
+        advice: ends the error's text. Defaults to "".
+    """
+    if len(argv) > 1:
+        raise ConfigError(f"unexpected arguments: {list(argv[1:])}{advice}.")
+
+
+def _explained(error):
+    """Returns the text of an error that the user can fix, otherwise None."""
+    if isinstance(error, WukongError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines()]
+    for line in lines:
+        if _NO_SPACE.search(line):
+            return line
+        if _NO_MEMORY.search(line):
+            break
+    else:
+        if isinstance(error, OSError):
+            return str(error)
+        if not isinstance(error, MemoryError):
+            return None
+        line = " ".join(lines) or type(error).__name__
+    left = host_memory.describe()
+    return f"out of memory on this machine: {line.rstrip('.')}. {left}"
 
 
 def end(code: int) -> NoReturn:

@@ -132,7 +132,12 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str] = ()) -> int:
     """Reproduces what the flags name; returns the exit code."""
-    return command.run(Reproduce, reproduce, argv, values, arguments)
+
+    def work():
+        program.refuse_arguments(argv, program.AFTER)
+        return reproduce(fields.from_flags(Reproduce, values), arguments)
+
+    return program.exit_code(work)
 
 
 def main():

@@ -34,7 +34,7 @@ from trainer.scaling_law import (  # noqa: E402
     runner,
     tables,
 )
-from trainer.settings import command, fields  # noqa: E402
+from trainer.settings import fields  # noqa: E402
 from trainer.settings.scaling import Scaling  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
 from trainer.tuning.study import locked  # noqa: E402
@@ -128,7 +128,12 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Trains or draws as the flags say; returns the exit code."""
-    return command.run(Scaling, scale, argv, values, arguments)
+
+    def work():
+        program.refuse_arguments(argv, program.AFTER)
+        return scale(fields.from_flags(Scaling, values), arguments)
+
+    return program.exit_code(work)
 
 
 def main():

@@ -23,7 +23,7 @@ from absl import flags  # noqa: E402
 
 from trainer import program  # noqa: E402
 from trainer.console import log  # noqa: E402
-from trainer.settings import command, fields, shipped  # noqa: E402
+from trainer.settings import fields, shipped  # noqa: E402
 from trainer.settings.tune import Tune  # noqa: E402
 from trainer.tuning import plan, results, spaces  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
@@ -99,7 +99,12 @@ def _choose(made, studies, models) -> int:
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Tunes as the flags say; returns the exit code."""
-    return command.run(Tune, tune, argv, values, arguments)
+
+    def work():
+        program.refuse_arguments(argv, program.AFTER)
+        return tune(fields.from_flags(Tune, values), arguments)
+
+    return program.exit_code(work)
 
 
 def main():

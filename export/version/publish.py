@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -54,7 +55,8 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
             final = os.path.join(output, str(version))
             os.mkdir(path)
             try:
-                yield Draft(version, path, final)
+                with _temporary_files(output):
+                    yield Draft(version, path, final)
                 files.sync_tree(path)
                 _check_free(output, version)
                 os.rename(path, final)
@@ -71,6 +73,22 @@ def draft(output: str, version: int | None = None) -> Iterator[Draft]:
                 "published."
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def _temporary_files(output):
+    """Makes `tempfile`, which libraries use too, write below `output`.
+
+    It must have room for the version; /tmp may have none.
+    """
+    folder = os.path.join(output, f"{_UNFINISHED}temporary")
+    os.mkdir(folder)
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def versions(output: str) -> list[int]:

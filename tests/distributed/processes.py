@@ -75,8 +75,17 @@ def start_python(
     *arguments: str, environment=None, cwd=None
 ) -> subprocess.Popen:
     """`python ARGUMENTS`, begun in a process group of its own."""
+    return start_command(
+        sys.executable, *arguments, environment=environment, cwd=cwd
+    )
+
+
+def start_command(
+    *command: str, environment=None, cwd=None
+) -> subprocess.Popen:
+    """A command, begun in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 import pytest
+import tensorflow as tf
 from absl import flags
 
 from tests.errors import assert_refused
 from trainer import program, settings
+from trainer.placement import host_memory
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
 from wukong_tf import __version__
+from wukong_tf.errors import ConfigError, LostWorkerError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = (
@@ -103,6 +107,84 @@ def test_help_gives_groups_kinds_choices_and_defaults():
         assert part in text, part
     titles = [line for line in text.splitlines() if line and line[0] != " "]
     assert titles[1:] == [f"{t}:" for t in settings.GROUPS] + ["Every program:"]
+
+
+class Elsewhere(Exception):
+    """A library's error of its own type."""
+
+
+@pytest.mark.parametrize(
+    "error, code, text",
+    [
+        (ConfigError("--rank=0."), 2, "error: --rank=0.\n"),
+        (LostWorkerError("worker 1"), 69, "error: worker 1\n"),
+        (
+            PermissionError(13, "Permission denied", "log.csv"),
+            *(2, "error: [Errno 13] Permission denied: 'log.csv'\n"),
+        ),
+        (Elsewhere("f: No space left on device"), 2, "error: f: No space left"),
+        (Elsewhere("a fault"), None, ""),
+        (ValueError(), None, ""),
+        (KeyboardInterrupt(), None, ""),
+    ],
+)
+def test_errors_and_their_exit_codes(capsys, error, code, text):
+    def work():
+        raise error
+
+    if code is None:
+        with pytest.raises(type(error)):
+            program.exit_code(work)
+    else:
+        assert program.exit_code(work) == code
+    said = capsys.readouterr().err
+    assert text in said and said.count("\n") == (code is not None)
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (MemoryError(), "MemoryError"),
+        (pa.ArrowMemoryError("malloc of 9 failed."), "malloc of 9 failed"),
+        (OSError(12, "Cannot allocate memory"), "[Errno 12] Cannot allocate"),
+        (
+            ImportError("Traceback:\n\n  ImportError: std::bad_alloc\n\nSee"),
+            "ImportError: std::bad_alloc",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "2 root errors\nOOM when allocating tensor of 9"
+            ),
+            "OOM when allocating tensor of 9",
+        ),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_memory_that_the_system_refuses(capsys, error, line):
+    def work():
+        raise error
+
+    assert program.exit_code(work) == 2
+    said = capsys.readouterr().err
+    assert f"out of memory on this machine: {line}" in said
+    assert "GiB are available here" in said and said.count("\n") == 1
+
+
+def test_work_that_ends_and_that_is_interrupted(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert program.exit_code(lambda: None) == 0
+    assert program.exit_code(lambda: 75) == 75
+    assert program.exit_code(interrupted, "nothing was written") == 130
+    assert capsys.readouterr().err == "nothing was written\n"
+
+
+def test_the_memory_that_is_left_is_described(monkeypatch):
+    monkeypatch.setattr(host_memory, "available_bytes", lambda: 3 * 2**29)
+    monkeypatch.setattr(host_memory, "address_space_limit", lambda: 2**31)
+    expected = "1.5 GiB are available here; this process may map 2.0 GiB ("
+    assert host_memory.describe() == f"{expected}ulimit -v)."
 
 
 END = """

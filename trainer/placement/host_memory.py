@@ -47,6 +47,25 @@ def peak_bytes() -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
+def address_space_limit() -> int | None:
+    """Returns this process's limit of virtual memory in bytes, or None."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def describe() -> str:
+    """Returns a sentence on the memory that is left, and on limits to it."""
+    available, limit = available_bytes(), address_space_limit()
+    parts = []
+    if available is not None:
+        parts.append(f"{available / 2**30:.1f} GiB are available here")
+    if limit is not None:
+        parts.append(
+            f"this process may map {limit / 2**30:.1f} GiB (ulimit -v)"
+        )
+    return "; ".join(parts or ["how much is available is unknown"]) + "."
+
+
 def _groups():
     """Yields limit and usage in bytes of each cgroup that has a limit."""
     for paths in _GROUPS:

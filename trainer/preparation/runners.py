@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import tqdm
 
 from trainer.preparation.job import Job
+from wukong_tf.errors import WukongError
 
 Task = Callable[[Job, Any], None]
 
@@ -31,7 +32,7 @@ class Runner(Protocol):
         ...
 
 
-class WorkerLost(Exception):
+class WorkerLost(WukongError):
     """A process ended during a task."""
 
 

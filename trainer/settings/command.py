@@ -1,14 +1,12 @@
 """Command lines of the trainer, for programs that start it."""
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from absl import flags
 
 from trainer import settings
 from trainer.settings import fields
-from wukong_tf.errors import ConfigError, WukongError, one_line
+from wukong_tf.errors import ConfigError, one_line
 
 
 def read(arguments: Sequence[str]) -> dict[str, str]:
@@ -38,36 +36,6 @@ def check(arguments: Iterable[str]) -> settings.Settings:
         ConfigError: a flag is invalid.
     """
     return settings.Settings.from_flags(_parsed(list(arguments)))
-
-
-def run(
-    cls: type,
-    work: Callable[[Any, Sequence[str]], int],
-    argv: Sequence[str],
-    values: flags.FlagValues,
-    arguments: Sequence[str],
-) -> int:
-    """Runs a program that starts the trainer; returns its exit code.
-
-    An invalid flag or file is printed as one line, and the code is then 2.
-
-    Args:
-        cls: dataclass of the program's own settings.
-        work: takes them and the trainer's flags; returns the exit code.
-        argv: arguments that are not flags, the program first.
-        values: the program's own flags.
-        arguments: the trainer's flags.
-    """
-    try:
-        if len(argv) > 1:
-            raise ConfigError(
-                f"unexpected arguments {argv[1:]}; the trainer's flags come "
-                "after --."
-            )
-        return work(fields.from_flags(cls, values), arguments)
-    except (WukongError, OSError) as error:  # an OSError's text names a file
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def _parsed(arguments):

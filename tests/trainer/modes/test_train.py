@@ -510,6 +510,44 @@ def test_patience_may_be_raised_when_a_run_goes_on(tmp_path, flags_of):
     assert runs.find_checkpoint(run_dir, "latest").step == 96
 
 
+@pytest.mark.full
+def test_patience_runs_out_across_stops(tmp_path, flags_of):
+    """Wherever a run is cut, it ends early at the same step."""
+    options = {
+        "epochs": 8,
+        "eval_every_steps": 2,
+        "learning_rate": 0.03,
+        "table_learning_rate": 0.5,
+        "early_stopping_metric": "auc",
+        "patience": 2,
+    }
+    whole = str(tmp_path / "whole")
+    assert run(*flags_of(whole, **options)) == 0
+    last = runs.find_checkpoint(whole, "latest")
+    assert last.state["stopped_early"]
+    cuts = range(last.step - 4, last.step + 1, 2)
+    for cut in cuts:
+        run_dir = str(tmp_path / str(cut))
+        assert run(*flags_of(run_dir, **options, max_steps=cut)) == 0
+        assert run(*flags_of(run_dir, **options)) == 0
+        assert_same_end(run_dir, whole)
+    run_dir = str(tmp_path / "each")  # the count of two evaluations, in parts
+    for cut in cuts:
+        assert run(*flags_of(run_dir, **options, max_steps=cut)) == 0
+    assert run(*flags_of(run_dir, **options)) == 0
+    assert_same_end(run_dir, whole)
+
+
+def assert_same_end(run_dir, whole):
+    """Two runs' last checkpoints and best steps are the same."""
+    ended, last = (runs.find_checkpoint(d, "latest") for d in (run_dir, whole))
+    timed = {"seconds": 0, "input_seconds": 0}
+    assert ended.state | timed == last.state | timed
+    assert runs.best_step(run_dir) == runs.best_step(whole)
+    for name in last:
+        np.testing.assert_array_equal(ended[name], last[name])
+
+
 def test_another_synthetic_log_is_another_configuration(tmp_path, capsys):
     rows = {f"synthetic_{split}_rows": 600 for split in ("valid", "test")}
     options = {
