@@ -119,7 +119,7 @@ def test_a_signal_that_came_just_before_is_passed_on(monkeypatch, capfd):
 
 def test_a_flag_without_dashes_before_it_is_refused():
     said = finish(start("trainer.launch", "--workers=2", "run"), 2)
-    assert "unexpected arguments ['run']" in said and "after --" in said
+    assert "unexpected arguments: ['run']" in said and "after --" in said
 
 
 def test_more_workers_than_gpus_are_refused():

@@ -231,7 +231,7 @@ def test_seeds_must_be_different_integers(seeds, capsys):
 
 def test_flags_that_are_invalid(tmp_path, programs, capsys):
     for own, more, named in (
-        (["x"], (), "unexpected arguments ['x']; the trainer's flags come"),
+        (["x"], (), "unexpected arguments: ['x']; the trainer's flags come"),
         ([], ["--no_such_flag"], "no_such_flag"),
         ([], ["--rank=a"], "--rank must hold integers"),
         ([], ["--data_dir="], "frappe.flags: no --data_dir."),
