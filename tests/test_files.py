@@ -157,6 +157,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert content(tmp_path) == {"file": "old"}
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """And before it is written: scores may take hours."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, kind in (("folder", "a directory"), ("pipe", "a pipe")):
+        with (
+            pytest.raises(OSError, match=f"must be a file, but is {kind}"),
+            files.atomic_path(str(tmp_path / name)),
+        ):
+            raise AssertionError("it was to be written")
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "pipe"}
+    assert (tmp_path / "pipe").is_fifo()
+
+
 READER = """
 import sys
 from wukong_tf import runs

@@ -2,19 +2,33 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import functools
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 UNFINISHED = ".unfinished"
 REPLACED = ".replaced"
+FILE, FOLDER, BROKEN = "a file", "a directory", "a broken link"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+def kind_of(path: str) -> str | None:
+    """Returns what is at a path, links followed; None if there is nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return BROKEN if os.path.islink(path) else None
+    if stat.S_ISREG(mode):
+        return FILE
+    return FOLDER if stat.S_ISDIR(mode) else "a pipe, socket or device"
 
 
 @contextlib.contextmanager
@@ -30,9 +44,13 @@ def atomic_path(path: str, unfinished: str = UNFINISHED) -> Iterator[str]:
             concurrent writers of the same file need one each.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or `path` is a directory or
+            something else that no file may replace, such as /dev/null.
     """
     temporary = f"{path}{unfinished}"
+    kind = kind_of(path)
+    if kind not in (None, FILE, BROKEN):
+        raise OSError(errno.EEXIST, f"must be a file, but is {kind}", path)
     try:
         yield temporary
         _sync(temporary)

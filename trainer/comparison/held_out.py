@@ -13,7 +13,7 @@ from trainer.data.source import Source
 from trainer.report.figures import names_of
 from wukong_tf import runs
 from wukong_tf.config import FeatureSpec, schema
-from wukong_tf.errors import RunError
+from wukong_tf.errors import ConfigError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +90,7 @@ def _open(path, name) -> Run:
     config, spec = runs.read_config(path), runs.read_features(path)
     file = os.path.join(path, runs.HELD_OUT)
     try:
-        with open(file, encoding="utf-8") as text:
-            content = schema.parse_json(text.read(), file)
+        content = schema.read_json(file)
         split = content["split"]
         rows = content.get("synthetic")
         if rows is None:
@@ -100,7 +99,7 @@ def _open(path, name) -> Run:
                 {"file": name, "outline": None, "sha256": None}
                 for name in names
             ]
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{file}: is not a valid record of held-out rows: {error}."
         ) from error

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,7 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.shards import InputFile, Shard
 from trainer.preparation.splitting import SPLITS, Part, Splitter
 from wukong_tf import files
-from wukong_tf.config import FeatureSpec, encodings
+from wukong_tf.config import FeatureSpec, encodings, schema
 from wukong_tf.names import file_name
 
 
@@ -190,8 +189,7 @@ def tallies_of(job: Job) -> encoding.Tallies:
 
 
 def _done(job, shard):
-    with open(job.path("done", shard.number, "json"), encoding="utf-8") as file:
-        return json.load(file)
+    return schema.read_json(job.path("done", shard.number, "json"))
 
 
 def results(job: Job) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from trainer.preparation.job import (
     tallies_of,
 )
 from trainer.preparation.splitting import SPLITS
-from wukong_tf.config import FeatureSpec, encodings
+from wukong_tf import files as disk
+from wukong_tf.config import FeatureSpec, encodings, schema
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -33,8 +34,7 @@ def publish(
     files = results(job)
     inputs = []
     for number, source_file in enumerate(job.files):
-        with open(job.path("files", number, "json"), encoding="utf-8") as file:
-            checksum = json.load(file)
+        checksum = schema.read_json(job.path("files", number, "json"))
         md5 = source_file.md5
         published = None if md5 is None else md5 == checksum["md5"]
         name = os.path.basename(source_file.path)
@@ -68,7 +68,9 @@ def publish(
             continue
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
+    disk.sync_tree(folder)
     os.rename(folder, output)
+    disk.sync_folder(os.path.dirname(output))
     shutil.rmtree(job.folder, ignore_errors=True)
     for split, count in rows.items():
         if count:

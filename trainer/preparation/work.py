@@ -23,7 +23,7 @@ from trainer.preparation.inputs import Source
 from trainer.preparation.job import Job, learned_counts, make_spec
 from trainer.preparation.settings import Prepare
 from wukong_tf import extras, files
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, schema
 from wukong_tf.errors import ConfigError, DataError, WukongError
 
 
@@ -132,12 +132,12 @@ def claim(job: Job):
     plan = {"digest": hashlib.sha256(text.encode()).hexdigest()}
     path = os.path.join(job.folder, "plan.json")
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            if json.load(file) != plan:
-                raise ConfigError(
-                    f"{job.folder} holds the unfinished work of other flags "
-                    "or files; remove it, or use the same flags and files."
-                )
+        if schema.read_json(path) != plan:
+            raise ConfigError(
+                f"{job.folder} holds the unfinished work of other flags "
+                "or files; remove it, or use the same flags and files."
+            )
+        _remove_partial(job.folder)
         print(f"resuming from {job.folder}")
         return
     kinds = (
@@ -146,6 +146,14 @@ def claim(job: Job):
     for kind in kinds:
         os.makedirs(os.path.join(job.folder, kind), exist_ok=True)
     files.write_json(path, plan)
+
+
+def _remove_partial(folder):
+    """Removes the files that a killed process had not finished."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if f"{files.UNFINISHED}-" in name:
+                files.remove(os.path.join(parent, name))
 
 
 def run(

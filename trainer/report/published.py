@@ -131,11 +131,10 @@ def read_metrics(run_dir: str) -> dict[str, float]:
     """
     path = os.path.join(run_dir, "report", "metrics.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            test = schema.parse_json(file.read(), path).get("test") or {}
-    except OSError as error:
-        raise RunError(f"{path}: {error}.") from error
-    found: dict[str, float] = next(iter(test.values()), {})
+        test = schema.read_json(path).get("test") or {}
+        found: dict[str, float] = dict(next(iter(test.values()), {}))
+    except (ConfigError, AttributeError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: is not a report: {error}") from error
     lacking = [name for name in METRICS if found.get(name) is None]
     if lacking:
         raise RunError(f"{path}: the test rows have no {lacking[0]}.")

@@ -129,11 +129,13 @@ def evaluated(run_dir: str, task: str, metric: str) -> dict[int, float]:
     Args:
         run_dir: directory of a run, which may not have begun.
         task: name of the task.
-        metric: name of its metric; null is read as NaN.
+        metric: name of its metric; null is read as NaN. A record without
+            it, as of a damaged file, is skipped.
     """
     records = read_log(os.path.join(run_dir, _METRICS)).get("valid", [])
-    return {record["step"]: _number(record[task][metric]) for record in records}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+    values = {}
+    for record in records:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            value = record[task][metric]
+            values[record["step"]] = math.nan if value is None else float(value)
+    return values

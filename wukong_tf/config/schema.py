@@ -34,6 +34,20 @@ def parse_json(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid JSON: {error}.") from error
 
 
+def read_json(path: str) -> Any:
+    """Returns the JSON value in a file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid JSON.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}.") from error
+    return parse_json(text, path)
+
+
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns the pairs of a JSON object as a dict, none of them lost."""
     if keys := repeated([key for key, _ in pairs]):

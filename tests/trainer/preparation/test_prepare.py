@@ -139,6 +139,9 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
         def stopping(made, item, original=original, calls=calls):
             calls.append(item)
             if len(calls) == 3:
+                # As if a process had been killed while it wrote.
+                part = made.path("output", "train-00000", "parquet")
+                Path(f"{part}.unfinished-1").touch()
                 raise KeyboardInterrupt
             original(made, item)
 

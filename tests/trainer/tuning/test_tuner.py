@@ -479,6 +479,9 @@ def test_a_broken_line_of_a_trial_s_log_costs_that_line(tmp_path):
         b'{"kind": "valid", "step": 5, "click": {"auc": 0.5}}',
         b'{"kind": "valid", "st\0ep"\xff "valid"',
         b'{"kind": "valid", "step": 10, "click": {"auc": null}}',
+        b'{"kind": "valid", "step": 11}',
+        b'{"kind": "valid", "step": 12, "click": 7}',
+        b'{"kind": "valid", "step": 13, "click": {"auc": "x"}}',
         b'{"kind": "valid", "step": 15, "cli',
     ]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
