@@ -84,6 +84,7 @@ def test_no_run_directory_is_refused(tmp_path):
         (runs.CONFIG, '{"format": 99, "model": {}}'),
         (runs.CONFIG, '{"format": 1}'),
         (runs.CONFIG, '{"format": 1, "model": 3}'),
+        (runs.CONFIG, '{"format": 1, "model": {}, "run": [1]}'),
         (runs.CONFIG, '{"format": 1, "model": {"model": "other"}}'),
         (runs.FEATURES, "{"),
         (runs.FEATURES, '{"categorical": 3}'),

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.checkpoints import store
@@ -26,6 +27,7 @@ from wukong_tf.errors import RunError, WukongError
 
 SAMPLE_ROWS = 1024
 _LOCK = "lock"
+_BEST = (runs.CHECKPOINTS, runs.BEST)
 _FILES = (
     runs.CONFIG,
     runs.FEATURES,
@@ -104,17 +106,18 @@ def locked(run_dir: str) -> Iterator[HeldDirectory]:
 def _check_kinds(run_dir):
     """Raises RunError if a file is where a directory must be, or the reverse.
 
-    Otherwise the error would only appear once the path is written.
+    Otherwise the error would only appear once the path is written, or, if it
+    is a pipe, the run would wait for its other end.
     """
-    kinds = ("a file", "a directory")
     folders = (runs.CHECKPOINTS, "tensorboard", "report", "tracking")
-    for name in (*folders, _LOCK, *_FILES):
+    for name in (*folders, _LOCK, *_FILES, os.path.join(*_BEST)):
         path = os.path.join(run_dir, name)
-        expected, is_folder = name in folders, os.path.isdir(path)
-        if os.path.lexists(path) and is_folder != expected:
+        expected = files.FOLDER if name in folders else files.FILE
+        kind = files.kind_of(path)
+        if kind not in (None, expected):
             raise RunError(
-                f"{path}: must be {kinds[expected]} of the run, but is "
-                f"{kinds[is_folder]}; remove it or choose another --run_dir."
+                f"{path}: must be {expected} of the run, but is {kind}; "
+                "remove it or choose another --run_dir."
             )
 
 
@@ -172,17 +175,12 @@ def read_data(run_dir: str) -> dict[str, Any]:
     if not os.path.exists(path):  # a new run, or one of an older version
         return {}
     try:
-        with open(path, encoding="utf-8") as file:
-            record = schema.parse_json(file.read(), path)
+        record = schema.read_json(path)
         return {
-            str(split): [
-                {key: entry[key] for key in ("file", "outline", "sha256")}
-                for entry in entries
-            ]
+            str(split): [_recorded(entry) for entry in entries]
             for split, entries in record["files"].items()
         }
     except (
-        OSError,
         WukongError,
         ValueError,
         KeyError,
@@ -193,6 +191,14 @@ def read_data(run_dir: str) -> dict[str, Any]:
             f"{path}: is not a valid record of the run's files: {error}. "
             "Remove it to accept the files as they are now."
         ) from error
+
+
+def _recorded(entry):
+    """Returns the record of one file, with its types checked."""
+    schema.check_text("", "outline", entry["outline"])
+    if entry["sha256"] is not None:
+        schema.check_text("", "sha256", entry["sha256"])
+    return {key: entry[key] for key in ("file", "outline", "sha256")}
 
 
 def write_data(run_dir: str, record: dict[str, Any]):
@@ -258,7 +264,8 @@ def write_held_out(run_dir: str, split: str, source: Source):
     path = os.path.join(run_dir, runs.HELD_OUT)
     files.write_json(path, held_out.describe(split, source))
     path = os.path.join(run_dir, runs.SAMPLES)
-    if os.path.exists(path):
+    with contextlib.suppress(OSError, pa.ArrowInvalid):
+        pq.read_schema(path)
         return
     with files.atomic_path(path) as temporary:
         pq.write_table(source.sample(SAMPLE_ROWS), temporary)

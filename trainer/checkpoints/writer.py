@@ -81,6 +81,8 @@ class CheckpointWriter:
         log: called with a line on every checkpoint, from any thread.
         in_background: whether to write during training. Defaults to True.
         retry_s: seconds between retries. Defaults to 30.
+        check: called before every write; raises RunError if `run_dir` is no
+            longer that of the run. Defaults to doing nothing.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class CheckpointWriter:
         *,
         in_background: bool = True,
         retry_s: float = 30.0,
+        check: Callable[[], None] = lambda: None,
     ):
         self._run_dir = run_dir
         self._retention = retention
         self._log = log
         self._in_background = in_background
         self._retry_s = retry_s
+        self._check = check
         self._changed = threading.Condition()
         self._job: _Job | None = None  # to be written or retried
         self._writing = False
@@ -268,6 +272,7 @@ class CheckpointWriter:
 
     def _write(self, job, stalled_since=None):
         began = time.perf_counter()
+        self._check()
         path, size = store.save(self._run_dir, job.step, job.state, job.pairs())
         keep = self._retention
         try:

@@ -4,13 +4,14 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import tensorflow as tf
 
 from trainer.console import log
 from wukong_tf import files
+from wukong_tf.errors import RunError
 
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder
@@ -43,9 +44,14 @@ class MetricsLog:
         run_dir: the run directory.
         step: step that the run resumes from; later records are dropped,
             since those steps will be run again.
+        check: called before every write; raises RunError if `run_dir` is no
+            longer that of the run. Defaults to doing nothing.
     """
 
-    def __init__(self, run_dir: str, step: int):
+    def __init__(
+        self, run_dir: str, step: int, check: Callable[[], None] = lambda: None
+    ):
+        self._check = check
         self._path = os.path.join(run_dir, METRICS)
         self._keep_until(step)
         self._pending: list[str] = []  # lines that could not be written yet
@@ -97,8 +103,9 @@ class MetricsLog:
     def _try(self, what, write, *arguments):
         """Calls `write`, and logs errors, so that a full disk stops no run."""
         try:
+            self._check()
             write(*arguments)
-        except (OSError, tf.errors.OpError) as error:
+        except (OSError, RunError, tf.errors.OpError) as error:
             if what not in self._failed:
                 text = " ".join(str(error).split())[-300:]
                 log(f"{what} cannot be written for now: {text}")

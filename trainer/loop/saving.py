@@ -19,8 +19,15 @@ from wukong_tf.errors import RunError, WukongError
 from wukong_tf.runs.arrays import NamedArray
 
 
-def make_writer(settings: Settings) -> CheckpointWriter:
-    """Returns the writer of a run's checkpoints, for the chief."""
+def make_writer(
+    settings: Settings, check: Callable[[], None]
+) -> CheckpointWriter:
+    """Returns the writer of a run's checkpoints, for the chief.
+
+    Args:
+        settings: the settings of the run.
+        check: raises RunError if the run directory is another one by now.
+    """
     training, machine = settings.training, settings.machine
     return CheckpointWriter(
         settings.run.directory,
@@ -32,6 +39,7 @@ def make_writer(settings: Settings) -> CheckpointWriter:
         log,
         in_background=machine.async_checkpoints,
         retry_s=machine.checkpoint_retry_s,
+        check=check,
     )
 
 

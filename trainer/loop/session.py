@@ -176,7 +176,7 @@ class Session:
             except Interrupted:
                 pass
             if self.stopped and between.save is not None:
-                self._check_directory()
+                self.check_directory()
                 between.save.save(progress, last=True)
         self.workers.gather(None)  # a barrier: the chief has saved
         return not self.stopped
@@ -221,7 +221,9 @@ class Session:
             show = actions.ShowProgress(schedule, self.progress.step)
         if self.workers.is_chief or self.shards is not None:
             save = SaveCheckpoint(
-                make_writer(self.settings) if self.workers.is_chief else None,
+                make_writer(self.settings, self.check_directory)
+                if self.workers.is_chief
+                else None,
                 schedule,
                 functools.partial(read_slots, self.slots),
                 metrics,
@@ -240,7 +242,7 @@ class Session:
             )
         bad = getattr(self.splits["train"], "bad", REFUSE)
         return actions.Actions(
-            check=self._check_directory,
+            check=self.check_directory,
             profile=Profile(self.run_dir, self.profiled, self.workers.index),
             same_files=self._same_files(),
             record=records.WriteTraining(
@@ -286,7 +288,7 @@ class Session:
                 else str(error)
             ) from error
 
-    def _check_directory(self, *progress):
+    def check_directory(self, *progress):
         """Raises RunError if the run directory is no longer the same."""
         if self.held is not None:
             self.held.check()

@@ -105,7 +105,9 @@ def _train(settings, distribution, start):
         start.lap("model")
         records: Metrics = NoMetrics()
         if workers.is_chief:
-            records = MetricsLog(run_dir, session.progress.step)
+            records = MetricsLog(
+                run_dir, session.progress.step, session.check_directory
+            )
             records = stack.enter_context(tracked(settings, records))
         return session.run(start, records) and _report(session, records)
 
@@ -200,8 +202,7 @@ def _describe(session):
 def _report(session, records):
     """Writes the report; returns False if a signal came first."""
     try:
-        if session.held is not None:
-            session.held.check()
+        session.check_directory()
         results = report(session)
     except Interrupted:
         return False

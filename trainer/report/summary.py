@@ -24,6 +24,7 @@ from trainer.report.figures import (
 )
 from trainer.report.files import write_report
 from wukong_tf import runs
+from wukong_tf.errors import RunError, WukongError, one_line
 from wukong_tf.runs.arrays import assign_slots, model_slots
 
 
@@ -58,22 +59,20 @@ def report(session: Session) -> dict[str, Any]:
     }
     results["training"] = dataclasses.asdict(session.training)
     results["cost"] = model_cost(model.config, session.training).to_dict()
+    results["compared"] = _compared(session.settings.run.compare_runs)
     _report_progressive(session, results)
     if bad_values:
         # Includes counts from before the run resumed.
         bad_values["train"]["columns"] = session.progress.bad_values
         results["bad_values"] = bad_values
     results["curves"] = curves_of(predictions)
-    results["compared"] = {
-        name: compared_metrics(path)
-        for path, name in names_of(session.settings.run.compare_runs).items()
-    }
+    session.check_directory()  # scoring may have taken long
     paths = write_report(
         session.run_dir,
         results,
         predictions,
         title=os.path.basename(os.path.normpath(session.run_dir)),
-        example=example_of(session.run_dir),
+        example=_example_if_possible(session.run_dir),
         draw=session.settings.run.plots,
     )
     log(f"wrote {os.path.dirname(paths[0])}")
@@ -121,6 +120,15 @@ def _add_importance(session, results):
     results["importance"] = {"split": split, **measured}
 
 
+def _example_if_possible(run_dir):
+    """Returns the program, or "" if a file that it is made of was spoilt."""
+    try:
+        return example_of(run_dir)
+    except (OSError, KeyError, ValueError, WukongError) as error:
+        log(f"the report leaves out its example: {one_line(error)}")
+        return ""
+
+
 def example_of(run_dir: str) -> str:
     """Returns a program that scores the first held-out rows of a run."""
     spec = runs.read_features(run_dir)
@@ -141,6 +149,17 @@ def example_of(run_dir: str) -> str:
     )
 
 
+def _compared(paths):
+    """Returns the metrics of other runs, without those that are gone by now."""
+    compared = {}
+    for path, name in names_of(paths).items():
+        try:
+            compared[name] = compared_metrics(path)
+        except RunError as error:  # it was there when this run started
+            log(f"the report leaves out a run: {error}")
+    return compared
+
+
 def _report_progressive(session, results):
     """Adds the metrics of progressive evaluation to `results`."""
     mine = session.progress.progressive.get("metrics")
@@ -152,8 +171,8 @@ def _report_progressive(session, results):
         **mine,
     }
     relative = {}
-    for path, name in names_of(session.settings.run.compare_runs).items():
-        theirs = compared_metrics(path).get("progressive") or {}
+    for name, compared in results["compared"].items():
+        theirs = compared.get("progressive") or {}
         relative[name] = {
             task: 100
             * (spans["window"]["logloss"] / other["window"]["logloss"] - 1)

@@ -102,10 +102,17 @@ def checkpoint_paths(run_dir: str) -> list[tuple[int, str]]:
         return []
     paths = []
     for name in os.listdir(folder):
-        prefix, _, step = name.partition("-")
-        if prefix == "step" and step.isascii() and step.isdigit():
-            paths.append((int(step), os.path.join(folder, name)))
+        step = step_of(name)
+        if step is not None:
+            paths.append((step, os.path.join(folder, name)))
     return sorted(paths)
+
+
+def step_of(path: str) -> int | None:
+    """Returns the step that a checkpoint's directory names, or None."""
+    prefix, _, step = os.path.basename(path).partition("-")
+    named = prefix == "step" and step.isascii() and step.isdigit()
+    return int(step) if named else None
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -151,6 +158,11 @@ def open_checkpoint(path: str) -> Checkpoint:
             f"corrupted checkpoint: {index} has a missing or invalid key: "
             f"{error}."
         ) from error
+    if step_of(path) not in (None, checkpoint.step):
+        raise RunError(
+            f"corrupted checkpoint: {path} holds step {checkpoint.step}; "
+            "rename it to what it holds."
+        )
     for name, file, sha256 in written:
         _verify_array(path, name, file, sha256)
     return checkpoint

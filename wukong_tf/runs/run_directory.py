@@ -37,6 +37,8 @@ def read_config(run_dir: str) -> dict[str, Any]:
         )
     if not isinstance(content.get("model"), dict):
         raise RunError(f"{path}: key 'model' must hold an object.")
+    if not isinstance(content.get("run", ""), str):
+        raise RunError(f"{path}: key 'run' must hold a string.")
     return content
 
 

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
 from tests.trainer.cli import arguments, run
 from tests.worlds import clicks, small_runs
+from trainer.checkpoints import run_directory
+from trainer.data.held_out import open_files
+from trainer.loop.metrics_log import MetricsLog
 from trainer.loop.restore import best_checkpoint
 from trainer.modes import train as train_mode
 from wukong_tf import runs
@@ -70,6 +75,16 @@ def be_a_directory(path):
     path.mkdir()
 
 
+def be_a_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def be_a_broken_link(path):
+    shutil.rmtree(path)
+    path.symlink_to("nowhere")
+
+
 @pytest.mark.parametrize(
     "name, change, rule",
     [
@@ -79,11 +94,23 @@ def be_a_directory(path):
         ("lock", be_a_directory, "must be a file of the run"),
         ("metrics.jsonl", be_a_directory, "must be a file of the run"),
         (runs.CONFIG, be_a_directory, "must be a file of the run"),
+        ("lock", be_a_pipe, "but is a pipe, socket or device"),
+        ("metrics.jsonl", be_a_pipe, "but is a pipe, socket or device"),
+        ("checkpoints/best.json", be_a_pipe, "must be a file of the run"),
+        ("checkpoints/best.json", be_a_directory, "must be a file of the run"),
+        ("checkpoints", be_a_broken_link, "but is a broken link"),
         (runs.CONFIG, os.remove, "is missing, but there are checkpoints"),
         (runs.FEATURES, os.remove, "cannot be read"),
         (
             runs.DATA,
             lambda path: path.write_text("[]"),
+            "is not a valid record",
+        ),
+        (
+            runs.DATA,
+            lambda path: path.write_text(
+                re.sub('"[0-9a-f]{64}"', "7", path.read_text())
+            ),
             "is not a valid record",
         ),
     ],
@@ -175,6 +202,27 @@ def test_a_last_record_without_its_line_end_is_kept(log_dir, run_dir):
     after = path.read_text()
     assert after.startswith(before)
     assert all(json.loads(line)["step"] for line in after.splitlines())
+
+
+def test_no_record_goes_to_what_took_the_directory_s_place(tmp_path, capsys):
+    """An evaluation may take long, and another run may begin meanwhile."""
+    path = tmp_path / "run"
+    with run_directory.locked(str(path)) as held:
+        records = MetricsLog(str(path), 0, held.check)
+        path.rename(tmp_path / "moved")
+        path.mkdir()
+        records.write("train", 1, {"loss": 1.0})
+        assert list(path.iterdir()) == []
+    assert "was deleted, moved or replaced" in capsys.readouterr().err
+
+
+def test_spoilt_samples_are_taken_again(log_dir, tmp_path):
+    source = open_files([f"{log_dir}/test.parquet"], clicks.SPEC)
+    path = tmp_path / runs.SAMPLES
+    for content in (b"PAR1", b""):
+        path.write_bytes(content)
+        run_directory.write_held_out(str(tmp_path), "test", source)
+        assert pq.read_table(path).num_rows == min(source.num_rows, 1024)
 
 
 def test_events_that_cannot_be_written_end_no_run(

@@ -190,6 +190,14 @@ def test_weights_that_are_not_finite_are_not_saved(run_dir):
     assert names == [f"step-{step:010d}" for step in STEPS]
 
 
+def test_a_step_under_the_name_of_another_is_passed_over(run_dir):
+    """Else it would be the newest for ever, and better ones removed."""
+    folder(run_dir, 2).rename(folder(run_dir, 99))
+    newest = store.newest_whole(str(run_dir), print)
+    assert newest is not None and newest.step == 10
+    assert not folder(run_dir, 99).exists()
+
+
 def test_what_was_passed_over_is_neither_newest_nor_best(run_dir):
     store.mark_best(str(run_dir), 10, "auc", 0.8)
     (folder(run_dir, 10) / runs.INDEX).unlink()
@@ -266,7 +274,8 @@ def test_a_checkpoint_of_another_run_is_refused(run_dir, pristine, tmp_path):
     for each in (run_dir, other):
         store.save(str(each), 11, {}, [("x", np.ones(2))])
     assert runs.find_checkpoint(str(run_dir), "latest").run == "a" * 32
-    os.rename(folder(other, 11), folder(run_dir, 12))
+    store.save(str(other), 12, {}, [("x", np.ones(2))])
+    os.rename(folder(other, 12), folder(run_dir, 12))
     for call in (
         lambda: runs.find_checkpoint(str(run_dir), "latest"),
         lambda: store.newest_whole(str(run_dir), list().append),

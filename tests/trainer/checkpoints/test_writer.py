@@ -179,6 +179,19 @@ def test_after_an_error_nothing_is_tried_again(
     assert left[0] == before
 
 
+def test_nothing_is_written_to_what_took_the_directory_s_place(
+    tmp_path, said, weights
+):
+    def check():
+        raise RunError("it was replaced")
+
+    writing = make(tmp_path, said, check=check)
+    writing.save(1, {}, weights)
+    with pytest.raises(RunError, match="it was replaced"):
+        writing.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_are_not_finite_end_the_run(tmp_path, said, weights):
     made = make(tmp_path, said)
     weights.set(np.nan)
