@@ -4,16 +4,16 @@ import os
 from typing import Any
 
 from wukong_tf.config import schema
-from wukong_tf.errors import RunError
+from wukong_tf.errors import ConfigError, RunError
 
 
 def compared_metrics(run_dir: str) -> dict[str, Any]:
     """Returns the metrics of another run's report."""
     path = os.path.join(run_dir, "report", "metrics.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            content = schema.parse_json(file.read(), path)
-    except OSError as error:
+        content = dict(schema.read_json(path))
+        training = dict(content.get("training") or {})
+    except (ConfigError, TypeError, ValueError) as error:
         raise RunError(
             f"--compare_runs={run_dir} has no report: {error}."
         ) from error
@@ -22,6 +22,6 @@ def compared_metrics(run_dir: str) -> dict[str, Any]:
         for key in ("test", "valid", "run", "model", "progressive")
         if key in content
     }
-    if "seed" in (content.get("training") or {}):
-        compared["seed"] = content["training"]["seed"]
+    if "seed" in training:
+        compared["seed"] = training["seed"]
     return compared

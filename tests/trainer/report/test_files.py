@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import wukong_tf
-from trainer.report import plots
+from trainer.report import plots, summary
+from trainer.report.compared import compared_metrics
 from trainer.report.files import Predictions, write_report
 from trainer.report.summary import example_of
 from wukong_tf import files
@@ -328,3 +329,32 @@ def test_the_example_holds_the_rows_in_plain_python(tmp_path, monkeypatch):
         wanted = texts(pa.table(rows)[name]).to_pylist()
         assert [text or "" for text in seen[0][name]] == wanted
     assert seen[0]["word"] == rows["word"] and seen[0]["x"] == [None, 1.5]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"{", b"[3]", b'"text"', b'{"training": 3}']
+)
+def test_a_spoilt_report_of_another_run_is_refused(tmp_path, content):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_bytes(content)
+    with pytest.raises(RunError, match="has no report"):
+        compared_metrics(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1"])
+def test_spoilt_samples_cost_the_example_alone(tmp_path, capsys, content):
+    features = FeatureSpec((CategoricalFeature("x", 3),)).to_json()
+    (tmp_path / "features.json").write_text(features)
+    if content is not None:
+        (tmp_path / "samples.parquet").write_bytes(content)
+    assert summary._example_if_possible(str(tmp_path)) == ""
+    assert "leaves out its example" in capsys.readouterr().err
+
+
+def test_another_run_that_is_gone_costs_no_report(tmp_path, capsys):
+    """It was there when the run started, hours before."""
+    (tmp_path / "whole" / "report").mkdir(parents=True)
+    (tmp_path / "whole" / "report" / "metrics.json").write_text('{"test": {}}')
+    names = [str(tmp_path / name) for name in ("gone", "whole")]
+    assert summary._compared(names) == {"whole": {"test": {}}}
+    assert f"--compare_runs={names[0]} has no report" in capsys.readouterr().err
