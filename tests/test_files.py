@@ -157,6 +157,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert content(tmp_path) == {"file": "old"}
 
 
+def test_an_error_of_writing_names_the_file(tmp_path):
+    """A full disk's does not: only that of opening has the path."""
+    path = str(tmp_path / "file")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=f"No space left .*{path}") as raised:
+        with files.atomic_path(path) as new, open(new, "w"):
+            raise full
+    assert raised.value.errno == errno.ENOSPC
+    assert content(tmp_path) == {}
+
+
 def test_what_is_no_file_is_not_replaced(tmp_path):
     """And before it is written: scores may take hours."""
     (tmp_path / "folder").mkdir()

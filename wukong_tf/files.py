@@ -55,9 +55,12 @@ def atomic_path(path: str, unfinished: str = UNFINISHED) -> Iterator[str]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            # Such as a full disk's.
+            raise OSError(error.errno, error.strerror, path) from error
         raise
     sync_folder(os.path.dirname(path) or ".")
 
