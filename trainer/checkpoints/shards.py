@@ -99,6 +99,8 @@ class ShardWriter:
         states = self._gather(
             {"error": error, "finite": finite, "entries": entries}
         )
+        if self._index == 0 and any(s["error"] is not None for s in states):
+            files.remove(folder)  # a full disk has better uses for its room
         for worker, state in enumerate(states):
             if not state["finite"]:
                 raise TrainingError(state["error"])

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from trainer.console import log
 from trainer.loop.progress import LoopChunk, Progress
+from wukong_tf.errors import one_line
 
 
 class Profile:
@@ -20,6 +21,7 @@ class Profile:
     def __init__(
         self, run_dir: str, steps: tuple[int, int] | None, worker: int
     ):
+        self._run_dir = run_dir
         self._folder = os.path.join(run_dir, "tensorboard")
         self._first, self._past = steps or (0, 0)
         self._worker = worker
@@ -39,13 +41,15 @@ class Profile:
         self.begin(progress.step)
 
     def _end(self):
-        tf.profiler.experimental.stop()
         self._running = False
-        log(
-            f"worker {self._worker}: profile of steps {self._first} to "
-            f"{self._past - 1} in {self._folder}",
-            of_each=True,
-        )
+        what = f"profile of steps {self._first} to {self._past - 1}"
+        try:
+            # A directory that was deleted must not be recreated.
+            tf.profiler.experimental.stop(save=os.path.isdir(self._run_dir))
+            text = f"{what} in {self._folder}"
+        except (OSError, tf.errors.OpError) as error:  # such as a full disk
+            text = f"the {what} cannot be written: {one_line(error)}"
+        log(f"worker {self._worker}: {text}", of_each=True)
 
     def __enter__(self):
         return self

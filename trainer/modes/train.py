@@ -105,10 +105,9 @@ def _train(settings, distribution, start):
         start.lap("model")
         records: Metrics = NoMetrics()
         if workers.is_chief:
-            records = MetricsLog(
-                run_dir, session.progress.step, session.check_directory
-            )
-            records = stack.enter_context(tracked(settings, records))
+            check = session.check_directory
+            records = MetricsLog(run_dir, session.progress.step, check)
+            records = stack.enter_context(tracked(settings, records, check))
         return session.run(start, records) and _report(session, records)
 
 

@@ -1,6 +1,7 @@
 """HParams of TensorBoard: settings and final metrics of runs."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -17,9 +18,12 @@ class HParams:
 
     Args:
         run_dir: the run directory.
+        check: called before every write; raises RunError if `run_dir` is no
+            longer that of the run.
     """
 
-    def __init__(self, run_dir: str):
+    def __init__(self, run_dir: str, check: Callable[[], None]):
+        self._check = check
         self._folder = os.path.join(run_dir, EVENTS)
 
     def start(self, start: Start) -> None:
@@ -45,6 +49,7 @@ class HParams:
         self._write(0, summary.session_end_pb(code))
 
     def _write(self, step, summary=None, scalars=None):
+        self._check()
         writer = tf.summary.create_file_writer(self._folder)
         with writer.as_default():
             if summary is not None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainer.console import log
@@ -86,17 +86,20 @@ class Tracked:
 
 
 @contextlib.contextmanager
-def tracked(settings: Settings, records: Metrics) -> Iterator[Tracked]:
+def tracked(
+    settings: Settings, records: Metrics, check: Callable[[], None]
+) -> Iterator[Tracked]:
     """Starts the trackers of a run; ends them with its status.
 
     Args:
         settings: the settings of the run, whose directory is claimed.
         records: receives all records too.
+        check: raises RunError if the run directory is another one by now.
     """
     trackers: dict[str, Tracker] = {}
     for name in settings.run.track:
         try:
-            trackers[name] = _make(name, settings.run.directory)
+            trackers[name] = _make(name, settings.run.directory, check)
         except OSError as error:  # such as too many processes
             log(f"--track={name}: cannot start: {error}; the run goes on.")
     run = Tracked(records, trackers)
@@ -110,12 +113,12 @@ def tracked(settings: Settings, records: Metrics) -> Iterator[Tracked]:
         run.finish(status)
 
 
-def _make(name, run_dir) -> Tracker:
+def _make(name, run_dir, check) -> Tracker:
     if name != "tensorboard":
         return ProcessTracker(name)
     from trainer.tracking.hparams import HParams
 
-    return HParams(run_dir)
+    return HParams(run_dir, check)
 
 
 def start_of(settings: Settings) -> Start:

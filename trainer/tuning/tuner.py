@@ -130,9 +130,11 @@ class Tuner:
                     for each in list(self._running):
                         self._follow(each)
             except StorageInternalError as error:
+                # The cause is the driver's own error, such as of a full disk.
+                text = one_line(error.__cause__ or error)[:300]
                 raise RunError(
-                    f"the store of the study failed: {one_line(error)[:300]}. "
-                    "The same command resumes."
+                    f"the store of the study failed: {text}. The same command "
+                    "resumes."
                 ) from error
             finally:
                 for each in self._running:

@@ -139,6 +139,7 @@ def test_a_worker_whose_rows_are_not_finite_ends_all(tmp_path):
     for error in found:
         assert isinstance(error, TrainingError)
         assert "no longer finite" in str(error)
+    assert os.listdir(tmp_path / runs.CHECKPOINTS) == []
 
 
 def test_what_earlier_checkpoints_left_is_removed(tmp_path):

@@ -2,11 +2,13 @@
 
 import glob
 import os
+import shutil
 
 from tests.errors import assert_refused
 from tests.trainer.cli import arguments, run
 from tests.trainer.modes.test_train import SMALL
 from tests.worlds import clicks
+from trainer.loop.profiling import Profile
 from trainer.settings import Machine
 
 
@@ -36,3 +38,20 @@ def test_a_run_leaves_the_profile_of_its_steps(tmp_path, capfd):
     with open(traces[0], "rb") as file:
         trace = file.read()
     assert b"MatMul" in trace
+
+
+def test_a_profile_makes_no_deleted_directory_anew(tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with Profile(str(run_dir), (0, 2), 0) as profile:
+        profile.begin(0)
+        shutil.rmtree(run_dir)
+    assert not run_dir.exists()
+
+
+def test_a_profile_that_cannot_be_written_ends_no_run(tmp_path, capsys):
+    (tmp_path / "tensorboard").write_text("in its way")
+    with Profile(str(tmp_path), (0, 2), 0) as profile:
+        profile.begin(0)
+    said = capsys.readouterr().err
+    assert "profile of steps 0 to 1 cannot be written" in said

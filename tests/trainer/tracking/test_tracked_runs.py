@@ -1,6 +1,7 @@
 """Runs that trackers follow, as the services' own files show them."""
 
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -16,8 +17,11 @@ from tests.trainer.tracking.services import (
     params,
     wandb_history,
 )
+from trainer.checkpoints import run_directory
 from trainer.tracking import process
+from trainer.tracking.hparams import HParams
 from trainer.tracking.trackers import Tracked
+from wukong_tf.errors import RunError
 
 OPTIONS = {
     **SIZES,
@@ -206,3 +210,14 @@ def test_a_missing_package_is_an_error_before_tensorflow(
     extra = "report" if package == "tensorboard" else package
     assert f"error: --track={package}: {package} cannot be imported" in said
     assert f"[{extra}]'" in said
+
+
+@lacks("tensorboard")
+def test_hparams_make_no_deleted_directory_anew(tmp_path):
+    run_dir = tmp_path / "run"
+    with run_directory.locked(str(run_dir)) as held:
+        tracker = HParams(str(run_dir), held.check)
+        shutil.rmtree(run_dir)
+        with pytest.raises(RunError, match="was deleted, moved or replaced"):
+            tracker.finish("failed")
+    assert not run_dir.exists()

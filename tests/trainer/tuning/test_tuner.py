@@ -221,7 +221,7 @@ def test_a_store_that_fails_ends_the_tuner_and_its_trials(
     from optuna.exceptions import StorageInternalError
 
     def fail(self, trial, value):
-        raise StorageInternalError("disk is full")
+        raise StorageInternalError("commit failed") from OSError("disk is full")
 
     monkeypatch.setattr(tuner, "_cores", lambda: 2)
     monkeypatch.setenv("FAKE_SECONDS", "300 if model == 'mlp' else 0")
