@@ -39,7 +39,7 @@ class InteropError(WukongError, ValueError):
     """Weights of another implementation cannot be converted exactly."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Returns an error's text on one line."""
     return " ".join(str(error).split())
 

@@ -1,9 +1,10 @@
 """Statistics of rows before they are encoded: counts and moments."""
 
+import contextlib
 import dataclasses
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.labels import read_labels
 from trainer.preparation.moments import Moments
 from trainer.preparation.shards import Shard
+from wukong_tf.errors import DataError, WukongError, one_line
 
 _SCHEMA = pa.schema(
     [("table", pa.string()), ("value", pa.string()), ("count", pa.int64())]
@@ -143,6 +145,18 @@ def write(counts: Counts, path: str):
             )
 
 
+@contextlib.contextmanager
+def reading_result(path: str) -> Iterator[None]:
+    """Raises DataError if the block cannot read a result of a task."""
+    try:
+        yield
+    except (WukongError, OSError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: this part of unfinished work is invalid: "
+            f"{one_line(error)}. Remove it; the same command makes it again."
+        ) from error
+
+
 def read(path: str, table: str | None = None) -> Counts:
     """Reads the counts in a file.
 
@@ -151,7 +165,7 @@ def read(path: str, table: str | None = None) -> Counts:
         table: name of the table whose values are read. Defaults to None, no
             values.
     """
-    with pq.ParquetFile(path) as file:
+    with reading_result(path), pq.ParquetFile(path) as file:
         rest = json.loads(file.schema_arrow.metadata[b"counts"])
         counts = Counts(
             rest["rows"],

@@ -98,10 +98,13 @@ class Job:
 
 @functools.lru_cache(maxsize=1)
 def _read_vocabularies(folder, tables):
-    return {
-        table: pq.read_table(path, memory_map=True)["value"].combine_chunks()
-        for table, path in tables
-    }
+    return {table: _read_words(path) for table, path in tables}
+
+
+def _read_words(path):
+    with counting.reading_result(path):
+        table = pq.read_table(path, memory_map=True)
+        return table["value"].combine_chunks()
 
 
 def vocabularies(job: Job) -> dict[str, pa.Array]:
@@ -189,7 +192,10 @@ def tallies_of(job: Job) -> encoding.Tallies:
 
 
 def _done(job, shard):
-    return schema.read_json(job.path("done", shard.number, "json"))
+    path = job.path("done", shard.number, "json")
+    with counting.reading_result(path):
+        content = schema.read_json(path)
+        return {key: dict(content[key]) for key in ("rows", "tallies")}
 
 
 def results(job: Job) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from trainer.preparation import recorded
+from trainer.preparation import counting, recorded
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.inputs import Source
 from trainer.preparation.job import (
@@ -34,9 +34,12 @@ def publish(
     files = results(job)
     inputs = []
     for number, source_file in enumerate(job.files):
-        checksum = schema.read_json(job.path("files", number, "json"))
-        md5 = source_file.md5
-        published = None if md5 is None else md5 == checksum["md5"]
+        path = job.path("files", number, "json")
+        with counting.reading_result(path):
+            checksum = dict(schema.read_json(path))
+            md5 = checksum["md5"]
+        known = source_file.md5
+        published = None if known is None else known == md5
         name = os.path.basename(source_file.path)
         inputs.append({"file": name, **checksum, "published": published})
     rows = {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from tests.trainer.preparation.command import (
 )
 from tests.trainer.preparation.frappe_files import SPLITS, write_csv
 from trainer import prepare
-from trainer.preparation import reading, tasks
+from trainer.preparation import job, outputs, reading, tasks
 
 ROOT = Path(prepare.__file__).parent.parent
 
@@ -167,6 +168,36 @@ def test_an_interrupted_preparation_goes_on(large, tmp_path, monkeypatch):
         assert len(done) <= 2 * total - 2
         assert contents(output) == contents(tmp_path / "whole")
         assert not Path(f"{output}.unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("plan.json", b"\0"),
+        ("files/00000.json", b"{"),
+        ("files/00000.json", b"[]"),
+        ("counts/00000.parquet", b"PAR1"),
+        ("vocabulary/*.parquet", b""),
+        ("done/00000.json", b"[3]"),
+    ],
+)
+def test_spoilt_unfinished_work_is_named(tmp_path, monkeypatch, name, content):
+    source = write_csv(tmp_path / "in")
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        full = mock.Mock(side_effect=OSError("full"))
+        patch.setattr(outputs, "publish", full)
+        assert run("frappe", source, output)[0] == 2
+    job._read_vocabularies.cache_clear()  # as in another process
+    (path, *_) = Path(f"{output}.unfinished").glob(name)
+    path.write_bytes(content)
+    code, _, err = run("frappe", source, output)
+    assert code == 2 and str(path) in err, err
+    if path.name != "plan.json":
+        assert "Remove it; the same command makes it again." in err
+        path.unlink()
+        code, _, err = run("frappe", source, output)
+        assert code == 0, err
 
 
 @pytest.mark.slow
