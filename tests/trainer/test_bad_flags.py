@@ -168,6 +168,10 @@ from tests.trainer.cli import arguments, run
             ["--compare_runs=nowhere has no report"],
         ),
         (
+            {"run_dir": "r", "synthetic": True, "mode": "eval", "output": "."},
+            ["--output=.: must be a file, but is a directory"],
+        ),
+        (
             {"run_dir": "r", "data_dir": "nowhere"},
             ["nowhere/features.json", "No such file"],
         ),

@@ -6,7 +6,7 @@ from trainer.data.paths import expand
 from trainer.data.spec import check_needed, open_features
 from trainer.report.compared import compared_metrics
 from trainer.settings import Settings, Training
-from wukong_tf import runs
+from wukong_tf import files, runs
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
 from wukong_tf.extras import require
@@ -25,6 +25,7 @@ def check(settings: Settings) -> None:
             # Not loaded, since only its own process shall hold it.
             require(f"--track={name}", name, load=False)
     if mode in ("eval", "predict"):
+        _check_output(settings.run.output)
         _check_run(settings)
     if mode == "predict":
         expand(data.predict_files or ())
@@ -35,6 +36,13 @@ def check(settings: Settings) -> None:
     _check_splits(settings)
     if mode == "train":
         _check_training(settings, features)
+
+
+def _check_output(output: str | None):
+    """Raises ConfigError if --output is not a path of a file."""
+    kind = files.kind_of(output) if output else None
+    if kind not in (None, files.FILE, files.BROKEN):
+        raise ConfigError(f"--output={output}: must be a file, but is {kind}.")
 
 
 def _check_run(settings: Settings):
@@ -63,6 +71,7 @@ def _check_splits(settings: Settings):
 def _check_training(settings: Settings, features: FeatureSpec):
     """Raises ConfigError on settings that would only fail later."""
     run, training = settings.run, settings.training
+    run_dir = run.directory  # raises if it is not given
     if training.early_stopping_metric == "group_auc" and not features.group:
         raise ConfigError(
             "--early_stopping_metric=group_auc needs a group column in the "
@@ -83,7 +92,7 @@ def _check_training(settings: Settings, features: FeatureSpec):
     for path in run.compare_runs:
         compared_metrics(path)  # raises if the path is wrong
     if run.init_from:
-        if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
+        if os.path.realpath(run.init_from) == os.path.realpath(run_dir):
             raise ConfigError(
                 "--init_from must not be --run_dir; a run that has a "
                 "checkpoint resumes without --init_from."
