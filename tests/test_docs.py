@@ -2,6 +2,7 @@
 
 import ast
 import re
+import types
 from pathlib import Path
 
 import flag_lists
@@ -110,6 +111,27 @@ def test_every_program_has_its_flags():
         listed = re.findall(r"^`--[^`]+`\n:   .{10,}$", text, re.M)
         assert len(listed) == text.count("\n`--") > 0
     assert "\n`--batch_size=INT`\n" in flag_lists.lists("trainer.main")
+
+
+def test_code_of_a_page_is_broken_between_its_words_only():
+    hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
+    page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="faq.md"))
+    layer = "FactorizationMachineBlock(num_embeddings, rank)"
+    block = "<pre><code>y = a + (1 - a) (1 - b)\n  if no\n</code></pre>"
+    error = "<pre><span></span><code>see --batch_size</code></pre>"
+    html = f"<code>{layer}</code>{block}{error}"
+    shown = hooks.on_page_content(html, page)
+    for word in ("FactorizationMachineBlock(", "rank)", "--batch_size"):
+        assert f'<span class="short">{word}</span>' in shown
+    assert block in shown, "lines of a block are kept"
+    assert re.sub("<wbr>|</?span[^>]*>", "", shown) == html.replace(
+        "<span></span>", ""
+    )
+
+
+def test_flags_in_texts_of_flags_are_code():
+    text = flag_lists._plain(["With --on_bad_value=count: a_b, or --seed."])
+    assert text == "With `--on_bad_value`=count: a\\_b, or `--seed`."
 
 
 def spec_of(count):

@@ -62,4 +62,7 @@ def lists(module: str) -> str:
 def _plain(lines):
     """Returns text of --help that Markdown reads as it stands."""
     text = " ".join(line.strip() for line in lines)
-    return re.sub(r"([<*_`\[\]])", r"\\\1", text)
+    parts = re.split(r"(--\w+)", text)  # the flags are code
+    parts[::2] = [re.sub(r"([<*_`\[\]])", r"\\\1", part) for part in parts[::2]]
+    parts[1::2] = [f"`{flag}`" for flag in parts[1::2]]
+    return "".join(parts)

@@ -15,7 +15,10 @@ LONG = 35  # characters, for a line of code on a phone
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _LINK = re.compile(r"\]\((?:\.\./)?((?:examples/|CITATION)[^)#]+)\)")
 _MADE = re.compile(r"^<!-- flags of ([\w.]+) -->$", re.M)
-_CODE = re.compile(r"(?<!<span></span>)<code>([^<]+)</code>")
+_CODE = re.compile(r"(?<!<span></span>)(?<!<pre>)<code>([^<]+)</code>")
+_FLAG = re.compile(r"--\w+")
+_PARTS = re.compile(r"[^(=/]+[(=/]*|[(=/]+")  # of a long word
+_BLOCK = re.compile(r"<pre>.*?</pre>", re.S)
 _UNNAMED = re.compile(r'(<li class="doc-section-item field-body">\s*)–\s')
 _FOREIGN = re.compile(r'<(?:script|img|link|iframe)[^>]+"(?:https?:)?//[^>]*>')
 
@@ -52,16 +55,26 @@ def on_page_markdown(markdown, page, **kwargs):
     return _MADE.sub(lambda found: flag_lists.lists(found[1]), markdown)
 
 
-def on_page_content(html, **kwargs):
-    """Marks code that is not broken within a word, such as after a hyphen."""
-    return _CODE.sub(_unbroken, _UNNAMED.sub(r"\1", html))
+def on_page_content(html, page, **kwargs):
+    """Marks where code is broken: between words, or after `(`, `=` or `/`."""
+    html = _CODE.sub(_unbroken, _UNNAMED.sub(r"\1", html))
+    if page.file.src_uri == "faq.md":  # errors are broken between words too
+        html = _BLOCK.sub(lambda found: _FLAG.sub(_short, found[0]), html)
+    return html
+
+
+def _short(found):
+    return f'<span class="short">{found[0]}</span>'
 
 
 def _unbroken(found):
     if len(found[1]) < LONG:
         return f'<code class="short">{found[1]}</code>'
     words = (
-        word if len(word) >= LONG else f'<span class="short">{word}</span>'
+        "<wbr>".join(
+            part if len(part) >= LONG else f'<span class="short">{part}</span>'
+            for part in _PARTS.findall(word)
+        )
         for word in found[1].split()
     )
     return f"<code>{' '.join(words)}</code>"
