@@ -155,6 +155,7 @@ def differences_plot(content, task: str, figures, metric: str) -> Plot:
         f"{'right' if higher_is_better else 'left'} of the dashed line is "
         f"better than {first}.",
         draw,
+        height=min(1.6 + 0.4 * len(groups), 4.5),
     )
 
 

@@ -57,11 +57,23 @@ def request_table(
 
 
 def literals(column: pa.ChunkedArray) -> list:
-    """Returns a column as Python values: NaN as None, times as strings."""
+    """Returns a column as Python values: NaN as None, times as strings.
+
+    A float32 has the fewest digits that are read as the same float32.
+    """
     if is_time(column.type) or pa.types.is_decimal(column.type):
         return [text or None for text in texts(column).to_pylist()]
-    values = column.to_pylist()
-    return [None if value != value else value for value in values]
+    return [_literal(value, column.type) for value in column.to_pylist()]
+
+
+def _literal(value, kind):
+    if value is None or value != value:
+        return None
+    if isinstance(value, list):
+        return [_literal(each, kind.value_type) for each in value]
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return float(str(kind.to_pandas_dtype()(value)))
+    return value
 
 
 def _present(batch, feature):

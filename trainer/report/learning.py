@@ -105,7 +105,8 @@ def plot(
                 line["label"] = "valid AUC"
                 axes.plot(auc_steps, auc, **line)
                 axes.plot(auc_steps[at], auc[at], "*", ms=13, color=theme.ink)
-            _mark_step(axes, theme, best_step)
+            # Above the curves, of which one may fill the panel.
+            _mark_step(axes, theme, best_step, **style.ABOVE)
         rows[-1, 0].set_xlabel("step")
 
     return Plot(
@@ -170,13 +171,13 @@ def _draw_loss(axes, theme, steps, loss, label):
     axes.plot(steps, mean, color=theme.first, lw=1.8, label=label)
 
 
-def _mark_step(axes, theme, step):
+def _mark_step(axes, theme, step, **legend):
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", nbins=6)
     if step is not None:
         label = f"checkpoint, step {step:,.0f}"
         axes.axvline(step, color=theme.muted, lw=1.2, ls="--", label=label)
-    style.add_legend(axes, theme, loc="best")
+    style.add_legend(axes, theme, **(legend or {"loc": "best"}))
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:

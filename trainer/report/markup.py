@@ -29,7 +29,7 @@ METRICS = {
     "positives": ("Positives", None, ""),
 }
 COUNTS = ("rows", "positives", "examples", "parameters", "steps", "macs")
-COUNT_ENDS = ("_step", "_rows", "_parameters", "_flop")
+COUNT_ENDS = ("_step", "_rows", "_parameters", "_flop", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,9 @@ def page(title: str, subtitle: str, parts: list[str]) -> str:
 
 def text_of(key: str, value) -> str:
     """Returns `value` as readable text, in the unit implied by `key`."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value in (None, "") or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
         return "n/a"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value if isinstance(value, str) else json.dumps(value)

@@ -58,7 +58,7 @@ def build(
     if splits:
         parts.append(section("Metrics", _metrics_table(metrics, splits)))
     if splits and compared:
-        table = _compared_tables(metrics, compared, splits[0])
+        table = _compared_tables(title, metrics, compared, splits[0])
         parts.append(section("Compared with", table))
     parts += _plots(pictures)
     if metrics.get("slices"):
@@ -148,12 +148,11 @@ def _metrics_table(metrics, splits):
     return markup.table(["Split", "Task", *headings], rows)
 
 
-def _compared_tables(metrics, compared, split):
+def _compared_tables(title, metrics, compared, split):
     seed = (metrics.get("training") or {}).get("seed")
     tables = []
     for task, mine in metrics[split].items():
-        name = (metrics.get("model") or {}).get("name") or "this run"
-        name = f"{name} (this run)"
+        name = f"{title} (this run)"
         runs, seeds = {name: mine}, {name: seed}
         for other, theirs in compared.items():
             runs[other] = (theirs.get(split) or {}).get(task) or {}

@@ -24,17 +24,19 @@ class Plot:
         title: short title.
         caption: one sentence on how to read it.
         draw: draws on an empty matplotlib figure in the theme's colors.
+        height: inches, of a width of 6. Defaults to 4.5.
     """
 
     name: str
     title: str
     caption: str
     draw: Callable[..., None]
+    height: float = 4.5
 
 
 def render(plot: Plot, theme: style.Theme) -> bytes:
     """Returns the plot as PNG bytes."""
-    return style.png(plot.draw, theme, plot.title)
+    return style.png(plot.draw, theme, plot.title, (6, plot.height))
 
 
 def roc(predictions: Predictions, task: str, split: str, auc) -> Plot:

@@ -8,6 +8,14 @@ import numpy as np
 
 PROBABILITY_TICKS = (0.5, 0.1, 0.9, 0.01, 0.99, 1e-4, 0.9999, 1e-6)
 
+# Place of a legend in one line above the axes.
+ABOVE = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "ncols": 4,
+    "borderaxespad": 0.1,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Theme:

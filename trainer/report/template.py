@@ -28,7 +28,7 @@ header p { margin: .35rem 0 0; }
 section > p { margin: 0 0 .5rem; font-size: .9rem; }
 .cards { display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
-.card, figure, .scroll, dl { background: var(--paper); margin: 0;
+.card, figure, .scroll, dl, section > pre { background: var(--paper); margin: 0;
   border: 1px solid var(--line); border-radius: .75rem; }
 .card { padding: .9rem 1rem; }
 .card:first-child .value { color: var(--accent); }
@@ -46,12 +46,12 @@ th:first-child, td:first-child { text-align: left; }
 td:first-child { white-space: normal; overflow-wrap: break-word;
   min-width: 4.5rem; max-width: 12rem; }
 tr:has(.interval) td:first-child { min-width: 9rem; }
-td.interval { white-space: normal; font-size: .82rem; }
+td.interval { white-space: normal; font-size: .8rem; padding: .55rem .4rem; }
 td { border-top: 1px solid var(--line); }
 td.best { font-weight: 700; color: var(--accent); }
 .pair { align-items: start; }
 .plots, .pair { display: grid; gap: .75rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
 .scroll + .plots { margin-top: .75rem; }
 .plots section { min-width: 0; }
 .plots table { font-size: .82rem; }
@@ -64,7 +64,11 @@ dl { padding: .4rem 1rem; display: grid; gap: 0 2rem; font-size: .9rem;
 dt, dd { margin: 0; padding: .4rem 0; min-width: 0; }
 dt { color: var(--muted); }
 dd { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-pre { overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
+pre { overflow-x: auto; font-size: .8rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+section > pre { padding: .75rem 1rem; }
+@media (max-width: 34rem) { dl { gap: 0 1rem;
+  grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); } }
 summary { cursor: pointer; color: var(--accent); }
 </style>
 </head>

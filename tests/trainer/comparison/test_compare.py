@@ -273,3 +273,4 @@ def test_differences_are_drawn_with_their_intervals(compared):
     assert [list(each.get_xdata()) for each in point] == [[found["difference"]]]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["logistic"] and "to the left" in plot.caption
+    assert plot.height == 2, "of one line"

@@ -57,7 +57,7 @@ def test_page_puts_compared_runs_side_by_side_with_the_best_in_bold():
     rows = re.findall(r"<tr>(<td.*?)</tr>", table)[:3]
     cells = [re.findall(r'<td(?: class="(.*?)")?>(.*?)</td>', r) for r in rows]
     assert [row[0][1] for row in cells] == [
-        "wukong (this run)", "logistic", "gone",
+        "A run (this run)", "logistic", "gone",
     ]  # fmt: skip
     assert cells[0][1:] == [
         ("best", "0.81250"), ("best", "0.43750"), ("best", "0.75000"),
@@ -80,7 +80,7 @@ def test_compared_runs_have_the_columns_that_any_of_them_has():
     first = table.index("Run")
     assert table[first : first + 15] == [
         "Run", "Seed", "AUC", "Group AUC", "LogLoss",
-        "this run (this run)", "7", "0.75000", "0.62500", "0.50000",
+        "A run (this run)", "7", "0.75000", "0.62500", "0.50000",
         "other", "8", "0.50000", "n/a", "0.25000",
     ]  # fmt: skip
     assert not any("ttain" in text for text in table)
@@ -129,6 +129,8 @@ def test_slices_are_tables_by_value_and_the_worst_of_all():
         ("examples_per_s", 21234.4, "21,234"),
         ("input_wait", 0.0123, "1.23%"),
         ("embedding_dim", 1024, "1024"),
+        ("eval_batch_size", 8192, "8,192"),
+        ("early_stopping_task", "", "n/a"),
         ("deterministic", True, "true"),
         ("units", [1, 2], "[1, 2]"),
     ],

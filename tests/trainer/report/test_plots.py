@@ -67,6 +67,9 @@ def test_learning_curves_mark_the_checkpoint():
     assert [list(star.get_xydata()[0]) for star in stars] == [[200, 200 / 400]]
     labels = [line.get_label() for line in top.lines]
     assert "train loss" in labels and "valid LogLoss" in labels
+    for axes in (top, bottom):
+        box = axes.get_legend().get_window_extent()
+        assert box.y0 >= axes.get_window_extent().y1, "covers the curves"
 
 
 def test_roc_legend_has_the_given_auc_not_one_of_its_own():
