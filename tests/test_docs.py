@@ -100,6 +100,15 @@ def test_links_lead_to_headings():
     assert found > 50
 
 
+def test_files_that_contributors_are_sent_to_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w./]+/[\w./]+|\w+\.(?:md|yml))`", text))
+    assert len(named) > 30
+    for name in named:
+        path = ROOT / name.replace("NAME", "mlp")
+        assert path.exists() or (ROOT / "wukong_tf" / name).exists(), name
+
+
 def test_every_program_has_its_flags():
     setup = (ROOT / "setup.py").read_text("utf-8")
     programs = set(re.findall(r'"wukong-[\w-]+=([\w.]+):main"', setup))

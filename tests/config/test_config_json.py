@@ -4,6 +4,7 @@ import pytest
 
 from tests.errors import assert_refused
 from wukong_tf.config import (
+    MODEL_CONFIGS,
     CategoricalFeature,
     FeatureSpec,
     LogisticRegressionConfig,
@@ -71,8 +72,7 @@ def test_refuses_what_is_no_object(value):
 def test_refuses_an_unknown_model(value):
     assert_refused(
         lambda: model_config_from_dict({"model": value}),
-        "['dcn_v2', 'dlrm', 'fm', 'logistic_regression', 'mlp', 'rank_mixer', "
-        "'wukong']",
+        repr(sorted(MODEL_CONFIGS)),
         repr(value),
     )
 

@@ -26,6 +26,9 @@ class Progress:
         progressive: state of `records.Progressive`.
         checked_step: the last step at which all files were verified to be
             those of the run; later steps may have to be discarded.
+        init: the run that gave the initial weights: its name, id, step and
+            the rows its weights were trained on. {} if none did, None if
+            that is not recorded, as in older versions.
     """
 
     step: int = 0
@@ -37,6 +40,7 @@ class Progress:
     bad_values: dict[str, int] = dataclasses.field(default_factory=dict)
     progressive: dict[str, Any] = dataclasses.field(default_factory=dict)
     checked_step: int = 0
+    init: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the progress as JSON values."""

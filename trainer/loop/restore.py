@@ -1,6 +1,7 @@
 """Restores the state that a run resumes from or starts with."""
 
 import functools
+import os
 
 from trainer.checkpoints import store
 from trainer.console import log
@@ -24,8 +25,10 @@ def restore(session: Session):
     """
     newest = _newest_whole(session)
     if newest is None:
-        if session.settings.run.init_from:
-            _start_from(session, session.settings.run.init_from)
+        init_from = session.settings.run.init_from
+        session.progress.init = (
+            _start_from(session, init_from) if init_from else {}
+        )
         return
     assign_slots(session.slots, newest)
     # Checkpoints of older versions lack `checked_step`.
@@ -88,7 +91,11 @@ def _newest_whole(session) -> runs.Checkpoint | None:
 
 
 def _start_from(session, run_dir):
-    """Warm-starts from another run: copies the arrays that fit the model."""
+    """Warm-starts from another run: copies the arrays that fit the model.
+
+    Returns:
+        The run, as in `Progress.init`.
+    """
     source = runs.find_checkpoint(run_dir, session.settings.run.init_checkpoint)
 
     def make_slots(config):
@@ -113,3 +120,12 @@ def _start_from(session, run_dir):
     log(f"starting from {source.path}")
     for line in report.lines():
         log(f"  {line}")
+    trained = [source.state.get("rows")]
+    if before := source.state.get("init"):
+        trained.append(before["rows"])
+    return {
+        "name": os.path.basename(os.path.abspath(run_dir)),
+        "run": runs.read_config(run_dir).get("run"),
+        "step": source.step,
+        "rows": None if None in trained else sum(trained),
+    }

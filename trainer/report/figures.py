@@ -23,6 +23,8 @@ def evaluate_splits(
     default), the metrics include their AUC and log loss, and the share of
     their gain in AUC over 0.5 that the model attained.
 
+    If negatives count by a sampling rate other than 1, it is stated too.
+
     Args:
         evaluator: scores with the model.
         splits: the sources by split.
@@ -38,6 +40,9 @@ def evaluate_splits(
         metrics, scores = evaluator.evaluate(
             source, exact=True, features=features
         )
+        for task, rate in evaluator.negative_rates.items():
+            if rate != 1:
+                metrics[task]["negative_rate"] = rate
         known = getattr(source, "attainable", None)
         if known is not None and attainable:
             _add_attainable(metrics, known())

@@ -25,6 +25,7 @@ METRICS = {
     "attainable_auc": ("Attainable AUC", None, ""),
     "attainable_logloss": ("Attainable LogLoss", None, ""),
     "base_rate": ("Base rate", None, ""),
+    "negative_rate": ("Rate of negatives", None, ""),
     "rows": ("Rows", None, ""),
     "positives": ("Positives", None, ""),
 }

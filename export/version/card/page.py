@@ -106,6 +106,8 @@ def _data(run: facts.Facts):
             rows.append((f"synthetic {text(key)}", text(_plain(value))))
     rows += [(f"{s} rows", number(n)) for s, n in data.rows.items()]
     rows.append(("rows trained on", _recorded(run.state.get("rows"))))
+    if init := _init(run):
+        rows.append(("initial weights", init))
     for key in ("batch_size", "epochs", "seed"):
         if key in run.training:
             rows.append((name(key), text(run.training[key])))
@@ -115,6 +117,20 @@ def _data(run: facts.Facts):
         rows.append(("division into splits", text(data.split_rule)))
     rows += [(f"{text(s)} files", _files(f)) for s, f in data.files.items()]
     return table(("", "value"), rows)
+
+
+def _init(run: facts.Facts) -> str:
+    """Returns what gave the initial weights, "" if that is not recorded."""
+    init = run.state.get("init")
+    if init == {}:
+        return "random"
+    if not isinstance(init, dict):
+        return ""
+    return (
+        f"step {_recorded(init.get('step'))} of the run "
+        f"{name(str(init.get('name')))}, rows trained on before: "
+        f"{_recorded(init.get('rows'))}"
+    )
 
 
 def _recorded(value):
@@ -165,8 +181,9 @@ def _limits(manifest, run: facts.Facts, spec: FeatureSpec):
     )
     if "saved_model" in manifest["formats"]:
         yield "TensorFlow Serving itself was not run by the export."
-    yield (
-        "It is not recorded whether the training began with the weights of "
-        "another run; the rows of that run are not counted above."
-    )
+    if not _init(run):
+        yield (
+            "It is not recorded whether the training began with the weights "
+            "of another run."
+        )
     yield "Effects of showing items by these scores were not evaluated."

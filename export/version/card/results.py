@@ -6,9 +6,11 @@ from export.version.card import head
 from export.version.card.facts import Facts
 from export.version.card.markup import name, number, table, text
 
-_COLUMNS = {"rows": "rows", "base_rate": "positives"} | {
-    key: title for key, (_, title) in head.METRICS.items()
-}
+_COLUMNS = {
+    "rows": "rows",
+    "base_rate": "positives",
+    "negative_rate": "sampling rate of negatives",
+} | {key: title for key, (_, title) in head.METRICS.items()}
 
 
 def describe(manifest: dict[str, Any], run: Facts) -> list[str]:
@@ -56,6 +58,8 @@ def _metrics(manifest, run):
         "positives, 1 at best; normalized entropy is LogLoss over the entropy "
         "of the share of positives. Rows are those with a label of the task."
     )
+    if "negative_rate" in columns:
+        yield "A sampled negative counts as one over the sampling rate."
 
 
 def _parity(parity):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from export.version import published as versions
-from export.version.card import facts, features, head, markup
+from export.version.card import facts, features, head, markup, page, results
 from tests.export.server.running import serving
 from tests.worlds.served import CONFIG, ROWS, SPEC
 from wukong_tf import runs, source
@@ -148,6 +148,45 @@ def test_odd_reports_have_no_metrics(run, content):
     write(run, "report/metrics.json", content)
     (run / "metrics.jsonl").unlink()
     assert facts_of(run).results is None
+
+
+INITS = {
+    "no such key": (None, ""),
+    "none": ({}, "random"),
+    "a run": (
+        {"name": "day|1", "run": "ab", "step": 8, "rows": 1234},
+        "step 8 of the run `day\\|1`, rows trained on before: 1,234",
+    ),
+    "an old run": (
+        {"name": "x", "run": None, "step": 8, "rows": None},
+        "step 8 of the run `x`, rows trained on before: not recorded",
+    ),
+}
+
+
+@pytest.mark.parametrize("init, shown", INITS.values(), ids=INITS)
+def test_the_run_that_gave_the_weights_is_named(init, shown, run):
+    state = {"rows": 90} | ({} if init is None else {"init": init})
+    checkpoint = runs.Checkpoint("", 8, state, {})
+    found = facts.read(str(run), checkpoint, ["click"], cut=False)
+    table = page._data(found)
+    assert ("| initial weights |" in table) == bool(shown)
+    assert shown in table
+    limits = " ".join(page._limits({"formats": []}, found, SPEC))
+    assert ("not recorded whether the training began" in limits) != bool(shown)
+
+
+def test_a_sampling_rate_stands_next_to_the_metrics(run):
+    manifest = {**MANIFEST, "parity": {}}
+    assert "rate of neg" not in "".join(
+        results._metrics(manifest, facts_of(run))
+    )
+    report = {"run": {"checkpoint_step": 8}}
+    report |= {"test": {"click": {**VALUES, "negative_rate": 0.125}}}
+    write(run, "report/metrics.json", report)
+    text = "\n".join(results._metrics(manifest, facts_of(run)))
+    assert "| sampling rate of negatives |" in text and "| 0.125 |" in text
+    assert "counts as one over the sampling rate" in text
 
 
 def test_directories_of_the_data_are_not_stated(run):

@@ -265,7 +265,23 @@ def test_a_run_goes_on_with_itself_and_not_from_another_again(
     options = {"batch_size": 100, "init_from": finished, "max_steps": 5}
     assert train(run_dir, log, **options) == 0
     assert "starting from" in capsys.readouterr().err
+    init = runs.find_checkpoint(run_dir, "latest").state["init"]
+    source = runs.find_checkpoint(finished)
+    rows = source.state["rows"]
+    assert init == {
+        "name": os.path.basename(finished),
+        "run": runs.read_config(finished)["run"],
+        "step": source.step,
+        "rows": rows,
+    }
     assert train(run_dir, log, **{**options, "max_steps": 8}) == 0
+    assert runs.find_checkpoint(run_dir, "latest").state["init"] == init
+    assert source.state["init"] == {}
+    third = str(tmp_path / "third")
+    assert train(third, log, **{**options, "init_from": run_dir}) == 0
+    trained = rows + runs.find_checkpoint(run_dir).state["rows"]
+    found = runs.find_checkpoint(third, "latest").state["init"]
+    assert (found["name"], found["rows"]) == ("run", trained)
     said = capsys.readouterr().err
     assert "resuming from step 5" in said and "starting from" not in said
     assert train(run_dir, log, init_from=run_dir) == 2

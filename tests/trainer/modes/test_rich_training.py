@@ -129,7 +129,10 @@ def test_sampled_negatives_are_put_right_wherever_scores_leave(
             served[task], raw[task][:, 0] + np.log(rate), rtol=1e-5, atol=1e-6
         )
     with open(os.path.join(run_dir, "report", "metrics.json")) as file:
-        found = json.load(file)["test"]["click"]
+        test = json.load(file)["test"]
+    found = test["click"]
+    rates = [test[task].get("negative_rate") for task in ("click", "buy")]
+    assert rates == [0.25, None]
     labels = batch["clicked"]
     p = 1 / (1 + np.exp(-served["click"].astype(np.float64)))
     weights = np.where(labels == 0, 4.0, 1.0)
