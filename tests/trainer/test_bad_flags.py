@@ -1,5 +1,6 @@
 """Flags that contradict each other, and data that are not there."""
 
+import importlib
 import json
 
 import pytest
@@ -179,6 +180,8 @@ from tests.trainer.cli import arguments, run
 )
 def test_refused(options, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    importlib.import_module("trainer.report.importance")  # loads TensorFlow
+    capsys.readouterr()
     assert run(*arguments(**options)) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "Traceback" not in said

@@ -71,7 +71,6 @@ def _check_splits(settings: Settings):
 def _check_training(settings: Settings, features: FeatureSpec):
     """Raises ConfigError on settings that would only fail later."""
     run, training = settings.run, settings.training
-    run_dir = run.directory  # raises if it is not given
     if training.early_stopping_metric == "group_auc" and not features.group:
         raise ConfigError(
             "--early_stopping_metric=group_auc needs a group column in the "
@@ -92,7 +91,7 @@ def _check_training(settings: Settings, features: FeatureSpec):
     for path in run.compare_runs:
         compared_metrics(path)  # raises if the path is wrong
     if run.init_from:
-        if os.path.realpath(run.init_from) == os.path.realpath(run_dir):
+        if os.path.realpath(run.init_from) == os.path.realpath(run.directory):
             raise ConfigError(
                 "--init_from must not be --run_dir; a run that has a "
                 "checkpoint resumes without --init_from."
