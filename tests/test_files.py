@@ -5,10 +5,12 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from tests.trainer.preparation import command
 from tests.worlds import small_runs
 from trainer.checkpoints import store
 from wukong_tf import files, runs
@@ -113,7 +115,9 @@ def test_a_file_is_the_old_or_the_new_wherever_the_writer_dies(tmp_path):
     assert number > 1 and "2" in path.read_text()
 
 
-def test_what_is_shown_was_synced_before(tmp_path, monkeypatch):
+@pytest.fixture
+def order(monkeypatch):
+    """What is synced and renamed from here on, by name, in order."""
     order = []
 
     def watched(name):
@@ -130,6 +134,10 @@ def test_what_is_shown_was_synced_before(tmp_path, monkeypatch):
 
     for name in ("fsync", "replace", "rename"):
         monkeypatch.setattr(os, name, watched(name))
+    return order
+
+
+def test_what_is_shown_was_synced_before(tmp_path, order):
     files.write_text(str(tmp_path / "file"), "text")
     assert order == [
         ("fsync", "file.unfinished"),
@@ -146,6 +154,40 @@ def test_what_is_shown_was_synced_before(tmp_path, monkeypatch):
         ("rename", "new"),
         ("fsync", tmp_path.name),
     ]
+
+
+def test_a_preparation_was_synced_before_it_is_shown(tmp_path, order):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.csv").write_text("label,a\n1,x\n0,y\n")
+    output = tmp_path / "data"
+    command.prepared("csv", tmp_path, output)
+    shown = order.index(("rename", "output"))
+    synced = {name for kind, name in order[:shown] if kind == "fsync"}
+    assert {path.name for path in output.iterdir()} <= synced
+    assert order[shown - 1 :][::2] == [
+        ("fsync", "output"),
+        ("fsync", tmp_path.name),
+    ]
+
+
+def test_a_lock_of_a_directory_is_waited_for(tmp_path):
+    held, began = str(tmp_path), threading.Event()
+
+    def wait():
+        began.set()
+        with files.locked(held, wait=True):
+            pass
+
+    other = threading.Thread(target=wait)
+    with files.locked(held):
+        other.start()
+        began.wait()
+        with pytest.raises(BlockingIOError), files.locked(held):
+            pass
+        other.join(0.05)
+        assert other.is_alive()
+    other.join(10)
+    assert not other.is_alive()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -85,6 +85,19 @@ def write_json(path: str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def place_folder(new: str, path: str) -> None:
+    """Moves directory `new` to `path`, which must not exist.
+
+    The content of `new` is synced first.
+
+    Raises:
+        OSError: `new` cannot be synced or moved, or `path` is not empty.
+    """
+    sync_tree(new)
+    os.rename(new, path)
+    sync_folder(os.path.dirname(path) or ".")
+
+
 def replace_folder(new: str, path: str) -> None:
     """Moves directory `new` to `path`, replacing what is there.
 
@@ -100,10 +113,11 @@ def replace_folder(new: str, path: str) -> None:
     Raises:
         OSError: `new` cannot be synced or moved; `path` is unchanged.
     """
-    sync_tree(new)
     if not os.path.lexists(path):
-        os.rename(new, path)
-    elif _exchange(new, path):
+        place_folder(new, path)
+        return
+    sync_tree(new)
+    if _exchange(new, path):
         remove(new)
     else:
         old = f"{path}{REPLACED}"
@@ -179,19 +193,28 @@ def is_held(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[int]:
-    """Holds an exclusive lock on a file, which is created if missing.
+def locked(path: str, *, wait: bool = False) -> Iterator[int]:
+    """Holds an exclusive lock on a file or directory.
+
+    Args:
+        path: the directory, or the file, which is created if missing.
+        wait: whether to wait while another process holds it. Defaults to
+            False, an error.
 
     Yields:
-        The descriptor of the open lock file.
+        The descriptor of the open file or directory.
 
     Raises:
         BlockingIOError: another process holds it.
         OSError: it cannot be opened.
     """
-    with open(path, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock.fileno()
+    folder = os.path.isdir(path)
+    lock = os.open(path, os.O_RDONLY if folder else os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def sha256(path: str) -> str:

@@ -1,7 +1,6 @@
 """manifest.json: a version's contents, origin and verification."""
 
 import datetime
-import json
 import os
 import platform
 from typing import Any
@@ -139,16 +138,12 @@ def write(content: dict[str, Any], run_dir: str, draft):
         **content,
         "files": _files(draft.path),
     }
-    with open(os.path.join(draft.path, FILE), "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+    files.write_json(os.path.join(draft.path, FILE), content)
 
 
 def write_features(spec: FeatureSpec, draft):
     """Writes features.json, with which clients encode raw values as ids."""
-    path = os.path.join(draft.path, runs.FEATURES)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(spec.to_json())
+    files.write_text(os.path.join(draft.path, runs.FEATURES), spec.to_json())
 
 
 def _onnx_inputs(served, formats) -> dict:

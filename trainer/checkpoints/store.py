@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,7 +42,7 @@ def save(
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)  # must not recreate a deleted run directory
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.remove(temporary)
         os.mkdir(temporary)
         entries = {
             name: write_array(temporary, f"{index:05d}.npy", name, array)
@@ -63,10 +62,10 @@ def save(
         _remove_shards(folder, step)
         size = sum(entry.stat().st_size for entry in os.scandir(final))
     except TrainingError:
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.remove(temporary)
         raise
     except (OSError, MemoryError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.remove(temporary)
         raise RunError(
             f"the checkpoint of step {step} could not be written to "
             f"{folder}: {str(error) or 'out of memory'}. Earlier checkpoints "

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 from trainer.preparation import counting, recorded
 from trainer.preparation.earlier import Earlier
@@ -15,7 +14,7 @@ from trainer.preparation.job import (
     tallies_of,
 )
 from trainer.preparation.splitting import SPLITS
-from wukong_tf import files as disk
+from wukong_tf import files
 from wukong_tf.config import FeatureSpec, encodings, schema
 
 MANIFEST = "manifest.json"
@@ -31,7 +30,7 @@ def publish(
 ):
     """Writes features, recipe and manifest, and renames the whole output."""
     folder = os.path.join(job.folder, "output")
-    files = results(job)
+    written = results(job)
     inputs = []
     for number, source_file in enumerate(job.files):
         path = job.path("files", number, "json")
@@ -43,7 +42,7 @@ def publish(
         name = os.path.basename(source_file.path)
         inputs.append({"file": name, **checksum, "published": published})
     rows = {
-        split: sum(file["rows"] for file in files if file["split"] == split)
+        split: sum(file["rows"] for file in written if file["split"] == split)
         for split in SPLITS
     }
     tallies = tallies_of(job)
@@ -59,7 +58,7 @@ def publish(
         "rows": rows,
         "categories": tallies,
         "statistics": None if earlier else _statistics(job, spec),
-        "files": files,
+        "files": written,
     }
     for name, text in (
         ("features.json", earlier.text if earlier else spec.to_json()),
@@ -69,12 +68,9 @@ def publish(
     ):
         if text is None:
             continue
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    disk.sync_tree(folder)
-    os.rename(folder, output)
-    disk.sync_folder(os.path.dirname(output))
-    shutil.rmtree(job.folder, ignore_errors=True)
+        files.write_text(os.path.join(folder, name), text)
+    files.place_folder(folder, output)
+    files.remove(job.folder)
     for split, count in rows.items():
         if count:
             print(f"{split}: {count:,} rows")

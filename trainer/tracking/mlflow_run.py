@@ -1,7 +1,6 @@
 """A run of MLflow, in the store that its own variables name."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from trainer.tracking.tracker import Start, Status
+from wukong_tf import files
 
 LONGEST_VALUE = 6000  # characters of a parameter
 LONGEST_KEY = 250
@@ -109,9 +109,7 @@ def _alone(uri):
             with contextlib.suppress(OSError):  # such as NFS without locks
                 folder = os.path.dirname(os.path.abspath(path))
                 os.makedirs(folder, exist_ok=True)  # as MLflow would
-                handle = os.open(folder, os.O_RDONLY)
-                stack.callback(os.close, handle)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                stack.enter_context(files.locked(folder, wait=True))
         yield
 
 
