@@ -129,7 +129,7 @@ class RowwiseAdagrad(RowSettings, keras.optimizers.Optimizer):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """Updates variables; sharded ones without the strategy.
 
-        A worker alone has the rows that it owns, and their summed gradients.
+        No other worker has the rows that it owns, or their summed gradients.
         """
         pairs = list(zip(grads, trainable_variables, strict=True))
         shared = [pair for pair in pairs if not hasattr(pair[1], "shards")]
