@@ -11,7 +11,9 @@ import statistics
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=1)
 ROWS = flags.DEFINE_integer("rows", 2_000_000, "Rows of all tables.")
@@ -71,4 +73,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -11,9 +11,9 @@ import statistics
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import processes
+from benchmarks import processes, run_program
 
 PAIRS = flags.DEFINE_integer("pairs", 5, "Pairs of runs.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 300, "Steps of a run.", lower_bound=1)
@@ -66,4 +66,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -19,7 +19,9 @@ import statistics
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 PRESETS = flags.DEFINE_list(
     "presets",
@@ -217,4 +219,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

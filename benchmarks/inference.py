@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 CALLS = flags.DEFINE_integer("calls", 200, "Calls at each batch size.")
 ROWS = flags.DEFINE_integer("rows", 100_000, "Rows of all tables.")
@@ -106,5 +108,4 @@ def main(argv):
 
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the log.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=3)
@@ -177,6 +179,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

@@ -16,7 +16,9 @@ import os
 import sys
 import types
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 FLAGS = {
     kind: flags.DEFINE_string(kind, "", f"Clone of {repository}.")
@@ -322,5 +324,4 @@ def main(argv):
 
 if __name__ == "__main__":
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

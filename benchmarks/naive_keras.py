@@ -14,9 +14,9 @@ import statistics
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import processes
+from benchmarks import processes, run_program
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds for each table size.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps of a round.")
@@ -164,6 +164,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

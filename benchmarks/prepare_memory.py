@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 ROWS = flags.DEFINE_integer("rows", 400_000, "Rows of the short log.")
 TIMES = 5
@@ -96,4 +98,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

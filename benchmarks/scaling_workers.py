@@ -22,6 +22,8 @@ import tempfile
 
 from absl import app, flags
 
+from benchmarks import run_program
+
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds.", lower_bound=1)
 STEPS = flags.DEFINE_integer(
     "steps", 12, "Measured steps of a run, after two steps of warm-up."
@@ -221,4 +223,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -29,9 +29,9 @@ import tempfile
 import threading
 import time
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import published_models
+from benchmarks import published_models, run_program
 
 CALLS = flags.DEFINE_integer(
     "calls", 200, "Calls at each batch size.", lower_bound=60
@@ -281,5 +281,4 @@ def main(argv):
 
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

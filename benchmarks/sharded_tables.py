@@ -20,9 +20,9 @@ import statistics
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import processes
+from benchmarks import processes, run_program
 
 ROWS = flags.DEFINE_integer("rows", 20_000_000, "Rows of all tables.")
 WORKERS = flags.DEFINE_list("workers", ["1", "2", "4"], "Numbers of workers.")
@@ -192,4 +192,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -20,9 +20,9 @@ import statistics
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import processes
+from benchmarks import processes, run_program
 
 ROWS = flags.DEFINE_list(
     "rows", ["100000", "1000000", "20000000"], "Rows of all tables, by size."
@@ -221,6 +221,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

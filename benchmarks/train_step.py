@@ -38,7 +38,9 @@ import statistics
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import run_program
 
 ROUNDS = flags.DEFINE_integer("rounds", 12, "Rounds.", lower_bound=10)
 ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of all tables.")
@@ -101,6 +103,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tfrs lookup needs it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(main)
+    run_program(main)

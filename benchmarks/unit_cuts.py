@@ -13,9 +13,9 @@ import os
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import processes
+from benchmarks import processes, run_program
 
 ROWS = flags.DEFINE_integer("train_rows", 2_000_000, "Rows to train on.")
 RATE = flags.DEFINE_float("rate", 0.5, "Unit dropout.")
@@ -115,4 +115,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -58,6 +58,24 @@ def start(
         before = set(values)
         define(values)
         names[title] = [n for n in _in_order(values) if n not in before]
+    start_defined(about, names, run, argv)
+
+
+def start_defined(
+    about: str | None,
+    names: Mapping[str, Sequence[str]],
+    run: Callable[[list[str]], object],
+    argv: list[str] | None = None,
+) -> NoReturn:
+    """Starts a program whose flags are defined in `absl.flags.FLAGS`.
+
+    Args:
+        about: the program's description, its module's docstring.
+        names: names of its flags, by the title of their group.
+        run: as in `start`.
+        argv: as in `start`.
+    """
+    values = flags.FLAGS
 
     def parse(arguments):
         given = {text for text in arguments[1:] if text.startswith("-")}

@@ -21,21 +21,18 @@ from wukong_tf import __version__
 from wukong_tf.errors import ConfigError, LostWorkerError
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = (
-    "trainer.main",
-    "trainer.compare",
-    "trainer.example_log",
-    "trainer.info",
-    "trainer.launch",
-    "trainer.prepare",
-    "trainer.reproduce",
-    "trainer.scaling",
-    "trainer.tune",
-    "export.main",
-    "export.rollout",
-    "export.score",
-    "export.serve",
-)
+
+
+def programs(folder):
+    """The modules in a folder that a user starts."""
+    return [
+        f"{folder}.{path.stem}"
+        for path in sorted((ROOT / folder).glob("*.py"))
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    ]
+
+
+PROGRAMS = [*programs("trainer"), *programs("export")]
 
 
 def start(module, *arguments):
@@ -50,7 +47,7 @@ def start(module, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", PROGRAMS)
+@pytest.mark.parametrize("module", [*PROGRAMS, *programs("benchmarks")])
 def test_every_program_explains_itself(module):
     """And loads neither TensorFlow nor Keras for it."""
     ended = subprocess.run(
@@ -76,9 +73,14 @@ def test_every_program_explains_itself(module):
 
 
 @pytest.mark.slow
-def test_version_and_flags_that_break_a_rule():
-    ended = start("trainer.main", "--version")
+@pytest.mark.parametrize("module", [*PROGRAMS, "benchmarks.train_step"])
+def test_every_program_has_its_version(module):
+    ended = start(module, "--version")
     assert (ended.returncode, ended.stdout) == (0, f"wukong_tf {__version__}\n")
+
+
+@pytest.mark.slow
+def test_flags_that_break_a_rule():
     ended = start("export.main", "--no_such_flag=1")
     assert ended.returncode == 2 and not ended.stdout
     assert "no_such_flag" in ended.stderr and "--help" in ended.stderr
