@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from absl import flags
 
 import wukong_tf
 from export import flags as export_flags
 from export import main as export_main
 from export import score
+from tests.programs import call
 from tests.trainer import cli
 from tests.trainer.preparation import command
 from wukong_tf import runs
@@ -35,12 +35,6 @@ def before(tmp_path_factory):
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, **safe)
     return folder
-
-
-def call(module, define, *arguments):
-    values = flags.FlagValues()
-    define(values)
-    return module.run(values(["program", *arguments]), values)
 
 
 def test_the_log_is_prepared_as_it_was(before, tmp_path):
@@ -75,7 +69,6 @@ def test_the_version_scores_files_as_the_run_does(before, tmp_path):
         assert (
             call(
                 score,
-                score.define,
                 f"--model={before / 'clicks' / '1'}",
                 f"--input={path}",
                 f"--output={output}",
@@ -122,11 +115,11 @@ def test_the_run_is_resumed_and_exported(before, tmp_path):
     shutil.copytree(before / "clicks", output)
     code = call(
         export_main,
-        export_flags.define,
         f"--run_dir={run_dir}",
         f"--output={output}",
         "--version=2",
         "--format=onnx",
+        define=export_flags.define,
     )
     assert code == 0
     assert (output / "1").is_dir() and (output / "2" / "onnx").is_dir()

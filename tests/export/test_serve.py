@@ -3,9 +3,9 @@
 import socket
 
 import pytest
-from absl import flags
 
 from export import serve
+from tests.programs import call
 
 
 @pytest.mark.parametrize("flag", ["port", "grpc_port"])
@@ -19,12 +19,9 @@ def test_a_port_that_is_taken(flag, host, monkeypatch, capsys):
     monkeypatch.setattr(serve, "_checked_name", lambda settings: "clicks")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        values = flags.FlagValues()
-        serve.define(values)
-        arguments = ["serve", "--model=m", f"--host={host}"]
-        arguments += ["--port=0"] if flag == "grpc_port" else []
-        values([*arguments, f"--{flag}={port}"])
-        assert serve.run(["serve"], values) == 2
+        more = ["--port=0"] if flag == "grpc_port" else []
+        own = ("--model=m", f"--host={host}", f"--{flag}={port}")
+        assert call(serve, *own, *more) == 2
     said = capsys.readouterr().err
     assert (
         f"error: --host={host} --{flag}={port}: cannot listen there: " in said

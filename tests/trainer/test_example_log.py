@@ -6,9 +6,9 @@ import datetime
 
 import numpy as np
 import pytest
-from absl import flags
 from sklearn.metrics import roc_auc_score
 
+from tests.programs import call
 from trainer import example_log
 from trainer.preparation import example_rows
 
@@ -18,10 +18,7 @@ DRAWN = 40_000
 
 def run(output, *more):
     """The exit code of the command line."""
-    values = flags.FlagValues()
-    example_log.define(values)
-    argv = ["example_log", f"--output={output}", f"--rows={ROWS}", *more]
-    return example_log.run(values(argv), values)
+    return call(example_log, f"--output={output}", f"--rows={ROWS}", *more)
 
 
 def read(path):

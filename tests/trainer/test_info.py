@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl import flags
 
 import wukong_tf
+from tests.programs import call
 from trainer import info
 from wukong_tf import extras
 
@@ -17,9 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def show(*arguments):
     """The exit code of the program, run in this process."""
-    values = flags.FlagValues()
-    info.define(values)
-    return info.run(values(["info", *arguments]), values)
+    return call(info, *arguments)
 
 
 def test_the_paths_are_those_of_files(capsys):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 
 from tests import tiers
+from tests.programs import call
 from tests.trainer import cli
 from tests.trainer.preparation import command
 from tests.worlds import public_logs
@@ -79,10 +79,8 @@ def programs(monkeypatch):
 
 def run(name, *own, more=()):
     """The exit code of the command line."""
-    values = flags.FlagValues()
-    reproduce.define(values)
-    rest = values(["reproduce", f"--experiment={config(name)}", *own])
-    return reproduce.run(rest, values, more)
+    experiment = f"--experiment={config(name)}"
+    return call(reproduce, experiment, *own, trainers=more)
 
 
 def small(folder):

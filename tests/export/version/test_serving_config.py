@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from export.version import serving_config
+from tests.programs import call
 from wukong_tf.errors import ConfigError, ExportError
 
 
@@ -128,16 +129,11 @@ def test_only_what_nothing_names_is_pruned(base):
 
 
 def test_the_command_line(base, capsys):
-    from absl import flags
-
     from export import rollout
 
     def run(**given):
-        values = flags.FlagValues()
-        rollout.define(values)
         given = {"output": base, **given}
-        argv = values(["rollout", *(f"--{k}={v}" for k, v in given.items())])
-        code = rollout.run(argv, values)
+        code = call(rollout, *(f"--{k}={v}" for k, v in given.items()))
         said = capsys.readouterr()
         return code, said.out + said.err
 

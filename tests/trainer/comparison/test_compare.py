@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 
 import wukong_tf
 from tests.metrics.test_bootstrap import by_loops, rows_drawn
+from tests.programs import call
 from tests.worlds import clicks, small_runs
 from trainer import compare
 from trainer.checkpoints import run_directory
@@ -65,9 +65,7 @@ def folder(pristine, tmp_path):
 
 
 def run(*arguments) -> int:
-    values = flags.FlagValues()
-    compare.define(values)
-    return compare.run(values(["compare", *map(str, arguments)]), values)
+    return call(compare, *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import cli
+from tests.trainer.preparation import command
 from tests.worlds import logs
-from trainer import prepare
 from trainer.data.parquet import ParquetSource
 from trainer.data.tfrecord import TFRecordSource
 from wukong_tf.arrow.groups import MISSING_GROUP, groups
@@ -114,21 +114,8 @@ def test_prepare_keeps_the_raw_groups(tmp_path):
         "group": "user",
     }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    from absl import flags
-
-    values = flags.FlagValues()
-    prepare.define(values)
-    rest = values(
-        [
-            "prepare",
-            "--dataset=csv",
-            f"--input={source}",
-            f"--output={output}",
-            f"--recipe={tmp_path}/recipe.json",
-            "--workers=1",
-        ]
-    )
-    assert prepare.run(rest, values) == 0
+    recipe_flag = f"--recipe={tmp_path}/recipe.json"
+    command.prepared("csv", source, output, recipe_flag)
     spec = json.loads((output / "features.json").read_text())
     assert spec["group"] == "user_group"
     (part,) = output.glob("test*.parquet")

@@ -6,21 +6,18 @@ import json
 from pathlib import Path
 
 import pyarrow.dataset as pd
-from absl import flags
 
+from tests.programs import call
 from trainer import prepare
 from wukong_tf.config import FeatureSpec
 
 
 def run(dataset, source, output, *more):
     """(exit code, standard output, standard error) of the command line."""
-    values = flags.FlagValues()
-    prepare.define(values)
-    argv = ["prepare", f"--dataset={dataset}", f"--input={source}"]
-    rest = values([*argv, f"--output={output}", "--workers=1", *more])
+    own = (f"--dataset={dataset}", f"--input={source}", f"--output={output}")
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = prepare.run(rest, values)
+        code = call(prepare, *own, "--workers=1", *more)
     return code, out.getvalue(), err.getvalue()
 
 

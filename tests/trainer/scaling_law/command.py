@@ -1,23 +1,15 @@
 """Runs `python -m trainer.scaling` with a stand-in for the trainer."""
 
 import json
-import sys
 from pathlib import Path
 
-from absl import flags
-
+from tests.programs import call
+from tests.trainer import stand_in
 from trainer import scaling
 from trainer.scaling_law import runner
-from trainer.tuning import trial_run
 
-FAKE = Path(__file__).with_name("fake.py")
+FAKE = "tests.trainer.scaling_law.fake"
 BASE = ("--synthetic", "--synthetic_train_rows=65536", "--batch_size=256")
-
-
-def fake_trainer() -> None:
-    """Makes this process start the stand-in, and look for its end often."""
-    trial_run.PROGRAM = (sys.executable, str(FAKE))
-    runner.POLL_S = 0.01
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
@@ -41,9 +33,7 @@ def run(folder: Path, *more: str, base=BASE) -> int:
 
 def program(*given: str, base=()) -> int:
     """Returns the exit code of the program, run in this process."""
-    values = flags.FlagValues()
-    scaling.define(values)
-    return scaling.run(values(["trainer.scaling", *given]), values, base)
+    return call(scaling, *given, trainers=base)
 
 
 def results(folder: Path) -> dict:
@@ -52,5 +42,5 @@ def results(folder: Path) -> dict:
 
 
 if __name__ == "__main__":
-    fake_trainer()
+    stand_in.install(FAKE, runner)
     scaling.main()

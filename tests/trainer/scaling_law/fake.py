@@ -1,14 +1,13 @@
 """Stands in for trainer.main: writes what a formula gives, without training.
 
-Like the trainer, it locks its directory, resumes from its records and ends
-with 75 on SIGTERM. The excess is (MLP units / 100)^-0.5 (rows / 1000)^-0.3,
-times 1 + |log10(learning rate) + 3| + noise of the seed. FAKE_SECONDS pass
-before each evaluation; FAKE_FAIL is an expression of `model`, `units`, `lr`
+Like the trainer, it resumes from its records. The excess is
+(MLP units / 100)^-0.5 (rows / 1000)^-0.3, times
+1 + |log10(learning rate) + 3| + noise of the seed. FAKE_SECONDS pass before
+each evaluation; FAKE_FAIL is an expression of `model`, `units`, `lr`
 and `seed` that is true if the run fails, and FAKE_KILL one of these and
 `starts`, which counts its processes, that is true if it is killed.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -16,24 +15,14 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
+
+from tests.trainer import stand_in
 
 FLOOR = 0.25
 
 
 def main():
-    flags = dict(
-        text.removeprefix("--").partition("=")[::2] for text in sys.argv
-    )
-    run_dir = Path(flags["run_dir"])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-    run_dir.mkdir(exist_ok=True)
-    lock = open(run_dir / "lock", "w")  # noqa: SIM115
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with open(run_dir / "starts", "a+") as file:
-        file.write(json.dumps(sys.argv[1:]) + "\n")
-        file.seek(0)
-        starts = len(file.readlines())  # noqa: F841  read by an expression
+    flags, run_dir, starts = stand_in.begin()
     model, seed = flags["model"], int(flags["seed"])
     lr = float(flags["learning_rate"])
     units = int(flags["head_units"].partition(",")[0])
@@ -76,7 +65,3 @@ def main():
         report["test"] = {"click": metrics}
     (run_dir / "report").mkdir(exist_ok=True)
     (run_dir / "report" / "metrics.json").write_text(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,17 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.trainer import stand_in
 from tests.trainer.scaling_law import command
 from tests.trainer.scaling_law.command import program, results, run
 from tests.waiting import until
 from trainer.scaling_law import runner
 from trainer.settings.command import read
-from trainer.tuning import trial_run
 
 pytestmark = pytest.mark.slow  # most start processes
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,26 +21,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
-    monkeypatch.setattr(trial_run, "PROGRAM", None)  # restored at the end
-    monkeypatch.setattr(runner, "POLL_S", None)
-    command.fake_trainer()
+    stand_in.install(command.FAKE, runner, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A ladder that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    done = subprocess.run(
-        start_command(folder), cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, done
-
-
-def start_command(folder, *more):
-    module = "tests.trainer.scaling_law.command"
-    own = command.arguments(folder, *more)
-    return [sys.executable, "-m", module, *own, "--", *command.BASE]
+    return folder, stand_in.finished(command, folder)
 
 
 def starts(folder):
@@ -49,7 +36,7 @@ def starts(folder):
     paths = (folder / "ladder").glob("*/*/*/starts")
     return {
         str(path.parent.relative_to(folder / "ladder")): [
-            read(json.loads(line)) for line in path.read_text().splitlines()
+            read(start["arguments"]) for start in stand_in.starts(path.parent)
         ]
         for path in paths
     }
@@ -129,7 +116,7 @@ def test_after_a_stop_the_same_command_ends_the_same(
 ):
     monkeypatch.setenv("FAKE_SECONDS", "0.05")
     process = subprocess.Popen(
-        start_command(tmp_path),
+        stand_in.start_command(command, tmp_path),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,15 +1,14 @@
 """Runs `python -m trainer.tune` with a stand-in for the trainer."""
 
 import json
-import sys
 from pathlib import Path
 
-from absl import flags
-
+from tests.programs import call
+from tests.trainer import stand_in
 from trainer import tune
-from trainer.tuning import trial_run, tuner
+from trainer.tuning import tuner
 
-FAKE = Path(__file__).with_name("fake.py")
+FAKE = "tests.trainer.tuning.fake"
 SPACES = {
     "common": "learning_rate = {low = 1e-4, high = 1e-2, log = true}\n"
     "batch_size = {choices = [256, 512]}\ndropout = {low = 0.0, high = 0.5}",
@@ -27,12 +26,6 @@ def write_spaces(folder: Path, **texts: str) -> Path:
     return folder
 
 
-def fake_trainer() -> None:
-    """Makes this process start the stand-in, and look for its end often."""
-    trial_run.PROGRAM = (sys.executable, str(FAKE))
-    tuner.POLL_S = 0.01
-
-
 def arguments(folder: Path, *more: str) -> list[str]:
     """Returns the tuner's own arguments: two models, four trials."""
     return [
@@ -47,10 +40,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 def run(folder: Path, *more: str, base=BASE) -> int:
     """Returns the exit code of a study, run in this process."""
-    values = flags.FlagValues()
-    tune.define(values)
-    rest = values(["trainer.tune", *arguments(folder, *more)])
-    return tune.run(rest, values, base)
+    return call(tune, *arguments(folder, *more), trainers=base)
 
 
 def trials(folder: Path) -> dict:
@@ -69,10 +59,9 @@ def states(folder: Path) -> dict:
 
 def starts(folder: Path, model: str, number: int) -> list[dict]:
     """Returns what each process of a trial noted at its start."""
-    path = folder / "study" / model / f"trial-{number:04d}" / "starts"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return stand_in.starts(folder / "study" / model / f"trial-{number:04d}")
 
 
 if __name__ == "__main__":
-    fake_trainer()
+    stand_in.install(FAKE, tuner)
     tune.main()

@@ -1,21 +1,19 @@
 """Stands in for trainer.main: logs what a formula gives, without training.
 
-Like the trainer, it locks its directory, resumes from its records and ends
-with 75 on SIGTERM. Variables hold Python expressions: FAKE_VALUE of an
-evaluation, FAKE_SECONDS before it, and FAKE_END, an exit code or None, before
-it and, as evaluation 0, at the start. They may use `lr`, `i` (the evaluation,
-from 1), `number` (of the trial), `starts` (processes so far), `model` and
-`meet(n)` (0, once n trials were started).
+Like the trainer, it resumes from its records. Variables hold Python
+expressions: FAKE_VALUE of an evaluation, FAKE_SECONDS before it, and FAKE_END,
+an exit code or None, before it and, as evaluation 0, at the start. They may
+use `lr`, `i` (the evaluation, from 1), `number` (of the trial), `starts`
+(processes so far), `model` and `meet(n)` (0, once n trials were started).
 """
 
-import fcntl
 import json
 import math
 import os
-import signal
 import sys
 import time
-from pathlib import Path
+
+from tests.trainer import stand_in
 
 VALUE = "(math.log10(lr) + 3) ** 2 + 1 / i"
 
@@ -27,25 +25,11 @@ def meet(study, count):
 
 
 def main():
-    flags = dict(
-        text.removeprefix("--").partition("=")[::2] for text in sys.argv
-    )
-    run_dir = Path(flags["run_dir"])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-    run_dir.mkdir(exist_ok=True)
-    lock = open(run_dir / "lock", "w")  # noqa: SIM115
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    start = {
-        "arguments": sys.argv[1:],
-        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "time": time.time(),
-    }
-    with open(run_dir / "starts", "a") as file:
-        file.write(json.dumps(start) + "\n")
+    flags, run_dir, starts = stand_in.begin()
     names = {
         "lr": float(flags.get("learning_rate", 1e-3)),
         "number": int(run_dir.name.partition("-")[2]),
-        "starts": (run_dir / "starts").read_text().count("\n"),
+        "starts": starts,
         "model": flags["model"],
         "math": math,
         "meet": lambda count: meet(run_dir.parents[1], count),
@@ -74,7 +58,3 @@ def main():
                 line = {"step": 10 * i, "kind": kind} | values
                 file.write(json.dumps(line) + "\n")
     (run_dir / "ended").write_text(str(time.time()))
-
-
-if __name__ == "__main__":
-    main()

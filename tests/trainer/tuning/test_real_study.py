@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from absl import flags
 
+from tests.programs import call
 from tests.trainer import cli
 from tests.trainer.tuning import command
 from tests.worlds import clicks
@@ -25,19 +25,14 @@ SPACES = {
 def test_models_are_tuned_and_the_test_split_is_not_read(tmp_path):
     log = clicks.write_log(tmp_path / "log")
     (Path(log) / "test.parquet").write_text("nobody reads this")
-    values = flags.FlagValues()
-    tune.define(values)
-    rest = values(
-        [
-            "trainer.tune",
-            "--models=wukong,logistic_regression",
-            f"--output={tmp_path / 'study'}",
-            f"--spaces={command.write_spaces(tmp_path / 'spaces', **SPACES)}",
-            "--trials=2",
-        ]
-    )
     base = [f"--data_dir={log}", "--epochs=2"]
-    assert tune.run(rest, values, base) == 0
+    own = (
+        "--models=wukong,logistic_regression",
+        f"--output={tmp_path / 'study'}",
+        f"--spaces={command.write_spaces(tmp_path / 'spaces', **SPACES)}",
+        "--trials=2",
+    )
+    assert call(tune, *own, trainers=base) == 0
     for model, listed in command.trials(tmp_path).items():
         assert [trial["state"] for trial in listed] == ["complete"] * 2
         for trial in listed:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
+from tests.trainer import stand_in
 from tests.trainer.tuning import command
 from tests.trainer.tuning.command import run, starts, states, trials
 from tests.waiting import until
@@ -26,26 +27,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
-    monkeypatch.setattr(trial_run, "PROGRAM", None)  # restored at the end
-    monkeypatch.setattr(tuner, "POLL_S", None)
-    command.fake_trainer()
+    stand_in.install(command.FAKE, tuner, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A study that nothing disturbed, and what it printed."""
     folder = tmp_path_factory.mktemp("whole")
-    done = subprocess.run(
-        start_command(folder), cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, done
-
-
-def start_command(folder, *more):
-    module = "tests.trainer.tuning.command"
-    own = command.arguments(folder, *more)
-    return [sys.executable, "-m", module, *own, "--", *command.BASE]
+    return folder, stand_in.finished(command, folder)
 
 
 def value_of(trial, epochs=3):
@@ -139,7 +128,7 @@ def test_the_table_lists_every_trial(whole):
 def test_a_stopped_study_ends_like_one_that_was_not(number, whole, tmp_path):
     waits = "600 if number == 1 and starts == 1 and i == 2 else 0"
     process = subprocess.Popen(
-        start_command(tmp_path),
+        stand_in.start_command(command, tmp_path),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
