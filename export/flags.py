@@ -130,6 +130,12 @@ class Export(Settings):
         self.warm_up_sizes  # noqa: B018  raises early if invalid
         if not os.path.isdir(self.run_dir):
             raise RunError(f"--run_dir={self.run_dir} is not a directory.")
+
+    def check_packages(self) -> None:
+        """Raises ConfigError if a format's package cannot be imported.
+
+        Loads them, and TensorFlow, which they need.
+        """
         for name in self.format:
             extras.require(f"--format={name}", *_PACKAGES[name])
 

@@ -13,16 +13,17 @@ from absl import flags as absl_flags
 from export import flags, program
 from trainer import loading
 from trainer.settings import fields
-from wukong_tf.errors import RunError
 
 
 def check(settings: flags.Export) -> None:
-    """Raises RunError if --run_dir cannot be read, or has no checkpoint."""
+    """Raises WukongError if the run, checkpoint or units do not exist."""
     from wukong_tf import runs
 
-    if not runs.checkpoint_paths(settings.run_dir):
-        raise RunError(f"--run_dir={settings.run_dir}: has no checkpoint yet.")
-    runs.read_model_config(settings.run_dir)
+    runs.check_run(
+        settings.run_dir,
+        settings.checkpoint,
+        keep_units=runs.parse_keep_units(settings.keep_units),
+    )
 
 
 def export(settings: flags.Export) -> str:
@@ -107,6 +108,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
         settings = fields.from_flags(flags.Export, values)
         check(settings)
         loading.load_tensorflow()
+        settings.check_packages()
         export(settings)
 
     return program.exit_code(argv, work, "interrupted; nothing was published")

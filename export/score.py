@@ -85,20 +85,22 @@ def score(settings: Score):
         DataError: if a file does not match the features; the message names
             file, row and column. The other files are scored first.
     """
-    from export.version.scorer import Scorer
+    from export.version import published
     from trainer.data.paths import expand
 
     output = settings.output
     paths = expand(settings.input)
     _check_targets(paths, output)
+    version = published.read(settings.model)
+    _check_columns(version.columns, settings.keep_columns)
+    if settings.verify:
+        version.verify()
+    # Loads TensorFlow.
+    from export.version.scorer import Scorer
+
     scorer = Scorer(
-        settings.model,
-        settings.engine,
-        settings.batch_size,
-        settings.threads,
-        settings.verify,
+        version, settings.engine, settings.batch_size, settings.threads
     )
-    _check_columns(scorer.outputs, settings.keep_columns)
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:

@@ -300,7 +300,14 @@ RULES = {
         ["matplotlib"],
     ),
     "trainer": (
-        ["absl", "trainer", "wukong_tf.extras", "wukong_tf.files", *FORMS],
+        [
+            "absl",
+            "trainer",
+            "wukong_tf.extras",
+            "wukong_tf.files",
+            "wukong_tf.runs",
+            *FORMS,
+        ],
         [],
     ),
     "export_client": (

@@ -24,6 +24,7 @@ from trainer.program import EXIT_INTERRUPTED
 from trainer.settings import fields
 from trainer.settings.compare import Compare
 from trainer.stop_signal import interrupt_once
+from wukong_tf import runs
 from wukong_tf.errors import ConfigError
 
 define = functools.partial(fields.define, Compare)
@@ -39,6 +40,9 @@ def run(argv, values: flags.FlagValues) -> int:
                 "two or more run directories are required; received "
                 f"{argv[1:]}."
             )
+        for path in argv[1:]:
+            runs.check_run(path)
+        # Loads TensorFlow.
         from trainer.comparison.compare import compare
 
         compare(argv[1:], settings)

@@ -10,6 +10,7 @@ from export.client.encode import Column, columns_of
 from export.served import naming
 from wukong_tf import files
 from wukong_tf.errors import ExportError
+from wukong_tf.names import OUTPUTS
 
 MANIFEST = "manifest.json"
 FORMAT = 2  # of the manifest
@@ -73,6 +74,13 @@ class Published:
     def tasks(self) -> dict[str, dict[str, str]]:
         """Names of each task's outputs, "probability" and "logit"."""
         return self.manifest["outputs"]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of a file of scores."""
+        return [
+            outputs[kind] for outputs in self.tasks.values() for kind in OUTPUTS
+        ]
 
     @property
     def has_raw(self) -> bool:

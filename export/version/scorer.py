@@ -18,7 +18,6 @@ from trainer.preparation.recorded import Preparation
 from wukong_tf import files, runs
 from wukong_tf.errors import DataError, ExportError
 from wukong_tf.features import signature
-from wukong_tf.names import OUTPUTS
 
 KEY = b"wukong_scores"  # key in a file's metadata
 
@@ -32,42 +31,31 @@ class Scorer:
     values like requests, so files of ids are rejected if these are raw.
 
     Args:
-        model: directory of the version.
+        version: the version.
         engine: "auto", "onnx" or "saved_model".
         batch_size: rows per computation.
         threads: threads per computation; None for all processors.
-        verify: whether to compare the version's files with the digests in
-            its manifest. Defaults to True.
 
     Raises:
-        ExportError: if there is no such version, or a file has changed.
+        ExportError: if the engine cannot load the version.
     """
 
     def __init__(
         self,
-        model: str,
+        version: published.Published,
         engine: str,
         batch_size: int,
         threads: int | None,
-        verify: bool = True,
     ):
-        self._version = published.read(model)
-        if verify:
-            self._version.verify()
-        self._spec = runs.read_features(model)
-        self._preparation = Preparation.read(model)
-        name = engines.choose(self._version, engine)
-        if engine == "auto" and "onnx" in self._version.formats:
+        self._version = version
+        self._spec = runs.read_features(version.path)
+        self._preparation = Preparation.read(version.path)
+        name = engines.choose(version, engine)
+        if engine == "auto" and "onnx" in version.formats:
             name = "onnx"  # the reader encodes raw values as ids
-        self.engine = engines.load(self._version, name, threads)
+        self.engine = engines.load(version, name, threads)
         self._raw = name == "saved_model" and self._spec.has_raw
         self._batch_size = batch_size
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the columns of scores."""
-        tasks = self._version.tasks.values()
-        return [outputs[kind] for outputs in tasks for kind in OUTPUTS]
 
     def about(self, path: str, keep: list[str]) -> dict[str, Any]:
         """Returns the metadata to store in a file of scores."""
@@ -120,7 +108,7 @@ class Scorer:
 
     def _write(self, file, target, keep, about):
         inputs = _Rows(file, keep, self._batch_size) if keep else None
-        names = self.outputs
+        names = self._version.columns
         fields = [*(inputs.schema if inputs else ())]
         fields += [pa.field(name, pa.float32()) for name in names]
         schema = pa.schema(fields, {KEY: json.dumps(about).encode()})

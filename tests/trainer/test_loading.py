@@ -12,6 +12,7 @@ import pytest
 
 from tests.errors import assert_refused
 from tests.trainer import cli
+from tests.worlds import small_models, small_runs
 from trainer import loading
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,9 +166,21 @@ def test_a_run_says_where_the_time_to_its_first_step_went(tmp_path, capsys):
 EARLY = """
 import json, sys
 from tests.trainer import cli
+from export import flags as export_flags, main as export_main, score
+from tests.programs import call
+from trainer import compare
 
-for arguments in json.loads(sys.argv[1]):
-    print("code", cli.run(*arguments, pictures=True))
+for module, *arguments in json.loads(sys.argv[1]):
+    match module:
+        case "trainer.main":
+            code = cli.run(*arguments, pictures=True)
+        case "trainer.compare":
+            code = call(compare, *arguments)
+        case "export.main":
+            code = call(export_main, *arguments, define=export_flags.define)
+        case "export.score":
+            code = call(score, *arguments)
+    print("code", code)
     print(json.dumps("tensorflow" in sys.modules))
 """
 
@@ -180,7 +193,10 @@ def test_errors_of_files_come_before_tensorflow(tmp_path):
     (good / "features.json").write_text(json.dumps(spec))
     (tmp_path / "features.json").write_text("{")
     (tmp_path / "run").mkdir()
-    train = ["--run_dir=new", "--mode=train"]
+    run = tmp_path / "trained"
+    small_runs.write_config(run, small_models.CONFIG)
+    (run / "checkpoints" / "step-0000000001").mkdir(parents=True)
+    train = ["trainer.main", "--run_dir=new", "--mode=train"]
     cases = {
         f"--data_dir={tmp_path}/none": "none/features.json: [Errno 2]",
         f"--data_dir={tmp_path}": "features.json",
@@ -196,9 +212,23 @@ def test_errors_of_files_come_before_tensorflow(tmp_path):
     for mode, text in (("eval", "config.json"), ("predict", "config.json")):
         more = ["--synthetic"] if mode == "eval" else ["--predict_files=x"]
         more += ["--output=o"] if mode == "predict" else []
-        commands.append([f"--mode={mode}", "--run_dir=nowhere", *more])
-        texts.append("--run_dir=nowhere: there is no such run")
-        commands.append([f"--mode={mode}", f"--run_dir={tmp_path}/run", *more])
+        for run_dir, said in (
+            ("nowhere", "--run_dir=nowhere: there is no such run"),
+            (tmp_path / "run", text),
+            (f"{run} --checkpoint=7", "checkpoint '7' does not exist"),
+            (f"{run} --keep_units=b:1", "`keep_units` must name features"),
+        ):
+            own = f"trainer.main --mode={mode} --run_dir={run_dir}".split()
+            commands.append([*own, *more])
+            texts.append(said)
+    for command, text in {
+        f"export.main --run_dir={run} --checkpoint=7 --output=o": "'7' does",
+        f"export.main --run_dir={run} --keep_units=b:1 --output=o": "units",
+        f"trainer.compare {run} {tmp_path}/none": "none: there is no such run",
+        f"export.score --model={run} --output=o --input=x.csv": "x.csv",
+        f"export.score --model={run} --output=o --input={__file__}": "manifest",
+    }.items():
+        commands.append(command.split())
         texts.append(text)
     ended = python(EARLY, json.dumps(commands))
     assert ended.returncode == 0, ended.stderr

@@ -85,8 +85,6 @@ def open_runs(paths: Sequence[str]) -> list[Run]:
 
 
 def _open(path, name) -> Run:
-    if not os.path.isdir(path):
-        raise RunError(f"{path}: there is no such run.")
     config, spec = runs.read_config(path), runs.read_features(path)
     file = os.path.join(path, runs.HELD_OUT)
     try:

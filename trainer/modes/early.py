@@ -49,9 +49,9 @@ def _check_run(settings: Settings):
     run_dir = settings.run.directory
     if not os.path.isdir(run_dir):
         raise ConfigError(f"--run_dir={run_dir}: there is no such run.")
-    runs.read_model_config(run_dir)
-    if not runs.checkpoint_paths(run_dir):
-        raise ConfigError(f"--run_dir={run_dir}: has no checkpoint yet.")
+    runs.check_run(
+        run_dir, settings.run.checkpoint, keep_units=settings.run.units_kept
+    )
 
 
 def _check_splits(settings: Settings):

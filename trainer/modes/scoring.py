@@ -11,15 +11,13 @@ from trainer.modes.packages import check_packages
 from trainer.placement.tables import available_devices, place
 from trainer.settings import DTYPES, Settings, memory_dtype
 from wukong_tf import files, runs
-from wukong_tf.errors import ConfigError, DataError
+from wukong_tf.errors import DataError
 from wukong_tf.scaling import cost
 
 
 def open_distribution(settings: Settings) -> Distribution:
     """Sets up the devices; must be called before TensorFlow uses them."""
     run_dir = settings.run.directory
-    if not os.path.isdir(run_dir):
-        raise ConfigError(f"--run_dir={run_dir}: there is no such run.")
     distribution = set_up(
         settings.devices,
         settings.machine,

@@ -7,13 +7,14 @@ from wukong_tf.runs.checkpoint import (
     Checkpoint,
     best_step,
     check_owner,
+    checkpoint_path,
     checkpoint_paths,
     digest,
     find_checkpoint,
     may_be_whole,
     open_checkpoint,
 )
-from wukong_tf.runs.loading import load_run, parse_keep_units
+from wukong_tf.runs.loading import check_run, load_run, parse_keep_units
 from wukong_tf.runs.run_directory import (
     CONFIG,
     DATA,
@@ -42,6 +43,8 @@ __all__ = [
     "Checkpoint",
     "best_step",
     "check_owner",
+    "check_run",
+    "checkpoint_path",
     "checkpoint_paths",
     "digest",
     "find_checkpoint",

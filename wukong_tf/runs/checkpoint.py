@@ -217,7 +217,7 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
         RunError: there is no such checkpoint, or it is corrupted.
     """
     while True:
-        path = _checkpoint_path(run_dir, which)
+        path = checkpoint_path(run_dir, which)
         try:
             checkpoint = open_checkpoint(path)
         except RunError:
@@ -229,7 +229,11 @@ def find_checkpoint(run_dir: str, which: str | int = "best") -> Checkpoint:
             return checkpoint
 
 
-def _checkpoint_path(run_dir, which):
+def checkpoint_path(run_dir: str, which: str | int = "best") -> str:
+    """Returns the directory of a checkpoint, which is not read.
+
+    Args and errors are those of `find_checkpoint`.
+    """
     best = best_step(run_dir)
     paths = dict(checkpoint_paths(run_dir))
     if not paths:
@@ -238,7 +242,7 @@ def _checkpoint_path(run_dir, which):
     if which == "best":
         step = max(paths) if best is None else best
         if step not in paths and best_step(run_dir) != best:
-            return _checkpoint_path(run_dir, which)  # it just changed
+            return checkpoint_path(run_dir, which)  # it just changed
     elif which == "latest":
         step = max(paths)
     elif isinstance(which, str) and which.isdigit():

@@ -1,10 +1,12 @@
 """Loads the trained model of a run directory."""
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping, Sequence
 
-from wukong_tf.errors import ConfigError
-from wukong_tf.runs.checkpoint import find_checkpoint
+from wukong_tf.config import ModelConfig
+from wukong_tf.errors import ConfigError, RunError
+from wukong_tf.runs.checkpoint import checkpoint_path, find_checkpoint
 from wukong_tf.runs.run_directory import read_model_config
 from wukong_tf.runs.views import FirstColumns
 
@@ -46,10 +48,7 @@ def load_run(
     from wukong_tf.models import build_model
     from wukong_tf.runs.arrays import assign_slots, model_slots
 
-    config = read_model_config(run_dir)
-    if keep_units is not None:
-        features = config.features.cut(keep_units)
-        config = dataclasses.replace(config, features=features)
+    config = check_run(run_dir, checkpoint, keep_units=keep_units)
     arrays = find_checkpoint(run_dir, checkpoint)
     model = build_model(
         config, lookup=lookup, dtype=dtype, host_tables=host_tables
@@ -63,6 +62,27 @@ def load_run(
     widths = {s.name: s.shape[1] for s in slots if s.name in cut}
     assign_slots(slots, FirstColumns(arrays, widths))
     return model
+
+
+def check_run(
+    run_dir: str,
+    checkpoint: str | int = "best",
+    *,
+    keep_units: int | Mapping[str, int] | None = None,
+) -> ModelConfig:
+    """Returns the configuration of the model that `load_run` would load.
+
+    No array is read, and TensorFlow is not needed. Args and errors are those
+    of `load_run`; a corrupted checkpoint is not noticed.
+    """
+    if not os.path.isdir(run_dir):
+        raise RunError(f"{run_dir}: there is no such run.")
+    config = read_model_config(run_dir)
+    checkpoint_path(run_dir, checkpoint)
+    if keep_units is None:
+        return config
+    features = config.features.cut(keep_units)
+    return dataclasses.replace(config, features=features)
 
 
 def parse_keep_units(texts: Sequence[str]) -> int | dict[str, int] | None:
