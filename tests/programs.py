@@ -2,6 +2,31 @@
 
 from absl import flags
 
+from export import flags as export_flags
+from export import rollout, score, serve
+from trainer import (
+    compare,
+    example_log,
+    info,
+    launch,
+    prepare,
+    reproduce,
+    scaling,
+    tune,
+)
+
+# Functions that define the flags of each program but trainer.main.
+DEFINES = {
+    "export.main": export_flags.define,
+    **{
+        module.__name__: module.define
+        for module in (
+            *(rollout, score, serve, compare, example_log, info),
+            *(launch, prepare, reproduce, scaling, tune),
+        )
+    },
+}
+
 
 def call(module, *arguments, define=None, trainers=None) -> int:
     """Returns the exit code of a program.

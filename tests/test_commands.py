@@ -16,19 +16,12 @@ import numpy as np
 import pytest
 from absl import flags
 
-from export import flags as export_flags
 from export import main as export_main
-from export import rollout, score, serve
+from export import rollout
+from tests.programs import DEFINES
 from tests.trainer import cli
 from trainer import (
-    compare,
-    example_log,
-    info,
-    launch,
     prepare,
-    reproduce,
-    scaling,
-    tune,
 )
 from trainer.settings import Settings
 
@@ -38,20 +31,6 @@ FENCED = re.compile(r"^```\w*\n(.*?)^```", re.S | re.M)
 INLINE = re.compile(r"`([^`]+)`")
 LOOP = re.compile(r"^ *for (\w+) in (\S+)", re.M)
 START = re.compile(r"(\.venv/bin/)?python -m |make |pip install |sh ")
-DEFINES = {
-    "export.main": export_flags.define,
-    "export.rollout": rollout.define,
-    "export.score": score.define,
-    "export.serve": serve.define,
-    "trainer.compare": compare.define,
-    "trainer.example_log": example_log.define,
-    "trainer.info": info.define,
-    "trainer.launch": launch.define,
-    "trainer.prepare": prepare.define,
-    "trainer.reproduce": reproduce.define,
-    "trainer.scaling": scaling.define,
-    "trainer.tune": tune.define,
-}
 # What stands for something of the reader's: a number where one is due.
 PLACEHOLDER = re.compile(r"[A-Z]{1,5}")
 

@@ -74,36 +74,12 @@ def test_links_and_pictures_are_there():
 def test_flags_that_the_pages_name_exist():
     from absl import flags
 
-    from export import flags as export_flags
-    from export import rollout, score, serve
-    from trainer import (
-        compare,
-        example_log,
-        info,
-        launch,
-        prepare,
-        reproduce,
-        scaling,
-        tune,
-    )
+    from tests.programs import DEFINES
     from wukong_tf.interop import KINDS
 
     # KINDS are those of benchmarks.interop; "logdir" is TensorBoard's.
     known = {"flagfile", "help", "logdir", *KINDS}
-    for define in (
-        export_flags.define,
-        rollout.define,
-        score.define,
-        serve.define,
-        compare.define,
-        example_log.define,
-        info.define,
-        launch.define,
-        prepare.define,
-        reproduce.define,
-        scaling.define,
-        tune.define,
-    ):
+    for define in DEFINES.values():
         values = flags.FlagValues()
         define(values)
         known |= set(values)
