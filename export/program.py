@@ -1,14 +1,11 @@
 """Startup and exit codes of the programs in this folder."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from trainer import console, loading, program
-from trainer.program import EXIT_INTERRUPTED
-from trainer.stop_signal import interrupt_once
+from trainer import loading, program
 
 
 def start(
@@ -27,21 +24,16 @@ def start(
         define: defines the program's flags.
         run: takes the arguments and the flags; returns the exit code.
     """
-    interrupt_once()
-    console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     loading.prepare()
 
-    def main(argv):
+    def main(argv, values):
         # Saving and converting log every stage.
         logging.set_verbosity(logging.ERROR)
-        program.end(run(argv, flags.FLAGS))
+        program.end(run(argv, values))
 
-    try:
-        program.start(about, {"Flags": define}, main)
-    except KeyboardInterrupt:  # before the work began
-        sys.exit(EXIT_INTERRUPTED)
+    program.start_interruptible(about, {"Flags": define}, main)
 
 
 def exit_code(

@@ -15,15 +15,12 @@ break a rule.
 
 import functools
 import os
-import sys
 
 from absl import flags
 
-from trainer import console, loading, program
-from trainer.program import EXIT_INTERRUPTED
+from trainer import loading, program
 from trainer.settings import fields
 from trainer.settings.compare import Compare
-from trainer.stop_signal import interrupt_once
 from wukong_tf import runs
 from wukong_tf.errors import ConfigError
 
@@ -52,18 +49,9 @@ def run(argv, values: flags.FlagValues) -> int:
 
 def main():
     """Runs `wukong-compare`."""
-    interrupt_once()
-    console.guard()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     loading.prepare()
-
-    def begin(argv):
-        sys.exit(run(argv, flags.FLAGS))
-
-    try:
-        program.start(__doc__, {"Comparison": define}, begin)
-    except KeyboardInterrupt:  # before the work began
-        sys.exit(EXIT_INTERRUPTED)
+    program.start_interruptible(__doc__, {"Comparison": define}, run)
 
 
 if __name__ == "__main__":

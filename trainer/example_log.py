@@ -68,11 +68,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 def main():
     """Runs `python -m trainer.example_log`."""
-    program.start(
-        __doc__,
-        {"Example log": define},
-        lambda argv: run(argv, flags.FLAGS),
-    )
+    program.start(__doc__, {"Example log": define}, run)
 
 
 if __name__ == "__main__":

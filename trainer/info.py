@@ -78,9 +78,7 @@ def run(argv, values: flags.FlagValues) -> int:
 
 def main():
     """Runs `wukong-info`."""
-    program.start(
-        __doc__, {"Installation": define}, lambda argv: run(argv, flags.FLAGS)
-    )
+    program.start(__doc__, {"Installation": define}, run)
 
 
 if __name__ == "__main__":

@@ -234,12 +234,12 @@ def _log(text):
     console.log(f"launch: {text}")
 
 
-def _run(argv, arguments) -> int:
+def _run(argv, values: flags.FlagValues, arguments) -> int:
     """Runs the workers with these arguments; returns the exit code."""
 
     def work():
         program.refuse_arguments(argv, program.AFTER)
-        settings = fields.from_flags(Launch, flags.FLAGS)
+        settings = fields.from_flags(Launch, values)
         devices = len(gpus())
         count = settings.workers or devices or 1
         if devices and count > devices:

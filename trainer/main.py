@@ -73,8 +73,7 @@ def main():
     """Runs `wukong-train`."""
     if __name__ != "__main__":
         STOP.install()
-    console.guard()
-    program.start(__doc__, settings.GROUPS, lambda argv: _exit(run(argv)))
+    program.start(__doc__, settings.GROUPS, lambda argv, _: _exit(run(argv)))
 
 
 def _exit(code):

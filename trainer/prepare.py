@@ -5,16 +5,13 @@ invalid; 130 interrupted, and the same command resumes.
 """
 
 import os
-import sys
 
 from absl import flags as absl_flags
 
-from trainer import console, loading, program
+from trainer import loading, program
 from trainer.preparation import earlier, inputs, outputs, work
 from trainer.preparation.settings import Prepare, define
-from trainer.program import EXIT_INTERRUPTED
 from trainer.settings import fields
-from trainer.stop_signal import interrupt_once
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError
 
@@ -76,16 +73,7 @@ def run(argv, values: absl_flags.FlagValues) -> int:
 
 def main():
     """Runs `python -m trainer.prepare`."""
-    interrupt_once()
-    console.guard()
-
-    def begin(argv):
-        sys.exit(run(argv, absl_flags.FLAGS))
-
-    try:
-        program.start(__doc__, {"Preparation": define}, begin)
-    except KeyboardInterrupt:  # before the work began
-        sys.exit(EXIT_INTERRUPTED)
+    program.start_interruptible(__doc__, {"Preparation": define}, run)
 
 
 if __name__ == "__main__":

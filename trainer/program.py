@@ -13,7 +13,7 @@ from absl import app, flags
 
 from trainer import console
 from trainer.placement import host_memory
-from trainer.stop_signal import STOP
+from trainer.stop_signal import STOP, interrupt_once
 from wukong_tf import __version__
 from wukong_tf.errors import ConfigError, LostWorkerError, WukongError
 
@@ -37,7 +37,7 @@ Define = Callable[[flags.FlagValues], None]
 def start(
     about: str | None,
     groups: Mapping[str, Define],
-    run: Callable[[list[str]], object],
+    run: Callable[[list[str], flags.FlagValues], object],
     argv: list[str] | None = None,
 ) -> NoReturn:
     """Parses the command line into `absl.flags.FLAGS`, runs, and exits.
@@ -49,16 +49,17 @@ def start(
         about: the program's description, its module's docstring.
         groups: functions that define flags, by the title of their group.
         run: takes the arguments that are not flags, the program first, and
-            returns the exit code.
+            the flags; returns the exit code.
         argv: the command line. Defaults to None, `sys.argv`.
     """
+    console.guard()
     values = flags.FLAGS
     names: dict[str, list[str]] = {}
     for title, define in groups.items():
         before = set(values)
         define(values)
         names[title] = [n for n in _in_order(values) if n not in before]
-    start_defined(about, names, run, argv)
+    start_defined(about, names, lambda rest: run(rest, values), argv)
 
 
 def start_defined(
@@ -72,7 +73,8 @@ def start_defined(
     Args:
         about: the program's description, its module's docstring.
         names: names of its flags, by the title of their group.
-        run: as in `start`.
+        run: takes the arguments that are not flags, the program first, and
+            returns the exit code.
         argv: as in `start`.
     """
     values = flags.FLAGS
@@ -96,11 +98,27 @@ def start_defined(
     sys.exit(0)
 
 
+def start_interruptible(
+    about: str | None,
+    groups: Mapping[str, Define],
+    run: Callable[[list[str], flags.FlagValues], object],
+) -> NoReturn:
+    """Starts a program that SIGINT ends with 130.
+
+    Args are those of `start`.
+    """
+    interrupt_once()
+    try:
+        start(about, groups, run)
+    except KeyboardInterrupt:  # before the work began
+        sys.exit(EXIT_INTERRUPTED)
+
+
 def start_for_trainer(
     about: str | None,
     title: str,
     define: Define,
-    run: Callable[[list[str], list[str]], int],
+    run: Callable[[list[str], flags.FlagValues, list[str]], int],
 ) -> NoReturn:
     """Starts a program that starts the trainer, whose flags come after --.
 
@@ -108,15 +126,14 @@ def start_for_trainer(
         about: the program's description, its module's docstring.
         title: title of its own flags.
         define: defines them.
-        run: takes the arguments that are not flags, the program first, and
-            the trainer's flags; returns the exit code.
+        run: takes the arguments that are not flags, the program first, the
+            program's flags and the trainer's; returns the exit code.
     """
-    console.guard()
     place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     trainers = sys.argv[place + 1 :]
 
-    def begin(argv):
-        code = run(argv, trainers)
+    def begin(argv, values):
+        code = run(argv, values, trainers)
         STOP.settle()
         sys.exit(code)
 

@@ -142,12 +142,7 @@ def run(argv, values: flags.FlagValues, arguments: Sequence[str] = ()) -> int:
 
 def main():
     """Runs `wukong-reproduce`."""
-    program.start_for_trainer(
-        __doc__,
-        "Reproduction",
-        define,
-        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
-    )
+    program.start_for_trainer(__doc__, "Reproduction", define, run)
 
 
 if __name__ == "__main__":

@@ -140,12 +140,7 @@ def main():
     """Runs `wukong-scaling`."""
     if __name__ != "__main__":
         STOP.install()
-    program.start_for_trainer(
-        __doc__,
-        "Scaling",
-        define,
-        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
-    )
+    program.start_for_trainer(__doc__, "Scaling", define, run)
 
 
 if __name__ == "__main__":

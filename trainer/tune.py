@@ -111,12 +111,7 @@ def main():
     """Runs `wukong-tune`."""
     if __name__ != "__main__":
         STOP.install()
-    program.start_for_trainer(
-        __doc__,
-        "Tuning",
-        define,
-        lambda argv, trainers: run(argv, flags.FLAGS, trainers),
-    )
+    program.start_for_trainer(__doc__, "Tuning", define, run)
 
 
 if __name__ == "__main__":
