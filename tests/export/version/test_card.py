@@ -154,8 +154,8 @@ INITS = {
     "no such key": (None, ""),
     "none": ({}, "random"),
     "a run": (
-        {"name": "day|1", "run": "ab", "step": 8, "rows": 1234},
-        "step 8 of the run `day\\|1`, rows trained on before: 1,234",
+        {"name": "day-1", "run": "ab", "step": 8, "rows": 1234},
+        "step 8 of the run `day-1`, rows trained on before: 1,234",
     ),
     "an old run": (
         {"name": "x", "run": None, "step": 8, "rows": None},
@@ -185,7 +185,7 @@ def test_a_sampling_rate_stands_next_to_the_metrics(run):
     report |= {"test": {"click": {**VALUES, "negative_rate": 0.125}}}
     write(run, "report/metrics.json", report)
     text = "\n".join(results._metrics(manifest, facts_of(run)))
-    assert "| sampling rate of negatives |" in text and "| 0.125 |" in text
+    assert "| sampling rate of negatives |" in text and "| 0.125000 |" in text
     assert "counts as one over the sampling rate" in text
 
 

@@ -277,13 +277,13 @@ def test_a_run_goes_on_with_itself_and_not_from_another_again(
     assert train(run_dir, log, **{**options, "max_steps": 8}) == 0
     assert runs.find_checkpoint(run_dir, "latest").state["init"] == init
     assert source.state["init"] == {}
+    said = capsys.readouterr().err
+    assert "resuming from step 5" in said and "starting from" not in said
     third = str(tmp_path / "third")
     assert train(third, log, **{**options, "init_from": run_dir}) == 0
     trained = rows + runs.find_checkpoint(run_dir).state["rows"]
     found = runs.find_checkpoint(third, "latest").state["init"]
     assert (found["name"], found["rows"]) == ("run", trained)
-    said = capsys.readouterr().err
-    assert "resuming from step 5" in said and "starting from" not in said
     assert train(run_dir, log, init_from=run_dir) == 2
     assert "must not be --run_dir" in capsys.readouterr().err
     assert train(str(tmp_path / "x"), log, init_from=tmp_path / "no") == 2
