@@ -616,7 +616,7 @@ def test_a_huge_number_of_a_file_is_infinite():
 
 def test_files(published, tmp_path):
     engine, version = published
-    scorer = Scorer(version, engine, 16, None)
+    scorer = Scorer(read_version(version.path), engine, 16, None)
 
     def score(rows):
         source, target = str(tmp_path / "in.parquet"), str(tmp_path / "out")

@@ -64,6 +64,8 @@ def locked(folder: str) -> Iterator[None]:
             ) from None
         try:
             yield
+        except runners.WorkerLost:
+            raise  # the same command resumes
         except WukongError:
             if new or not os.path.exists(os.path.join(folder, "plan.json")):
                 files.remove(folder)
