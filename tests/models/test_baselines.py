@@ -130,6 +130,31 @@ def test_bfloat16_is_near_and_its_logits_are_float32(name):
         assert 0 < error < 0.05
 
 
+@backends.tensorflow_only
+def test_the_gradient_of_fm_is_of_no_slice_of_the_embeddings():
+    """It took a third of a step on CPUs."""
+    import tensorflow as tf
+
+    config = CONFIGS["fm"]
+    model = small_models.make(config)
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            logits = model.score(x)
+        return tape.gradient(logits, x)
+
+    shape = (2, config.num_embeddings, config.row_width)
+    graph = gradient.get_concrete_function(tf.TensorSpec(shape)).graph
+    of_slices = [
+        operation.inputs[-1].shape.rank
+        for operation in graph.get_operations()
+        if operation.type == "StridedSliceGrad"
+    ]
+    assert of_slices and 3 not in of_slices
+
+
 def test_dropout_is_for_training_alone():
     config = dataclasses.replace(CONFIGS["mlp"], dropout=0.5)
     model = small_models.make(config)
