@@ -56,6 +56,7 @@ setup(
             "completion.bash",
             "configs/*.flags",
             "configs/spaces/*.toml",
+            "configs/spaces/*/*.toml",
         ],
         "wukong_tf": ["py.typed", "*.pyi"],
     },

@@ -6,6 +6,12 @@ A file is TOML with one entry per flag, a range or choices:
     num_layers = {low = 1, high = 4}
     num_fmb = {low = 4, high = 16, step = 4}
     mlp_units = {choices = ["64", "128,128"]}
+
+and tables of entries for one value of a flag that all trials share, which are
+added to the others or replace them:
+
+    ["table_optimizer=adam"]
+    table_learning_rate = {low = 1e-4, high = 1e-2, log = true}
 """
 
 import dataclasses
@@ -14,7 +20,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.settings import Features, Training, fields
+from trainer.settings import Features, Training, command, fields
 from trainer.settings.model import SIZES, Model
 from trainer.tuning.flags import Flags, Value, trial_settings
 from wukong_tf.config import MODEL_CONFIGS
@@ -119,7 +125,7 @@ def read(folder: str, model: str, base: Flags) -> Space:
     space: Space = {}
     for name in (COMMON, f"{model}.toml"):
         path = os.path.join(folder, name)
-        for flag, dimension in _read_file(path):
+        for flag, dimension in _read_file(path, base):
             if name == COMMON and flag in lacking:
                 continue
             if flag in space:
@@ -132,19 +138,38 @@ def read(folder: str, model: str, base: Flags) -> Space:
     return space
 
 
-def _read_file(path) -> Iterator[tuple[str, Dimension]]:
+def _read_file(path, base: Flags) -> Iterator[tuple[str, Dimension]]:
     try:
         with open(path, "rb") as file:
             content = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--spaces: {path}: {error}.") from error
-    for flag, entry in content.items():
+    for flag, entry in _entries(path, content, base).items():
         if flag not in _FLAGS:
             raise ConfigError(
                 f"{path}: `{flag}` must be a flag of the trainer's model, "
                 "training or features in which trials may differ."
             )
         yield flag, _dimension(f"{path}: `{flag}`", entry, _FLAGS[flag])
+
+
+def _entries(path, content, base: Flags) -> dict[str, Any]:
+    """Returns a file's entries by flag, with those for the shared flags."""
+    entries = {key: e for key, e in content.items() if "=" not in key}
+    for key in content.keys() - entries.keys():
+        table = content[key]
+        try:
+            shared = command.read([f"--{key}"])
+        except ConfigError as error:
+            raise ConfigError(f"{path}: `{key}`: {error}") from error
+        if not isinstance(table, dict) or {"low", "choices"} & table.keys():
+            raise ConfigError(
+                f"{path}: `{key}` must be a table of entries, for trials that "
+                f"share --{key}; received {table!r}."
+            )
+        if shared.items() <= base.items():
+            entries |= table
+    return entries
 
 
 def _dimension(where, entry, kind) -> Dimension:

@@ -16,6 +16,13 @@ from wukong_tf.config import MODEL_CONFIGS
 
 SHIPPED = Path(shipped.SPACES)
 BASE = {"synthetic": "--synthetic"}
+ADAM = BASE | {"table_optimizer": "--table_optimizer=adam"}
+FOLDERS = [
+    pytest.param(SHIPPED, BASE, id="adagrad"),
+    pytest.param(SHIPPED, ADAM, id="adam"),
+    pytest.param(SHIPPED / "frappe", ADAM, id="frappe"),
+]
+FRAPPE = {"wukong", "dcn_v2", "dlrm", "mlp", "fm", "logistic_regression"}
 
 
 class RandomTrial:
@@ -43,14 +50,25 @@ def drawn(space, seed):
     return {f: d.rounded(trial.params[f]) for f, d in space.items()}
 
 
-@pytest.mark.parametrize("model", MODEL_CONFIGS)
-def test_every_model_has_a_space_of_values_that_it_accepts(model):
-    space = spaces.read(str(SHIPPED), model, BASE)
-    for seed in range(20):
-        settings = trial_settings(model, BASE, drawn(space, seed))
-        settings.model.config(
-            dataclasses.replace(clicks.SPEC, categorical=wide(16))
-        )
+def models_of(folder):
+    return FRAPPE if folder.name == "frappe" else {*MODEL_CONFIGS}
+
+
+def test_each_folder_has_a_file_for_each_of_its_models_and_no_others():
+    for folder in (SHIPPED, SHIPPED / "frappe"):
+        names = {path.stem for path in folder.glob("*.toml")}
+        assert names == {"common", *models_of(folder)}
+
+
+@pytest.mark.parametrize("folder, base", FOLDERS)
+def test_every_model_has_a_space_of_values_that_it_accepts(folder, base):
+    fields = 10 if folder.name == "frappe" else 16
+    spec = dataclasses.replace(clicks.SPEC, categorical=wide(fields))
+    for model in models_of(folder):
+        space = spaces.read(str(folder), model, base)
+        for seed in range(20):
+            settings = trial_settings(model, base, drawn(space, seed))
+            settings.model.config(spec)
 
 
 def wide(count):
@@ -62,11 +80,14 @@ def wide(count):
     )
 
 
-def test_the_common_part_is_equal_for_all_models():
-    (common,) = [dict(spaces._read_file(str(SHIPPED / "common.toml")))]
-    assert {"learning_rate", "table_learning_rate", "batch_size"} <= {*common}
-    for model, config in MODEL_CONFIGS.items():
-        space = spaces.read(str(SHIPPED), model, BASE)
+@pytest.mark.parametrize("folder, base", FOLDERS)
+def test_the_common_part_is_equal_for_all_models(folder, base):
+    common = dict(spaces._read_file(str(folder / "common.toml"), base))
+    assert "learning_rate" in common
+    assert ("table_learning_rate" in common) == (folder == SHIPPED)
+    for model in models_of(folder):
+        config = MODEL_CONFIGS[model]
+        space = spaces.read(str(folder), model, base)
         sizes = {field.name for field in dataclasses.fields(config)}
         for flag, dimension in common.items():
             is_size = flag in {
@@ -77,9 +98,42 @@ def test_the_common_part_is_equal_for_all_models():
         assert not common.keys() & space.keys()
 
 
+def test_trials_whose_tables_adam_trains_have_rates_of_adam():
+    default = spaces.read(str(SHIPPED), "mlp", BASE)
+    adam = spaces.read(str(SHIPPED), "mlp", ADAM)
+    assert list(adam) == list(default)
+    # Steps of Adam are about the rate: 0.01 to 0.5 would be far too long.
+    assert adam["table_learning_rate"].high <= 0.01
+    assert default["table_learning_rate"].low >= 0.01
+    assert adam["dropout"] == default["dropout"]
+
+
+def test_entries_for_a_value_of_a_shared_flag_are_added_or_replace(tmp_path):
+    text = (
+        "dropout = {choices = [0.5]}\n"
+        "['table_optimizer=adam']\n"
+        "dropout = {choices = [0.1]}\nwarmup_steps = {choices = [7]}\n"
+        "['jit_compile=true']\nclipnorm = {choices = [1.0]}\n"
+    )
+    folder = str(write_spaces(tmp_path / "spaces", common=text))
+
+    def choices(*arguments):
+        space = spaces.read(folder, "mlp", read_base(arguments))
+        return {f: d.choices for f, d in space.items() if f != "head_units"}
+
+    both = ["--synthetic", "--table_optimizer=adam"]
+    assert choices("--synthetic") == {"dropout": (0.5,)}
+    assert choices(*both) == {"dropout": (0.1,), "warmup_steps": (7,)}
+    assert choices(*both, "--jit_compile")["clipnorm"] == (1.0,)
+
+
 @pytest.mark.parametrize(
     "entry, named",
     [
+        ("['table_optimizer=sgd']", "`table_optimizer=sgd`: "),
+        ("['none=1']", "`none=1`: "),
+        ("'epochs=1' = {low = 1, high = 2}", "must be a table of entries"),
+        ("'epochs=1' = 3", "`epochs=1` must be a table of entries"),
         ("none = {low = 1, high = 2}", "`none` must be a flag of the trainer"),
         ("seed = {low = 1, high = 2}", "`seed` must be a flag of the trainer"),
         ("data_dir = {choices = ['a']}", "`data_dir` must be a flag"),
