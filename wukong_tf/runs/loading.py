@@ -77,8 +77,8 @@ def check_run(
     """
     if not os.path.isdir(run_dir):
         raise RunError(f"{run_dir}: there is no such run.")
-    config = read_model_config(run_dir)
     checkpoint_path(run_dir, checkpoint)
+    config = read_model_config(run_dir)
     if keep_units is None:
         return config
     features = config.features.cut(keep_units)
