@@ -31,7 +31,7 @@ STEPS = flags.DEFINE_integer(
 )
 
 MEMORY_BAR, BYTES_BAR = 1.15, 1.25
-BATCH, WIDTH, WARM_UP = 1024, 64, 2
+BATCH, WIDTH, RANK, WARM_UP = 1024, 64, 8, 2
 
 
 def make_rows(spec, seed, rows: int):
@@ -85,7 +85,7 @@ def run(data: str, run_dir: str, workers: int, placement: str):
         f"--eval_every_steps={steps}",
         f"--steps_per_loop={WARM_UP}",
         f"--embedding_dim={WIDTH}",
-        *("--num_layers=1", "--num_fmb=4", "--num_lcb=4", "--rank=8"),
+        *("--num_layers=1", "--num_fmb=4", "--num_lcb=4", f"--rank={RANK}"),
         *("--mlp_units=64", "--head_units=64", "--shuffle_rows=0"),
         *("--intra_op_threads=1", "--inter_op_threads=1", "--plots=false"),
         *("--importance_rows=0", "--async_checkpoints=false"),

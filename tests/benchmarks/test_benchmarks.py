@@ -65,7 +65,7 @@ RUNS: dict[str, tuple[list[str], dict]] = {
     ),
     "sharded_tables": (
         ["--rows=3900", "--workers=1,2", "--steps=2"],
-        {"BATCH": 32, "WIDTH": 4},
+        {"BATCH": 32, "WIDTH": 4, "RANK": 4},
     ),
     "table_rows": (
         ["--rows=260,520", "--pairs=10", "--steps=2"],
