@@ -209,7 +209,7 @@ def test_errors_of_files_come_before_tensorflow(tmp_path):
     }
     commands = [[*train, *case.split()] for case in cases]
     texts = [*cases.values()]
-    for mode, text in (("eval", "config.json"), ("predict", "config.json")):
+    for mode, text in (("eval", "no checkpoint"), ("predict", "no checkpoint")):
         more = ["--synthetic"] if mode == "eval" else ["--predict_files=x"]
         more += ["--output=o"] if mode == "predict" else []
         for run_dir, said in (
