@@ -129,7 +129,7 @@ def test_a_missing_run_is_refused(tmp_path, output):
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path, output):
-    assert "config.json" in refused(output, f"--run_dir={tmp_path}")
+    assert "no checkpoint" in refused(output, f"--run_dir={tmp_path}")
 
 
 def test_a_missing_checkpoint_is_refused(run_dir, output):
