@@ -58,6 +58,18 @@ async def drive(port, address, row):
         async with session.ws_connect(url, max_msg_size=0) as socket:
             tab = Tab(socket)
             await tab.until("document.querySelectorAll('input').length")
+            path = await tab.evaluate("base")
+            async with session.get(f"{address}/{path}/example") as answer:
+                example = (await answer.json())["instances"][0]
+            for name in ("price", "content"):
+                filled = await tab.evaluate(
+                    f"document.getElementsByName('{name}')[0].value"
+                )
+                assert all(len(text) < 13 for text in filled.split(","))
+                np.testing.assert_array_equal(
+                    np.float32(filled.split(",")),
+                    np.float32(example[name]).ravel(),
+                )
             for name, value in row.items():
                 await tab.evaluate(
                     f"document.getElementsByName('{name}')[0].value = '{value}'"
