@@ -261,7 +261,9 @@ def described(flag) -> list[str]:
             value = "NAME"
             text += f" One of {', '.join(choices)}."
         form = f"--{flag.name}={value}"
-    if flag.default is not None and "Default:" not in text:
+    if not text.endswith("."):  # absl adds how to repeat a flag
+        text += "."
+    if flag.default is not None and not re.search("Default:|Required", text):
         default = flag.default
         if isinstance(default, list):
             default = ",".join(default)

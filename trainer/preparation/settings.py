@@ -103,7 +103,7 @@ class Prepare(Settings):
     )
     beam_option: tuple[str, ...] = setting(
         (),
-        "Option of the Beam runner, such as --beam_option=--region=....",
+        "Option of the Beam runner, such as --beam_option=--region=NAME",
         repeated=True,
     )
     given: frozenset[str] = frozenset()

@@ -27,8 +27,10 @@ def _default(name):
                     default = "by the number of embeddings"
                 elif default is None and name == "rank":
                     default = "8, or the embeddings that enter a layer"
+                elif default is None or isinstance(default, bool):
+                    default = str(default).lower()
                 elif isinstance(default, tuple):
-                    default = ",".join(map(str, default)) or '""'
+                    default = ",".join(map(str, default)) or "none"
                 models.setdefault(str(default), []).append(model)
     if len(models) == 1:
         return next(iter(models))
