@@ -190,7 +190,8 @@ def importance(measured: dict[str, Any], task: str) -> Plot:
         f"{measured['rows']:,} held-out rows, the mean of "
         f"{measured['repeats']} permutations with its 95% interval over the "
         "rows. Features that say the same share their importance."
-        + (f" {more} more are in metrics.json." if more > 0 else ""),
+        + f" {more} more {'is' if more == 1 else 'are'} in metrics.json."
+        * (more > 0),
         draw,
     )
 
