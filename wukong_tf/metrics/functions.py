@@ -30,8 +30,8 @@ def of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Computes metrics from the sums of `binary_sums`.
 
     Returns:
-        auc: area under the ROC curve, from the bins; ties count half.
-        The metrics of `of_scalars` are included too.
+        `auc`, the area under the ROC curve, from the bins, ties counting
+        half; and the metrics of `of_scalars`.
 
         An undefined metric, such as the AUC of rows of one class, is NaN.
     """
@@ -43,12 +43,11 @@ def of_scalars(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Computes metrics from the sums of `scalar_sums`.
 
     Returns:
-        logloss: mean binary cross-entropy, in nats.
-        ne: normalized entropy, LogLoss over the entropy of the base rate
-            (He et al., 2014); below 1 is better than the base rate.
-        calibration: sum of predicted over sum of observed clicks.
-        base_rate: share of positive rows.
-        rows: number of rows.
+        `logloss`, the mean binary cross-entropy, in nats; `ne`, normalized
+        entropy, LogLoss over the entropy of the base rate (He et al.,
+        2014), below 1 if better than the base rate; `calibration`, the sum
+        of predicted over the sum of observed clicks; `base_rate`, the share
+        of positive rows; `rows`, their number.
 
         An undefined metric is NaN.
     """

@@ -15,7 +15,7 @@ def table() -> str:
     lines = [
         "| preset | l | n_F = n_L | k | MLP | GFLOP, ours | GFLOP, printed | "
         "dense parameters, ours | total, ours | total, printed | PF-days |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, preset in presets().items():
         if not name.startswith("internal_"):

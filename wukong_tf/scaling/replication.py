@@ -122,7 +122,7 @@ def table(
     lines = [
         "| preset | H100s | weights and state a GPU | compute | dense bytes "
         "sent | table bytes sent | exchange | step | efficiency | rows/s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---:|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for name in ("internal_5.6gf", "internal_108gf"):
         config = preset(name).config(features)

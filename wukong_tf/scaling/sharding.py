@@ -113,7 +113,7 @@ def table(share: float = 0.4) -> str:
         "| preset | H100s | memory a GPU | of it, dense optimizer state | "
         "compute | table bytes sent | exchange of tables | dense all-reduce | "
         "step | rows/s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in ("internal_0.53gf", "internal_5.6gf", "internal_108gf"):
         config = preset(name).config(features)
