@@ -124,12 +124,14 @@ def test_every_program_has_its_flags():
 
 def test_code_of_a_page_is_broken_between_its_words_only():
     hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
-    page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="faq.md"))
     layer = "FactorizationMachineBlock(num_embeddings, rank)"
     block = "<pre><code>y = a + (1 - a) (1 - b)\n  if no\n</code></pre>"
-    error = "<pre><span></span><code>see --batch_size</code></pre>"
+    error = (
+        '<div class="language-text highlight"><pre><span></span><code>'
+        "see --batch_size</code></pre></div>"
+    )
     html = f"<code>{layer}</code>{block}{error}"
-    shown = hooks.on_page_content(html, page)
+    shown = hooks.on_page_content(html)
     for word in ("FactorizationMachineBlock(", "rank)", "--batch_size"):
         assert f'<span class="short">{word}</span>' in shown
     assert block in shown, "lines of a block are kept"
@@ -138,9 +140,44 @@ def test_code_of_a_page_is_broken_between_its_words_only():
     )
 
 
+def test_numbers_stay_with_their_units():
+    hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
+    html = (
+        "<td>1e-5 in 3 s</td><p>0.9 ± 0.1, 2 GB of 3 x 4 <code>9 s</code></p>"
+    )
+    assert hooks.on_page_content(html) == (
+        '<td><span class="short">1e-5</span> in 3\xa0s</td><p>0.9\xa0±\xa00.1, '
+        '2\xa0GB of 3\xa0x\xa04 <code class="short">9 s</code></p>'
+    )
+
+
+def test_a_default_is_stated_once():
+    hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
+    item = (
+        '<li class="doc-section-item field-body"><b>x</b> (int, default:\n'
+        "  <code>1</code>\n) <p>{}</p></li>"
+    )
+    assert "(int)" in hooks.on_page_content(item.format("rows. Defaults to 1."))
+    shown = hooks.on_page_content(item.format("rows."))
+    assert '(int, default: <code class="short">1</code>)' in shown
+
+
+def test_links_to_pages_have_their_titles():
+    hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
+    space = types.SimpleNamespace
+    page = space(file=space(src_uri="api/layers.md"))
+    pages = {"data.md": space(page=space(title="Data"))}
+    shown = hooks.on_page_markdown(
+        "See [data.md](../data.md#frappe) and [raw](../data.md).",
+        page,
+        space(get_file_from_path=pages.get),
+    )
+    assert shown == "See [Data](../data.md#frappe) and [raw](../data.md)."
+
+
 def test_flags_in_texts_of_flags_are_code():
     text = flag_lists._plain(["With --on_bad_value=count: a_b, or --seed."])
-    assert text == "With `--on_bad_value`=count: a\\_b, or `--seed`."
+    assert text == "With `--on_bad_value=count`: a\\_b, or `--seed`."
 
 
 def spec_of(count):

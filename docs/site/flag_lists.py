@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import textwrap
 from collections.abc import Mapping
 
 from absl import flags
@@ -20,6 +21,8 @@ from trainer import (
     settings,
     tune,
 )
+
+_FLAG = r"--\w+(?:=[-=\w./,]*\w)?"
 
 # Functions that define the flags of each program, by group.
 GROUPS: dict[str, Mapping[str, program.Define]] = {
@@ -46,7 +49,7 @@ def lists(module: str) -> str:
         module: name of the program, such as "trainer.main".
     """
     about = importlib.import_module(module).__doc__ or ""
-    lines = [about.strip()]
+    lines = [_about(about)]
     for title, define in GROUPS[module].items():
         values = flags.FlagValues()
         define(values)
@@ -59,10 +62,23 @@ def lists(module: str) -> str:
     return "\n".join(lines)
 
 
+def _about(text):
+    """Returns a program's docstring with its commands and flags as code."""
+    blocks = re.split(r"\n\n+", text.strip())
+    for place, block in enumerate(blocks):
+        if block.lstrip().startswith("python -m "):
+            blocks[place] = f"```sh\n{textwrap.dedent(block)}\n```"
+        else:
+            parts = re.split(r"(`[^`]*`)", " ".join(block.split()))
+            parts[::2] = [re.sub(_FLAG, r"`\g<0>`", x) for x in parts[::2]]
+            blocks[place] = "".join(parts)
+    return "\n\n".join(blocks)
+
+
 def _plain(lines):
     """Returns text of --help that Markdown reads as it stands."""
     text = " ".join(line.strip() for line in lines)
-    parts = re.split(r"(--\w+)", text)  # the flags are code
+    parts = re.split(rf"({_FLAG})", text)  # the flags are code
     parts[::2] = [re.sub(r"([<*_`\[\]])", r"\\\1", part) for part in parts[::2]]
     parts[1::2] = [f"`{flag}`" for flag in parts[1::2]]
     return "".join(parts)
