@@ -109,6 +109,22 @@ def test_files_that_contributors_are_sent_to_are_there():
         assert path.exists() or (ROOT / "wukong_tf" / name).exists(), name
 
 
+def test_contributors_are_shown_the_source():
+    """Each line of a class or method, and each file that has vectors."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    found = set()
+    for package in CODE:
+        for path in (ROOT / package).rglob("*.py"):
+            source = path.read_text("utf-8")
+            found |= {line.strip() for line in source.splitlines()}
+            if re.search(r"spec\.vector\b|\.kind == \"vector\"", source):
+                assert f"`{path.relative_to(ROOT)}`" in text, path
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        if "_books" not in code:  # made by tests/trainer/preparation
+            lines = {line.strip() for line in code.splitlines()}
+            assert lines <= found, lines - found
+
+
 def test_every_program_has_its_flags():
     setup = (ROOT / "setup.py").read_text("utf-8")
     programs = set(re.findall(r'"wukong-[\w-]+=([\w.]+):main"', setup))

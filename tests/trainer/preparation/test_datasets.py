@@ -3,6 +3,8 @@
 import gzip
 import json
 import math
+import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -319,6 +321,38 @@ def test_movielens_tags(form, tmp_path):
     assert found["label"] == [1, 0, 1]
     known = words(spec, "tag_id")
     assert [known[i] for i in found["tag_id"]] == ["3", "4", "3"]
+    assert_trainable(output, spec)
+
+
+def test_the_data_set_that_contributors_are_shown(tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "CONTRIBUTING.md"
+    (code,) = re.findall(
+        r"```python\n(def _books.*?)```", page.read_text("utf-8"), re.S
+    )
+    names = dict(vars(datasets))
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    monkeypatch.setitem(datasets.KNOWN, "frappe", names["_books"])
+    source = tmp_path / "in"
+    source.mkdir()
+    lines = [
+        f"{n % 3},{'n/a' if n % 2 else 'Oslo'},b{n % 4},crime^history,9.5,"
+        f"{1 + n % 5}"
+        for n in range(40)
+    ]
+    for split in ("train", "test"):
+        text = "\n".join(["reader,city,book,genres,price,rating", *lines])
+        (source / f"{split}.csv").write_text(text + "\n")
+    output = tmp_path / "out"
+    spec, manifest = prepared("frappe", source, output)
+    assert manifest["rows"] == {"train": 38, "valid": 2, "test": 40}
+    found = rows(output, "test")
+    assert found["label"] == [int(n % 5 > 2) for n in range(40)]
+    known = words(spec, "city")
+    cities = [known[i] for i in found["city"]]
+    assert cities == ["Oslo", None] * 20
+    known = words(spec, "genres")
+    assert [known[i] for i in found["genres"][0][:2]] == ["crime", "history"]
+    assert spec.group == "reader_group"
     assert_trainable(output, spec)
 
 
