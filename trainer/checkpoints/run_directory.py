@@ -50,12 +50,28 @@ class HeldDirectory:
     def __init__(self, run_dir: str, lock: int):
         self._run_dir = run_dir
         self._lock = lock
+        self._claimed = False
+
+    def claim(self, content: dict[str, Any], features: FeatureSpec) -> None:
+        """Writes the run's configuration, or checks that it is the same.
+
+        Args:
+            content: config.json's content.
+            features: features.json's content.
+
+        Raises:
+            RunError: the directory belongs to a run of another configuration;
+                the message names what differs.
+        """
+        _claim(self._run_dir, content, features)
+        self._claimed = True
 
     def check(self) -> None:
         """Raises RunError unless the path still is the locked directory.
 
         The next write must not recreate a directory that was deleted, moved,
-        replaced or made read-only.
+        replaced or made read-only. Once it is claimed, it must have its
+        configuration, without which no checkpoint can be read.
         """
         try:
             now = os.stat(os.path.join(self._run_dir, _LOCK))
@@ -73,6 +89,14 @@ class HeldDirectory:
                 f"--run_dir={self._run_dir} became read-only during the run; "
                 "its checkpoints are unchanged. Make it writable to resume."
             )
+        for name in (runs.CONFIG, runs.FEATURES) if self._claimed else ():
+            path = os.path.join(self._run_dir, name)
+            if not os.path.isfile(path):
+                raise RunError(
+                    f"{path} was removed or replaced while the run was writing "
+                    "to its directory; nothing more is written. Restore it to "
+                    "resume from the last checkpoint."
+                )
 
 
 @contextlib.contextmanager
@@ -121,18 +145,7 @@ def _check_kinds(run_dir):
             )
 
 
-def claim(run_dir: str, content: dict[str, Any], features: FeatureSpec):
-    """Writes the run's configuration, or checks that it is the same.
-
-    Args:
-        run_dir: a locked run directory.
-        content: config.json's content.
-        features: features.json's content.
-
-    Raises:
-        RunError: the directory belongs to a run of another configuration;
-            the message names what differs.
-    """
+def _claim(run_dir, content, features):
     path = os.path.join(run_dir, runs.CONFIG)
     run = uuid.uuid4().hex
     if not os.path.exists(path):

@@ -82,6 +82,9 @@ class MetricsLog:
 
     def _append(self):
         """Writes the pending lines, all of them or none."""
+        kind = files.kind_of(self._path)
+        if kind not in (None, files.FILE):  # opening a pipe would wait
+            raise OSError(f"{self._path} is {kind}")
         with open(self._path, "ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             data = "".join(self._pending).encode()

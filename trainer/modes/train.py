@@ -88,7 +88,7 @@ def _train(settings, distribution, start):
         if workers.is_chief:
             run_dir = settings.run.directory
             directory = stack.enter_context(run_directory.locked(run_dir))
-            run_directory.claim(run_dir, content, features)
+            directory.claim(content, features)
             data = run_directory.read_data(run_dir)
             contents.expect(data)
             _note_data(settings, features, splits)

@@ -18,6 +18,7 @@ from trainer.loop.metrics_log import MetricsLog
 from trainer.loop.restore import best_checkpoint
 from trainer.modes import train as train_mode
 from wukong_tf import runs
+from wukong_tf.errors import RunError
 
 STEPS = 6
 
@@ -214,6 +215,30 @@ def test_no_record_goes_to_what_took_the_directory_s_place(tmp_path, capsys):
         records.write("train", 1, {"loss": 1.0})
         assert list(path.iterdir()) == []
     assert "was deleted, moved or replaced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [os.remove, be_a_directory, be_a_pipe])
+@pytest.mark.parametrize("name", [runs.CONFIG, runs.FEATURES])
+def test_a_claimed_directory_keeps_its_configuration(tmp_path, name, change):
+    """Without it no checkpoint can be read again."""
+    with run_directory.locked(str(tmp_path / "run")) as held:
+        held.claim({"model": {"model": "mlp"}, "training": {}}, clicks.SPEC)
+        held.check()
+        change(tmp_path / "run" / name)
+        rule = f"{name} was removed or replaced while the run was writing"
+        with pytest.raises(RunError, match=rule):
+            held.check()
+
+
+def test_records_wait_for_no_pipe_s_reader(tmp_path, capsys):
+    records = MetricsLog(str(tmp_path), 0)
+    path = tmp_path / "metrics.jsonl"
+    be_a_pipe(path)
+    records.write("train", 1, {"loss": 1.0})
+    assert f"{path} is a pipe, socket or device" in capsys.readouterr().err
+    path.unlink()
+    records.write("train", 2, {"loss": 0.5})
+    assert path.read_text().count("loss") == 2
 
 
 def test_spoilt_samples_are_taken_again(log_dir, tmp_path):

@@ -257,11 +257,11 @@ def test_runs_of_older_versions_have_no_digest(log, tmp_path):
         **{"data": {"seed": 1}},
     }
     now = {**old, "data": {"seed": 1, "digest": log.digest("train")}}
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    run_directory.claim(str(run_dir), old, log.spec)
-    run_directory.claim(str(run_dir), now, log.spec)
-    assert runs.read_config(str(run_dir))["data"] == now["data"]
+    run_dir = str(tmp_path / "run")
+    with run_directory.locked(run_dir) as held:
+        held.claim(old, log.spec)
+        held.claim(now, log.spec)
+    assert runs.read_config(run_dir)["data"] == now["data"]
 
 
 def test_digests_differ_by_split_seed_and_task():
