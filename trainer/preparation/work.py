@@ -24,7 +24,7 @@ from trainer.preparation.job import Job, learned_counts, make_spec
 from trainer.preparation.settings import Prepare
 from wukong_tf import extras, files
 from wukong_tf.config import FeatureSpec, schema
-from wukong_tf.errors import ConfigError, DataError, WukongError
+from wukong_tf.errors import ConfigError, DataError, WukongError, one_line
 
 
 def runner(settings: Prepare) -> runners.Runner:
@@ -134,7 +134,14 @@ def claim(job: Job):
     plan = {"digest": hashlib.sha256(text.encode()).hexdigest()}
     path = os.path.join(job.folder, "plan.json")
     if os.path.exists(path):
-        if schema.read_json(path) != plan:
+        try:
+            before = schema.read_json(path)
+        except WukongError as error:
+            raise ConfigError(
+                f"{one_line(error)} Remove {job.folder}, which holds "
+                "unfinished work; the same command makes it again."
+            ) from error
+        if before != plan:
             raise ConfigError(
                 f"{job.folder} holds the unfinished work of other flags "
                 "or files; remove it, or use the same flags and files."
