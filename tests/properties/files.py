@@ -229,11 +229,15 @@ def prepare(log: Log, layout: Layout, folder: Path, other):
             stack.enter_context(
                 patch(work, "runner", lambda values: TwoProcesses(other))
             )
-        code, _, errors = command.run(
+        arguments = [
             "parquet" if log.parquet else "csv",
             folder / "in",
             folder / "out",
             f"--recipe={recipe}",
             *(f"--{name}={value}" for name, value in log.options.items()),
-        )
+        ]
+        code, _, errors = command.run(*arguments)
+        if "are both possible delimiters; set --delimiter." in errors:
+            arguments.append(f"--delimiter={layout.delimiter}")
+            code, _, errors = command.run(*arguments)
     return code, errors

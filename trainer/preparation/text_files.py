@@ -117,7 +117,8 @@ def detect_delimiter(path: str, default: str) -> str:
 
     Args:
         path: the file.
-        default: the delimiter that its extension implies.
+        default: the delimiter that its extension implies; tab, which only
+            .tsv does, decides if it is one of several.
 
     Raises:
         DataError: several do, or none divides the first line.
@@ -140,6 +141,8 @@ def detect_delimiter(path: str, default: str) -> str:
     alike = [d for d, n in fields.items() if n and n[0] > 1 and len({*n}) == 1]
     if len(alike) == 1:
         return alike[0]
+    if default == "\t" and default in alike:
+        return default
     if alike:
         raise DataError(
             f"{path}: {' and '.join(map(repr, alike))} are both possible "

@@ -219,6 +219,12 @@ def test_text_that_breaks_a_rule_is_named(content, named, tmp_path):
     assert named in err and "Traceback" not in err, err
 
 
+def test_of_several_possible_delimiters_tsv_says_tab(tmp_path):
+    source = write(tmp_path / "in", "label\ta,b\n1\tx,y\n0\tz,z\n", "train.tsv")
+    spec, _ = prepared("csv", source, tmp_path / "out", "--min_count=1")
+    assert words(spec, "a,b")[-2:] == ["x,y", "z,z"]
+
+
 def test_rows_longer_than_the_most_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RECORD_BYTES", 1000)
     for field, named in (
