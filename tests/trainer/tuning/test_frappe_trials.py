@@ -1,4 +1,4 @@
-"""The comparison on Frappe in docs/data.md is that of its file."""
+"""The comparison on Frappe in docs/results.md is that of its file."""
 
 import json
 import statistics
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_page_has_the_figures_of_the_file():
     path = ROOT / "benchmarks" / "frappe_trials.json"
     results = json.loads(path.read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     budgets = set()
     for name, model in results["models"].items():
         trials = model["trials"]
