@@ -64,7 +64,10 @@ RUNS: dict[str, tuple[list[str], dict]] = {
         {"BATCHES": (1, 3), "BARS": {1: 1.05, 3: 1.15}},
     ),
     "sharded_tables": (
-        ["--rows=3900", "--workers=1,2", "--steps=2"],
+        [
+            *("--rows=3900", "--workers=1,2", "--steps=2"),
+            "--sharded_exchange_dtype=bfloat16",
+        ],
         {"BATCH": 32, "WIDTH": 4, "RANK": 4},
     ),
     "table_rows": (

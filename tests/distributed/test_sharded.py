@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from tests.distributed import processes
@@ -10,6 +11,7 @@ from tests.distributed.processes import (
     finish,
     kill,
     largest_difference,
+    records,
     start_one,
     start_workers,
     wait_for,
@@ -28,6 +30,26 @@ def whole(data, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     finish(start_workers(2, data, run_dir, **OPTIONS, **SHARDED))
     return run_dir
+
+
+@pytest.mark.full
+def test_rows_as_bfloat16_and_then_as_float32(data, whole, tmp_path):
+    run_dir = tmp_path / "run"
+    narrow = {**OPTIONS, **SHARDED, "sharded_exchange_dtype": "bfloat16"}
+    said = finish(start_workers(2, data, run_dir, **{**narrow, "max_steps": 8}))
+    assert "bytes a step, rows and gradients as bfloat16" in said
+    wide = {**OPTIONS, **SHARDED, "max_steps": 16}
+    said = finish(start_workers(2, data, run_dir, **wide))
+    assert "resuming from step 8" in said and "bfloat16" not in said
+    found, expected = (
+        {r["step"]: r["loss"] for r in records(folder, "train")}
+        for folder in (run_dir, whole)
+    )
+    assert len(found) == 8
+    gaps = [abs(loss - expected[step]) for step, loss in found.items()]
+    assert 0 < max(gaps) < 0.01
+    checkpoint = runs.find_checkpoint(str(run_dir))
+    assert checkpoint["tables/user"].dtype == np.float32
 
 
 @pytest.mark.full

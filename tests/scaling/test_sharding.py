@@ -9,7 +9,7 @@ CONFIG = WukongConfig(FeatureSpec((CategoricalFeature("a", 100),)), rank=1)
 FOUND = cost(CONFIG)
 
 
-def of(gpus, batch=64, table_rows=10_000):
+def of(gpus, batch=64, table_rows=10_000, **options):
     return sharding.sharded_step(
         FOUND,
         gpus,
@@ -18,6 +18,7 @@ def of(gpus, batch=64, table_rows=10_000):
         width=16,
         table_rows=table_rows,
         flops=1e12,
+        **options,
     )
 
 
@@ -59,6 +60,14 @@ def test_a_gpu_holds_its_part_of_the_rows_and_all_of_the_dense_part():
     assert of(4).dense_state_bytes == FOUND.dense_state_bytes
     # No more ids are sent than a table has.
     assert of(2, batch=10**6).table_bytes == of(2, batch=10**7).table_bytes
+
+
+def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
+    wide, narrow = of(4), of(4, exchange_dtype="bfloat16")
+    ids = 4 * 128 * 3 / 4
+    assert narrow.table_bytes - ids == (wide.table_bytes - ids) / 2
+    assert narrow.tables_s < wide.tables_s
+    assert narrow.memory_bytes == wide.memory_bytes
 
 
 def test_the_table_says_what_does_not_fit():

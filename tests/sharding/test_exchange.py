@@ -49,7 +49,8 @@ def several(request, tmp_path_factory):
 @pytest.mark.parametrize("case", worker.CASES)
 def test_losses_tables_and_logits_are_those_of_whole_tables(one, several, case):
     sharded = worker.CASES[case][1]
-    tolerance = 1e-5 if case == "float32" else 1e-12
+    tolerance = {"float32": 1e-5, "bfloat16": 5e-3}.get(case, 1e-12)
+    largest = 0.0
     names = [name for name in one if name.startswith(f"{case}:")]
     assert {f"{case}:losses", f"{case}:tables/{sharded[0]}"} <= {*names}
     for name in names:
@@ -64,6 +65,10 @@ def test_losses_tables_and_logits_are_those_of_whole_tables(one, several, case):
             found = parts[0]
             for part in parts[1:]:
                 np.testing.assert_array_equal(part, found, err_msg=name)
-        np.testing.assert_allclose(
-            found, one[name], rtol=0, atol=tolerance, err_msg=name
-        )
+        assert found.dtype == one[name].dtype
+        differs = np.abs(found - one[name]).max(initial=0.0)
+        # Adagrad divides gradients that nearly cancel by their size.
+        scale = 20 if case == "bfloat16" and "tables/" in name else 1
+        assert differs <= scale * tolerance, name
+        largest = max(largest, differs)
+    assert case != "bfloat16" or largest > 1e-5  # rounded

@@ -56,6 +56,7 @@ CASES: dict[str, tuple[FeatureSpec, tuple[str, ...], dict]] = {
     "rates": (LARGE, ("user", "item", "shop"), {"rates": True}),
     "decay": (LARGE, ("user",), {"l2": 0.1, "l2_scope": "all"}),
     "float32": (LARGE, ("user", "item", "city", "shop"), {}),
+    "bfloat16": (LARGE, ("user", "item", "city", "shop"), {}),
 }
 
 
@@ -116,7 +117,7 @@ def train(strategy, case, index):
     spec, sharded, options = CASES[case]
     options = dict(options)
     parts = options.pop("parts", 1)
-    dtype = "float32" if case == "float32" else "float64"
+    dtype = "float32" if "float" in case else "float64"
     count = strategy.num_replicas_in_sync
     if case == "rates":  # as if the tables had too many rows for int32
         fused_tables.MAX_FUSED_ROWS = 0
@@ -127,6 +128,9 @@ def train(strategy, case, index):
             dtype=dtype,
             sharded_tables=sharded if count > 1 else (),
         )
+        for layer in model.tables:
+            if case == "bfloat16" and layer.plan.sharded:
+                layer.lookup.exchange_dtype = case
         groups = optimizers_of(model, **options)
         groups.build()
     slots = training_slots(model, groups)

@@ -105,10 +105,14 @@ class Session:
             sharded_tables=placement.sharded_tables,
             **({"remat": True} if training.remat else {}),
         )
+        devices = self.settings.devices
+        for layer in self.model.tables:
+            if layer.plan.sharded:
+                layer.lookup.exchange_dtype = devices.sharded_exchange_dtype
         if replicas > 1:
             vary_dropout(self.model)
         self.ways = table_ways(
-            self.model, training, replicas, self.settings.devices.table_exchange
+            self.model, training, replicas, devices.table_exchange
         )
         self.rates = Rates(
             config, training, training.epochs * self.schedule.steps_per_epoch

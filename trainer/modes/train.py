@@ -77,7 +77,10 @@ def _train(settings, distribution, start):
     contents = Contents(splits)
     if workers.count > 1:  # this reads parts of every file
         whole = {**content, "features": features.to_dict()}
-        whole["devices"] = {"sharded_tables": placed.sharded_tables}
+        whole["devices"] = {
+            "sharded_tables": placed.sharded_tables,
+            "sharded_exchange_dtype": settings.devices.sharded_exchange_dtype,
+        }
         agreement.check_same(workers, agreement.identity(whole, contents))
     described = preflight.check_splits(
         splits, allow_overlap=settings.data.allow_file_overlap
@@ -126,7 +129,11 @@ def _place(settings, distribution, config):
     here = distribution.replicas_on_this_host
     count = workers.count if replicas == 1 else 1
     tables = sharding.traffic(
-        costs, config.features, training.batch_size, count
+        costs,
+        config.features,
+        training.batch_size,
+        count,
+        settings.devices.sharded_exchange_dtype,
     )
     left = workers.gather(bytes_for_tables(costs, devices, here))
     free = None if None in left else min(left)

@@ -7,6 +7,7 @@ from trainer.settings import Devices
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost
+from wukong_tf.scaling.sharding import EXCHANGE_BYTES
 
 FLOAT_BYTES = ID_BYTES = 4
 MIB = 2**20
@@ -23,6 +24,8 @@ class Traffic:
         width: floats per row.
         distinct: most distinct rows in a worker's batch.
         workers: number of workers.
+        exchange_dtype: dtype in which rows and gradients are sent, if it is
+            sharded. Defaults to "float32".
     """
 
     name: str
@@ -30,6 +33,7 @@ class Traffic:
     width: int
     distinct: int
     workers: int
+    exchange_dtype: str = "float32"
 
     @property
     def bytes(self) -> int:
@@ -47,7 +51,8 @@ class Traffic:
 
         Of ids, and of rows and gradients, all but the worker's own.
         """
-        each = ID_BYTES + 2 * FLOAT_BYTES * self.width
+        float_bytes = EXCHANGE_BYTES[self.exchange_dtype]
+        each = ID_BYTES + 2 * float_bytes * self.width
         return self.distinct * each * (self.workers - 1) // self.workers
 
     @property
@@ -61,7 +66,11 @@ class Traffic:
 
 
 def traffic(
-    costs: Cost, features: FeatureSpec, batch_size: int, workers: int
+    costs: Cost,
+    features: FeatureSpec,
+    batch_size: int,
+    workers: int,
+    exchange_dtype: str = "float32",
 ) -> list[Traffic]:
     """Returns what each table of a model takes and sends.
 
@@ -70,6 +79,7 @@ def traffic(
         features: its features.
         batch_size: rows of the global batch.
         workers: number of workers, one replica each.
+        exchange_dtype: as in `Traffic`. Defaults to "float32".
     """
     ids: dict[str, int] = {}
     rows = -(-batch_size // workers)
@@ -77,7 +87,14 @@ def traffic(
         count = ids.get(feature.table_name, 0)
         ids[feature.table_name] = count + rows * feature.ids_per_row
     return [
-        Traffic(t.name, t.rows, t.width, min(t.rows, ids[t.name]), workers)
+        Traffic(
+            t.name,
+            t.rows,
+            t.width,
+            min(t.rows, ids[t.name]),
+            workers,
+            exchange_dtype,
+        )
         for t in costs.tables
     ]
 
@@ -142,6 +159,8 @@ def describe(tables: list[Traffic], sharded: Collection[str]) -> list[str]:
         f"{sum(t.bytes for t in chosen):,} bytes with optimizer state, and "
         f"sends at most {sum(t.sent_sharded for t in chosen):,} bytes a step"
     ]
+    if chosen[0].exchange_dtype != "float32":
+        lines[0] += f", rows and gradients as {chosen[0].exchange_dtype}"
     if others:
         lines.append(
             f"tables that every worker holds: {_names(others)}; "

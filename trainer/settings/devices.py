@@ -49,6 +49,12 @@ class Devices(Settings):
         "Smallest table that is sharded, in MiB of rows and optimizer state.",
         minimum=0.0,
     )
+    sharded_exchange_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "Dtype in which training steps send rows and gradients of sharded "
+        "tables, which stay float32. bfloat16: half the bytes, and 8 "
+        "significant bits of each value.",
+    )
     worker_timeout_s: int = setting(
         30,
         "Seconds without a heartbeat of a worker after which the others "

@@ -82,7 +82,7 @@ class FusedEmbedding(keras.layers.Layer):
             return keras.device("cpu:0")
         return contextlib.nullcontext()
 
-    def call(self, ids):
+    def call(self, ids, training=None):
         """Maps `(batch, num_columns)` to `(batch, num_columns, width)`."""
         offsets = [
             offset
@@ -95,7 +95,8 @@ class FusedEmbedding(keras.layers.Layer):
             ids = ops.cast(ids, "int64")
         offsets = ops.convert_to_tensor(offsets, dtype=ids.dtype)
         with self._place():
-            return self.lookup(self.table, ids + offsets)  # [B, C, width]
+            # [B, C, width]
+            return self.lookup(self.table, ids + offsets, training)
 
     def compute_output_shape(self, input_shape):
         """Returns `(batch, num_columns, width)`."""

@@ -19,8 +19,14 @@ class Lookup(Protocol):
         """Creates the table [rows, width] of zeros as a weight of `layer`."""
         ...
 
-    def __call__(self, table, ids):
-        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
+    def __call__(self, table, ids, training: bool | None = False):
+        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F].
+
+        Args:
+            table: the result of `build`.
+            ids: the row numbers.
+            training: whether rows may be rounded, if workers exchange them.
+        """
         ...
 
 
@@ -33,8 +39,9 @@ class TakeLookup:
             name="table", shape=(rows, width), initializer="zeros"
         )
 
-    def __call__(self, table, ids):
+    def __call__(self, table, ids, training=False):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
+        del training
         value = table_rows.local(table.value)
         if hasattr(value, "sparse_read"):
             # A TensorFlow variable: keras.ops.take would read all of it for its

@@ -68,8 +68,9 @@ class TFRSLookup:
             )
         return made[0]
 
-    def __call__(self, table, ids):
+    def __call__(self, table, ids, training=False):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
+        del training
         # The engine holds the same variable. With a mirrored one it would read
         # all of it, so for this call it gets the replica's copy.
         held = self._engine._tpu_embedding._variables["table"]

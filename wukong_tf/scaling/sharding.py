@@ -22,6 +22,8 @@ from wukong_tf.scaling.replication import (
 )
 
 ID_BYTES = 4
+# Bytes of a float of a row or a gradient by the dtype in which it is sent.
+EXCHANGE_BYTES = {"float32": FLOAT_BYTES, "bfloat16": 2}
 PAPER_BATCH = 262_144  # rows of the global batch, arXiv 2403.02545
 
 
@@ -65,6 +67,7 @@ def sharded_step(
     width: int,
     table_rows: int,
     flops: float,
+    exchange_dtype: str = "float32",
 ) -> ShardedStep:
     """Returns a step in which each GPU owns every N-th row.
 
@@ -81,10 +84,12 @@ def sharded_step(
         width: floats of a table's row.
         table_rows: rows of all tables.
         flops: operations per second that a GPU reaches.
+        exchange_dtype: "float32" or "bfloat16", in which rows and gradients of
+            tables are sent. Defaults to "float32".
     """
     here = min(gpus, GPUS_OF_A_HOST)
     distinct = min(batch * ids, table_rows)
-    sent = distinct * (ID_BYTES + 2 * FLOAT_BYTES * width)
+    sent = distinct * (ID_BYTES + 2 * EXCHANGE_BYTES[exchange_dtype] * width)
     inside, outside = sent * (here - 1) / gpus, sent * (gpus - here) / gpus
     port = NETWORK_BYTES / GPUS_OF_A_HOST
     ring = 2 * (gpus - 1) / gpus * model_cost.dense_bytes
@@ -112,21 +117,25 @@ def table(share: float = 0.4) -> str:
     lines = [
         "| preset | H100s | memory a GPU | of it, dense optimizer state | "
         "compute | table bytes sent | exchange of tables | dense all-reduce | "
-        "step | rows/s |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        "step | rows/s | step, exchange in bfloat16 |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in ("internal_0.53gf", "internal_5.6gf", "internal_108gf"):
         config = preset(name).config(features)
         width = config.embedding_dim
         for gpus in (128, 256):
-            step = sharded_step(
-                cost(config),
-                gpus,
-                PAPER_BATCH // gpus,
-                ids=INTERNAL_ROWS,
-                width=width,
-                table_rows=INTERNAL_TABLES // width,
-                flops=share * H100_FLOPS,
+            step, narrow = (
+                sharded_step(
+                    cost(config),
+                    gpus,
+                    PAPER_BATCH // gpus,
+                    ids=INTERNAL_ROWS,
+                    width=width,
+                    table_rows=INTERNAL_TABLES // width,
+                    flops=share * H100_FLOPS,
+                    exchange_dtype=dtype,
+                )
+                for dtype in EXCHANGE_BYTES
             )
             fits = "" if step.memory_bytes <= H100_BYTES else ", does not fit"
             lines.append(
@@ -134,7 +143,7 @@ def table(share: float = 0.4) -> str:
                 f"{_gb(step.dense_state_bytes)} | {_ms(step.compute_s)} | "
                 f"{_gb(step.table_bytes)} | {_ms(step.tables_s)} | "
                 f"{_ms(step.dense_s)} | {_ms(step.step_s)} | "
-                f"{PAPER_BATCH / step.step_s:,.0f} |"
+                f"{PAPER_BATCH / step.step_s:,.0f} | {_ms(narrow.step_s)} |"
             )
     return "\n".join(lines)
 

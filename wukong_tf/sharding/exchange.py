@@ -3,7 +3,8 @@
 Each worker sends every distinct id of its batch once to the id's owner, which
 looks the rows up and sends them back. Gradients go the same way: the rows of
 repeated ids are summed before they are sent, and arrive as the gradient of the
-owner's rows.
+owner's rows. In training both may be sent as bfloat16; ids are int32, and sums
+are in the table's dtype.
 """
 
 from typing import Any
@@ -25,7 +26,13 @@ class ShardedLookup:
     `tf.distribute.MultiWorkerMirroredStrategy` with one replica for each
     worker; `shards` of the Keras weight says which. All workers must look up
     together, inside `strategy.run`. On one worker the table is a usual one.
+
+    Attributes:
+        exchange_dtype: "float32", the default, sends rows and gradients in the
+            table's dtype; "bfloat16" rounds them in training.
     """
+
+    exchange_dtype: str = "float32"
 
     def build(self, layer, rows, width, features):
         """Creates the owned rows, zeros, as a weight of `layer`.
@@ -56,7 +63,7 @@ class ShardedLookup:
         table.shards = shards
         return table
 
-    def __call__(self, table, ids):
+    def __call__(self, table, ids, training=False):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
         shards = getattr(table, "shards", None)
         if shards is None:
@@ -67,8 +74,9 @@ class ShardedLookup:
                 f"{table.path} is sharded over {shards.count} workers, which "
                 "must read it together, inside `strategy.run`."
             )
+        narrow = bool(training) and self.exchange_dtype == "bfloat16"
         with tf.device(group.device):
-            return _read(group, shards, table, ids)
+            return _read(group, shards, table, ids, narrow)
 
 
 def _members() -> tuple[int, int]:
@@ -86,9 +94,10 @@ def _members() -> tuple[int, int]:
     return replicas, strategy.cluster_resolver.task_id
 
 
-def _read(group, shards, table, ids) -> Any:
+def _read(group, shards, table, ids, narrow) -> Any:
     size = group.size
-    key = collectives.first_key((group.key, table.path, str(table.dtype)))
+    dtype = "bfloat16" if narrow else str(table.dtype)
+    key = collectives.first_key((group.key, table.path, dtype))
     distinct, which = tf.unique(tf.reshape(ids, [-1]))  # [U], [ids]
     owners, rows = shards.places(tf.cast(distinct, tf.int64))
     owners = tf.cast(owners, tf.int32)
@@ -114,7 +123,7 @@ def _read(group, shards, table, ids) -> Any:
     width = found.shape[-1]
     sent = tf.scatter_nd(real[:, None], found, [size * capacity, width])
     sent = tf.reshape(sent, [size, capacity, width])
-    got = tf.reshape(_exchanged(group, sent, *keys[1:]), [-1, width])
+    got = tf.reshape(_exchanged(group, sent, *keys[1:], narrow), [-1, width])
     of_distinct = tf.scatter_nd(order[:, None], slots, tf.shape(order))
     read = tf.gather(got, tf.gather(of_distinct, which))
     return tf.reshape(read, tf.concat([tf.shape(ids), [width]], 0))
@@ -128,14 +137,27 @@ def _places(counts, capacity):
     )
 
 
-def _exchanged(group, sent, key, key_of_gradient):
+def _exchanged(group, sent, key, key_of_gradient, narrow):
     """Returns the exchanged tensor; its gradient is exchanged back."""
 
     @tf.custom_gradient
     def exchange(sent):
         def gradient(upstream):
-            return group.all_to_all(upstream, key_of_gradient)
+            return _all_to_all(group, upstream, key_of_gradient, narrow)
 
-        return group.all_to_all(sent, key), gradient
+        return _all_to_all(group, sent, key, narrow), gradient
 
     return exchange(sent)
+
+
+def _all_to_all(group, tensor, key, narrow):
+    """Exchanges the parts of a tensor, rounded to bfloat16 if `narrow`.
+
+    The result has the tensor's dtype. Ties are rounded to even.
+    """
+    if not narrow:
+        return group.all_to_all(tensor, key)
+    # As the bits of float16, which NCCL in every TensorFlow can send.
+    bits = tf.bitcast(tf.cast(tensor, tf.bfloat16), tf.float16)
+    bits = group.all_to_all(bits, key)
+    return tf.cast(tf.bitcast(bits, tf.bfloat16), tensor.dtype)

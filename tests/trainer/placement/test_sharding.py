@@ -35,6 +35,27 @@ def test_each_table_counts_its_features_ids_and_rows():
     assert item.sent_replicated == min(10 * (4 + 16), 11 * 4 * 5)
 
 
+def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
+    found = sharding.traffic(
+        COSTS, small_models.SPEC, 8, 2, exchange_dtype="bfloat16"
+    )
+    for table, narrow in zip(tables(), found, strict=True):
+        ids = 4 * narrow.distinct
+        assert narrow.sent_sharded - ids // 2 == pytest.approx(
+            (table.sent_sharded - ids // 2) / 2, abs=1
+        )
+        assert narrow.sent_replicated == table.sent_replicated
+        assert narrow.sharded_bytes == table.sharded_bytes
+    (line,) = sharding.describe(found, [table.name for table in found])
+    assert line.endswith(" bytes a step, rows and gradients as bfloat16")
+    sends_less = tables(), found
+    less = [
+        {t.name for t in each if t.sent_sharded < t.sent_replicated}
+        for each in sends_less
+    ]
+    assert less[0] <= less[1]
+
+
 def test_by_name_by_size_and_not_at_all():
     every = tuple(table.name for table in COSTS.tables)
     assert chosen("replicated") == ()
