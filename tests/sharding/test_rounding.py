@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from tests.errors import assert_refused
 from trainer.settings import Devices
+from wukong_tf.config import CategoricalFeature, FeatureSpec
+from wukong_tf.embeddings.feature_embedding import FeatureEmbedding
+from wukong_tf.embeddings.lookup import make_lookup
 from wukong_tf.sharding import exchange
 from wukong_tf.sharding.layout import Shards
 
@@ -71,15 +74,30 @@ def test_gradients_of_repeated_ids_are_summed_before_they_are_rounded(narrow):
     assert group.sent == [tf.int32, floats, floats]
 
 
-def test_only_training_steps_round():
-    lookup = exchange.ShardedLookup()
-    assert lookup.exchange_dtype == "float32"
-    # Without shards the table is on one worker, and nothing is sent.
-    lookup.exchange_dtype = "bfloat16"
+@pytest.mark.parametrize("lookup", ["take", "sharded"])
+def test_a_table_on_one_worker_is_not_rounded(lookup):
     table = keras.Variable([[1 + 2**-20]])
-    for training in (None, False, True):
-        found = lookup(table, tf.constant([[0]]), training)
-        assert found.numpy().item() == 1 + 2**-20
+    found = make_lookup(lookup)(table, tf.constant([[0]]), "bfloat16")
+    assert found.numpy().item() == 1 + 2**-20
+
+
+def test_only_training_steps_round():
+    spec = FeatureSpec((CategoricalFeature("a", 3),))
+    embedding = FeatureEmbedding(spec, 2)
+    embedding.build()
+    (layer,) = embedding.tables
+    dtypes = []
+
+    def lookup(table, ids, dtype):
+        dtypes.append(dtype)
+        return tf.gather(table.value, ids)
+
+    layer.lookup = lookup
+    for dtype in ("float32", "bfloat16"):
+        layer.exchange_dtype = dtype
+        for training in (None, False, True):
+            embedding({"a": np.array([1])}, training=training)
+    assert dtypes == ["float32"] * 5 + ["bfloat16"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "", "bfloat"])

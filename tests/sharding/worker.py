@@ -129,8 +129,8 @@ def train(strategy, case, index):
             sharded_tables=sharded if count > 1 else (),
         )
         for layer in model.tables:
-            if case == "bfloat16" and layer.plan.sharded:
-                layer.lookup.exchange_dtype = case
+            if case == "bfloat16":
+                layer.exchange_dtype = case
         groups = optimizers_of(model, **options)
         groups.build()
     slots = training_slots(model, groups)

@@ -49,6 +49,8 @@ class FusedEmbedding(keras.layers.Layer):
         super().__init__(name=table.name, dtype=dtype)
         self.plan = table
         self.lookup = make_lookup(SHARDED if table.sharded else lookup)
+        # Dtype in which training steps send rows of a sharded table.
+        self.exchange_dtype = "float32"
         self.initial_scales = initial_scales or [0.0] * len(table.tables)
         if seed is None:
             seed = keras.initializers.RandomUniform().seed
@@ -93,10 +95,10 @@ class FusedEmbedding(keras.layers.Layer):
         ]
         if self.plan.rows > MAX_FUSED_ROWS:  # sharded
             ids = ops.cast(ids, "int64")
-        offsets = ops.convert_to_tensor(offsets, dtype=ids.dtype)
+        rows = ids + ops.convert_to_tensor(offsets, dtype=ids.dtype)
+        dtype = self.exchange_dtype if training else "float32"
         with self._place():
-            # [B, C, width]
-            return self.lookup(self.table, ids + offsets, training)
+            return self.lookup(self.table, rows, dtype)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
         """Returns `(batch, num_columns, width)`."""

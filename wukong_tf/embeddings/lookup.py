@@ -19,13 +19,14 @@ class Lookup(Protocol):
         """Creates the table [rows, width] of zeros as a weight of `layer`."""
         ...
 
-    def __call__(self, table, ids, training: bool | None = False):
+    def __call__(self, table, ids, exchange_dtype: str = "float32"):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F].
 
         Args:
             table: the result of `build`.
             ids: the row numbers.
-            training: whether rows may be rounded, if workers exchange them.
+            exchange_dtype: "float32", or "bfloat16" if workers round the rows
+                and gradients that they send. Defaults to "float32".
         """
         ...
 
@@ -39,9 +40,9 @@ class TakeLookup:
             name="table", shape=(rows, width), initializer="zeros"
         )
 
-    def __call__(self, table, ids, training=False):
+    def __call__(self, table, ids, exchange_dtype="float32"):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
-        del training
+        del exchange_dtype
         value = table_rows.local(table.value)
         if hasattr(value, "sparse_read"):
             # A TensorFlow variable: keras.ops.take would read all of it for its

@@ -3,8 +3,8 @@
 Each worker sends every distinct id of its batch once to the id's owner, which
 looks the rows up and sends them back. Gradients go the same way: the rows of
 repeated ids are summed before they are sent, and arrive as the gradient of the
-owner's rows. In training both may be sent as bfloat16; ids are int32, and sums
-are in the table's dtype.
+owner's rows. Both may be sent as bfloat16; ids are int32, and sums are in the
+table's dtype.
 """
 
 from typing import Any
@@ -26,13 +26,7 @@ class ShardedLookup:
     `tf.distribute.MultiWorkerMirroredStrategy` with one replica for each
     worker; `shards` of the Keras weight says which. All workers must look up
     together, inside `strategy.run`. On one worker the table is a usual one.
-
-    Attributes:
-        exchange_dtype: "float32", the default, sends rows and gradients in the
-            table's dtype; "bfloat16" rounds them in training.
     """
-
-    exchange_dtype: str = "float32"
 
     def build(self, layer, rows, width, features):
         """Creates the owned rows, zeros, as a weight of `layer`.
@@ -63,7 +57,7 @@ class ShardedLookup:
         table.shards = shards
         return table
 
-    def __call__(self, table, ids, training=False):
+    def __call__(self, table, ids, exchange_dtype="float32"):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
         shards = getattr(table, "shards", None)
         if shards is None:
@@ -74,8 +68,8 @@ class ShardedLookup:
                 f"{table.path} is sharded over {shards.count} workers, which "
                 "must read it together, inside `strategy.run`."
             )
-        narrow = bool(training) and self.exchange_dtype == "bfloat16"
         with tf.device(group.device):
+            narrow = exchange_dtype == "bfloat16"
             return _read(group, shards, table, ids, narrow)
 
 
@@ -108,7 +102,9 @@ def _read(group, shards, table, ids, narrow) -> Any:
     mine = tf.math.unsorted_segment_sum(tf.ones_like(owners), owners, size)
     counts = group.all_gather(mine[None], key)  # [from, to]
     capacity, index = collectives.rounded_up(tf.reduce_max(counts))
-    keys = [key + 1 + phase * collectives.SIZES + index for phase in range(3)]
+    key_of_ids, key_of_rows, key_of_gradients = (
+        key + 1 + phase * collectives.SIZES + index for phase in range(3)
+    )
     # Places of the distinct ids, by owner, in buckets [to, capacity].
     slots = _places(mine, capacity)
     asked = tf.scatter_nd(
@@ -116,14 +112,15 @@ def _read(group, shards, table, ids, narrow) -> Any:
         tf.cast(tf.gather(rows, order), tf.int32),
         [size * capacity],
     )
-    wanted = group.all_to_all(tf.reshape(asked, [size, capacity]), keys[0])
+    wanted = group.all_to_all(tf.reshape(asked, [size, capacity]), key_of_ids)
     # Only rows that are asked for are read, so no other has a gradient.
     real = _places(counts[:, shards.index], capacity)  # [W]
     found = table.value.sparse_read(tf.gather(tf.reshape(wanted, [-1]), real))
     width = found.shape[-1]
     sent = tf.scatter_nd(real[:, None], found, [size * capacity, width])
     sent = tf.reshape(sent, [size, capacity, width])
-    got = tf.reshape(_exchanged(group, sent, *keys[1:], narrow), [-1, width])
+    got = _exchanged(group, sent, key_of_rows, key_of_gradients, narrow)
+    got = tf.reshape(got, [-1, width])
     of_distinct = tf.scatter_nd(order[:, None], slots, tf.shape(order))
     read = tf.gather(got, tf.gather(of_distinct, which))
     return tf.reshape(read, tf.concat([tf.shape(ids), [width]], 0))
