@@ -1,6 +1,6 @@
 """Measures sharded tables: `python -m benchmarks.sharded_tables`.
 
-Runs the trainer on 39 features of width 64 and a Wukong of one small layer, so
+Runs the trainer on 39 features of one width and a Wukong of one small layer, so
 that tables dominate, with 1,024 rows per worker and step and one thread per
 operation, for each number of workers and each of --placements. Ids follow a
 Zipf law (the probability that a rank is at most r is log(r) / log(rows of its
@@ -31,6 +31,7 @@ WORKERS = flags.DEFINE_list("workers", ["1", "2", "4"], "Numbers of workers.")
 STEPS = flags.DEFINE_integer(
     "steps", 12, "Measured steps of a run, after two steps of warm-up."
 )
+WIDTH = flags.DEFINE_integer("width", 64, "Width of the tables.")
 PLACEMENTS = flags.DEFINE_list(
     "placements", ["replicated", "sharded"], "Placements of the tables."
 )
@@ -42,7 +43,7 @@ EXCHANGE_DTYPE = flags.DEFINE_enum(
 )
 
 MEMORY_BAR, BYTES_BAR = 1.15, 1.25
-BATCH, WIDTH, RANK, WARM_UP = 1024, 64, 8, 2
+BATCH, RANK, WARM_UP = 1024, 8, 2
 
 
 def make_rows(spec, seed, rows: int):
@@ -96,7 +97,7 @@ def run(data: str, run_dir: str, workers: int, placement: str):
         f"--max_steps={steps}",
         f"--eval_every_steps={steps}",
         f"--steps_per_loop={WARM_UP}",
-        f"--embedding_dim={WIDTH}",
+        f"--embedding_dim={WIDTH.value}",
         *("--num_layers=1", "--num_fmb=4", "--num_lcb=4", f"--rank={RANK}"),
         *("--mlp_units=64", "--head_units=64", "--shuffle_rows=0"),
         *("--intra_op_threads=1", "--inter_op_threads=1", "--plots=false"),
@@ -147,7 +148,7 @@ def sent_over_least(rows: int, workers: int, batches: int = 4) -> float:
         table = np.array(counts)
         capacity = int(collectives.rounded_up(int(table.max()))[0])
         # An id, a row and a gradient.
-        each = ID_BYTES + 2 * EXCHANGE_BYTES[EXCHANGE_DTYPE.value] * WIDTH
+        each = ID_BYTES + 2 * EXCHANGE_BYTES[EXCHANGE_DTYPE.value] * WIDTH.value
         pairs = workers * (workers - 1)
         sent += pairs * (capacity * each + 4 * workers)
         least += (table.sum() - np.trace(table)) * each
@@ -170,7 +171,7 @@ def main(argv):
                 rate, used = run(large, f"{folder}/{name}", count, placement)
                 _, base = run(small, f"{folder}/{name}_0", count, placement)
                 parts = count if placement == "sharded" else 1
-                table = 4 * (WIDTH + 1) * -(-ROWS.value // parts)
+                table = 4 * (WIDTH.value + 1) * -(-ROWS.value // parts)
                 rates[name] = round(rate, 1)
                 memory[name] = round(max(0, used - base) / table, 3)
                 print(f"{name}: {rates[name]}, {memory[name]}", file=sys.stderr)
@@ -191,6 +192,7 @@ def main(argv):
         "bar": MEMORY_BAR,
         "holds": fits and within,
         "rows": ROWS.value,
+        "width": WIDTH.value,
         "sharded_exchange_dtype": EXCHANGE_DTYPE.value,
         "memory_of_table_and_state": memory,
         "bytes_bar": BYTES_BAR,

@@ -66,9 +66,9 @@ RUNS: dict[str, tuple[list[str], dict]] = {
     "sharded_tables": (
         [
             *("--rows=3900", "--workers=1,2", "--steps=2"),
-            "--sharded_exchange_dtype=bfloat16",
+            *("--width=4", "--sharded_exchange_dtype=bfloat16"),
         ],
-        {"BATCH": 32, "WIDTH": 4, "RANK": 4},
+        {"BATCH": 32, "RANK": 4},
     ),
     "table_rows": (
         ["--rows=260,520", "--pairs=10", "--steps=2"],
