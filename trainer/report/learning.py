@@ -112,9 +112,10 @@ def plot(
     return Plot(
         "learning",
         f"Learning curves of {task}",
-        "Training loss per step (pale) with its running mean, and LogLoss and "
-        "AUC on the validation rows; the dashed line is the best checkpoint, "
-        "which is evaluated.",
+        "Training loss"
+        + " per step (pale) with its running mean" * (_window(loss) > 1)
+        + ", and LogLoss and AUC on the validation rows; the dashed line is "
+        "the best checkpoint, which is evaluated.",
         draw,
     )
 
@@ -142,7 +143,7 @@ def ranks(log: dict[str, list[dict]], best_step: float | None) -> Plot | None:
             color, alpha = theme.second, 1.0
             if name in layers:  # the later, the darker
                 color = theme.first
-                alpha = (layers.index(name) + 1) / len(layers)
+                alpha = 0.4 + 0.6 * (layers.index(name) + 1) / len(layers)
             # A legend of a few of many layers.
             shown = name not in layers or len(layers) <= MOST_NAMED
             shown = shown or name in (layers[0], layers[-1])
@@ -163,10 +164,15 @@ def ranks(log: dict[str, list[dict]], best_step: float | None) -> Plot | None:
     )
 
 
+def _window(loss):
+    """Returns how many neighbours the running mean of a curve takes."""
+    return max(1, len(loss) // 40)
+
+
 def _draw_loss(axes, theme, steps, loss, label):
     if not len(steps):
         return
-    mean = smooth(loss, max(1, len(loss) // 40))
+    mean = smooth(loss, _window(loss))
     axes.plot(steps, loss, color=theme.first, alpha=0.25, lw=0.8)
     axes.plot(steps, mean, color=theme.first, lw=1.8, label=label)
 

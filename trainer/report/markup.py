@@ -62,6 +62,8 @@ def text_of(key: str, value) -> str:
         isinstance(value, float) and not math.isfinite(value)
     ):
         return "n/a"
+    if isinstance(value, list) and all(isinstance(x, int | str) for x in value):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value if isinstance(value, str) else json.dumps(value)
     if key.endswith("bytes"):

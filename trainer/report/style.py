@@ -101,9 +101,9 @@ def probability_axis(axes, theme, low, high):
 def style_axes(axes, theme, x_label, y_label):
     """Sets labels, ticks, grid and spines in the theme's colors."""
     axes.set_facecolor(theme.paper)
-    axes.set_xlabel(x_label, color=theme.ink, fontsize=11)
-    axes.set_ylabel(y_label, color=theme.ink, fontsize=11)
-    axes.tick_params(colors=theme.muted, labelsize=10, which="both")
+    axes.set_xlabel(x_label, color=theme.ink, fontsize=12)
+    axes.set_ylabel(y_label, color=theme.ink, fontsize=12)
+    axes.tick_params(colors=theme.muted, labelsize=11, which="both")
     axes.grid(color=theme.grid, lw=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():

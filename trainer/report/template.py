@@ -49,8 +49,10 @@ tr:has(.interval) td:first-child { min-width: 9rem; }
 td.interval { white-space: normal; font-size: .8rem; padding: .55rem .4rem; }
 td { border-top: 1px solid var(--line); }
 td.best { font-weight: 700; color: var(--accent); }
-.pair { align-items: start; }
-.plots, .pair { display: grid; gap: .75rem;
+.pair { columns: 26rem; column-gap: .75rem; }
+.pair section { break-inside: avoid; padding-top: 2rem; }
+.pair h2 { margin-top: 0; }
+.plots { display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
 .scroll + .plots { margin-top: .75rem; }
 .plots section { min-width: 0; }
@@ -67,8 +69,9 @@ dd { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 pre { overflow-x: auto; font-size: .8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 section > pre { padding: .75rem 1rem; }
-@media (max-width: 34rem) { dl { gap: 0 1rem;
-  grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); } }
+@media (max-width: 34rem) { body { padding: 1.5rem .75rem 2rem; }
+  figure { padding: .75rem .35rem; }
+  dl { gap: 0 1rem; grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); } }
 summary { cursor: pointer; color: var(--accent); }
 </style>
 </head>

@@ -132,7 +132,8 @@ def test_slices_are_tables_by_value_and_the_worst_of_all():
         ("eval_batch_size", 8192, "8,192"),
         ("early_stopping_task", "", "n/a"),
         ("deterministic", True, "true"),
-        ("units", [1, 2], "[1, 2]"),
+        ("units", [1, 2], "1, 2"),
+        ("remove", [], "none"),
     ],
 )
 def test_values_are_shown_in_their_units(key, value, expected):
