@@ -30,6 +30,7 @@ FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
 WIDE = {"precision": "float64", "lookup": "take"}
 MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
 SHARDED = {"table_placement": "sharded"}
+STATE = {"dense_state": "sharded"}
 SLICED = {"slices": "site,price", "importance_rows": 200}
 
 
@@ -221,6 +222,49 @@ def test_sharded_tables_go_on_with_other_workers(data, wide, tmp_path, counts):
             continue
         if counts != (2, 2) or not number:
             options |= SHARDED
+        finish(start_workers(count, data, run_dir, **options))
+    differs, name = processes.largest_difference(wide, run_dir)
+    assert differs <= FLOAT64["weights"], name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [2, 4])
+def test_sharded_dense_state_in_float64(data, wide, tmp_path, workers):
+    run_dir = tmp_path / "run"
+    options = {**WIDE, **SLICED, **STATE}
+    if workers == 4:
+        options |= SHARDED
+    said = finish(start_workers(workers, data, run_dir, **options))
+    assert f"dense optimizer state sharded over {workers} workers: " in said
+    assert_same_run(wide, run_dir, **FLOAT64)
+    # A slot is one array, and in one file unless it is cut.
+    checkpoint = runs.find_checkpoint(str(run_dir))
+    slots = [name for name in checkpoint if name.endswith("_momentum")]
+    cut = [name for name in slots if "shards" in checkpoint.entries[name]]
+    assert 0 < len(cut) < workers and len(slots) > 10
+
+
+@pytest.mark.full
+def test_sharded_dense_state(data, one, tmp_path):
+    finish(start_workers(2, data, tmp_path / "run", **SLICED, **STATE))
+    assert_same_run(one, tmp_path / "run", **FLOAT32)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("counts", [(2, 1, 2), (1, 4, 2), (2, 2)])
+def test_sharded_dense_state_goes_on_with_other_workers(
+    data, wide, tmp_path, counts
+):
+    """With sharded state first, then with all of it for (2, 2)."""
+    run_dir = tmp_path / "run"
+    for number, count in enumerate(counts):
+        steps = LAST_STEP * (number + 1) // len(counts)
+        options = {**WIDE, "max_steps": steps if steps < LAST_STEP else 0}
+        if count == 1:
+            finish(start_one(data, run_dir, **options))
+            continue
+        if len(counts) > 2 or not number:
+            options |= STATE
         finish(start_workers(count, data, run_dir, **options))
     differs, name = processes.largest_difference(wide, run_dir)
     assert differs <= FLOAT64["weights"], name

@@ -17,7 +17,7 @@ from tests.distributed.processes import (
     wait_for,
     workers_of,
 )
-from tests.distributed.test_equality import FLOAT64, SHARDED, WIDE
+from tests.distributed.test_equality import FLOAT64, SHARDED, STATE, WIDE
 from tests.distributed.test_survival import OPTIONS, assert_ends_equal, begin
 from wukong_tf import runs
 
@@ -54,12 +54,13 @@ def test_rows_as_bfloat16_and_then_as_float32(data, whole, tmp_path):
 
 
 @pytest.mark.full
-def test_warm_start_from_and_with_sharded_tables(data, tmp_path):
-    finish(start_workers(2, data, tmp_path / "first", **WIDE, **SHARDED))
+@pytest.mark.parametrize("sharded", [SHARDED, STATE])
+def test_warm_start_from_and_with_shards(data, tmp_path, sharded):
+    finish(start_workers(2, data, tmp_path / "first", **WIDE, **sharded))
     options = {**WIDE, "init_from": tmp_path / "first", "max_steps": 5}
     finish(start_one(data, tmp_path / "one", **options))
     said = finish(
-        start_workers(2, data, tmp_path / "two", **options, **SHARDED)
+        start_workers(2, data, tmp_path / "two", **options, **sharded)
     )
     assert "table user: 40 rows matched, 0 new, 0 dropped" in said
     differs, name = largest_difference(tmp_path / "one", tmp_path / "two")
@@ -79,12 +80,14 @@ def test_a_killed_worker_is_started_again(data, whole, tmp_path, lost):
 
 @pytest.mark.full
 def test_sigterm_saves_the_rows_of_all(data, whole, tmp_path):
+    """Those of tables and of the dense part's optimizer state."""
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 20, **SHARDED)
+    launcher, pids = begin(data, run_dir, 20, **SHARDED, **STATE)
     kill(pids[1], signal.SIGTERM)
     finish(launcher, 75)
     stopped = runs.find_checkpoint(str(run_dir), "latest").step
-    said = finish(start_workers(2, data, run_dir, **OPTIONS, **SHARDED))
+    options = {**OPTIONS, **SHARDED, **STATE}
+    said = finish(start_workers(2, data, run_dir, **options))
     assert f"resuming from step {stopped}" in said
     assert_ends_equal(run_dir, whole)
 
@@ -110,16 +113,18 @@ def test_killed_while_rows_are_written(data, whole, tmp_path):
     assert_ends_equal(run_dir, whole)
 
 
-def test_replicas_of_one_process_are_refused(data, tmp_path):
+@pytest.mark.parametrize("sharded", [SHARDED, STATE])
+def test_replicas_of_one_process_are_refused(data, tmp_path, sharded):
     said = finish(
         start_one(
             data,
             tmp_path / "run",
             strategy="mirrored",
             cpu_replicas=2,
-            **SHARDED,
+            **sharded,
         ),
         2,
     )
-    assert "--table_placement=sharded needs one replica in each process" in said
+    (flag,) = sharded
+    assert f"--{flag}=sharded needs one replica in each process" in said
     assert "python -m trainer.launch --workers=2 -- FLAGS" in said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.errors import assert_refused
-from wukong_tf.optimizers import OptimizerGroups
+from wukong_tf.optimizers import ClippedAdam, OptimizerGroups, TableAdam
 from wukong_tf.optimizers.groups import TABLES
 
 PATHS = (
@@ -129,3 +129,20 @@ def test_two_groups_for_the_rest_are_refused():
         "['one', 'two']",
         "remaining",
     )
+
+
+def test_slots_that_cannot_be_sharded_are_refused():
+    for optimizer in (sgd(), TableAdam()):
+        groups = OptimizerGroups(
+            make_variables(), {"all": (optimizer, None)}, sharded_state=("all",)
+        )
+        assert_refused(groups.build, "optimizers['all']", "cannot be sharded")
+
+
+def test_one_worker_has_all_slots():
+    optimizer = ClippedAdam()
+    groups = OptimizerGroups(
+        make_variables(), {"all": (optimizer, None)}, sharded_state=("all",)
+    )
+    groups.build()
+    assert optimizer.owned is None

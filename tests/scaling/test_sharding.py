@@ -72,6 +72,19 @@ def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
 
 def test_the_table_says_what_does_not_fit():
     lines = sharding.table().splitlines()
-    assert len(lines) == 8
-    assert lines[2].startswith("| internal_0.53gf | 128 | 20.4 GB | ")
-    assert "does not fit" not in lines[5] and "does not fit" in lines[7]
+    assert len(lines) == 14
+    start = "| internal_0.53gf | 128 | replicated | 20.4 GB | "
+    assert lines[2].startswith(start)
+    assert "does not fit" not in lines[9] and "does not fit" in lines[13]
+
+
+def test_sharded_state_is_sent_as_weights():
+    """Each of N sends what it updates, 1 / N, to N - 1 others."""
+    whole, part = of(4), of(4, shard_state=True)
+    state = FOUND.dense_state_bytes
+    assert part.dense_state_bytes == -(-state // 4)
+    assert cost(CONFIG, state_workers=4).dense_state_bytes == -(-state // 4)
+    saved = state - part.dense_state_bytes
+    assert whole.memory_bytes - part.memory_bytes == saved
+    assert part.dense_s == pytest.approx(1.5 * whole.dense_s)
+    assert of(1, shard_state=True) == of(1)

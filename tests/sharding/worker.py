@@ -1,4 +1,4 @@
-"""A worker that trains models with sharded tables on random batches.
+"""A worker that trains models with sharded tables or dense optimizer state.
 
 python -m tests.sharding.worker OUT [CASE...] writes OUT-INDEX.npz: the losses
 of each step, the logits of a last batch, and the arrays that the model ends
@@ -31,6 +31,7 @@ from wukong_tf.optimizers import (
 )
 from wukong_tf.optimizers.groups import TABLES
 from wukong_tf.runs.arrays import assign_slots, read_arrays, training_slots
+from wukong_tf.sharding import weights
 
 BATCH, STEPS = 24, 9
 # Large enough that ids repeat or are missing, by worker.
@@ -57,6 +58,12 @@ CASES: dict[str, tuple[FeatureSpec, tuple[str, ...], dict]] = {
     "decay": (LARGE, ("user",), {"l2": 0.1, "l2_scope": "all"}),
     "float32": (LARGE, ("user", "item", "city", "shop"), {}),
     "bfloat16": (LARGE, ("user", "item", "city", "shop"), {}),
+    # Optimizer state of the dense part.
+    "adam": (LARGE, (), {"state": "adam", "weight_decay": 0.1, "parts": 2}),
+    "averaged": (LARGE, ("item",), {"state": "adam", "average": 0.9}),
+    "lion": (LARGE, (), {"state": "lion", "weight_decay": 0.1}),
+    "muon float32": (LARGE, (), {"state": "muon", "weight_decay": 0.1}),
+    "schedule_free": (LARGE, (), {"state": "schedule_free"}),
 }
 
 
@@ -88,7 +95,16 @@ def share_of(batch, step, count, index):
     return found
 
 
-def optimizers_of(model, *, l2=0.0, l2_scope="touched", rates=False):
+def optimizers_of(
+    model,
+    *,
+    l2=0.0,
+    l2_scope="touched",
+    rates=False,
+    state="",
+    weight_decay=0.0,
+    average=0.0,
+):
     runs = {}
     if rates:
         for layer in model.tables:
@@ -107,8 +123,18 @@ def optimizers_of(model, *, l2=0.0, l2_scope="touched", rates=False):
         model.trainable_variables,
         {
             "tables": (adagrad, TABLES),
-            "dense": (dense_optimizer("adam", 1e-3, global_clipnorm=0.5), None),
+            "dense": (
+                dense_optimizer(
+                    state or "adam",
+                    1e-3,
+                    weight_decay=weight_decay,
+                    global_clipnorm=0.5,
+                ),
+                None,
+            ),
         },
+        average=(["dense"], average) if average else None,
+        sharded_state=("dense",) if state else (),
     )
 
 
@@ -121,6 +147,7 @@ def train(strategy, case, index):
     count = strategy.num_replicas_in_sync
     if case == "rates":  # as if the tables had too many rows for int32
         fused_tables.MAX_FUSED_ROWS = 0
+    weights.BATCH_BYTES = 300  # several rounds, some within a weight
     keras.utils.set_random_seed(1)
     with strategy.scope():
         model = build_model(

@@ -16,7 +16,7 @@ from wukong_tf.runs.arrays import NamedArray, StoredRows
 
 @dataclasses.dataclass(frozen=True)
 class WrittenShards:
-    """A sharded array whose rows each worker has written to a file.
+    """An array whose rows the workers that own them have written to files.
 
     Args:
         folder: directory of the files.
@@ -28,7 +28,7 @@ class WrittenShards:
 
     def link_to(self, folder: str) -> dict[str, Any]:
         """Links the files into a checkpoint's directory; returns the entry."""
-        for part in self.entry["shards"]:
+        for part in self.entry.get("shards", [self.entry]):
             name = part["file"]
             path = os.path.join(self.folder, name)
             try:
@@ -39,7 +39,7 @@ class WrittenShards:
 
 
 class OwnedRows:
-    """The rows of a sharded canonical array that this worker owns.
+    """The rows of a sharded canonical array that this worker owns, or all.
 
     Args:
         slot: slot of the array.

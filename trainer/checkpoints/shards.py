@@ -1,4 +1,4 @@
-"""Writes the rows of sharded tables, each worker its own."""
+"""Writes sharded tables and optimizer slots, each worker its own."""
 
 import os
 import time
@@ -90,6 +90,7 @@ class ShardWriter:
                 entries = {
                     slot.name: self._write(folder, number, slot)
                     for number, slot in self._slots
+                    if slot.variable.shards.local_rows
                 }
                 files.sync_tree(folder)
             except TrainingError as raised:
@@ -112,7 +113,7 @@ class ShardWriter:
                 )
         parts = [state["entries"] for state in states]
         return {
-            slot.name: _written(folder, slot, [p[slot.name] for p in parts])
+            slot.name: WrittenShards(folder, _entry(slot, parts))
             for _, slot in self._slots
         }
 
@@ -141,14 +142,18 @@ class ShardWriter:
         return write_array(folder, name, slot.name, OwnedRows(slot))
 
 
-def _written(folder, slot, parts):
-    """Returns the array that the parts of all workers make up."""
-    entry = {
+def _entry(slot, entries):
+    """Returns the entry of the array that the entries of workers make up."""
+    parts = [found[slot.name] for found in entries if slot.name in found]
+    blocks = hasattr(slot.variable.shards, "bounds")
+    if blocks and len(parts) == 1:
+        return parts[0]
+    return {
         "shape": list(slot.shape),
         "dtype": str(slot.variable.dtype),
-        "first": slot.rows[0],
+        # Blocks follow one another; other rows are spread by a hash.
+        **({} if blocks else {"first": slot.rows[0]}),
         "shards": [
-            {"file": part["file"], "sha256": part["sha256"]} for part in parts
+            {key: part[key] for key in ("file", "sha256")} for part in parts
         ],
     }
-    return WrittenShards(folder, entry)

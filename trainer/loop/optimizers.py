@@ -10,6 +10,7 @@ from trainer.settings import Training, memory_dtype
 from wukong_tf.config import (
     ModelConfig,
 )
+from wukong_tf.embeddings import table_rows
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import (
     OptimizerGroups,
@@ -31,6 +32,7 @@ def make_optimizers(
     training: Training,
     rates: Rates | None = None,
     ways: dict[str, str] | None = None,
+    dense_state: str = "replicated",
 ) -> OptimizerGroups:
     """Returns --table_optimizer for tables, --dense_optimizer for the rest.
 
@@ -40,6 +42,8 @@ def make_optimizers(
         rates: the learning rates. Defaults to None, those of a run that
             ends with its warm-up.
         ways: the result of `table_ways`. Defaults to None, one replica.
+        dense_state: "replicated", or "sharded" over the strategy's workers.
+            Defaults to "replicated".
     """
     if rates is None:
         rates = Rates(model.config, training, training.warmup_steps + 1)
@@ -67,7 +71,33 @@ def make_optimizers(
         },
         average=_average(training),
         ways=ways,
+        sharded_state=("dense",) if dense_state == "sharded" else (),
     )
+
+
+def describe_state(groups: OptimizerGroups) -> list[str]:
+    """Returns a log line on the dense state of each worker, if sharded."""
+    dense = groups.optimizers["dense"]
+    if dense.owned is None:
+        return []
+    held = [0] * dense.owned.count
+    for slot in dense.variables:
+        if layout := getattr(slot, "shards", None):
+            size = table_rows.row_bytes(slot)
+            held = [
+                n + size * rows
+                for n, rows in zip(held, layout.sizes, strict=True)
+            ]
+    over = max(held) * len(held) / max(1, sum(held))
+    sent = dense.owned.bytes_sent
+    if hasattr(dense, "evaluated"):
+        sent *= 2  # averages too
+    return [
+        f"dense optimizer state sharded over {len(held)} workers: each holds "
+        f"{min(held):,} to {max(held):,} of {sum(held):,} bytes, at most "
+        f"{over:.2f} times the mean, and sends {sent:,} bytes of updated "
+        "weights a step"
+    ]
 
 
 def _average(training):
@@ -176,8 +206,17 @@ def _row_runs(model, training):
     return runs
 
 
-def model_cost(config: ModelConfig, training: Training) -> Cost:
-    """Returns the cost of the model under these training settings."""
+def model_cost(
+    config: ModelConfig, training: Training, state_workers: int = 1
+) -> Cost:
+    """Returns the cost of the model under these training settings.
+
+    Args:
+        config: the model's configuration.
+        training: the settings.
+        state_workers: workers over which the dense part's optimizer state is
+            sharded. Defaults to 1.
+    """
     return cost(
         config,
         batch_size=-(
@@ -186,4 +225,5 @@ def model_cost(config: ModelConfig, training: Training) -> Cost:
         dtype=memory_dtype(training.precision),
         remat=training.remat,
         table_optimizer=training.table_optimizer,
+        state_workers=state_workers,
     )

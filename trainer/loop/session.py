@@ -16,6 +16,7 @@ from trainer.loop import actions, records
 from trainer.loop.evaluator import Evaluator, Interrupted
 from trainer.loop.metrics_log import Metrics
 from trainer.loop.optimizers import (
+    describe_state,
     describe_ways,
     make_optimizers,
     table_ways,
@@ -117,7 +118,7 @@ class Session:
             config, training, training.epochs * self.schedule.steps_per_epoch
         )
         self.groups = make_optimizers(
-            self.model, training, self.rates, self.ways
+            self.model, training, self.rates, self.ways, devices.dense_state
         )
         self.groups.build()
 
@@ -126,6 +127,7 @@ class Session:
         lines = []
         if self.distribution.replicas > 1:
             lines += describe_ways(self.model, self.ways)
+        lines += describe_state(self.groups)
         workers, lanes = self.workers.count, self.training.data_lanes
         if workers > 1 and lanes % workers and not self.settings.data.synthetic:
             lines += [

@@ -1,5 +1,6 @@
 """`--mode=plan`: the cost of a model, before anything is allocated."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from wukong_tf.config import EmbeddingModelConfig, ModelConfig
 from wukong_tf.embeddings.plan import plan_tables
 from wukong_tf.models import ClickModel
 from wukong_tf.scaling import Cost, cost
+
+STATE_WORKERS = (1, 2, 4, 8, 16, 32, 64)  # of --dense_state=sharded
 
 
 def run_plan(settings: Settings):
@@ -45,6 +48,8 @@ def run_plan(settings: Settings):
             placement=placed,
         )
     )
+    if settings.devices.dense_state == "sharded":
+        print("\n".join(["", *_state(cost(config, **sizes))]))
     if rows:
         data = settings.data
         evaluates = data.synthetic or bool(data.files("valid"))
@@ -138,6 +143,17 @@ def _devices(placement: Placement) -> list[str]:
     for device in placement.devices:
         has = "unknown" if device.bytes is None else device.bytes
         rows.append((device.name, placement.used(device), has))
+    return _aligned(rows)
+
+
+def _state(costs: Cost) -> list[str]:
+    """Returns the dense part's optimizer state by the number of workers."""
+    rows: list[tuple[object, ...]] = [
+        ("workers", "dense optimizer state bytes of each")
+    ]
+    for workers in STATE_WORKERS:
+        share = dataclasses.replace(costs, state_workers=workers)
+        rows.append((workers, share.dense_state_bytes))
     return _aligned(rows)
 
 

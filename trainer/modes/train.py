@@ -80,6 +80,7 @@ def _train(settings, distribution, start):
         whole["devices"] = {
             "sharded_tables": placed.sharded_tables,
             "sharded_exchange_dtype": settings.devices.sharded_exchange_dtype,
+            "dense_state": settings.devices.dense_state,
         }
         agreement.check_same(workers, agreement.identity(whole, contents))
     described = preflight.check_splits(
@@ -118,13 +119,9 @@ def _place(settings, distribution, config):
     """Returns the placement of tables, and log lines on sharded ones."""
     training, workers = settings.training, distribution.workers
     replicas = distribution.local_replicas
-    if settings.devices.table_placement == "sharded" and replicas > 1:
-        raise ConfigError(
-            "--table_placement=sharded needs one replica in each process; "
-            f"this one has {replicas}. python -m trainer.launch "
-            f"--workers={replicas} -- FLAGS starts a process for each."
-        )
-    costs = model_cost(config, training)
+    _check_replicas(settings.devices, replicas)
+    sharded_state = settings.devices.dense_state == "sharded"
+    costs = model_cost(config, training, workers.count if sharded_state else 1)
     devices = available_devices(settings.machine)
     here = distribution.replicas_on_this_host
     count = workers.count if replicas == 1 else 1
@@ -148,6 +145,17 @@ def _place(settings, distribution, config):
     )
     placed.check()
     return placed, sharding.describe(tables, sharded)
+
+
+def _check_replicas(devices, replicas):
+    """Raises ConfigError if replicas of one process cannot share a run."""
+    for name in ("table_placement", "dense_state"):
+        if getattr(devices, name) == "sharded" and replicas > 1:
+            raise ConfigError(
+                f"--{name}=sharded needs one replica in each process; this "
+                f"one has {replicas}. python -m trainer.launch "
+                f"--workers={replicas} -- FLAGS starts a process for each."
+            )
 
 
 def _config_content(settings, config, splits):

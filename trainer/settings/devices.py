@@ -55,6 +55,12 @@ class Devices(Settings):
         "tables, which stay float32. bfloat16: half the bytes, and 8 "
         "significant bits of each value.",
     )
+    dense_state: Literal["replicated", "sharded"] = setting(
+        "replicated",
+        "Optimizer state of the dense part, of several workers. replicated: "
+        "each worker holds all of it. sharded: each holds that of an equal "
+        "share of the weights, which it updates and sends to the others.",
+    )
     worker_timeout_s: int = setting(
         30,
         "Seconds without a heartbeat of a worker after which the others "

@@ -24,18 +24,29 @@ class ClippedAdam(SummedFirst, keras.optimizers.Adam):
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
+        m, v = self._momentums[index].value, self._velocities[index].value
         step = tf.cast(self.iterations + 1, variable.dtype)
         beta_1 = tf.constant(self.beta_1, variable.dtype)
         beta_2 = tf.constant(self.beta_2, variable.dtype)
+        powers = tf.pow(beta_1, step), tf.pow(beta_2, step)
+        rate = tf.cast(learning_rate, variable.dtype)
+        epsilon = tf.constant(self.epsilon, variable.dtype)
+        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        if not hasattr(variable, "handle"):  # some rows of a variable
+            rate *= tf.sqrt(1 - powers[1]) / (1 - powers[0])
+            m.assign_add((gradient - m) * (1 - beta_1))
+            v.assign_add((tf.square(gradient) - v) * (1 - beta_2))
+            variable.assign_sub(rate * m / (tf.sqrt(v) + epsilon))
+            return
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(learning_rate, variable.dtype),
+            m=m.handle,
+            v=v.handle,
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=rate,
             beta1=beta_1,
             beta2=beta_2,
-            epsilon=tf.constant(self.epsilon, variable.dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+            epsilon=epsilon,
+            grad=gradient,
         )

@@ -23,6 +23,8 @@ class ClippedLion(SummedFirst, keras.optimizers.Lion):
 class ClippedMuon(SummedFirst, keras.optimizers.Muon):
     """Muon (arXiv 2502.16982); clipping follows the all-reduce."""
 
+    by_rows = False  # orthogonalizes whole matrices
+
 
 @keras.saving.register_keras_serializable("wukong_tf")
 class ClippedScheduleFree(SummedFirst, keras.optimizers.ScheduleFreeAdamW):
@@ -45,7 +47,7 @@ class ClippedScheduleFree(SummedFirst, keras.optimizers.ScheduleFreeAdamW):
         z, second = self._momentums[index], self._velocities[index]
         gradient = ops.cast(gradient, variable.dtype)
         step = ops.cast(self.iterations + 1, variable.dtype)
-        x = self._average(variable, z)
+        x = self._average(ops.convert_to_tensor(variable), z)
         beta_2 = ops.cast(self.beta_2, variable.dtype)
         new = second + (1 - beta_2) * (ops.square(gradient) - second)
         scale = ops.sqrt(new / (1 - ops.power(beta_2, step))) + self.epsilon
@@ -56,20 +58,32 @@ class ClippedScheduleFree(SummedFirst, keras.optimizers.ScheduleFreeAdamW):
         self.assign(z, new_z)
         self.assign(variable, (1 - self.beta_1) * new_z + self.beta_1 * x)
 
+    def assign(self, variable: Any, value: Any):
+        """Assigns; to a slot with some rows, these rows of `value`."""
+        layout = getattr(variable, "shards", None)
+        if layout is not None and value.shape != variable.shape:
+            value = value[slice(*layout.run)]
+        super().assign(variable, value)
+
     def _average(self, y, z):
         return (y - (1 - self.beta_1) * z) / self.beta_1
 
     def evaluated(self, variables: Any) -> list:
-        """Returns x of each of `variables`."""
-        return [
-            self._average(y, self._momentums[self._get_variable_index(y)])
-            for y in variables
-        ]
+        """Returns x of each of `variables`, or of the rows with slots here."""
+        found = []
+        for variable in variables:
+            z = self._momentums[self._get_variable_index(variable)]
+            y = ops.convert_to_tensor(variable)
+            if layout := getattr(z, "shards", None):
+                y = y[slice(*layout.run)]
+            found.append(self._average(y, z))
+        return found
 
     def restart(self, variables: Any):
         """Starts from the present values of `variables`."""
         for variable in variables:
-            self._momentums[self._get_variable_index(variable)].assign(variable)
+            z = self._momentums[self._get_variable_index(variable)]
+            self.assign(z, ops.copy(variable))
 
 
 DENSE_OPTIMIZERS: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Assignment of variables to optimizers, each to exactly one."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from wukong_tf.errors import ConfigError
@@ -25,6 +25,11 @@ class OptimizerGroups:
         ways: dict of path of a variable with sparse gradients to how they are
             summed over replicas, "gather" or "reduce"; see
             `wukong_tf.optimizers.replica_sum`. Defaults to "gather" for all.
+        sharded_state: names of groups whose slots are sharded over the workers
+            of a `tf.distribute.MultiWorkerMirroredStrategy` with one replica
+            each: a worker has those of an equal share of the variables' rows,
+            which it updates and sends to the others. The steps are the same.
+            Defaults to (), each worker has all slots.
 
     Attributes:
         average: the `WeightAverage`, once it is built, or None.
@@ -40,6 +45,7 @@ class OptimizerGroups:
         optimizers: dict[str, tuple[Any, str | None]],
         average: tuple[Sequence[str], float] | None = None,
         ways: Mapping[str, str] | None = None,
+        sharded_state: Collection[str] = (),
     ):
         rest = [n for n, (_, pattern) in optimizers.items() if pattern is None]
         if len(rest) > 1:
@@ -50,6 +56,7 @@ class OptimizerGroups:
         self.variables: dict[str, list] = {name: [] for name in optimizers}
         self.average: WeightAverage | None = None
         self._average = average
+        self._sharded_state = sharded_state
         self._order = []
         self._all = list(variables)
         self._ways = [
@@ -80,9 +87,16 @@ class OptimizerGroups:
             group.append(variable)
 
     def build(self):
-        """Creates the optimizers' slots; call it under the strategy's scope."""
+        """Creates the optimizers' slots; call it under the strategy's scope.
+
+        Raises:
+            ConfigError: slots of a group in `sharded_state` cannot be sharded,
+                or the strategy's replicas are not of one worker each.
+        """
         for name, optimizer in self.optimizers.items():
             if self.variables[name]:
+                if name in self._sharded_state:
+                    self._shard_state(name, optimizer)
                 optimizer.build(self.variables[name])
         if self._average is not None:
             names, decay = self._average
@@ -92,6 +106,21 @@ class OptimizerGroups:
             if hasattr(optimizer, "evaluated"):
                 self._average = ((name,), 0.0)
                 self.average = OptimizerAverage(self.variables[name], optimizer)
+
+    def _shard_state(self, name, optimizer):
+        """Makes an optimizer create and update only this worker's rows."""
+        from wukong_tf.sharding import collectives, weights
+
+        if not hasattr(optimizer, "owned") or hasattr(optimizer, "row_slots"):
+            raise ConfigError(
+                f"optimizers[{name!r}]: the slots of "
+                f"{type(optimizer).__name__} cannot be sharded by variables."
+            )
+        count, index = collectives.members("slots of optimizers")
+        if count > 1:
+            optimizer.owned = weights.OwnedWeights(
+                self.variables[name], count, index, whole=not optimizer.by_rows
+            )
 
     def sum_over_replicas(self, gradients: Sequence[Any]) -> list:
         """Returns the gradients of the global batch.

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from wukong_tf.embeddings import table_rows
+
 
 class SummedFirst:
     """Mixin for Keras optimizers: clipping follows the all-reduce.
@@ -16,9 +18,61 @@ class SummedFirst:
     Attributes:
         gradients_are_summed: whether the gradients that `apply` gets are
             already summed over all replicas. False by default.
+        by_rows: whether a variable's rows may be updated by several workers,
+            as each number's update depends only on its own gradient. True by
+            default.
+        owned: the `wukong_tf.sharding.weights.OwnedWeights` of the variables
+            that `build` will get, if each worker is to hold only the slots of
+            the rows that it updates. None by default, all of them.
     """
 
     gradients_are_summed = False
+    by_rows = True
+    owned: Any = None
+
+    def add_variable_from_reference(
+        self,
+        reference_variable: Any,
+        name: str = "var",
+        initializer: Any = "zeros",
+    ):
+        """Creates a slot, with the rows of this worker."""
+        parent: Any = super()
+        if self.owned is None:
+            return parent.add_variable_from_reference(
+                reference_variable, name, initializer
+            )
+        layout, shape = self.owned.layout(reference_variable), ()
+        if layout is not None:
+            shape = (layout.local_rows, *reference_variable.shape[1:])
+        with table_rows.unmirrored():
+            slot = parent.add_variable(
+                shape=shape,
+                initializer=initializer,
+                dtype=reference_variable.dtype,
+                name=f"{reference_variable.path.replace('/', '_')}_{name}",
+            )
+        if layout is not None:
+            slot.shards = layout
+        return slot
+
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ):
+        """Updates variables, or a part of them that other workers then get."""
+        parent: Any = super()
+        if self.owned is None:
+            parent._backend_update_step(
+                grads, trainable_variables, learning_rate
+            )
+            return
+        optimizer: Any = self
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        for gradient, variable in self._all_reduce_sum_gradients(pairs):
+            if part := self.owned.part(variable, gradient):
+                value, gradient = part
+                optimizer.update_step(gradient, value, learning_rate)
+        self.owned.exchange(optimizer._trainable_variables)
 
     def _clip_gradients(self, grads: Any) -> Any:
         if keras.backend.backend() == "tensorflow":

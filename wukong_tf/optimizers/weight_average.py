@@ -89,6 +89,7 @@ class OptimizerAverage(WeightAverage):
     Args:
         variables: the optimizer's variables; it must be built.
         optimizer: has `evaluated(variables)`, which returns their averages,
+            or the rows of them that it updates, `owned` as in `SummedFirst`,
             and `restart(variables)`.
     """
 
@@ -100,6 +101,11 @@ class OptimizerAverage(WeightAverage):
         """Copies the optimizer's averages."""
         del step
         values = self._optimizer.evaluated(self.variables)
+        owned = self._optimizer.owned
+        if owned is not None:
+            owned.assign(self.averages, values)
+            owned.exchange(self.averages)
+            return
         for average, value in zip(self.averages, values, strict=True):
             average.assign(value)
 

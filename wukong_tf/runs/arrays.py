@@ -91,7 +91,9 @@ def _slots(variables, plans, other) -> list[NamedArray]:
             ]
         else:
             name = f"{other}/{_stable_path(variable)}"
-            slots.append(NamedArray(name, variable))
+            shards = getattr(variable, "shards", None)
+            rows = None if shards is None else (0, shards.rows)
+            slots.append(NamedArray(name, variable, rows))
     return slots
 
 
@@ -222,15 +224,19 @@ def assign_slots(slots: Iterable[NamedArray], arrays: Mapping[str, np.ndarray]):
                 f"{tuple(array.shape)}."
             )
     for slot in slots:
-        array = arrays[slot.name]
-        if slot.rows is None:
-            slot.variable.assign(array)
-            continue
-        table_rows.write(slot.variable, slot.rows, _reader(array))
+        write_slot(slot, arrays[slot.name])
 
 
-def _reader(array):
-    return lambda start, stop: np.asarray(array[start:stop])
+def write_slot(slot: NamedArray, array: Any):
+    """Assigns an array of its shape to a slot, a few megabytes at a time."""
+    if slot.rows is None:
+        slot.variable.assign(np.asarray(array))
+        return
+    table_rows.write(
+        slot.variable,
+        slot.rows,
+        lambda start, stop: np.asarray(array[start:stop]),
+    )
 
 
 def _kind(dtype):

@@ -62,6 +62,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
             return self._read(name, entry["file"])
         parts = [self._read(name, part["file"]) for part in entry["shards"]]
         try:
+            if "first" not in entry:  # runs of rows, one after the other
+                return np.concatenate(parts)
             whole: Any = ShardedArray(parts, entry["first"], entry["shape"][0])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise RunError(

@@ -21,6 +21,7 @@ from wukong_tf.runs.arrays import (
     StoredRows,
     table_name,
     under_current_names,
+    write_slot,
 )
 from wukong_tf.runs.axes import (
     MakeSlots,
@@ -231,7 +232,7 @@ def _carry_array(slot, old, new, arrays, axes, report):
         report.dropped.append(slot.name)
         return
     if all(here is None for here, _ in places):
-        slot.variable.assign(np.asarray(array))
+        write_slot(slot, array)
         report.matched.append(slot.name)
         return
     here = np.ix_(
@@ -247,5 +248,5 @@ def _carry_array(slot, old, new, arrays, axes, report):
         )
     )
     value[here] = np.asarray(array)[there]
-    slot.variable.assign(value)
+    write_slot(slot, value)
     report.mapped.append(slot.name)

@@ -43,6 +43,8 @@ class Cost:
             gradients and temporary buffers of single operations.
         table_optimizer: the tables' optimizer, "rowwise_adagrad" or "adam".
             Defaults to "rowwise_adagrad".
+        state_workers: workers over which the dense part's optimizer slots are
+            sharded. Defaults to 1, each worker has all.
     """
 
     tables: tuple[Table, ...]
@@ -50,6 +52,7 @@ class Cost:
     batch_size: int
     activation_bytes: int
     table_optimizer: str = "rowwise_adagrad"
+    state_workers: int = 1
 
     @property
     def table_parameters(self) -> int:
@@ -117,8 +120,11 @@ class Cost:
 
     @property
     def dense_state_bytes(self) -> int:
-        """Bytes of Adam's slots: two float32 per parameter."""
-        return 2 * self.dense_bytes
+        """Bytes of Adam's slots: two float32 per parameter.
+
+        If they are sharded, those of one worker, of equal shares.
+        """
+        return -(-2 * self.dense_bytes // self.state_workers)
 
     @property
     def bytes(self) -> int:
@@ -177,6 +183,7 @@ def cost(
     dtype: str = "float32",
     remat: bool = False,
     table_optimizer: str = "rowwise_adagrad",
+    state_workers: int = 1,
 ) -> Cost:
     """Returns the cost of the model of `config`; nothing is allocated.
 
@@ -191,6 +198,8 @@ def cost(
             activations of one layer at a time. Defaults to False.
         table_optimizer: "rowwise_adagrad" or "adam". Defaults to
             "rowwise_adagrad".
+        state_workers: workers over which the dense part's optimizer slots are
+            sharded. Defaults to 1.
 
     Raises:
         ConfigError: a size is impossible, such as a rank above the number
@@ -202,6 +211,7 @@ def cost(
         16000
     """
     schema.check_int("cost", "batch_size", batch_size, 1)
+    schema.check_int("cost", "state_workers", state_workers, 1)
     schema.check_choice("cost", "dtype", dtype, ("float32", "mixed_bfloat16"))
     schema.check_choice(
         "cost", "table_optimizer", table_optimizer, [*TABLE_STATES]
@@ -227,6 +237,7 @@ def cost(
         batch_size,
         batch_size * sum(number for _, number in sizes),
         table_optimizer,
+        state_workers,
     )
 
 

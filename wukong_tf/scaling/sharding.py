@@ -5,6 +5,7 @@ an estimate, not a measurement.
 """
 
 import dataclasses
+import itertools
 
 from wukong_tf.scaling.cost import FLOAT_BYTES, Cost, cost
 from wukong_tf.scaling.presets import (
@@ -40,7 +41,8 @@ class ShardedStep:
         table_bytes: bytes that it sends in the exchange of tables.
         compute_s: seconds of the forward and backward pass.
         tables_s: seconds of the exchange of tables.
-        dense_s: seconds of the all-reduce of dense gradients.
+        dense_s: seconds of the all-reduce of dense gradients and, if their
+            state is sharded, of sending the updated weights.
     """
 
     gpus: int
@@ -68,6 +70,7 @@ def sharded_step(
     table_rows: int,
     flops: float,
     exchange_dtype: str = "float32",
+    shard_state: bool = False,
 ) -> ShardedStep:
     """Returns a step in which each GPU owns every N-th row.
 
@@ -86,6 +89,9 @@ def sharded_step(
         flops: operations per second that a GPU reaches.
         exchange_dtype: "float32" or "bfloat16", in which rows and gradients of
             tables are sent. Defaults to "float32".
+        shard_state: whether each GPU has 1 / N of the dense part's optimizer
+            slots, and sends the weights that it updates to the others.
+            Defaults to False.
     """
     here = min(gpus, GPUS_OF_A_HOST)
     distinct = min(batch * ids, table_rows)
@@ -94,12 +100,16 @@ def sharded_step(
     port = NETWORK_BYTES / GPUS_OF_A_HOST
     ring = 2 * (gpus - 1) / gpus * model_cost.dense_bytes
     part = -(-table_rows // gpus) * FLOAT_BYTES * (width + 1)
-    dense = model_cost.dense_bytes + model_cost.dense_state_bytes
+    state = model_cost.dense_state_bytes
+    if shard_state:
+        state = -(-state // gpus)
+        ring += (gpus - 1) / gpus * model_cost.dense_bytes
+    dense = model_cost.dense_bytes + state
     return ShardedStep(
         gpus=gpus,
         batch=batch,
         memory_bytes=part + dense,
-        dense_state_bytes=model_cost.dense_state_bytes,
+        dense_state_bytes=state,
         table_bytes=inside + outside,
         compute_s=batch * model_cost.training_flop / flops,
         tables_s=max(inside / NVLINK_BYTES, outside / port),
@@ -115,36 +125,40 @@ def table(share: float = 0.4) -> str:
     """
     features = internal_features()
     lines = [
-        "| preset | H100s | memory a GPU | of it, dense optimizer state | "
-        "compute | table bytes sent | exchange of tables | dense all-reduce | "
-        "step | rows/s | step, exchange in bfloat16 |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| preset | H100s | dense state | memory a GPU | of it, dense "
+        "optimizer state | compute | table bytes sent | exchange of tables | "
+        "dense exchange | step | rows/s | step, exchange in bfloat16 |",
+        "|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in ("internal_0.53gf", "internal_5.6gf", "internal_108gf"):
+    for name, gpus, state in itertools.product(
+        ("internal_0.53gf", "internal_5.6gf", "internal_108gf"),
+        (128, 256),
+        ("replicated", "sharded"),
+    ):
         config = preset(name).config(features)
         width = config.embedding_dim
-        for gpus in (128, 256):
-            step, narrow = (
-                sharded_step(
-                    cost(config),
-                    gpus,
-                    PAPER_BATCH // gpus,
-                    ids=INTERNAL_ROWS,
-                    width=width,
-                    table_rows=INTERNAL_TABLES // width,
-                    flops=share * H100_FLOPS,
-                    exchange_dtype=dtype,
-                )
-                for dtype in EXCHANGE_BYTES
+        step, narrow = (
+            sharded_step(
+                cost(config),
+                gpus,
+                PAPER_BATCH // gpus,
+                ids=INTERNAL_ROWS,
+                width=width,
+                table_rows=INTERNAL_TABLES // width,
+                flops=share * H100_FLOPS,
+                exchange_dtype=dtype,
+                shard_state=state == "sharded",
             )
-            fits = "" if step.memory_bytes <= H100_BYTES else ", does not fit"
-            lines.append(
-                f"| {name} | {gpus} | {_gb(step.memory_bytes)}{fits} | "
-                f"{_gb(step.dense_state_bytes)} | {_ms(step.compute_s)} | "
-                f"{_gb(step.table_bytes)} | {_ms(step.tables_s)} | "
-                f"{_ms(step.dense_s)} | {_ms(step.step_s)} | "
-                f"{PAPER_BATCH / step.step_s:,.0f} | {_ms(narrow.step_s)} |"
-            )
+            for dtype in EXCHANGE_BYTES
+        )
+        fits = "" if step.memory_bytes <= H100_BYTES else ", does not fit"
+        lines.append(
+            f"| {name} | {gpus} | {state} | {_gb(step.memory_bytes)}{fits} | "
+            f"{step.dense_state_bytes / 1e9:,.3f} GB | {_ms(step.compute_s)} | "
+            f"{_gb(step.table_bytes)} | {_ms(step.tables_s)} | "
+            f"{_ms(step.dense_s)} | {_ms(step.step_s)} | "
+            f"{PAPER_BATCH / step.step_s:,.0f} | {_ms(narrow.step_s)} |"
+        )
     return "\n".join(lines)
 
 

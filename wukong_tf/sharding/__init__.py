@@ -1,1 +1,1 @@
-"""Tables sharded by rows over the workers of a run."""
+"""Tables and optimizer slots sharded over the workers of a run."""

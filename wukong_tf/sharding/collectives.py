@@ -12,6 +12,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
+from wukong_tf.errors import ConfigError
+
 # Collective keys: TensorFlow counts its own up from 100, one or more for each
 # call of a function.
 _FIRST_KEY = 2**30
@@ -77,6 +79,28 @@ def launchers_of(strategy: tf.distribute.Strategy) -> list | None:
     """
     operations = getattr(strategy.extended, "_cross_device_ops", None)
     return getattr(operations, "_launchers", None)
+
+
+def members(what: str) -> tuple[int, int]:
+    """Returns the number of workers and this one's index.
+
+    Args:
+        what: what is sharded over the workers, for the error.
+
+    Raises:
+        ConfigError: the strategy's replicas are not of one worker each.
+    """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return 1, 0
+    launchers = launchers_of(strategy)
+    if launchers is None or len(launchers) > 1:
+        raise ConfigError(
+            f"{what} are sharded over workers of one replica each; the "
+            f"strategy has {len(launchers or ()) or replicas} in this process."
+        )
+    return replicas, strategy.cluster_resolver.task_id
 
 
 def current_group() -> Group | None:

@@ -36,7 +36,7 @@ class ShardedLookup:
                 outnumber the rows, or are too few for them.
         """
         del features
-        count, index = _members()
+        count, index = collectives.members("tables")
         if not count <= rows <= count * MAX_LOCAL_ROWS:
             raise ConfigError(
                 f"{layer.name}: sharded tables must have 1 to "
@@ -71,21 +71,6 @@ class ShardedLookup:
         with tf.device(group.device):
             narrow = exchange_dtype == "bfloat16"
             return _read(group, shards, table, ids, narrow)
-
-
-def _members() -> tuple[int, int]:
-    """Returns the number of workers and this one's index."""
-    strategy = tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return 1, 0
-    launchers = collectives.launchers_of(strategy)
-    if launchers is None or len(launchers) > 1:
-        raise ConfigError(
-            "tables are sharded over workers of one replica each; the "
-            f"strategy has {len(launchers or ()) or replicas} in this process."
-        )
-    return replicas, strategy.cluster_resolver.task_id
 
 
 def _read(group, shards, table, ids, narrow) -> Any:

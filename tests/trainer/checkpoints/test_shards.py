@@ -12,7 +12,8 @@ from trainer.checkpoints import store
 from trainer.checkpoints.shards import ShardWriter
 from wukong_tf import runs
 from wukong_tf.errors import RunError, TrainingError
-from wukong_tf.runs.arrays import NamedArray
+from wukong_tf.runs.arrays import NamedArray, assign_slots, read_arrays
+from wukong_tf.sharding.blocks import Blocks
 from wukong_tf.sharding.layout import Shards
 
 ROWS, COUNT = 23, 3
@@ -102,6 +103,41 @@ def test_a_checkpoint_of_all_rows_is_read_in_canonical_order(tmp_path):
         np.testing.assert_array_equal(array, WHOLE[start:stop])
         state = found[f"optimizer/{table}"]
         np.testing.assert_array_equal(state, STATE[start:stop])
+
+
+@pytest.mark.parametrize("bounds", [(0, 9, 9, ROWS), (0, 0, ROWS, ROWS)])
+def test_runs_of_rows_are_one_array_and_in_one_file_if_one_worker_has_all(
+    tmp_path, bounds
+):
+    def slots(index):
+        layout = Blocks(bounds, index)
+        variable = SimpleNamespace(
+            value=tf.Variable(WHOLE[slice(*layout.run)]),
+            shape=(layout.local_rows, 4),
+            dtype="float32",
+            shards=layout,
+        )
+        return [
+            NamedArray("optimizer/dense/kernel_momentum", variable, (0, ROWS))
+        ]
+
+    (written, *others), _ = write(tmp_path, slots=slots)
+    assert all(other == written for other in others)
+    path, _ = store.save(str(tmp_path), 5, {}, written.items())
+    found = runs.open_checkpoint(path)
+    (name,) = found
+    np.testing.assert_array_equal(found[name], WHOLE)
+    assert found.entries[name]["shape"] == [ROWS, 4]
+    assert ("shards" in found.entries[name]) == (bounds[1] == 9)
+    # Each worker reads its own rows, and zeros for others.
+    for index in range(COUNT):
+        (slot,) = slots(index)
+        slot.variable.value.assign(tf.zeros_like(slot.variable.value))
+        assign_slots([slot], found)
+        expected = np.zeros_like(WHOLE)
+        own = slice(*slot.variable.shards.run)
+        expected[own] = WHOLE[own]
+        np.testing.assert_array_equal(read_arrays([slot])[name], expected)
 
 
 def test_a_damaged_part_is_found(tmp_path):

@@ -649,3 +649,17 @@ def test_broken_lines_of_the_metrics_cost_those_lines_alone(tmp_path, flags_of):
     assert all(
         isinstance(json.loads(x)["step"], int) for x in lines.splitlines()
     )
+
+
+def test_plan_shows_the_dense_state_of_workers(capsys):
+    options = {"mode": "plan", "synthetic": True, "rank": 8}
+    assert run(*arguments(**options)) == 0
+    whole = capsys.readouterr().out
+    assert run(*arguments(**options, dense_state="sharded")) == 0
+    said = capsys.readouterr().out
+    (dense,) = (line for line in whole.splitlines() if "dense part" in line)
+    size = int(dense.split()[3].replace(",", ""))
+    assert "dense optimizer state bytes of each" in said
+    for workers in (1, 2, 64):
+        row = [str(workers), f"{-(-size // workers):,}"]
+        assert row in [line.split() for line in said.splitlines()]
