@@ -63,6 +63,10 @@ RUNS: dict[str, tuple[list[str], dict]] = {
         ["--calls=60", "--rows=500", "--models=mid_size", "--connections=2"],
         {"BATCHES": (1, 3), "BARS": {1: 1.05, 3: 1.15}},
     ),
+    "sharded_state": (
+        ["--workers=2", "--steps=2"],
+        {"BATCH": 8, "UNITS": 8, "LAYERS": 1},
+    ),
     "sharded_tables": (
         [
             *("--rows=3900", "--workers=1,2", "--steps=2"),
