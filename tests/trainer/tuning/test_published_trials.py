@@ -1,4 +1,4 @@
-"""The comparison on Frappe in docs/results.md is that of its file."""
+"""Comparisons in docs/results.md are those of their files."""
 
 import json
 import statistics
@@ -37,6 +37,28 @@ def test_the_page_has_the_figures_of_the_file():
                 f"{pilot['valid_auc'][-1]:.3f}",
             ]
             assert f"| {' | '.join(cells)} |" in page
+
+
+def test_the_log_of_interactions_too():
+    path = ROOT / "benchmarks" / "interactions_trials.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for name, model in results["models"].items():
+        losses = [trial["valid"]["logloss"] for trial in model["trials"]]
+        assert losses[model["best"]] == min(losses)
+        runs = [r["test"] for r in results["runs"] if r["model"] == name]
+        assert len(runs) == 3
+        cells = [
+            f"`{name}`",
+            ", ".join(f"{loss:.4f}" for loss in losses),
+            f"{model['trials'][model['best']]['learning_rate']:g}",
+            spread([run["auc"] for run in runs], 4),
+            spread([run["logloss"] for run in runs], 4),
+            spread([run["attained_share"] for run in runs], 3),
+            f"{model['training_flop'] / 1e6:.2f}",
+            f"{model['dense_parameters']:,}",
+        ]
+        assert f"| {' | '.join(cells)} |" in page
 
 
 def spread(values, digits):
