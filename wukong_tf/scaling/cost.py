@@ -6,7 +6,6 @@ from typing import Any
 
 from wukong_tf.config import schema
 from wukong_tf.config.model_config import ModelConfig
-from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import parts
 from wukong_tf.scaling.operations import Part
 from wukong_tf.scaling.parts import Table
@@ -216,11 +215,7 @@ def cost(
     schema.check_choice(
         "cost", "table_optimizer", table_optimizer, [*TABLE_STATES]
     )
-    if config.model not in _MODELS:
-        raise ConfigError(
-            f"cost: the model must be one of {sorted(_MODELS)}; received "
-            f"{config.model!r}."
-        )
+    schema.check_choice("cost", "model", config.model, sorted(_MODELS))
     model_parts = _MODELS[config.model](config)
     narrow = 2 if dtype == "mixed_bfloat16" else FLOAT_BYTES
 
