@@ -83,9 +83,9 @@ class Reader:
         """Raises NotImplementedError, as it cannot create tables."""
         raise NotImplementedError
 
-    def __call__(self, table, ids, exchange_dtype="float32"):
+    def __call__(self, table, ids):
         """Returns rows, float32 [B, C, W], for row numbers `ids` [B, C]."""
-        del table, exchange_dtype
+        del table
         if self._check is not None:
             ids = self._check(ids)
         rows = tf.cast(_take(self._arrays["rows"], ids), tf.float32)

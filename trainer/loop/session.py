@@ -108,7 +108,8 @@ class Session:
         )
         devices = self.settings.devices
         for layer in self.model.tables:
-            layer.exchange_dtype = devices.sharded_exchange_dtype
+            if layer.plan.sharded:
+                layer.exchange_dtype = devices.sharded_exchange_dtype
         if replicas > 1:
             vary_dropout(self.model)
         self.ways = table_ways(

@@ -96,9 +96,11 @@ class FusedEmbedding(keras.layers.Layer):
         if self.plan.rows > MAX_FUSED_ROWS:  # sharded
             ids = ops.cast(ids, "int64")
         rows = ids + ops.convert_to_tensor(offsets, dtype=ids.dtype)
-        dtype = self.exchange_dtype if training else "float32"
+        options: dict[str, str] = {}
+        if training and self.exchange_dtype != "float32":
+            options["exchange_dtype"] = self.exchange_dtype
         with self._place():
-            return self.lookup(self.table, rows, dtype)  # [B, C, width]
+            return self.lookup(self.table, rows, **options)  # [B, C, width]
 
     def compute_output_shape(self, input_shape):
         """Returns `(batch, num_columns, width)`."""

@@ -19,15 +19,8 @@ class Lookup(Protocol):
         """Creates the table [rows, width] of zeros as a weight of `layer`."""
         ...
 
-    def __call__(self, table, ids, exchange_dtype: str = "float32"):
-        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F].
-
-        Args:
-            table: the result of `build`.
-            ids: the row numbers.
-            exchange_dtype: "float32", or "bfloat16" if workers round the rows
-                and gradients that they send. Defaults to "float32".
-        """
+    def __call__(self, table, ids):
+        """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
         ...
 
 
@@ -40,9 +33,8 @@ class TakeLookup:
             name="table", shape=(rows, width), initializer="zeros"
         )
 
-    def __call__(self, table, ids, exchange_dtype="float32"):
+    def __call__(self, table, ids):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
-        del exchange_dtype
         value = table_rows.local(table.value)
         if hasattr(value, "sparse_read"):
             # A TensorFlow variable: keras.ops.take would read all of it for its

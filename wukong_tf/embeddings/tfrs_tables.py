@@ -68,9 +68,8 @@ class TFRSLookup:
             )
         return made[0]
 
-    def __call__(self, table, ids, exchange_dtype="float32"):
+    def __call__(self, table, ids):
         """Reads rows [B, F, width] of `table` by row numbers `ids` [B, F]."""
-        del exchange_dtype
         # The engine holds the same variable. With a mirrored one it would read
         # all of it, so for this call it gets the replica's copy.
         held = self._engine._tpu_embedding._variables["table"]
