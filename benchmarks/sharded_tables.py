@@ -123,7 +123,7 @@ def sent_over_least(rows: int, workers: int, batches: int = 4) -> float:
     import numpy as np
 
     from benchmarks import mid_size
-    from wukong_tf.scaling.sharding import EXCHANGE_BYTES, ID_BYTES
+    from wukong_tf.scaling.traffic import EXCHANGE_BYTES, ID_BYTES
     from wukong_tf.sharding import collectives
     from wukong_tf.sharding.layout import Shards
 

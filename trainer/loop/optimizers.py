@@ -6,10 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainer.loop.rates import Rates, table_rate
-from trainer.settings import Training, memory_dtype
-from wukong_tf.config import (
-    ModelConfig,
-)
+from trainer.settings import Training
 from wukong_tf.embeddings import table_rows
 from wukong_tf.models import ClickModel
 from wukong_tf.optimizers import (
@@ -20,7 +17,6 @@ from wukong_tf.optimizers import (
     replica_sum,
 )
 from wukong_tf.optimizers.groups import TABLES
-from wukong_tf.scaling import Cost, cost
 
 SHOWN_TABLES = 8
 TABLE_OPTIMIZERS = {"rowwise_adagrad": RowwiseAdagrad, "adam": TableAdam}
@@ -204,26 +200,3 @@ def _row_runs(model, training):
         if differs:
             runs[layer.table.path] = [run for run in row_runs if run[0]]
     return runs
-
-
-def model_cost(
-    config: ModelConfig, training: Training, state_workers: int = 1
-) -> Cost:
-    """Returns the cost of the model under these training settings.
-
-    Args:
-        config: the model's configuration.
-        training: the settings.
-        state_workers: workers over which the dense part's optimizer state is
-            sharded. Defaults to 1.
-    """
-    return cost(
-        config,
-        batch_size=-(
-            -training.batch_size // training.gradient_accumulation_steps
-        ),
-        dtype=memory_dtype(training.precision),
-        remat=training.remat,
-        table_optimizer=training.table_optimizer,
-        state_workers=state_workers,
-    )

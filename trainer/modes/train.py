@@ -17,7 +17,6 @@ from trainer.distribution.strategies import set_up
 from trainer.loading import Stopwatch
 from trainer.loop.evaluator import Interrupted
 from trainer.loop.metrics_log import Metrics, MetricsLog, NoMetrics
-from trainer.loop.optimizers import model_cost
 from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
@@ -26,7 +25,7 @@ from trainer.placement import sharding
 from trainer.placement.tables import (
     available_devices,
     bytes_for_tables,
-    place,
+    model_cost,
 )
 from trainer.report import slices
 from trainer.report.summary import report
@@ -121,30 +120,26 @@ def _place(settings, distribution, config):
     replicas = distribution.local_replicas
     _check_replicas(settings.devices, replicas)
     sharded_state = settings.devices.dense_state == "sharded"
-    costs = model_cost(config, training, workers.count if sharded_state else 1)
+    costs = model_cost(
+        config,
+        training,
+        distribution.replicas,
+        workers.count if sharded_state else 1,
+    )
     devices = available_devices(settings.machine)
     here = distribution.replicas_on_this_host
-    count = workers.count if replicas == 1 else 1
-    tables = sharding.traffic(
+    left = workers.gather(bytes_for_tables(costs, devices, here))
+    placed, tables = sharding.place_on_workers(
+        settings,
         costs,
         config.features,
-        training.batch_size,
-        count,
-        settings.devices.sharded_exchange_dtype,
-    )
-    left = workers.gather(bytes_for_tables(costs, devices, here))
-    free = None if None in left else min(left)
-    sharded = sharding.choose(settings.devices, tables, free)
-    placed = place(
-        costs,
         devices,
-        settings.machine.table_device,
+        workers=workers.count if replicas == 1 else 1,
         replicas=here,
-        sharded=sharded,
-        workers=count,
+        free_bytes=None if None in left else min(left),
     )
     placed.check()
-    return placed, sharding.describe(tables, sharded)
+    return placed, sharding.describe(tables, placed.sharded_tables)
 
 
 def _check_replicas(devices, replicas):

@@ -1,102 +1,21 @@
 """Chooses the tables whose rows are sharded over the workers."""
 
-import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from trainer.settings import Devices
+from trainer.placement.tables import (
+    Device,
+    Placement,
+    place,
+)
+from trainer.settings import Settings
+from trainer.settings.devices import Devices
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost
-from wukong_tf.scaling.sharding import EXCHANGE_BYTES
+from wukong_tf.scaling.traffic import Traffic, traffic
 
-FLOAT_BYTES = ID_BYTES = 4
 MIB = 2**20
 SHOWN_TABLES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Traffic:
-    """A table's rows, and what a step sends for it.
-
-    Args:
-        name: name of the table.
-        rows: number of rows.
-        width: floats per row.
-        distinct: most distinct rows in a worker's batch.
-        workers: number of workers.
-        exchange_dtype: dtype in which rows and gradients are sent, if it is
-            sharded. Defaults to "float32".
-    """
-
-    name: str
-    rows: int
-    width: int
-    distinct: int
-    workers: int
-    exchange_dtype: str = "float32"
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all rows and their optimizer state."""
-        return FLOAT_BYTES * self.rows * (self.width + 1)
-
-    @property
-    def sharded_bytes(self) -> int:
-        """Bytes of a worker's part of them, at most."""
-        return FLOAT_BYTES * -(-self.rows // self.workers) * (self.width + 1)
-
-    @property
-    def sent_sharded(self) -> int:
-        """Bytes that a worker sends in a step at most, if it is sharded.
-
-        Of ids, and of rows and gradients, all but the worker's own.
-        """
-        float_bytes = EXCHANGE_BYTES[self.exchange_dtype]
-        each = ID_BYTES + 2 * float_bytes * self.width
-        return self.distinct * each * (self.workers - 1) // self.workers
-
-    @property
-    def sent_replicated(self) -> int:
-        """Bytes that a worker sends in a step at most, if it is replicated."""
-        others = self.workers - 1
-        row = ID_BYTES + FLOAT_BYTES * self.width
-        gathered = others * self.distinct * row
-        reduced = 2 * others * self.rows * FLOAT_BYTES * (self.width + 1)
-        return min(gathered, reduced // self.workers)
-
-
-def traffic(
-    costs: Cost,
-    features: FeatureSpec,
-    batch_size: int,
-    workers: int,
-    exchange_dtype: str = "float32",
-) -> list[Traffic]:
-    """Returns what each table of a model takes and sends.
-
-    Args:
-        costs: the cost of the model.
-        features: its features.
-        batch_size: rows of the global batch.
-        workers: number of workers, one replica each.
-        exchange_dtype: as in `Traffic`. Defaults to "float32".
-    """
-    ids: dict[str, int] = {}
-    rows = -(-batch_size // workers)
-    for feature in features.categorical:
-        count = ids.get(feature.table_name, 0)
-        ids[feature.table_name] = count + rows * feature.ids_per_row
-    return [
-        Traffic(
-            t.name,
-            t.rows,
-            t.width,
-            min(t.rows, ids[t.name]),
-            workers,
-            exchange_dtype,
-        )
-        for t in costs.tables
-    ]
 
 
 def choose(
@@ -137,6 +56,51 @@ def choose(
             break
         chosen.add(table.name)
     return tuple(table.name for table in tables if table.name in chosen)
+
+
+def place_on_workers(
+    settings: Settings,
+    costs: Cost,
+    features: FeatureSpec,
+    devices: Sequence[Device],
+    *,
+    workers: int,
+    replicas: int = 1,
+    free_bytes: int | None,
+) -> tuple[Placement, list[Traffic]]:
+    """Places the tables of a run of several workers.
+
+    Args:
+        settings: the settings of the run.
+        costs: the cost of the model.
+        features: its features.
+        devices: the devices of a worker, that of the dense part first.
+        workers: number of workers that tables can be sharded over.
+        replicas: number of replicas on the host. Defaults to 1.
+        free_bytes: memory of a worker for tables. None if unknown.
+
+    Returns:
+        The placement, and what each table takes and sends.
+
+    Raises:
+        ConfigError: the settings contradict each other or the tables.
+    """
+    tables = traffic(
+        costs,
+        features,
+        settings.training.batch_size,
+        workers,
+        settings.devices.sharded_exchange_dtype,
+    )
+    placed = place(
+        costs,
+        devices,
+        settings.machine.table_device,
+        replicas=replicas,
+        sharded=choose(settings.devices, tables, free_bytes),
+        workers=workers,
+    )
+    return placed, tables
 
 
 def _needed(tables, chosen):

@@ -5,9 +5,10 @@ import subprocess
 from collections.abc import Collection, Sequence
 
 from trainer.placement import host_memory
-from trainer.settings import Machine
+from trainer.settings import Machine, Training, memory_dtype
+from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ConfigError
-from wukong_tf.scaling import Cost
+from wukong_tf.scaling import Cost, cost
 
 FLOAT_BYTES = 4
 ACCELERATOR, HOST = "accelerator", "cpu"
@@ -15,6 +16,32 @@ GIB = 2**30
 # Share of an accelerator's memory left for its libraries and for
 # fragmentation.
 RESERVED = 0.1
+
+
+def model_cost(
+    config: ModelConfig,
+    training: Training,
+    replicas: int = 1,
+    state_workers: int = 1,
+) -> Cost:
+    """Returns the cost of the model under these training settings.
+
+    Args:
+        config: the model's configuration.
+        training: the settings.
+        replicas: replicas that share a batch. Defaults to 1.
+        state_workers: workers over which the dense part's optimizer state is
+            sharded. Defaults to 1.
+    """
+    parts = replicas * training.gradient_accumulation_steps
+    return cost(
+        config,
+        batch_size=-(-training.batch_size // parts),
+        dtype=memory_dtype(training.precision),
+        remat=training.remat,
+        table_optimizer=training.table_optimizer,
+        state_workers=state_workers,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from trainer.console import log
 from trainer.data import preflight
 from trainer.data.samples import literals
-from trainer.loop.optimizers import model_cost
 from trainer.loop.restore import best_checkpoint
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
+from trainer.placement.tables import model_cost
 from trainer.report import importance
 from trainer.report.compared import compared_metrics
 from trainer.report.figures import (

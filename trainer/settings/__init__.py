@@ -122,6 +122,7 @@ def _check_mode(settings):
         ("output", ("eval", "predict")),
         ("keep_units", ("eval", "predict")),
         ("slices", ("train", "eval")),
+        ("on", ("plan",)),
     ):
         if name in given and mode not in modes:
             raise ConfigError(

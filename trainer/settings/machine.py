@@ -5,6 +5,7 @@ from typing import Literal
 
 from trainer.settings.fields import Settings, setting
 from wukong_tf.errors import ConfigError
+from wukong_tf.scaling.clusters import ACCELERATORS, Cluster
 
 _MEMORY = "Memory for the plan of tables, in GiB. Default: that of {}."
 
@@ -57,10 +58,30 @@ class Machine(Settings):
     host_memory_gib: float | None = setting(
         None, _MEMORY.format("the host, or of its control group"), minimum=0.0
     )
+    on: str = setting(
+        "",
+        "KIND:HOSTSxGPUS, such as h100:4x8: --mode=plan places the run on "
+        "these GPUs, a worker each, and estimates a training step there. "
+        f"Kinds: {', '.join(sorted(ACCELERATORS))}.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        self.profiled_steps  # noqa: B018  raises early if invalid
+        # These raise early if they are invalid.
+        self.profiled_steps  # noqa: B018
+        self.cluster  # noqa: B018
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """--on; None if it is not given.
+
+        Raises:
+            ConfigError: the flag is not of that form.
+        """
+        try:
+            return Cluster.parse(self.on) if self.on else None
+        except ConfigError as error:
+            raise ConfigError(f"--on: {error}") from error
 
     @property
     def profiled_steps(self) -> tuple[int, int] | None:

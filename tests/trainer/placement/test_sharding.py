@@ -8,12 +8,13 @@ from trainer.placement import sharding
 from trainer.placement.tables import Device, place
 from trainer.settings import Devices
 from wukong_tf.scaling import cost
+from wukong_tf.scaling.traffic import Traffic, traffic
 
 COSTS = cost(small_models.CONFIG, batch_size=64)
 
 
 def tables(batch_size=8, workers=2):
-    return sharding.traffic(COSTS, small_models.SPEC, batch_size, workers)
+    return traffic(COSTS, small_models.SPEC, batch_size, workers)
 
 
 def chosen(placement, free=None, **options):
@@ -36,9 +37,7 @@ def test_each_table_counts_its_features_ids_and_rows():
 
 
 def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
-    found = sharding.traffic(
-        COSTS, small_models.SPEC, 8, 2, exchange_dtype="bfloat16"
-    )
+    found = traffic(COSTS, small_models.SPEC, 8, 2, exchange_dtype="bfloat16")
     for table, narrow in zip(tables(), found, strict=True):
         ids = 4 * narrow.distinct
         assert narrow.sent_sharded - ids // 2 == pytest.approx(
@@ -127,6 +126,6 @@ def test_the_log_has_memory_and_traffic():
 
 @pytest.mark.parametrize("count, shown", [(8, "t7;"), (10, "t7 and 2 more;")])
 def test_few_of_many_names_are_shown(count, shown):
-    found = [sharding.Traffic(f"t{n}", 10, 4, 5, 2) for n in range(count)]
+    found = [Traffic(f"t{n}", 10, 4, 5, 2) for n in range(count)]
     lines = sharding.describe(found, [t.name for t in found])
     assert shown in lines[0]
