@@ -62,6 +62,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
         RankMixerConfig,
     )
 }
+"""Classes of model configurations, by the name of their kind."""
 
 
 def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:

@@ -5,9 +5,13 @@ import dataclasses
 from wukong_tf.config.feature_spec import FeatureSpec
 
 IDS = "ids"
+"""Role of a column of ids."""
 WEIGHTS = "weights"
+"""Role of a column of the weights of a bag's ids."""
 NUMBERS = "numbers"
+"""Role of a column of floats."""
 VECTORS = "vectors"
+"""Role of a column of vectors."""
 
 
 @dataclasses.dataclass(frozen=True)

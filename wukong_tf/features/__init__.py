@@ -18,9 +18,10 @@ __all__ = [
     "signature",
 ]
 
-# Former names, kept as aliases.
 of_ids = FeatureSpec.as_ids
+"""Former name of `FeatureSpec.as_ids`."""
 of_requests = FeatureSpec.as_requests
+"""Former name of `FeatureSpec.as_requests`."""
 
 
 def has_raw(spec: FeatureSpec) -> bool:

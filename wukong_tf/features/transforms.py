@@ -19,7 +19,7 @@ def signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
     """Returns the tensor specs of the raw columns in a served request.
 
     Returns:
-        dict of feature name to spec: ids int64 [B], bags of ids int64
+        dict of feature name to spec, with ids int64 [B], bags of ids int64
         [B, max_ids], padded with 0, and their weights float32 [B, max_ids],
         numbers float32 [B], vectors float32 [B, size]. Features with `raw` hold
         strings, int64 or float32 instead of ids; their bags are padded with the

@@ -171,6 +171,7 @@ _LAYOUTS = {
     for layout in (_TORCHEASYREC, _FUXICTR, _MLCC, _CLABRUGERE)
 }
 KINDS = tuple(_LAYOUTS)
+"""Names of the implementations."""
 
 
 def layout_of(kind: str) -> Layout:

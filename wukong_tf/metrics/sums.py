@@ -7,6 +7,7 @@ metrics do not depend on how rows were split.
 import tensorflow as tf
 
 AUC_BINS = 65_536
+"""Default number of bins of the logit."""
 # Larger logits fall in the outer bins; a bin is 0.0005 wide, which resolves
 # rare clicks as finely as frequent ones.
 AUC_LOGIT_LIMIT = 16.0
@@ -22,6 +23,7 @@ def zero_sums(bins: int = AUC_BINS) -> dict[str, tf.Tensor]:
 
 
 SCALARS = ("rows", "weight", "loss", "label", "prediction")
+"""Keys of `scalar_sums`."""
 
 
 def scalar_sums(

@@ -46,11 +46,11 @@ class WarmupDecay(LinearWarmup):
     After warm-up, with p = (step - warmup_steps) / (decay_steps -
     warmup_steps) in [0, 1], the full rate is multiplied by
 
-        f + (1 - f) (1 - p)                 if `decay` is "linear",
-        f + (1 - f) (1 + cos(pi p)) / 2     if it is "cosine" (SGDR, arXiv
-                                            1608.03983, without restarts),
+        linear: f + (1 - f) (1 - p)
+        cosine: f + (1 - f) (1 + cos(pi p)) / 2
 
-    with f = `final_fraction`.
+    with f = `final_fraction`. The cosine is that of SGDR (arXiv 1608.03983),
+    without restarts.
 
     Args:
         learning_rate: full learning rate.

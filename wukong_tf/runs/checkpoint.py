@@ -25,8 +25,11 @@ from wukong_tf.runs.run_directory import FORMAT, identity, read_text
 from wukong_tf.runs.sharded import ShardedArray
 
 CHECKPOINTS = "checkpoints"
+"""Directory of a run's checkpoints."""
 INDEX = "checkpoint.json"
+"""File of a checkpoint: its arrays' files, shapes and checksums."""
 BEST = "best.json"
+"""File that names the step of the best checkpoint."""
 _MAPPED_BYTES = 2**20  # larger files are memory-mapped
 _OUTSIDE = (
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),

@@ -13,12 +13,19 @@ from wukong_tf.config import (
 from wukong_tf.errors import RunError, WukongError
 
 CONFIG = "config.json"
+"""File of the settings of the model, the training and the data."""
 FEATURES = "features.json"
+"""File of the feature spec."""
 SAMPLES = "samples.parquet"
+"""File of held-out rows, which exports are compared on."""
 HELD_OUT = "held_out.json"
+"""File that names the origin of the held-out rows."""
 PREPARATION = "preparation.json"
+"""File of the recipe that prepared the data."""
 DATA = "data.json"
-FORMAT = 1  # of a run directory and of its checkpoints
+"""File of the sizes and checksums of the data's files."""
+FORMAT = 1
+"""Version of the format of a run directory and of its checkpoints."""
 
 
 def read_features(run_dir: str) -> FeatureSpec:
