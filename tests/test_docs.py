@@ -167,6 +167,29 @@ def test_numbers_stay_with_their_units():
     )
 
 
+def test_lines_of_signatures_and_long_names_may_break():
+    hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
+    block = (
+        '<div class="language-python doc-signature highlight"><pre>'
+        "<span></span><code>{}</code></pre></div>"
+    )
+    lines = '<span class="line">f(\n</span><span class="line">)\n</span>'
+    shown = hooks.on_page_content(block.format("f(\n)\n"))
+    assert shown == block.format(lines)
+    item = types.SimpleNamespace(title="<b>DCNv2Config a_b</b>", children=[])
+    hooks.on_page_content("", types.SimpleNamespace(toc=[item]))
+    assert item.title == "<b>DC<wbr>Nv2<wbr>Config a_<wbr>b</b>"
+
+
+def test_docstrings_link_to_classes():
+    docstrings = pytest.importorskip("docstrings", reason="griffe is missing")
+    text = "`MLP` of `WukongLayer`: <x_i, `x`>\n>>> x <y"
+    assert docstrings.linked(text, "wukong_tf.layers.MLP.call") == (
+        "`MLP` of [`WukongLayer`][wukong_tf.layers.WukongLayer]: "
+        "&lt;x_i, `x`>\n>>> x <y"
+    )
+
+
 def test_a_default_is_stated_once():
     hooks = pytest.importorskip("hooks", reason="mkdocs is not installed")
     item = (
@@ -192,8 +215,8 @@ def test_links_to_pages_have_their_titles():
 
 
 def test_flags_in_texts_of_flags_are_code():
-    text = flag_lists._plain(["With --on_bad_value=count: a_b, or --seed."])
-    assert text == "With `--on_bad_value=count`: a\\_b, or `--seed`."
+    text = flag_lists._plain(["With --on_bad_value=count: a_b, or `c_d`."])
+    assert text == "With `--on_bad_value=count`: a\\_b, or `c_d`."
 
 
 def spec_of(count):

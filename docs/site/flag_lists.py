@@ -78,7 +78,7 @@ def _about(text):
 def _plain(lines):
     """Returns text of --help that Markdown reads as it stands."""
     text = " ".join(line.strip() for line in lines)
-    parts = re.split(rf"({_FLAG})", text)  # the flags are code
+    parts = re.split(rf"(`[^`]+`|{_FLAG})", text)  # the flags are code
     parts[::2] = [re.sub(r"([<*_`\[\]])", r"\\\1", part) for part in parts[::2]]
-    parts[1::2] = [f"`{flag}`" for flag in parts[1::2]]
+    parts[1::2] = [f"`{code.strip('`')}`" for code in parts[1::2]]
     return "".join(parts)

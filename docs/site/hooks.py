@@ -21,6 +21,14 @@ _CODE = re.compile(r"(?<!<span></span>)(?<!<pre>)<code>([^<]+)</code>")
 _FLAG = re.compile(r"--\w+")
 _PARTS = re.compile(r"[^(=/]+[(=/]*|[(=/]+")  # of a long word
 _BLOCK = re.compile(r'class="language-(?:sh|text)\b.*?</pre>', re.S)
+_LINES = re.compile(
+    r'(?<=class="language-)((?:pycon|python doc-signature) highlight">'
+    r"<pre><span></span><code>)(.*?)\n(?=</code>)",
+    re.S,
+)
+_HUMP = re.compile(
+    r"(?<=[a-z0-9])(?=[A-Z])|(?<=_)(?=[a-z])|(?<=[A-Z])(?=[A-Z][a-z])"
+)
 _UNNAMED = re.compile(r'(<li class="doc-section-item field-body">\s*)–\s')
 _FIELD = re.compile(r'<li class="doc-section-item field-body">.*?</li>', re.S)
 _DEFAULT = re.compile(r",\s+default:\s+(<code.*?</code>)\s+\)", re.S)
@@ -76,11 +84,32 @@ def on_page_markdown(markdown, page, files, **kwargs):
     return _MADE.sub(lambda found: flag_lists.lists(found[1]), markdown)
 
 
-def on_page_content(html, **kwargs):
-    """Marks where lines may break: code between words, or after `(=/`."""
+def on_page_content(html, page=None, **kwargs):
+    """Marks where lines may break: code between words, or after `(=/`.
+
+    Long names in the table of contents break between their parts, and broken
+    lines of signatures and examples are indented.
+    """
+    for item in page.toc if page else ():
+        _break_names(item)
+    html = _LINES.sub(_indented, html)
     html = _FIELD.sub(_default_once, _UNNAMED.sub(r"\1", html))
     html = _CELL.sub(_wide, _CODE.sub(_unbroken, _together(html)))
     return _BLOCK.sub(lambda found: _FLAG.sub(_short, found[0]), html)
+
+
+def _break_names(item):
+    parts = _TAG.split(item.title)
+    parts[::3] = [_HUMP.sub("<wbr>", text) for text in parts[::3]]
+    del parts[2::3]
+    item.title = "".join(parts)
+    for child in item.children:
+        _break_names(child)
+
+
+def _indented(found):
+    lines = found[2].split("\n")
+    return found[1] + "".join(f'<span class="line">{x}\n</span>' for x in lines)
 
 
 def _short(found):
