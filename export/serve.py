@@ -31,6 +31,7 @@ def run(argv, values: flags.FlagValues) -> int:
         stream=sys.stderr,
         force=True,  # replaces absl's handler
     )
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
     def work():
         settings = fields.from_flags(Serve, values)

@@ -1,6 +1,7 @@
 """The site: every page is found, every public name and flag has its entry."""
 
 import ast
+import codeop
 import re
 import types
 from pathlib import Path
@@ -14,6 +15,7 @@ from wukong_tf.scaling import cost
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 CODE = ("wukong_tf", "trainer", "export")
 # What a test calls or reads that expects an error, its code or its text.
 CATCHES = {"raises", "assert_refused", "message", "code", "err", "said"}
@@ -123,6 +125,19 @@ def test_contributors_are_shown_the_source():
         if "_books" not in code:  # made by tests/trainer/preparation
             for line in code.splitlines():
                 assert "".join(line.split()) in found, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_can_be_pasted_into_an_interpreter(page):
+    """Before 3.13, a blank line must end what is indented, and only that."""
+    for block in re.findall(
+        r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S
+    ):
+        compiled, lines = codeop.CommandCompiler(), []
+        for line in [*block.splitlines(), ""]:
+            lines.append(line)
+            if compiled("\n".join(lines), line, "single") is not None:
+                lines = []
 
 
 def test_every_program_has_its_flags():

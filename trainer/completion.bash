@@ -16,7 +16,7 @@ _wukong_flags() {
       COMPREPLY=($(compgen -W "${values//|/ }" -- "$word"))
     else
       compopt -o filenames
-      COMPREPLY=($(compgen -f -- "$word"))
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
     return
   fi
@@ -26,5 +26,5 @@ _wukong_flags() {
 }
 
 declare -gA _wukong_help
-complete -F _wukong_flags wukong-{train,launch,prepare,example-log,info,tune,compare,reproduce,scaling} \
+complete -o default -F _wukong_flags wukong-{train,launch,prepare,example-log,info,tune,compare,reproduce,scaling} \
   wukong-{export,serve,score,rollout}

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a fault in the program; 2 a flag is invalid.
 import dataclasses
 import os
 import platform
+import shlex
 import sys
 from importlib import metadata
 from typing import Literal
@@ -46,7 +47,7 @@ def describe() -> list[str]:
         *(f"{name} {_version(name) or 'is missing'}" for name in _NEEDED),
         f"flagfiles: {PATHS['configs']}",
         *(f"  {name}" for name in sorted(os.listdir(PATHS["configs"]))),
-        f"completion of flags: source {PATHS['completion']}",
+        f"completion of flags: source {shlex.quote(PATHS['completion'])}",
         "optional packages:",
     ]
     for extra, modules in extras.missing().items():

@@ -42,11 +42,13 @@ class Stopwatch:
             Defaults to None, now.
 
     Attributes:
+        began: time at which the first phase began.
         phases: seconds by the name of the phase, in order.
     """
 
     def __init__(self, began: float | None = None):
-        self._last = time.perf_counter() if began is None else began
+        self.began = time.perf_counter() if began is None else began
+        self._last = self.began
         self.phases: dict[str, float] = {}
 
     def lap(self, name: str) -> None:

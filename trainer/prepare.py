@@ -48,9 +48,13 @@ def prepare(settings: Prepare) -> FeatureSpec:
             spec = work.run(job, run_all, before)
             outputs.publish(job, source, spec, output, before)
     except OSError as error:
+        kept = ""
+        if os.path.isdir(folder):
+            kept = (
+                f" Finished work is kept in {folder}; the same command resumes."
+            )
         raise DataError(
-            f"--output={settings.output} cannot be written: {error}. Finished "
-            f"work is kept in {folder}; the same command resumes."
+            f"--output={settings.output} cannot be written: {error}.{kept}"
         ) from error
     return spec
 

@@ -20,6 +20,7 @@ from export.server.metadata import V2_SERVER, metadata, v2_metadata
 from export.server.responses import (
     error_response,
     health_response,
+    json_now,
     requested_version,
 )
 from export.server.scoring import Scoring
@@ -200,7 +201,7 @@ class Server:
             path = request.path[:200]
             return error_response(
                 error.status,
-                f"{request.method} {path}: {error.reason}",
+                f"{request.method} {path}: {error.reason}{self._advice(error)}",
                 headers,
             )
         except (wire.BadRequest, Refused) as error:
@@ -222,6 +223,18 @@ class Server:
             log.exception("%s %s", request.method, request.path)
             return error_response(500, INTERNAL_ERROR)
 
+    def _advice(self, error):
+        """Returns what an error on a path or a method ends with."""
+        if error.status == 405:
+            return f"; use {error.headers['Allow']}."
+        if error.status == 404:
+            return (
+                f"; the paths of the served model are /v1/models/{self._name}, "
+                "with :predict, :regress, :classify or /metadata after it, "
+                f"and /v2/models/{self._name}."
+            )
+        return ""
+
     @property
     def _served(self) -> int | None:
         """The number of the served version, or None."""
@@ -230,15 +243,15 @@ class Server:
 
     async def _server_metadata(self, request):
         del request
-        return web.json_response(V2_SERVER)
+        return json_now(V2_SERVER)
 
     async def _model(self, request):
         async with self._versions.using(requested_version(request)) as loaded:
-            return web.json_response(v2_metadata(self._name, loaded))
+            return json_now(v2_metadata(self._name, loaded))
 
     async def _model_ready(self, request):
         async with self._versions.using(requested_version(request)):
-            return web.json_response({"name": self._name, "ready": True})
+            return json_now({"name": self._name, "ready": True})
 
     async def _status(self, request):
         label = request.match_info.get("label")
@@ -246,11 +259,11 @@ class Server:
             self._served if label == STABLE else requested_version(request)
         )
         states = self._versions.states(version)
-        return web.json_response({"model_version_status": states})
+        return json_now({"model_version_status": states})
 
     async def _metadata(self, request):
         async with self._versions.using(requested_version(request)) as loaded:
-            return web.json_response(metadata(self._name, loaded))
+            return json_now(metadata(self._name, loaded))
 
     async def _example(self, request):
         del request
@@ -258,7 +271,7 @@ class Server:
             example = loaded.published.example(published.EXAMPLE_ROWS)
             if example is None:
                 raise web.HTTPNotFound()
-            return web.json_response(example)
+            return json_now(example)
 
     async def _alive(self, request):
         return health_response(request, "live")

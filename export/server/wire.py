@@ -273,5 +273,5 @@ def _as_list(value):
 
 
 def _short(value):
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:100]}..."

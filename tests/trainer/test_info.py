@@ -32,11 +32,14 @@ def test_the_paths_are_those_of_files(capsys):
     assert "unexpected arguments: ['configs']" in capsys.readouterr().err
 
 
-def test_versions_and_packages(monkeypatch, capsys):
+def test_versions_and_packages(monkeypatch, capsys, tmp_path):
     lacking = {"beam": ["apache_beam"], "report": []}
     monkeypatch.setattr(extras, "missing", lambda: lacking)
+    script = tmp_path / "a b"
+    monkeypatch.setitem(info.PATHS, "completion", str(script))
     assert show() == 0
     said = capsys.readouterr().out.splitlines()
+    assert f"completion of flags: source '{script}'" in said
     assert said[0] == f"wukong_tf {wukong_tf.__version__} in {ROOT}"
     assert f"flagfiles: {ROOT / 'trainer' / 'configs'}" in said
     assert "  quickstart.flags" in said
@@ -64,11 +67,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         (["--show", "="], ["all", "configs", "completion"]),
         (["--show", "=", "co"], ["configs", "completion"]),
         (["--flagfile", "=", "on"], ["one.flags"]),
+        (["--flagfile", "=", "tw"], ["two words"]),
         (["--versi"], ["--version"]),
     ],
 )
 def test_bash_completes_flags_choices_and_files(words, expected, tmp_path):
     (tmp_path / "one.flags").touch()
+    (tmp_path / "two words").touch()
     program = tmp_path / "bin" / "wukong-info"
     program.parent.mkdir()
     program.write_text(
@@ -89,7 +94,7 @@ def test_bash_completes_flags_choices_and_files(words, expected, tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == expected, done.stderr
+    assert done.stdout.splitlines() == expected, done.stderr
 
 
 def test_every_program_is_completed():

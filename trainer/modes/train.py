@@ -42,7 +42,6 @@ def run_training(settings: Settings, start: Stopwatch | None = None) -> bool:
         settings: the settings of the run.
         start: times the start of the program. Defaults to None, it began now.
     """
-    began = time.perf_counter()
     start = start or Stopwatch()
     start.lap("imports")
     distribution = set_up(
@@ -53,7 +52,7 @@ def run_training(settings: Settings, start: Stopwatch | None = None) -> bool:
     )
     with lost.named(distribution.workers):
         finished = _train(settings, distribution, start)
-        log(f"total time: {time.perf_counter() - began:.1f} s")
+        log(f"total time: {time.perf_counter() - start.began:.1f} s")
     return finished
 
 

@@ -296,4 +296,5 @@ class Recipe:
 
     def to_json(self) -> str:
         """Returns the recipe as JSON text."""
-        return json.dumps(schema.to_dict(self), indent=2) + "\n"
+        content = schema.to_dict(self)
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

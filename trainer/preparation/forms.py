@@ -8,6 +8,20 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.records import Layout
 from trainer.preparation.shards import InputFile
 from wukong_tf.errors import DataError
+from wukong_tf.files import FILE, FOLDER, kind_of
+
+
+def check_folder(folder: str) -> None:
+    """Raises DataError unless --input is a directory."""
+    kind = kind_of(folder)
+    if kind == FILE:
+        raise DataError(
+            f"--input={folder}: must be the directory of the files, but is a "
+            f"file; --input={os.path.dirname(folder) or '.'} reads those whose "
+            "names begin with train, valid or test."
+        )
+    if kind != FOLDER:
+        raise DataError(f"--input={folder}: there is no such directory.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +109,7 @@ class Dataset:
             DataError: no form is present; the message lists the names
                 looked for.
         """
-        if not os.path.isdir(folder):
-            raise DataError(f"--input={folder}: there is no such directory.")
+        check_folder(folder)
         for form in self.forms:
             files = form.find(folder, some)
             if files:

@@ -6,6 +6,7 @@ import os
 
 from trainer.preparation import (
     datasets,
+    forms,
     guesses,
     inference,
     reading,
@@ -197,8 +198,7 @@ def _print_unused(recipe, file):
 
 def _listed(dataset, folder):
     """Returns the files of a log, whose names begin with their split."""
-    if not os.path.isdir(folder):
-        raise DataError(f"--input={folder}: there is no such directory.")
+    forms.check_folder(folder)
     files: list[InputFile] = []
     for split in SPLITS:
         for ending in ENDINGS[dataset]:
@@ -259,6 +259,11 @@ def _with_rows(files):
 def _recipe(settings, files):
     """Returns the recipe of --recipe, else that of --extend, else a guess."""
     if settings.recipe:
+        for name in sorted(settings.given & {"label", "separator"}):
+            raise ConfigError(
+                f"--{name} is for a guess and contradicts --recipe="
+                f"{settings.recipe}; write it there, as `{name}`."
+            )
         try:
             with open(settings.recipe, encoding="utf-8") as file:
                 text = file.read()

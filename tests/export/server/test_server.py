@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from export.server import responses
 from tests.export.client.test_clients import rows_of
 from tests.export.formats.test_saved_model import logits_of
 from tests.export.server.running import serving
@@ -189,12 +190,25 @@ def test_bad_examples_are_refused(server):
         assert status == 400 and said in answer["error"]
 
 
+@pytest.mark.parametrize("name", ["Größe", "\ud800"])
+def test_a_name_of_any_text_is_in_the_error(name, server):
+    status, answer = server.post("predict", {"instances": [{name: 1}]})
+    assert status == 400 and repr(name) in answer["error"]
+
+
+def test_json_is_utf_8_that_is_not_escaped():
+    """A lone surrogate, which UTF-8 cannot encode, is."""
+    response = responses.error_response(400, "Größe \ud800")
+    assert response.body == '{"error": "Größe \\ud800"}'.encode()
+
+
 def test_other_paths_are_refused_with_json(server):
-    assert server.ask("GET", "/v1/models/other")[0] == 404
+    status, answer = server.ask("GET", "/v1/models/other")
+    assert status == 404 and "/v1/models/model, with :pre" in answer["error"]
     status, answer = server.ask("GET", "/nowhere")
     assert status == 404 and "/nowhere" in answer["error"]
     status, answer = server.ask("GET", "/v1/models/model:predict")
-    assert status == 405 and "GET" in answer["error"]
+    assert status == 405 and answer["error"].endswith("Allowed; use POST.")
     status, answer = server.post("predict", {"instances": [ROW]}, "/versions/9")
     assert status == 404 and "version 9" in answer["error"]
     for version in ("9" * 5000, str(2**63), "00007" * 5, "%D9%A7", "-7", "7.0"):

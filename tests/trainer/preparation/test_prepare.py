@@ -417,12 +417,14 @@ def test_flags_and_places_that_are_refused(tmp_path):
         (source, "", "--output is required"),
         ("", tmp_path / "out", "--input is required"),
         (tmp_path / "no", tmp_path / "out", "there is no such directory"),
+        (file, tmp_path / "out", f"is a file; --input={tmp_path} reads"),
         (source, tmp_path / "there", "already exists and is not"),
         (source, file, "already exists and is not"),
         (source, file / "out", "cannot be written"),
     ):
         code, _, err = run("frappe", folder, output)
         assert code == 2 and expected in err, err
+    assert "is kept" not in err  # nothing was
     code, _, err = run("frappe", source, tmp_path / "out", "more")
     assert code == 2 and "unexpected arguments: ['more']" in err
     code, _, err = run("frappe", source, tmp_path / "out", "--label=x")
@@ -569,6 +571,23 @@ def test_a_recipe_that_breaks_a_rule_is_refused(recipe, expected, tmp_path):
     path.write_text(recipe)
     code, _, err = run("csv", source, tmp_path / "out", f"--recipe={path}")
     assert code == 2 and expected in err, err
+
+
+def test_flags_of_a_guess_contradict_a_recipe(tmp_path):
+    source = write_any(tmp_path / "in", "csv")
+    for name in ("label", "separator"):
+        flags = ("--recipe=there.json", f"--{name}=x")
+        code, _, err = run("csv", source, tmp_path / "out", *flags)
+        assert code == 2 and f"--{name} is for a guess and" in err, err
+
+
+def test_a_recipe_that_was_guessed_is_readable(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "train.csv").write_text("Größe,label\na,0\nb,1\n")
+    prepared("csv", source, tmp_path / "out")
+    text = (tmp_path / "out" / "recipe.json").read_text("utf-8")
+    assert '"Größe"' in text
 
 
 def test_a_log_without_a_label_or_train_rows_is_refused(tmp_path):
