@@ -33,34 +33,19 @@ BATCH, UNITS, LAYERS, WARM_UP = 32, 4096, 4, 2
 def run(run_dir: str, state: str):
     """Trains; returns medians of rows per second and of resident bytes."""
     steps, batch = WARM_UP + STEPS.value, BATCH * WORKERS.value
-    processes.run(
-        "trainer.launch",
-        f"--workers={WORKERS.value}",
-        "--",
+    rates, memory = processes.train(
+        WORKERS.value,
+        run_dir,
+        steps,
+        WARM_UP,
         "--synthetic",
         f"--synthetic_train_rows={batch * steps}",
         *("--synthetic_valid_rows=64", "--synthetic_test_rows=64"),
-        f"--run_dir={run_dir}",
         f"--dense_state={state}",
         f"--batch_size={batch}",
-        f"--eval_every_steps={steps}",
-        f"--steps_per_loop={WARM_UP}",
         f"--num_layers={LAYERS}",
         f"--mlp_units={UNITS},{UNITS}",
-        *("--intra_op_threads=1", "--inter_op_threads=1", "--plots=false"),
-        *("--importance_rows=0", "--async_checkpoints=false"),
     )
-    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
-        records = [json.loads(line) for line in file]
-    records = [
-        r for r in records if r["kind"] == "train" and r["step"] > WARM_UP
-    ]
-    memory = [
-        figures["memory_bytes"]
-        for record in records
-        for figures in record.get("workers", {"0": record}).values()
-    ]
-    rates = [record["examples_per_s"] for record in records]
     return statistics.median(rates), round(statistics.median(memory))
 
 

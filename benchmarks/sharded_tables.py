@@ -11,11 +11,13 @@ Memory: the largest resident memory of a worker above that of the same run with
 Bytes: what a step sends over what it must send at least (each distinct id that
 another worker owns, and its row and gradient in --sharded_exchange_dtype),
 counted over the batches; at most 1.25. Rates: rows per second with sharded over
-those with replicated tables; above 1 at 20 million rows, at least 1 at one
-million. The value is the memory at the most workers.
+those with replicated tables, the median over --rounds; above 1 at 20 million
+rows, at least 1 at one million. The value is the memory at the most workers.
 """
 
+import itertools
 import json
+import operator
 import os
 import shutil
 import statistics
@@ -32,6 +34,9 @@ STEPS = flags.DEFINE_integer(
     "steps", 12, "Measured steps of a run, after two steps of warm-up."
 )
 WIDTH = flags.DEFINE_integer("width", 64, "Width of the tables.")
+ROUNDS = flags.DEFINE_integer(
+    "rounds", 1, "Runs of each number of workers and placement, in turns."
+)
 PLACEMENTS = flags.DEFINE_list(
     "placements", ["replicated", "sharded"], "Placements of the tables."
 )
@@ -84,36 +89,19 @@ def write_log(folder: str, rows: int, batches: int) -> str:
 
 def run(data: str, run_dir: str, workers: int, placement: str):
     """Trains; returns rows per second and a worker's resident bytes."""
-    steps = WARM_UP + STEPS.value
-    processes.run(
-        "trainer.launch",
-        f"--workers={workers}",
-        "--",
+    rates, memory = processes.train(
+        workers,
+        run_dir,
+        WARM_UP + STEPS.value,
+        WARM_UP,
         f"--data_dir={data}",
-        f"--run_dir={run_dir}",
         f"--table_placement={placement}",
         f"--sharded_exchange_dtype={EXCHANGE_DTYPE.value}",
         f"--batch_size={BATCH * workers}",
-        f"--max_steps={steps}",
-        f"--eval_every_steps={steps}",
-        f"--steps_per_loop={WARM_UP}",
         f"--embedding_dim={WIDTH.value}",
         *("--num_layers=1", "--num_fmb=4", "--num_lcb=4", f"--rank={RANK}"),
         *("--mlp_units=64", "--head_units=64", "--shuffle_rows=0"),
-        *("--intra_op_threads=1", "--inter_op_threads=1", "--plots=false"),
-        *("--importance_rows=0", "--async_checkpoints=false"),
     )
-    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
-        records = [json.loads(line) for line in file]
-    records = [
-        r for r in records if r["kind"] == "train" and r["step"] > WARM_UP
-    ]
-    memory = [
-        figures["memory_bytes"]
-        for record in records
-        for figures in [record, *record.get("workers", {}).values()]
-    ]
-    rates = [record["examples_per_s"] for record in records]
     shutil.rmtree(run_dir)  # a checkpoint of all rows
     return statistics.median(rates), max(memory)
 
@@ -165,16 +153,17 @@ def main(argv):
         batches = max(counts) * (WARM_UP + STEPS.value)
         large = write_log(f"{folder}/large", ROWS.value, batches)
         small = write_log(f"{folder}/small", 39 * 39, batches)
-        for count in counts:
-            for placement in PLACEMENTS.value:
-                name = f"{count}_{placement}"
-                rate, used = run(large, f"{folder}/{name}", count, placement)
+        runs = itertools.product(range(ROUNDS.value), counts, PLACEMENTS.value)
+        for number, count, placement in runs:
+            name = f"{count}_{placement}"
+            rate, used = run(large, f"{folder}/{name}", count, placement)
+            rates.setdefault(name, []).append(round(rate, 1))
+            if number == 0:
                 _, base = run(small, f"{folder}/{name}_0", count, placement)
                 parts = count if placement == "sharded" else 1
                 table = 4 * (WIDTH.value + 1) * -(-ROWS.value // parts)
-                rates[name] = round(rate, 1)
                 memory[name] = round(max(0, used - base) / table, 3)
-                print(f"{name}: {rates[name]}, {memory[name]}", file=sys.stderr)
+            print(f"{name}: {rate:.1f}, {memory[name]}", file=sys.stderr)
     several = [count for count in counts if count > 1]
     sent = {
         str(count): round(sent_over_least(ROWS.value, count), 3)
@@ -200,7 +189,14 @@ def main(argv):
         "examples_per_s": rates,
         "sharded_over_replicated_ratios": {
             str(count): round(
-                rates[f"{count}_sharded"] / rates[f"{count}_replicated"], 3
+                statistics.median(
+                    map(
+                        operator.truediv,
+                        rates[f"{count}_sharded"],
+                        rates[f"{count}_replicated"],
+                    )
+                ),
+                3,
             )
             for count in several
             if f"{count}_sharded" in rates and f"{count}_replicated" in rates
