@@ -145,14 +145,13 @@ class ShardWriter:
 def _entry(slot, entries):
     """Returns the entry of the array that the entries of workers make up."""
     parts = [found[slot.name] for found in entries if slot.name in found]
-    blocks = hasattr(slot.variable.shards, "bounds")
-    if blocks and len(parts) == 1:
+    contiguous = slot.variable.shards.contiguous
+    if contiguous and len(parts) == 1:
         return parts[0]
     return {
         "shape": list(slot.shape),
         "dtype": str(slot.variable.dtype),
-        # Blocks follow one another; other rows are spread by a hash.
-        **({} if blocks else {"first": slot.rows[0]}),
+        **({} if contiguous else {"first": slot.rows[0]}),
         "shards": [
             {key: part[key] for key in ("file", "sha256")} for part in parts
         ],

@@ -108,8 +108,7 @@ class Session:
         )
         devices = self.settings.devices
         for layer in self.model.tables:
-            if layer.plan.sharded:
-                layer.exchange_dtype = devices.sharded_exchange_dtype
+            layer.exchange_dtype = devices.sharded_exchange_dtype
         if replicas > 1:
             vary_dropout(self.model)
         self.ways = table_ways(

@@ -97,7 +97,7 @@ class FusedEmbedding(keras.layers.Layer):
             ids = ops.cast(ids, "int64")
         rows = ids + ops.convert_to_tensor(offsets, dtype=ids.dtype)
         options: dict[str, str] = {}
-        if training and self.exchange_dtype != "float32":
+        if training and self.plan.sharded:
             options["exchange_dtype"] = self.exchange_dtype
         with self._place():
             return self.lookup(self.table, rows, **options)  # [B, C, width]

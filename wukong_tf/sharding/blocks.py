@@ -5,6 +5,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class Blocks:
         bounds: first row of each worker, and the number of rows.
         index: this worker, from 0.
 
+    Attributes:
+        contiguous: whether a worker's rows follow one another, True.
+
     Example:
         >>> Blocks((0, 3, 3, 5), index=2).owned(1, 4).tolist()
         [3]
@@ -30,6 +34,7 @@ class Blocks:
 
     bounds: Bounds
     index: int
+    contiguous: ClassVar[bool] = True
 
     @property
     def rows(self) -> int:

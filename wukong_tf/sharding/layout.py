@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Shards:
         count: N, the number of workers.
         index: this worker, from 0.
 
+    Attributes:
+        contiguous: whether a worker's rows follow one another, False.
+
     Example:
         >>> [int(row) for row in Shards(7, count=2, index=0).owned(0, 7)]
         [0, 3, 4, 6]
@@ -35,6 +38,7 @@ class Shards:
     rows: int
     count: int
     index: int
+    contiguous: ClassVar[bool] = False
 
     @property
     def local_rows(self) -> int:
