@@ -12,8 +12,8 @@ PAGE = """<!DOCTYPE html>
 <title>$title</title>
 <style>
 :root { --page: #f3f4f6; --paper: #ffffff; --ink: #1f2937;
-  --muted: #6b7280; --line: #e5e7eb; --accent: #2563eb; }
-@media (prefers-color-scheme: dark) {
+  --muted: #5f6673; --line: #e5e7eb; --accent: #2563eb; }
+@media screen and (prefers-color-scheme: dark) {
   :root { --page: #0e1219; --paper: #171c26; --ink: #e5e7eb;
     --muted: #9ca3af; --line: #2a3140; --accent: #6ea8fe; } }
 * { box-sizing: border-box; }
@@ -73,6 +73,13 @@ section > pre { padding: .75rem 1rem; }
   figure { padding: .75rem .35rem; }
   dl { gap: 0 1rem; grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); } }
 summary { cursor: pointer; color: var(--accent); }
+@media print { body { max-width: none; padding: 0; }
+  .scroll { overflow: visible; }
+  .scroll table { font-size: .62rem; }
+  .scroll :is(th, td) { padding: .3rem; font-size: inherit; }
+  .plots { display: block; columns: 2; column-gap: .75rem; }
+  .plots > * { break-inside: avoid; margin-bottom: .75rem; }
+  .card { break-inside: avoid; } h2 { break-after: avoid; } }
 </style>
 </head>
 <body>

@@ -156,7 +156,8 @@ def test_page_is_self_contained_and_leads_with_the_headline(tmp_path):
     assert all(each.startswith("data:image/png;base64,") for each in page.links)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\(", text)
-    assert "prefers-color-scheme: dark" in text
+    assert "@media screen and (prefers-color-scheme: dark)" in text
+    assert "@media print" in text
     assert page.texts.index("0.81250") < page.texts.index("Metrics")
     for expected in (
         "83.33%", "attainable: 0.87500", "0.82031", "123,456", "1.50 GiB",
