@@ -4,13 +4,13 @@ import os
 
 import numpy as np
 
+from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import ExportError
 
 # Protobuf's limit on a message, and the part of it reserved for graph nodes.
 MAX_BYTES = 2**31 - 1
 GRAPH_BYTES = 2**24
 _ALIGNMENT = 4096  # of external arrays, so that they can be memory-mapped
-_CHUNK_BYTES = 1 << 26
 
 
 def check_size(model):
@@ -62,21 +62,22 @@ def save(proto, stored, path):
     data = f"{path}.data"
     with open(data, "wb") as file:
         for name, entry in stored.items():
-            array = table_array(*entry)
             file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            offset = file.tell()
+            for chunk in _chunks(*entry):
+                file.write(np.ascontiguousarray(chunk).data)
             tensor = TensorProto(
                 name=name,
-                dims=array.shape,
-                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                dims=(entry[1].plan.rows, *chunk.shape[1:]),
+                data_type=helper.np_dtype_to_tensor_dtype(chunk.dtype),
                 data_location=TensorProto.EXTERNAL,
             )
             for key, value in (
                 ("location", os.path.basename(data)),
-                ("offset", file.tell()),
-                ("length", array.nbytes),
+                ("offset", offset),
+                ("length", file.tell() - offset),
             ):
                 tensor.external_data.add(key=key, value=str(value))
-            _write_array(file, array)
             proto.graph.initializer.append(tensor)
     onnx.save_model(proto, path)
 
@@ -88,7 +89,11 @@ def table_array(served, layer, part):
     return served.stored(layer)[part]
 
 
-def _write_array(file, array):
-    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-    for first in range(0, len(array), rows):
-        file.write(np.ascontiguousarray(array[first : first + rows]).data)
+def _chunks(served, layer, part):
+    """Yields a table's rows in its stored form, a few megabytes at a time."""
+    rows, row_bytes = (0, layer.plan.rows), table_rows.row_bytes(layer.table)
+    for start, stop in table_rows.chunks(rows, row_bytes):
+        if served.precision == "float32":
+            yield table_rows.read(layer.table, start, stop)
+        else:
+            yield served.stored(layer)[part][start:stop]

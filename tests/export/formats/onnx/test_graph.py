@@ -241,6 +241,7 @@ def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path):
     assert os.listdir(tmp_path / "onnx") == ["model.onnx"]
     limit = files.GRAPH_BYTES + os.path.getsize(model) - 600
     monkeypatch.setattr(files, "MAX_BYTES", limit)
+    monkeypatch.setattr(files.table_rows, "CHUNK_BYTES", 200)
     onnx_model.write(served, str(tmp_path))
     assert_in_two_files(str(tmp_path), served)
 
