@@ -1,5 +1,10 @@
-"""Whatever dies, the run goes on and ends as if nothing had."""
+"""Whatever dies, the run goes on and ends as if nothing had.
 
+Every case runs with sharded tables and optimizer state; where replicated ones
+take another path, one case of a kind runs with these too.
+"""
+
+import functools
 import os
 import random
 import shutil
@@ -16,6 +21,7 @@ from tests.distributed.processes import (
     kill,
     largest_difference,
     records,
+    start_one,
     start_worker,
     start_workers,
     step_of,
@@ -34,15 +40,53 @@ OPTIONS = {
     "eval_every_steps": 60,
     "steps_per_loop": 2,
 }
+PLACEMENTS: dict[str, dict] = {
+    "replicated": {},
+    "sharded": {"table_placement": "sharded", "dense_state": "sharded"},
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
+def undisturbed(data, tmp_path_factory):
+    """Returns a run that nothing disturbed, by placement and workers."""
+
+    @functools.cache
+    def run(placement, count):
+        run_dir = tmp_path_factory.mktemp("whole") / "run"
+        options = {**OPTIONS, **PLACEMENTS[placement]}
+        finish(start_workers(count, data, run_dir, **options))
+        return run_dir
+
+    return run
+
+
+@pytest.fixture
+def placement(request):
+    """Where tables and optimizer state are; sharded if no case says so."""
+    return getattr(request, "param", "sharded")
+
+
+@pytest.fixture
+def options(placement):
+    """Flags of the run of a test."""
+    return {**OPTIONS, **PLACEMENTS[placement]}
+
+
+@pytest.fixture
+def whole(undisturbed, placement):
     """A run of two workers that nothing disturbed."""
-    run_dir = tmp_path_factory.mktemp("whole") / "run"
-    finish(start_workers(2, data, run_dir, **OPTIONS))
-    return run_dir
+    return undisturbed(placement, 2)
+
+
+def cases(name, *values):
+    """Parametrizes a test by a value and where tables are."""
+    return pytest.mark.parametrize(
+        f"{name}, placement",
+        values,
+        ids=[f"{value} {where}" for value, where in values],
+        indirect=["placement"],
+    )
 
 
 def assert_ends_equal(run_dir, whole):
@@ -56,20 +100,24 @@ def assert_ends_equal(run_dir, whole):
 
 def begin(data, run_dir, steps, *launch, count=2, **options):
     """A run that has come some steps far, and its workers' process ids."""
-    launcher = start_workers(
-        count, data, run_dir, *launch, **{**OPTIONS, **options}
-    )
+    launcher = start_workers(count, data, run_dir, *launch, **options)
     wait_for(lambda: step_of(run_dir) >= steps, launcher, f"step {steps}")
     return launcher, workers_of(launcher, count)
 
 
-@pytest.mark.parametrize("told", ["launcher", 1, 0])
+@cases(
+    "told",
+    ("launcher", "sharded"),
+    (1, "sharded"),
+    (0, "sharded"),
+    (1, "replicated"),
+)
 @pytest.mark.full
 def test_sigterm_to_one_saves_a_step_that_all_agree_on(
-    data, whole, tmp_path, told
+    data, whole, options, tmp_path, told
 ):
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 20)
+    launcher, pids = begin(data, run_dir, 20, **options)
     if told == "launcher":
         # Several, of both kinds, and to its group as a terminal does.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM) * 2:
@@ -85,18 +133,18 @@ def test_sigterm_to_one_saves_a_step_that_all_agree_on(
     assert said.count("worker 1 ended: exit code 75") == 1
     stopped = runs.find_checkpoint(str(run_dir), "latest").step
     assert 20 <= stopped < 170 and stopped == step_of(run_dir)
-    said = finish(start_workers(2, data, run_dir, **OPTIONS))
+    said = finish(start_workers(2, data, run_dir, **options))
     assert f"resuming from step {stopped}" in said
     assert_ends_equal(run_dir, whole)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@cases("lost", (0, "sharded"), (1, "sharded"), (0, "replicated"))
 @pytest.mark.full
 def test_a_killed_worker_is_named_and_started_again(
-    data, whole, tmp_path, lost
+    data, whole, options, tmp_path, lost
 ):
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 24, "--max_restarts=1")
+    launcher, pids = begin(data, run_dir, 24, "--max_restarts=1", **options)
     kill(pids[lost])
     said = finish(launcher)
     assert (
@@ -111,10 +159,10 @@ def test_a_killed_worker_is_named_and_started_again(
 
 
 @pytest.mark.full
-def test_killed_in_an_evaluation(data, whole, tmp_path):
+def test_killed_in_an_evaluation(data, whole, options, tmp_path):
     run_dir = tmp_path / "run"
     # Evaluations of 203 steps, long enough to be hit.
-    options = {**OPTIONS, "eval_batch_size": 1}
+    options = {**options, "eval_batch_size": 1}
     launcher, pids = begin(data, run_dir, 60, "--max_restarts=1", **options)
     kill(pids[1])
     finish(launcher)
@@ -123,36 +171,83 @@ def test_killed_in_an_evaluation(data, whole, tmp_path):
     assert [r["step"] for r in records(run_dir, "valid")] == [60, 120, 170]
 
 
-@pytest.mark.full
-def test_killed_while_a_checkpoint_is_written(data, whole, tmp_path):
-    run_dir = tmp_path / "run"
-    launcher = start_workers(2, data, run_dir, "--max_restarts=1", **OPTIONS)
-    pids = workers_of(launcher, 2)
+def unfinished(run_dir, end=""):
+    """What is being written to the run's checkpoints, of names that end so."""
     folder = run_dir / "checkpoints"
+    return folder.is_dir() and any(
+        name.startswith(".unfinished") and name.endswith(end)
+        for name in os.listdir(folder)
+    )
 
-    def writes():
-        return folder.is_dir() and any(
-            name.startswith(".unfinished") for name in os.listdir(folder)
-        )
 
-    wait_for(lambda: step_of(run_dir) >= 20, launcher, "step 20")
+def wait_for_writing(run_dir, end=""):
+    """Until a checkpoint is being written, or for some seconds."""
     for _ in range(100_000):
-        if writes():
+        if unfinished(run_dir, end):
             break
-    kill(pids[0])  # the chief, which writes it
+
+
+@cases("lost", (0, "sharded"), (1, "sharded"), (0, "replicated"))
+@pytest.mark.full
+def test_killed_while_a_checkpoint_is_written(
+    data, whole, options, placement, tmp_path, lost
+):
+    run_dir = tmp_path / "run"
+    launcher, pids = begin(data, run_dir, 20, "--max_restarts=1", **options)
+    # What workers write of their rows comes before what the chief writes.
+    wait_for_writing(run_dir, "-shards" if placement == "sharded" else "")
+    kill(pids[lost])
     finish(launcher)
     assert_ends_equal(run_dir, whole)
-    assert not writes()
+    assert not unfinished(run_dir)
+
+
+@pytest.mark.full
+def test_killed_and_stopped_with_other_workers_each_time(
+    data, placement, tmp_path
+):
+    """Two workers, then four, then one, in float64."""
+    one = {**OPTIONS, "epochs": 20, "precision": "float64", "lookup": "take"}
+    several = {**one, **PLACEMENTS[placement]}
+    finish(start_one(data, tmp_path / "whole", **one))
+    run_dir = tmp_path / "run"
+    stopped = 0
+    for count, lost, told in ((2, 1, 0), (4, 2, 3)):
+        launcher, pids = begin(
+            data,
+            run_dir,
+            stopped + 14,
+            "--max_restarts=1",
+            count=count,
+            **several,
+        )
+        if count == 4:
+            wait_for_writing(run_dir, "-shards")
+        kill(pids[lost])
+        dead, goal = set(pids), step_of(run_dir) + 12
+        while not dead.isdisjoint(pids):
+            pids = workers_of(launcher, count)
+        wait_for(lambda goal=goal: step_of(run_dir) >= goal, launcher, "more")
+        wait_for_writing(run_dir, "-shards")
+        kill(pids[told], signal.SIGTERM)
+        said = finish(launcher, EXIT_RESUME)
+        assert said.count("restarting all workers") == 1
+        stopped = runs.find_checkpoint(str(run_dir), "latest").step
+        assert stopped == step_of(run_dir) < 340
+    said = finish(start_one(data, run_dir, **one))
+    assert f"resuming from step {stopped}" in said
+    differs, name = largest_difference(tmp_path / "whole", run_dir)
+    assert differs < 1e-11, name
 
 
 @pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.full
 def test_a_stopped_worker_is_noticed_in_bounded_time(
-    data, whole, tmp_path, lost
+    data, whole, options, tmp_path, lost
 ):
     """Its socket stays open: it is its silence that tells."""
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 24, "--grace_s=2")
+    launcher, pids = begin(data, run_dir, 24, "--grace_s=2", **options)
     kill(pids[lost], signal.SIGSTOP)
     began = time.monotonic()
     said = finish(launcher, EXIT_LOST)
@@ -162,14 +257,14 @@ def test_a_stopped_worker_is_noticed_in_bounded_time(
         f"[{1 - lost}] error: worker {1 - lost}: lost worker {lost} (" in said
     )
     assert f"launch: worker {lost} ended: killed by SIGKILL" in said
-    finish(start_workers(2, data, run_dir, **OPTIONS))
+    finish(start_workers(2, data, run_dir, **options))
     assert_ends_equal(run_dir, whole)
 
 
 @pytest.mark.full
-def test_workers_end_with_their_launcher(data, whole, tmp_path):
+def test_workers_end_with_their_launcher(data, whole, options, tmp_path):
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 20)
+    launcher, pids = begin(data, run_dir, 20, **options)
     launcher.kill()
     for _ in range(600):
         states = [Path(f"/proc/{pid}").exists() for pid in pids]
@@ -178,22 +273,20 @@ def test_workers_end_with_their_launcher(data, whole, tmp_path):
         time.sleep(0.1)
     assert not any(states)
     launcher.communicate()
-    finish(start_workers(2, data, run_dir, **OPTIONS))
+    finish(start_workers(2, data, run_dir, **options))
     assert_ends_equal(run_dir, whole)
 
 
 @pytest.mark.full
-def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path):
+def test_a_spoilt_checkpoint_is_passed_over(data, whole, options, tmp_path):
     run_dir = tmp_path / "run"
-    finish(
-        start_workers(2, data, run_dir, **OPTIONS, max_steps=40),
-    )
+    finish(start_workers(2, data, run_dir, **options, max_steps=40))
     path = dict(runs.checkpoint_paths(str(run_dir)))[40]
     file = Path(max(Path(path).glob("*.npy"), key=os.path.getsize))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
-    said = finish(start_workers(2, data, run_dir, **OPTIONS))
+    said = finish(start_workers(2, data, run_dir, **options))
     assert f"corrupted checkpoint: {path}" in said
     assert "resuming from step 30" in said
     differs, name = largest_difference(whole, run_dir)
@@ -201,28 +294,22 @@ def test_a_spoilt_checkpoint_is_passed_over(data, whole, tmp_path):
 
 
 @pytest.mark.full
-def test_a_second_run_on_the_directory_is_refused(data, tmp_path):
+def test_a_second_run_on_the_directory_is_refused(data, options, tmp_path):
     run_dir = tmp_path / "run"
-    launcher, _ = begin(data, run_dir, 10, epochs=60)
-    said = finish(
-        start_workers(
-            2,
-            data,
-            run_dir,
-            **OPTIONS,
-        ),
-        2,
-    )
+    launcher, _ = begin(data, run_dir, 10, **{**options, "epochs": 60})
+    said = finish(start_workers(2, data, run_dir, **options), 2)
     assert "is in use by another process" in said
     launcher.terminate()
     finish(launcher, EXIT_RESUME)
 
 
 @pytest.mark.full
-def test_a_second_worker_of_one_index_is_refused(data, whole, tmp_path):
+def test_a_second_worker_of_one_index_is_refused(
+    data, whole, options, tmp_path
+):
     """And the run that it meant to join goes on, and ends as ever."""
     run_dir = tmp_path / "run"
-    launcher, pids = begin(data, run_dir, 10)
+    launcher, pids = begin(data, run_dir, 10, **options)
     for number, pid in enumerate(pids):
         environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
         text = next(e for e in environ if e.startswith("TF_CONFIG="))
@@ -230,7 +317,7 @@ def test_a_second_worker_of_one_index_is_refused(data, whole, tmp_path):
             data,
             run_dir,
             environment={"TF_CONFIG": text.partition("=")[2]},
-            **OPTIONS,
+            **options,
         )
         said = finish(stray, 2)
         assert f"TF_CONFIG makes this process worker {number} at 127." in said
@@ -302,8 +389,11 @@ def test_a_worker_that_never_comes_is_waited_for_in_bounded_time(
         assert "waiting at most --cluster_timeout_s=8 s for 127.0.0.1" in said
 
 
+@pytest.mark.parametrize("placement", ["sharded", "replicated"], indirect=True)
 @pytest.mark.full
-def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
+def test_a_full_disk_costs_nothing_that_is_there(
+    data, whole, options, placement, tmp_path
+):
     """A file system of 12 MB fills up, and is enlarged later."""
     mount = tmp_path / "disk"
     mount.mkdir()
@@ -312,9 +402,8 @@ def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
         pytest.skip("a file system of its own needs the right to mount")
     try:
         run_dir = mount / "run"
-        launcher, _ = begin(
-            data, run_dir, 20, checkpoint_retry_s=0.2, steps_per_loop=1
-        )
+        options |= {"checkpoint_retry_s": 0.2, "steps_per_loop": 1}
+        launcher, _ = begin(data, run_dir, 20, **options)
         filler = mount / "filler"
         with open(filler, "wb", buffering=0) as file:
             try:
@@ -331,7 +420,8 @@ def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
         filler.unlink()
         said = finish(launcher)
         assert "could not be written" in said and "No space left" in said
-        assert "Retrying in 0.2 s." in said
+        # With shards, the next checkpoint is the next try.
+        assert placement == "sharded" or "Retrying in 0.2 s." in said
         differs, name = largest_difference(whole, run_dir)
         assert differs == 0, name
     finally:
@@ -339,9 +429,9 @@ def test_a_full_disk_costs_nothing_that_is_there(data, whole, tmp_path):
 
 
 @pytest.mark.full
-def test_soak(data, tmp_path_factory, tmp_path):
+def test_soak(data, options, tmp_path_factory, tmp_path):
     """Twenty random kills over one run, of workers and of the launcher."""
-    options = {**OPTIONS, "epochs": 30, "checkpoint_every_steps": 5}
+    options |= {"epochs": 30, "checkpoint_every_steps": 5}
     quiet = tmp_path_factory.mktemp("quiet") / "run"
     finish(start_workers(2, data, quiet, **options))
     draw = random.Random(20)
