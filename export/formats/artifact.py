@@ -11,9 +11,33 @@ from wukong_tf.errors import ExportError
 Columns = dict[str, np.ndarray]
 
 
+class Loaded:
+    """What is loaded at its first use, and can be freed and loaded again.
+
+    Args:
+        load: loads it.
+    """
+
+    def __init__(self, load: Callable[[], Any]):
+        self._load = load
+        self._value: Any = None
+
+    def get(self) -> Any:
+        """Returns what `load` returns, loaded once until it is freed."""
+        if self._value is None:
+            self._value = self._load()
+        return self._value
+
+    def free(self):
+        """Closes it, if it can be closed, and drops it."""
+        value, self._value = self._value, None
+        if hasattr(value, "close"):
+            value.close()
+
+
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A written file, loaded back.
+    """A written file, loaded back at its first use.
 
     Args:
         name: name of its format, and of the signature or file in it.
@@ -23,6 +47,8 @@ class Artifact:
             Defaults to "raw".
         tolerance: largest allowed difference of a logit or probability.
             Defaults to None, parity's own.
+        loaded: what `score` loads; artifacts may share it. Defaults to None,
+            nothing that could be freed.
     """
 
     name: str
@@ -30,6 +56,7 @@ class Artifact:
     refusal: type[Exception]
     takes: str = "raw"
     tolerance: float | None = None
+    loaded: Loaded | None = None
 
 
 def check_written(

@@ -6,7 +6,7 @@ is missing here just as in a server written in C++.
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,14 @@ class Session:
 
     Args:
         folder: directory of saved_model.pb.
+        signatures: its signatures, by name.
 
     Raises:
         tf.errors.OpError: if it cannot be loaded.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, signatures: Mapping[str, Signature]):
+        self._signatures = signatures
         self._c = _library()
         self._status = self._c.TF_NewStatus()
         self._graph = self._c.TF_NewGraph()
@@ -104,26 +106,20 @@ class Session:
         finally:
             self._c.TF_DeleteSessionOptions(options)
 
-    def run_signature(self, signatures: Mapping[str, Signature]) -> Callable:
-        """Returns a function like `SignatureSession.run` for `signatures`."""
-
-        def run(name, columns):
-            signature = signatures[name]
-            feeds = {
-                signature.inputs[column][0]: (
-                    value,
-                    signature.inputs[column][1],
-                )
-                for column, value in {**signature.defaults, **columns}.items()
-            }
-            values = self.run(
-                feeds, [info[0] for info in signature.outputs.values()]
-            )
-            return dict(zip(signature.outputs, values, strict=True))
-
-        return run
-
     def run(
+        self, name: str, columns: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature on columns, as `SignatureSession.run` does."""
+        signature = self._signatures[name]
+        feeds = {
+            signature.inputs[column][0]: (value, signature.inputs[column][1])
+            for column, value in {**signature.defaults, **columns}.items()
+        }
+        fetches = [info[0] for info in signature.outputs.values()]
+        values = self.run_tensors(feeds, fetches)
+        return dict(zip(signature.outputs, values, strict=True))
+
+    def run_tensors(
         self, feeds: Mapping[str, tuple[Any, str]], fetches: list[str]
     ) -> list[np.ndarray]:
         """Returns the values of the tensors `fetches`.

@@ -9,8 +9,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from export.formats import c_api
-from export.formats.artifact import Artifact, check_written, plain_specs
-from export.formats.signature_session import SignatureSession
+from export.formats.artifact import (
+    Artifact,
+    Loaded,
+    check_written,
+    plain_specs,
+)
+from export.formats.signature_session import SignatureSession, read_signatures
 from export.served import missing, naming
 from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
@@ -112,40 +117,41 @@ def _rename(messages, names):
 
 
 def load(served: ServedModel, folder: str) -> list[Artifact]:
-    """Loads the signatures in `folder` as artifacts for parity.
+    """Returns the signatures in `folder` as artifacts for parity.
 
-    Each is run in a session by the tensors that it names; `serving_default`
-    is run through TensorFlow's C API, too.
+    They are loaded at their first use. Each is run in a session by the tensors
+    that it names; `serving_default` is run through TensorFlow's C API, too.
 
     Raises:
         ExportError: if inputs or outputs are not those of `served`.
     """
-    session = SignatureSession(folder)
+    signatures = read_signatures(folder)
     functions = served.functions()
-    if session.signatures.keys() != functions.keys():
+    if signatures.keys() != functions.keys():
         raise ExportError(
             f"{NAME}: signatures must be {sorted(functions)}; the written "
-            f"file has {sorted(session.signatures)}."
+            f"file has {sorted(signatures)}."
         )
-    written = session.signatures[naming.PREDICT]
+    written = signatures[naming.PREDICT]
     for kind, expected, infos in (
         ("inputs", served.inputs, written.inputs),
         ("outputs", served.outputs, written.outputs),
     ):
         specs = {name: info[1:] for name, info in infos.items()}
         check_written(NAME, kind, plain_specs(expected), specs)
-    run_by_c_api = c_api.Session(folder).run_signature(session.signatures)
+    session = Loaded(lambda: SignatureSession(folder))
+    in_c = Loaded(lambda: c_api.Session(folder, signatures))
     return [
-        *(_artifact(served, name, session.run) for name in functions),
-        _artifact(served, naming.PREDICT, run_by_c_api, "c_api"),
+        *(_artifact(served, name, session) for name in functions),
+        _artifact(served, naming.PREDICT, in_c, "c_api"),
     ]
 
 
-def _artifact(served, name, run, label=NAME):
+def _artifact(served, name, session, label=NAME):
     tasks = naming.task_signatures(task.name for task in served.spec.tasks)
 
     def score(columns):
-        outputs = run(name, columns)
+        outputs = session.get().run(name, columns)
         if name not in tasks:
             return outputs
         probability, _ = naming.output_names(served.spec)[tasks[name][0]]
@@ -158,6 +164,7 @@ def _artifact(served, name, run, label=NAME):
         score,
         tf.errors.InvalidArgumentError,
         naming.COLUMN_ENCODINGS.get(name, "tf_example"),
+        loaded=session,
     )
 
 

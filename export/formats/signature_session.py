@@ -6,10 +6,12 @@ without the server.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 TAG = "serve"
 
@@ -53,11 +55,7 @@ class SignatureSession:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         with self._session.graph.as_default():
             meta = tf.compat.v1.saved_model.load(self._session, [TAG], folder)
-        self.signatures = {
-            name: _signature(proto)
-            for name, proto in meta.signature_def.items()
-            if proto.method_name
-        }
+        self.signatures = _signatures(meta)
         self._calls: dict = {}
 
     def run(
@@ -117,6 +115,22 @@ class SignatureSession:
     def close(self):
         """Closes the session and frees the model."""
         self._session.close()
+
+
+def read_signatures(folder: str) -> dict[str, Signature]:
+    """Returns the signatures of a SavedModel, by name; loads no weights."""
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        proto = saved_model_pb2.SavedModel.FromString(file.read())
+    (meta,) = proto.meta_graphs
+    return _signatures(meta)
+
+
+def _signatures(meta):
+    return {
+        name: _signature(proto)
+        for name, proto in meta.signature_def.items()
+        if proto.method_name
+    }
 
 
 def _signature(proto):

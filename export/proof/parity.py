@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 from typing import Any
@@ -143,13 +144,24 @@ def read_samples(run_dir: str, spec: FeatureSpec) -> pa.Table:
     return table.select(list(spec.feature_names))
 
 
-def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
+def compare(
+    served,
+    samples: pa.Table,
+    artifacts: list[Artifact],
+    *,
+    free_tables: bool = False,
+) -> Report:
     """Compares `artifacts` with the Keras model, which runs eagerly.
+
+    Of the artifacts one is in memory at a time, with those that share what it
+    loads.
 
     Args:
         served: the ServedModel that the artifacts were written from.
         samples: rows in the form of requests, with ids in range.
-        artifacts: the artifacts, loaded back.
+        artifacts: the artifacts; those that share a file follow one another.
+        free_tables: whether to free the tables of `served` before the
+            artifacts are loaded. Defaults to False.
     """
     spec = served.spec
     all_cases = list(cases.cases(spec, samples))
@@ -164,10 +176,12 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
             read = cases.with_one_context(case.read, served.context)
             scores = _reference(served, encodings.trainer(read))
             shared.append((cases.Case(sent, read), scores))
+    if free_tables:
+        served.free_tables()
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
-    for artifact in artifacts:
+    for artifact in _one_at_a_time(artifacts):
         pairs = list(zip(all_cases, expected, strict=True))
         if artifact.takes == "candidates":
             pairs = shared
@@ -202,6 +216,14 @@ def compare(served, samples: pa.Table, artifacts: list[Artifact]) -> Report:
         tuple(faults),
         batches,
     )
+
+
+def _one_at_a_time(artifacts):
+    """Yields artifacts; frees what some share before the next is loaded."""
+    for loaded, group in itertools.groupby(artifacts, lambda a: a.loaded):
+        yield from group
+        if loaded is not None:
+            loaded.free()
 
 
 def _worst(artifact, encode_rows, pairs, logits):

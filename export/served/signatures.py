@@ -164,6 +164,14 @@ class ServedModel(tf.Module):
             stored[layer.plan.name] = tables.store(layer, self.precision)
         return stored[layer.plan.name]
 
+    def free_tables(self):
+        """Leaves no row in the model's tables, so that it cannot score."""
+        for layer in self.model.tables:
+            tf.raw_ops.AssignVariableOp(
+                resource=layer.table.value.handle,
+                value=tf.zeros([0, layer.plan.width], layer.table.dtype),
+            )
+
     def functions(self) -> dict[str, Any]:
         """Returns the tf.function of each signature by name, traced once."""
         functions = self._untracked.functions

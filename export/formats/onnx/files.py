@@ -10,6 +10,9 @@ from wukong_tf.errors import ExportError
 # Protobuf's limit on a message, and the part of it reserved for graph nodes.
 MAX_BYTES = 2**31 - 1
 GRAPH_BYTES = 2**24
+# Tables above this are in a file of their own: protobuf copies what it holds
+# several times.
+EMBEDDED_BYTES = 2**28
 _ALIGNMENT = 4096  # of external arrays, so that they can be memory-mapped
 
 
@@ -52,7 +55,8 @@ def save(proto, stored, path):
         int(np.prod(layer.table.shape, dtype=np.int64)) * 4
         for _, layer, _ in stored.values()
     )
-    if proto.ByteSize() + tables + GRAPH_BYTES <= MAX_BYTES:
+    size = proto.ByteSize() + tables + GRAPH_BYTES
+    if tables <= EMBEDDED_BYTES and size <= MAX_BYTES:
         for name, entry in stored.items():
             proto.graph.initializer.append(
                 numpy_helper.from_array(table_array(*entry), name)

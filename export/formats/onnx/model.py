@@ -8,7 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.formats.artifact import Artifact, check_written, plain_specs
+from export.formats.artifact import (
+    Artifact,
+    Loaded,
+    check_written,
+    plain_specs,
+)
 from export.formats.onnx import files, handlers, int8, passes
 from export.formats.onnx import graph as onnx_graph
 from export.served import tables
@@ -124,13 +129,28 @@ def load(
     name: str = NAME,
     tolerance: float | None = None,
 ) -> list[Artifact]:
-    """Loads a file in `folder` as an artifact for parity.
+    """Returns a file in `folder` as an artifact for parity.
 
-    Raises:
-        ExportError: if its inputs or outputs are not those of `served`.
+    It is loaded at its first use, which raises ExportError if its inputs or
+    outputs are not those of `served`.
     """
-    import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    session = Loaded(lambda: _session(served, folder, name))
+    outputs = list(served.outputs)
+
+    def score(columns):
+        values = session.get().run(outputs, columns)
+        return dict(zip(outputs, values, strict=True))
+
+    takes = "rows" if name == DENSE_NAME else "ids"
+    refusal = states.InvalidArgument
+    return [Artifact(name, score, refusal, takes, tolerance, session)]
+
+
+def _session(served, folder, name):
+    """Loads a file and checks its inputs and outputs."""
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # rejected requests are expected
@@ -149,14 +169,7 @@ def load(
         ("outputs", served.outputs, session.get_outputs()),
     ):
         check_written(name, kind, plain_specs(expected), _plain(written))
-    names = [output.name for output in session.get_outputs()]
-
-    def score(columns):
-        values = session.run(names, columns)
-        return dict(zip(names, values, strict=True))
-
-    takes = "rows" if dense else "ids"
-    return [Artifact(name, score, states.InvalidArgument, takes, tolerance)]
+    return session
 
 
 def versions() -> dict[str, str]:

@@ -103,9 +103,8 @@ def test_every_signature_has_a_free_batch(published):
 
 def test_the_c_interface_loads_and_refuses_by_name(run_dir, published):
     raw = columns(rows=9, seed=12)
-    known = signature_session.SignatureSession(published).signatures
-    session = c_api.Session(published)
-    run = session.run_signature(known)
+    known = signature_session.read_signatures(published)
+    run = c_api.Session(published, known).run
     got = run("serving_default", request(raw))["logit"]
     np.testing.assert_allclose(got, logits_of(run_dir, raw), rtol=0, atol=1e-5)
     classes = run(
@@ -117,7 +116,7 @@ def test_the_c_interface_loads_and_refuses_by_name(run_dir, published):
     with pytest.raises(tf.errors.InvalidArgumentError, match="item"):
         run("serving_default", bad)
     with pytest.raises(tf.errors.NotFoundError):
-        c_api.Session(os.path.join(published, "onnx"))
+        c_api.Session(os.path.join(published, "onnx"), known)
 
 
 def row_of(raw):

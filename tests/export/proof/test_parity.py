@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from export.formats.artifact import Artifact
+from export.formats import saved_model
+from export.formats.artifact import Artifact, Loaded
 from export.proof import cases, parity
 from export.served import requests, signatures
 from tests.worlds.served import (
@@ -102,6 +103,45 @@ def test_a_score_that_others_move_fails(served):
     assert report.batches["fake"] == pytest.approx(0.02, rel=0.01)
     with pytest.raises(ExportError, match="between batches 2.0e-02"):
         report.check()
+
+
+def test_one_file_is_in_memory_at_a_time(served):
+    """Two artifacts share the first file; later ones can load it again."""
+    right, held, loads = artifact(served), [], []
+
+    class File:
+        def __init__(self, name):
+            assert not held
+            held.append(name)
+            loads.append(name)
+
+        def close(self):
+            held.remove(loads[-1])
+
+    def of(name, loaded):
+        def score(raw):
+            assert loaded.get() is loaded.get()
+            return right.score(raw)
+
+        return Artifact(name, score, Refused, loaded=loaded)
+
+    first, second = Loaded(lambda: File("1")), Loaded(lambda: File("2"))
+    artifacts = [of("a", first), of("b", first), of("c", second)]
+    parity.compare(served, samples(), artifacts).check()
+    assert loads == ["1", "2"] and not held
+    first.get()
+    assert held == ["1"]
+
+
+def test_tables_that_are_freed_are_compared_all_the_same(tmp_path):
+    served = signatures.ServedModel(random_model(), str(tmp_path))
+    folder = str(tmp_path / "1")
+    saved_model.write(served, folder)
+    files = saved_model.load(served, folder)
+    table = samples()
+    parity.compare(served, table, files, free_tables=True).check()
+    for layer in served.model.tables:
+        assert layer.table.numpy().size == 0
 
 
 def changed(served, name, change):

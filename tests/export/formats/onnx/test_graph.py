@@ -232,15 +232,19 @@ def assert_in_two_files(folder, served):
     parity.compare(served, table, artifacts).check()
 
 
-def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path):
+@pytest.mark.parametrize("limited", ["file", "tables"])
+def test_large_tables_lie_beside_the_file(monkeypatch, tmp_path, limited):
     served = ServedModel(random_model())
     limit = files.GRAPH_BYTES + 40_000
     monkeypatch.setattr(files, "MAX_BYTES", limit)
     onnx_model.write(served, str(tmp_path))
     model = tmp_path / "onnx" / "model.onnx"
     assert os.listdir(tmp_path / "onnx") == ["model.onnx"]
-    limit = files.GRAPH_BYTES + os.path.getsize(model) - 600
-    monkeypatch.setattr(files, "MAX_BYTES", limit)
+    if limited == "tables":
+        monkeypatch.setattr(files, "EMBEDDED_BYTES", 600)
+    else:
+        limit = files.GRAPH_BYTES + os.path.getsize(model) - 600
+        monkeypatch.setattr(files, "MAX_BYTES", limit)
     monkeypatch.setattr(files.table_rows, "CHUNK_BYTES", 200)
     onnx_model.write(served, str(tmp_path))
     assert_in_two_files(str(tmp_path), served)
