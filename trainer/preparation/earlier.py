@@ -12,8 +12,8 @@ from wukong_tf.errors import ConfigError, DataError
 
 # Flags that contradict --vocabularies, which reuses their results.
 _SHAPING = (
-    "recipe", "label", "separator", "integer_rule", "extend", "min_count",
-    "max_vocabulary", "oov_buckets",
+    "recipe", "label", "separator", "positives", "negatives", "integer_rule",
+    "extend", "min_count", "max_vocabulary", "oov_buckets",
 )  # fmt: skip
 
 

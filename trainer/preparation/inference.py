@@ -1,10 +1,17 @@
 """Guesses a recipe from the first rows of a log."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.preparation.columns import Column, Recipe
+from trainer.preparation.columns import (
+    NEGATIVES,
+    POSITIVES,
+    Column,
+    Recipe,
+)
 from wukong_tf.arrow.errors import InvalidValue, UnsupportedType
 from wukong_tf.arrow.numbers import numbers
 from wukong_tf.arrow.plain import is_list, is_number, is_text, plain_array
@@ -24,6 +31,8 @@ def infer(
     *,
     label: str | None = None,
     separator: str | None = None,
+    positives: Sequence[str] = (),
+    negatives: Sequence[str] = (),
     longest: int = 100,
     where: str = "the input",
 ) -> Recipe:
@@ -41,6 +50,8 @@ def infer(
             click, clicked, is_click, clk, target and y.
         separator: separator of a bag's values. Defaults to None, no text is
             a bag.
+        positives: labels that mean 1. Defaults to (), those of `Recipe`.
+        negatives: labels that mean 0. Defaults to (), those of `Recipe`.
         longest: maximum values in a bag. Defaults to 100.
         where: names the input in errors. Defaults to "the input".
 
@@ -71,7 +82,12 @@ def infer(
             columns.append(column)
     if not columns:
         raise DataError(f"{where}: there are no columns except the label.")
-    return Recipe(tuple(columns), label)
+    return Recipe(
+        tuple(columns),
+        label,
+        tuple(negatives) or NEGATIVES,
+        tuple(positives) or POSITIVES,
+    )
 
 
 def _column(name, values, separator, longest):

@@ -24,6 +24,8 @@ from trainer.preparation.shards import InputFile
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.errors import ConfigError, DataError
 
+# Flags that the recipe has fields for.
+_OF_A_GUESS = {"label", "separator", "positives", "negatives"}
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
     "parquet": (".parquet",),
@@ -68,7 +70,7 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
         return _again(settings, earlier)
     if settings.dataset in datasets.GENERIC:
         return _generic(settings, folder)
-    for name in ("recipe", "label", "separator", "delimiter"):
+    for name in ("recipe", "delimiter", *sorted(_OF_A_GUESS)):
         if name in settings.given:
             raise ConfigError(
                 f"--{name} contradicts --dataset={settings.dataset}; it "
@@ -259,7 +261,7 @@ def _with_rows(files):
 def _recipe(settings, files):
     """Returns the recipe of --recipe, else that of --extend, else a guess."""
     if settings.recipe:
-        for name in sorted(settings.given & {"label", "separator"}):
+        for name in sorted(settings.given & _OF_A_GUESS):
             raise ConfigError(
                 f"--{name} is for a guess and contradicts --recipe="
                 f"{settings.recipe}; write it there, as `{name}`."
@@ -270,7 +272,7 @@ def _recipe(settings, files):
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--recipe={settings.recipe}: {error}.") from error
         return Recipe.from_json(text, settings.recipe)
-    if settings.extend and not settings.given & {"label", "separator"}:
+    if settings.extend and not settings.given & _OF_A_GUESS:
         extended = earlier_preparation.read("extend", settings.extend)
         if extended.recipe is not None:
             print(f"the recipe is that of {extended.where}")
@@ -289,6 +291,8 @@ def _inferred(settings, files):
                 rows,
                 label=settings.label,
                 separator=settings.separator,
+                positives=settings.positives,
+                negatives=settings.negatives,
                 where=first.path,
             )
             print("\n".join(guesses.report(rows, recipe, first.path)))

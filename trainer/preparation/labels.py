@@ -58,8 +58,8 @@ def read_labels(
             table,
             row,
             name,
-            f"one of {known}, or named in the recipe's `negatives` or "
-            "`positives`",
+            f"one of {known}, or named by --negatives or --positives, or in "
+            "the recipe's `negatives` or `positives`",
             table[name][row].as_py(),
         )
     return labels

@@ -50,6 +50,16 @@ class Prepare(Settings):
     separator: str | None = setting(
         None, "For csv without --recipe: separator of the values of bags."
     )
+    positives: tuple[str, ...] = setting(
+        (),
+        "For csv and parquet without --recipe: texts of the label that mean 1, "
+        "such as yes,ja. Default: 1, true, t, yes and y.",
+    )
+    negatives: tuple[str, ...] = setting(
+        (),
+        "For csv and parquet without --recipe: texts of the label that mean 0. "
+        "Default: 0, false, f, no and n.",
+    )
     delimiter: str | None = setting(
         None,
         "For csv: delimiter of fields, one character, or tab. Default: of "

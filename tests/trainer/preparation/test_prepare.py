@@ -321,7 +321,8 @@ def _replace(name, old, new):
         (
             _replace("test.csv", b"1,7,21", b",7,21"),
             "test.csv: line 2, column 'label': must be one of 0, -1, 1, "
-            "or named in the recipe's `negatives` or `positives`; received ''",
+            "or named by --negatives or --positives, or in the recipe's "
+            "`negatives` or `positives`; received ''",
         ),
         (
             _replace("valid.csv", b"\n0,5", b"\n\n0,5"),
@@ -588,6 +589,26 @@ def test_a_recipe_that_was_guessed_is_readable(tmp_path):
     prepared("csv", source, tmp_path / "out")
     text = (tmp_path / "out" / "recipe.json").read_text("utf-8")
     assert '"Größe"' in text
+
+
+def test_labels_in_other_words_are_named_by_flags(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    rows = "".join(f"{'nein' if n % 3 else 'Ja'},u{n % 7}\n" for n in range(90))
+    (source / "train.csv").write_text("label,user\n" + rows)
+    code, _, err = run("csv", source, tmp_path / "out")
+    assert code == 2 and "--positives" in err and "received 'Ja'" in err
+    named = ("--positives=ja,Ja", "--negatives=nein")
+    prepared("csv", source, tmp_path / "out", *named)
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert recipe["positives"] == ["ja", "Ja"]
+    assert recipe["negatives"] == ["nein"]
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(recipe))
+    code, _, err = run(
+        "csv", source, tmp_path / "o", f"--recipe={file}", *named
+    )
+    assert code == 2 and "--negatives is for a guess" in err
 
 
 def test_a_log_without_a_label_or_train_rows_is_refused(tmp_path):
