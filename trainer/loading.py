@@ -26,6 +26,14 @@ NOISE = (
     "computation placer already registered",
     "factory for plugin .* has already been registered",
 )
+# Variables by which packages send nothing about their use to their makers, as
+# they do by default: onnxruntime from 1.29 on (its Privacy.md), MLflow from 3.2
+# on, and errors within W&B's package.
+NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
 # What TensorFlow and Keras import if it is installed; no program needs it of
 # them, and programs that plot import matplotlib themselves.
 UNUSED = ("jax", "matplotlib", "pandas", "scipy", "sklearn")
@@ -77,11 +85,14 @@ class Stopwatch:
 def prepare() -> None:
     """Prepares the import of TensorFlow; must be called before it.
 
-    Sets the variables that TensorFlow reads, unless they are set: the tfrs
-    table lookup needs TensorFlow's own Keras to be version 2 (`import keras`
-    still is Keras 3). A line announces the import, and its noise is dropped
-    unless TF_CPP_MIN_LOG_LEVEL is 0 or 1. Its default is 2, errors.
+    Sets `NO_TELEMETRY`, and the variables that TensorFlow reads, unless they
+    are set: the tfrs table lookup needs TensorFlow's own Keras to be version 2
+    (`import keras` still is Keras 3). A line announces the import, and its
+    noise is dropped unless TF_CPP_MIN_LOG_LEVEL is 0 or 1. Its default is 2,
+    errors.
     """
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") not in "01"
     if "tensorflow" not in sys.modules:

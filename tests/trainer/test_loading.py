@@ -109,6 +109,15 @@ def test_whoever_asks_for_the_log_gets_it():
     assert "oneDNN custom operations are on" in ended.stderr
 
 
+def test_packages_send_nothing_home_unless_the_user_says_so(monkeypatch):
+    for name in loading.NO_TELEMETRY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    loading.prepare()
+    found = {name: os.environ[name] for name in loading.NO_TELEMETRY}
+    assert found == {**loading.NO_TELEMETRY, "ORT_DISABLE_TELEMETRY": "0"}
+
+
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert_refused(loading.load_tensorflow, "KERAS_BACKEND chose 'jax'")
