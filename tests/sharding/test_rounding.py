@@ -82,7 +82,7 @@ def test_a_table_on_one_worker_is_not_rounded():
 
 def test_only_training_steps_round():
     spec = FeatureSpec((CategoricalFeature("a", 3),))
-    embedding = FeatureEmbedding(spec, 2)
+    embedding = FeatureEmbedding(spec, 2, sharded_tables=["a"])
     embedding.build()
     (layer,) = embedding.tables
     dtypes = []
