@@ -164,29 +164,17 @@ def compare(
             artifacts are loaded. Defaults to False.
     """
     spec = served.spec
-    all_cases = list(cases.cases(spec, samples))
     encodings = requests.RequestEncodings(served)
-    expected = [
-        _reference(served, encodings.trainer(case.read)) for case in all_cases
-    ]
-    shared: list[tuple[cases.Case, Columns]] = []
-    if served.context:
-        for case in all_cases:
-            sent = cases.with_one_context(case.sent, served.context)
-            read = cases.with_one_context(case.read, served.context)
-            scores = _reference(served, encodings.trainer(read))
-            shared.append((cases.Case(sent, read), scores))
+    pairs = _references(served, samples, encodings)
     if free_tables:
         served.free_tables()
     faults: list[str] = []
     logits = {logit for _, logit in output_names(spec).values()}
     logit, probability, batches = {}, {}, {}
     for artifact in _one_at_a_time(artifacts):
-        pairs = list(zip(all_cases, expected, strict=True))
-        if artifact.takes == "candidates":
-            pairs = shared
         encode_rows = encodings.by_name(artifact.takes)
-        worst, refusal = _worst(artifact, encode_rows, pairs, logits)
+        shared = artifact.takes == "candidates"
+        worst, refusal = _worst(artifact, encode_rows, pairs[shared], logits)
         if refusal is None:
             batches[artifact.name] = _between_batches(
                 served, samples, artifact, encode_rows
@@ -216,6 +204,23 @@ def compare(
         tuple(faults),
         batches,
     )
+
+
+def _references(served, samples, encodings):
+    """Returns cases with the checkpoint's scores, each as a pair.
+
+    Under False; under True those of rows with one context, if there is one.
+    """
+    pairs: dict[bool, list[tuple[cases.Case, Columns]]] = {False: [], True: []}
+    for case in cases.cases(served.spec, samples):
+        scores = _reference(served, encodings.trainer(case.read))
+        pairs[False].append((case, scores))
+        if served.context:
+            sent = cases.with_one_context(case.sent, served.context)
+            read = cases.with_one_context(case.read, served.context)
+            scores = _reference(served, encodings.trainer(read))
+            pairs[True].append((cases.Case(sent, read), scores))
+    return pairs
 
 
 def _one_at_a_time(artifacts):
