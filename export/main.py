@@ -52,13 +52,10 @@ def export(settings: flags.Export) -> str:
         artifacts = stages.write(
             settings, formats, served, draft.path, held_out
         )
+        # Rows are looked up for what follows, or for an artifact.
+        read = held_out is not None or any(a.takes == "rows" for a in artifacts)
         report = parity.compare(
-            served,
-            samples,
-            artifacts,
-            # What follows, or an artifact, reads them otherwise.
-            free_tables=held_out is None
-            and not any(artifact.takes == "rows" for artifact in artifacts),
+            served, samples, artifacts, free_tables=not read
         )
         report.check()
         print(report.describe())

@@ -2,13 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from trainer.placement.tables import (
-    Device,
-    Placement,
-    place,
-)
-from trainer.settings import Settings
-from trainer.settings.devices import Devices
+from trainer.placement.tables import Device, Placement, place
+from trainer.settings import Devices, Settings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import Cost

@@ -59,13 +59,7 @@ def infer(
         DataError: there is no label, or no other column.
     """
     names = rows.column_names
-    if label is None:
-        label = next((name for name in LABELS if name in names), None)
-    if label is None or label not in names:
-        raise DataError(
-            f"{where}: there is no label; set --label to its column. The "
-            f"columns are {', '.join(names)}."
-        )
+    label = _label_of(names, label, where)
     columns = []
     for name in names:
         if name == label:
@@ -88,6 +82,18 @@ def infer(
         tuple(negatives) or NEGATIVES,
         tuple(positives) or POSITIVES,
     )
+
+
+def _label_of(names, label, where):
+    """Returns the column of the label: `label`, else the first of `LABELS`."""
+    if label is None:
+        label = next((name for name in LABELS if name in names), None)
+    if label is None or label not in names:
+        raise DataError(
+            f"{where}: there is no label; set --label to its column. The "
+            f"columns are {', '.join(names)}."
+        )
+    return label
 
 
 def _column(name, values, separator, longest):
