@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 FLOAT32 = {"weights": 2e-5, "metrics": 2e-6, "auc": 5e-4}
 FLOAT64 = {"weights": 1e-12, "metrics": 1e-12, "auc": 1e-12}
+# Of 200 steps, which carry rounding on for six times as long.
+FLOAT32_LONG = {"weights": 2e-4, "metrics": 2e-5, "auc": 2e-3}
 WIDE = {"precision": "float64", "lookup": "take"}
 MIRRORED = {"strategy": "mirrored", "cpu_replicas": 2}
 SHARDED = {"table_placement": "sharded"}
@@ -141,8 +143,9 @@ def test_a_checkpoint_goes_on_under_another_strategy(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("placement", ["replicated", "sharded"])
 def test_predictions_and_evaluation_of_two_workers_are_those_of_one(
-    data, one, tmp_path
+    data, one, tmp_path, placement
 ):
     """--mode=eval and predict by two workers: the chief writes all rows."""
     import json
@@ -163,7 +166,10 @@ def test_predictions_and_evaluation_of_two_workers_are_those_of_one(
             if name == "one":
                 finish(start_one(data, one, **options))
             else:
-                finish(start_workers(2, data, one, **options))
+                options["table_placement"] = placement
+                said = finish(start_workers(2, data, one, **options))
+                shards = "tables sharded by rows over 2 workers: user, item, "
+                assert (shards in said) == (placement == "sharded")
         scores = pq.read_table(tmp_path / f"{name}-predict")
         results = json.loads((tmp_path / f"{name}-eval").read_text())
         found.append(
@@ -199,6 +205,23 @@ def test_sharded_tables_in_float64(data, wide, tmp_path, workers):
     options = {**WIDE, **SLICED, **SHARDED}
     finish(start_workers(workers, data, tmp_path / "run", **options))
     assert_same_run(wide, tmp_path / "run", **FLOAT64)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "options, tolerance",
+    [({}, FLOAT32_LONG), (WIDE, FLOAT64)],
+    ids=["float32", "float64"],
+)
+def test_sharded_tables_over_200_steps(data, tmp_path, options, tolerance):
+    """Losses, tables and metrics, of one, two and four workers."""
+    options = {**options, "epochs": 12, "max_steps": 200}
+    finish(start_one(data, tmp_path / "one", **options))
+    for workers in (1, 2, 4):
+        run_dir = tmp_path / f"of {workers}"
+        finish(start_workers(workers, data, run_dir, **options, **SHARDED))
+        assert len(records(run_dir, "train")) == 50
+        assert_same_run(tmp_path / "one", run_dir, **tolerance)
 
 
 @pytest.mark.full

@@ -8,10 +8,12 @@ from tests.distributed.processes import (
     largest_difference,
     records,
     start_one,
+    start_worker,
     start_workers,
 )
 from tests.distributed.test_equality import FLOAT64, SHARDED, STATE, WIDE
 from tests.distributed.test_survival import OPTIONS
+from trainer.launch import free_ports
 from wukong_tf import runs
 
 pytestmark = pytest.mark.slow
@@ -69,3 +71,17 @@ def test_replicas_of_one_process_are_refused(data, tmp_path, sharded):
     (flag,) = sharded
     assert f"--{flag}=sharded needs one replica in each process" in said
     assert "python -m trainer.launch --workers=2 -- FLAGS" in said
+
+
+@pytest.mark.full
+def test_workers_evaluate_with_the_same_placement(data, tmp_path):
+    run_dir, ports = tmp_path / "run", free_ports(2)
+    finish(start_one(data, run_dir, max_steps=2))
+    workers = [
+        start_worker(index, ports, data, run_dir, mode="eval", **options)
+        for index, options in enumerate([SHARDED, {}])
+    ]
+    for worker in workers:
+        said = finish(worker, 2)
+        assert 'sharded_tables is ["user", "item", ' in said
+        assert "for worker 0 and [] for worker 1" in said

@@ -4,14 +4,16 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from trainer.console import only_chief_logs
+from trainer.console import log, only_chief_logs
+from trainer.distribution.agreement import check_same, plain_text
 from trainer.distribution.strategies import Distribution, set_up
 from trainer.loop.evaluator import Evaluator
 from trainer.modes.packages import check_packages
-from trainer.placement.tables import available_devices, place
+from trainer.placement.sharding import place_together
 from trainer.settings import DTYPES, Settings, memory_dtype
 from wukong_tf import files, runs
 from wukong_tf.errors import DataError
+from wukong_tf.runs.checkpoint import step_of
 from wukong_tf.scaling import cost
 
 
@@ -29,30 +31,44 @@ def open_distribution(settings: Settings) -> Distribution:
 
 
 def make_evaluator(settings: Settings, distribution: Distribution) -> Evaluator:
-    """Returns an evaluator of the checkpoint that the settings name."""
+    """Returns an evaluator of the checkpoint that the settings name.
+
+    All workers must call it together, and load the chief's choice.
+    """
     run_dir, lookup = settings.run.directory, settings.training.lookup
+    workers = distribution.workers
     trained = runs.read_config(run_dir)["training"]
     config = runs.read_model_config(run_dir)
     check_packages(config.model, lookup)
-    # Placed as for training, since scoring needs less memory.
-    placed = place(
-        cost(
-            config,
-            batch_size=trained["batch_size"],
-            dtype=memory_dtype(trained["precision"]),
-        ),
-        available_devices(settings.machine),
-        settings.machine.table_device,
-        replicas=distribution.replicas_on_this_host,
+    checkpoint = runs.checkpoint_path(run_dir, settings.run.checkpoint)
+    step = workers.from_chief(step_of(checkpoint))
+    # Counted as for training, since scoring needs less memory.
+    costs = cost(
+        config,
+        batch_size=trained["batch_size"],
+        dtype=memory_dtype(trained["precision"]),
+        state_workers=workers.count,
     )
-    placed.check()
+    placed, lines = place_together(
+        settings, distribution, costs, config.features, trains=False
+    )
+    check_same(
+        workers,
+        {
+            "sharded_tables": plain_text(placed.sharded_tables),
+            "eval_batch_size": plain_text(settings.training.eval_batch_size),
+        },
+    )
+    for line in lines:
+        log(line)
     with distribution.strategy.scope():
         model = runs.load_run(
             run_dir,
-            settings.run.checkpoint,
+            step,
             lookup=lookup,
             dtype=DTYPES[trained["precision"]],
             host_tables=placed.host_tables,
+            sharded_tables=placed.sharded_tables,
             keep_units=settings.run.units_kept,
         )
     return Evaluator(

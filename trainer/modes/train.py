@@ -21,18 +21,13 @@ from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
 from trainer.modes.plan import describe_model
-from trainer.placement import sharding
-from trainer.placement.tables import (
-    available_devices,
-    bytes_for_tables,
-    model_cost,
-)
+from trainer.placement.sharding import place_together
+from trainer.placement.tables import model_cost
 from trainer.report import slices
 from trainer.report.summary import report
 from trainer.settings import Settings
 from trainer.tracking.trackers import Tracked, tracked
 from wukong_tf import runs
-from wukong_tf.errors import ConfigError
 
 
 def run_training(settings: Settings, start: Stopwatch | None = None) -> bool:
@@ -115,41 +110,15 @@ def _train(settings, distribution, start):
 
 def _place(settings, distribution, config):
     """Returns the placement of tables, and log lines on sharded ones."""
-    training, workers = settings.training, distribution.workers
-    replicas = distribution.local_replicas
-    _check_replicas(settings.devices, replicas)
+    workers = distribution.workers.count
     sharded_state = settings.devices.dense_state == "sharded"
     costs = model_cost(
         config,
-        training,
+        settings.training,
         distribution.replicas,
-        workers.count if sharded_state else 1,
+        workers if sharded_state else 1,
     )
-    devices = available_devices(settings.machine)
-    here = distribution.replicas_on_this_host
-    left = workers.gather(bytes_for_tables(costs, devices, here))
-    placed, tables = sharding.place_on_workers(
-        settings,
-        costs,
-        config.features,
-        devices,
-        workers=workers.count if replicas == 1 else 1,
-        replicas=here,
-        free_bytes=None if None in left else min(left),
-    )
-    placed.check()
-    return placed, sharding.describe(tables, placed.sharded_tables)
-
-
-def _check_replicas(devices, replicas):
-    """Raises ConfigError if replicas of one process cannot share a run."""
-    for name in ("table_placement", "dense_state"):
-        if getattr(devices, name) == "sharded" and replicas > 1:
-            raise ConfigError(
-                f"--{name}=sharded needs one replica in each process; this "
-                f"one has {replicas}. python -m trainer.launch "
-                f"--workers={replicas} -- FLAGS starts a process for each."
-            )
+    return place_together(settings, distribution, costs, config.features)
 
 
 def _config_content(settings, config, splits):

@@ -2,7 +2,14 @@
 
 from collections.abc import Collection, Sequence
 
-from trainer.placement.tables import Device, Placement, place
+from trainer.distribution.strategies import Distribution
+from trainer.placement.tables import (
+    Device,
+    Placement,
+    available_devices,
+    bytes_for_tables,
+    place,
+)
 from trainer.settings import Devices, Settings
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError
@@ -62,6 +69,7 @@ def place_on_workers(
     workers: int,
     replicas: int = 1,
     free_bytes: int | None,
+    trains: bool = True,
 ) -> tuple[Placement, list[Traffic]]:
     """Places the tables of a run of several workers.
 
@@ -73,6 +81,7 @@ def place_on_workers(
         workers: number of workers that tables can be sharded over.
         replicas: number of replicas on the host. Defaults to 1.
         free_bytes: memory of a worker for tables. None if unknown.
+        trains: whether tables are trained or only read. Defaults to True.
 
     Returns:
         The placement, and what each table takes and sends.
@@ -83,9 +92,12 @@ def place_on_workers(
     tables = traffic(
         costs,
         features,
-        settings.training.batch_size,
+        settings.training.batch_size
+        if trains
+        else settings.training.eval_batch_size,
         workers,
-        settings.devices.sharded_exchange_dtype,
+        settings.devices.sharded_exchange_dtype if trains else "float32",
+        trains,
     )
     placed = place(
         costs,
@@ -96,6 +108,60 @@ def place_on_workers(
         workers=workers,
     )
     return placed, tables
+
+
+def place_together(
+    settings: Settings,
+    distribution: Distribution,
+    costs: Cost,
+    features: FeatureSpec,
+    *,
+    trains: bool = True,
+) -> tuple[Placement, list[str]]:
+    """Places the tables of a run; all workers must call it together.
+
+    Args:
+        settings: the settings of the run.
+        distribution: its devices and workers.
+        costs: the cost of the model.
+        features: its features.
+        trains: whether tables are trained or only read. Defaults to True.
+
+    Returns:
+        The placement, and log lines on sharded tables.
+
+    Raises:
+        ConfigError: the settings contradict each other, or the tables do not
+            fit the devices.
+    """
+    workers, replicas = distribution.workers, distribution.local_replicas
+    _check_replicas(settings.devices, replicas, trains)
+    devices = available_devices(settings.machine)
+    here = distribution.replicas_on_this_host
+    left = workers.gather(bytes_for_tables(costs, devices, here))
+    placed, tables = place_on_workers(
+        settings,
+        costs,
+        features,
+        devices,
+        workers=workers.count if replicas == 1 else 1,
+        replicas=here,
+        free_bytes=None if None in left else min(left),
+        trains=trains,
+    )
+    placed.check()
+    return placed, describe(tables, placed.sharded_tables)
+
+
+def _check_replicas(devices, replicas, trains):
+    """Raises ConfigError if replicas of one process cannot share a run."""
+    for name in ("table_placement", "dense_state")[: 1 + trains]:
+        if getattr(devices, name) == "sharded" and replicas > 1:
+            raise ConfigError(
+                f"--{name}=sharded needs one replica in each process; this "
+                f"one has {replicas}. python -m trainer.launch "
+                f"--workers={replicas} -- FLAGS starts a process for each."
+            )
 
 
 def _needed(tables, chosen):
@@ -112,10 +178,11 @@ def describe(tables: list[Traffic], sharded: Collection[str]) -> list[str]:
     workers = tables[0].workers
     chosen = [table for table in tables if table.name in sharded]
     others = [table for table in tables if table.name not in sharded]
+    state = " with optimizer state" if tables[0].trains else ""
     lines = [
         f"tables sharded by rows over {workers} workers: {_names(chosen)}; "
         f"each worker holds {sum(t.sharded_bytes for t in chosen):,} of "
-        f"{sum(t.bytes for t in chosen):,} bytes with optimizer state, and "
+        f"{sum(t.bytes for t in chosen):,} bytes{state}, and "
         f"sends at most {sum(t.sent_sharded for t in chosen):,} bytes a step"
     ]
     if chosen[0].exchange_dtype != "float32":
@@ -123,7 +190,7 @@ def describe(tables: list[Traffic], sharded: Collection[str]) -> list[str]:
     if others:
         lines.append(
             f"tables that every worker holds: {_names(others)}; "
-            f"{sum(t.bytes for t in others):,} bytes with optimizer state; "
+            f"{sum(t.bytes for t in others):,} bytes{state}; "
             f"each sends at most {sum(t.sent_replicated for t in others):,} "
             "bytes a step"
         )

@@ -19,6 +19,7 @@ def load_run(
     dtype: str = "float32",
     keep_units: int | Mapping[str, int] | None = None,
     host_tables: Collection[str] = (),
+    sharded_tables: Collection[str] = (),
 ):
     """Loads the trained model of a run directory.
 
@@ -34,6 +35,10 @@ def load_run(
             rows of X_0 are zeros. Defaults to None, all.
         host_tables: names of the tables kept in host memory while the rest is
             on an accelerator. Defaults to (), none.
+        sharded_tables: names of the tables of which each worker of the current
+            `tf.distribute.MultiWorkerMirroredStrategy` holds a part of the
+            rows. All workers must then load and call the model together.
+            Defaults to (), none.
 
     Returns:
         A `wukong_tf.models.ClickModel`, such as a `Wukong`.
@@ -51,7 +56,11 @@ def load_run(
     config = check_run(run_dir, checkpoint, keep_units=keep_units)
     arrays = find_checkpoint(run_dir, checkpoint)
     model = build_model(
-        config, lookup=lookup, dtype=dtype, host_tables=host_tables
+        config,
+        lookup=lookup,
+        dtype=dtype,
+        host_tables=host_tables,
+        sharded_tables=sharded_tables,
     )
     slots = model_slots(model)
     cut = {

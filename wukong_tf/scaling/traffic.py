@@ -1,4 +1,4 @@
-"""Bytes that tables take on each worker, and send in a training step."""
+"""Bytes that tables take on each worker, and send in a step."""
 
 import dataclasses
 
@@ -22,6 +22,8 @@ class Traffic:
         workers: number of workers.
         exchange_dtype: dtype in which rows and gradients are sent, if it is
             sharded. Defaults to "float32".
+        trains: whether rows are trained, with gradients and optimizer state,
+            or only read. Defaults to True.
     """
 
     name: str
@@ -30,16 +32,18 @@ class Traffic:
     distinct: int
     workers: int
     exchange_dtype: str = "float32"
+    trains: bool = True
 
     @property
     def bytes(self) -> int:
         """Bytes of all rows and their optimizer state."""
-        return FLOAT_BYTES * self.rows * (self.width + 1)
+        return FLOAT_BYTES * self.rows * (self.width + self.trains)
 
     @property
     def sharded_bytes(self) -> int:
         """Bytes of a worker's part of them, at most."""
-        return FLOAT_BYTES * -(-self.rows // self.workers) * (self.width + 1)
+        rows = -(-self.rows // self.workers)
+        return FLOAT_BYTES * rows * (self.width + self.trains)
 
     @property
     def sent_sharded(self) -> int:
@@ -47,14 +51,14 @@ class Traffic:
 
         Of ids, and of rows and gradients, all but the worker's own.
         """
-        float_bytes = EXCHANGE_BYTES[self.exchange_dtype]
-        each = ID_BYTES + 2 * float_bytes * self.width
+        row = EXCHANGE_BYTES[self.exchange_dtype] * self.width
+        each = ID_BYTES + row + row * self.trains
         return self.distinct * each * (self.workers - 1) // self.workers
 
     @property
     def sent_replicated(self) -> int:
         """Bytes that a worker sends in a step at most, if it is replicated."""
-        return min(self._gathered, self._reduced)
+        return min(self._gathered, self._reduced) if self.trains else 0
 
     @property
     def exchange(self) -> str:
@@ -77,6 +81,7 @@ def traffic(
     batch_size: int,
     workers: int,
     exchange_dtype: str = "float32",
+    trains: bool = True,
 ) -> list[Traffic]:
     """Returns what each table of a model takes and sends.
 
@@ -86,6 +91,7 @@ def traffic(
         batch_size: rows of the global batch.
         workers: number of workers, one replica each.
         exchange_dtype: as in `Traffic`. Defaults to "float32".
+        trains: as in `Traffic`. Defaults to True.
     """
     ids: dict[str, int] = {}
     rows = -(-batch_size // workers)
@@ -100,6 +106,7 @@ def traffic(
             min(t.rows, ids[t.name]),
             workers,
             exchange_dtype,
+            trains,
         )
         for t in costs.tables
     ]

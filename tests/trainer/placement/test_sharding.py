@@ -55,6 +55,22 @@ def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
     assert less[0] <= less[1]
 
 
+def test_an_evaluation_has_no_state_and_sends_no_gradients():
+    found = traffic(COSTS, small_models.SPEC, 8, 2, trains=False)
+    for table, read in zip(tables(), found, strict=True):
+        assert table.bytes - read.bytes == 4 * table.rows
+        rows_sent = 4 * read.distinct * read.width // 2
+        assert table.sent_sharded - read.sent_sharded == rows_sent
+        assert read.sent_replicated == 0
+    (line,) = sharding.describe(found, [table.name for table in found])
+    assert "optimizer state" not in line
+    # So only what does not fit is worth it.
+    devices = Devices(table_placement="auto")
+    assert sharding.choose(devices, found, None) == ()
+    names = tuple(table.name for table in found)
+    assert sharding.choose(devices, found, 0) == names
+
+
 def test_by_name_by_size_and_not_at_all():
     every = tuple(table.name for table in COSTS.tables)
     assert chosen("replicated") == ()
