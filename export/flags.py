@@ -102,6 +102,13 @@ class Export(Settings):
         "float32",
         "Precision of matrix products in ONNX files; int8 has int8 weights.",
     )
+    map_tables: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Whether tables are files in --output, mapped into memory as they are "
+        "read, so that they may be larger than it. The SavedModel is then not "
+        "run through TensorFlow's C API. auto: if they take more than half of "
+        "the memory that is available.",
+    )
     eval_data: tuple[str, ...] = setting(
         (),
         "Parquet or TFRecord files with labels, or globs, on which reduced "

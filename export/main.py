@@ -12,6 +12,7 @@ from absl import flags as absl_flags
 
 from export import flags, program
 from trainer import loading
+from trainer.placement import host_memory
 from trainer.settings import fields
 
 
@@ -39,8 +40,9 @@ def export(settings: flags.Export) -> str:
     with (
         publish.draft(settings.output, settings.version) as draft,
         tempfile.TemporaryDirectory() as vocabularies,
+        tempfile.TemporaryDirectory() as rows,
     ):
-        model, checkpoint = load(settings)
+        model, checkpoint = load(settings, rows)
         served = signatures.ServedModel(
             model,
             vocabularies,
@@ -86,23 +88,46 @@ def export(settings: flags.Export) -> str:
     return draft.final
 
 
-def load(settings: flags.Export):
-    """Returns the float32 model, with the take lookup, and its checkpoint."""
+def load(settings: flags.Export, folder: str):
+    """Returns the float32 model, with the take lookup, and its checkpoint.
+
+    Args:
+        settings: the export's settings.
+        folder: directory for the files of tables that are mapped.
+    """
     import wukong_tf
     from wukong_tf import runs
 
+    mapped = _maps_tables(settings)
+    if mapped:
+        from wukong_tf.embeddings import mapped_tables
+
+        mapped_tables.evaluate_no_constants()
+        print(f"tables are mapped from files in {settings.output}")
     checkpoint = runs.find_checkpoint(settings.run_dir, settings.checkpoint)
     # Load by step: "latest" may have changed in the meantime.
     model = wukong_tf.load_run(
         settings.run_dir,
         checkpoint.step,
         keep_units=runs.parse_keep_units(settings.keep_units),
+        map_tables=folder if mapped else None,
     )
     print(
         f"{settings.run_dir}: checkpoint {settings.checkpoint!r} is step "
         f"{checkpoint.step}; {model.count_params():,} parameters"
     )
     return model, checkpoint
+
+
+def _maps_tables(settings):
+    if settings.map_tables != "auto":
+        return settings.map_tables == "always"
+    from wukong_tf.runs import read_model_config
+    from wukong_tf.scaling import cost
+
+    free = host_memory.available_bytes()
+    size = cost(read_model_config(settings.run_dir)).table_bytes
+    return free is not None and size > free / 2
 
 
 def run(argv, values: absl_flags.FlagValues) -> int:

@@ -101,6 +101,7 @@ def write_requests(settings: Export, formats, served, samples, folder: str):
     if saved_model.NAME not in formats:
         return
     count = warmup.write(served, samples, folder, name, sizes)
-    if warmup.replay(folder) != count:
+    session = saved_model.signature_session(served, folder)
+    if warmup.replay(folder, session) != count:
         raise ExportError(f"{warmup.FILE}: not all requests can be read.")
     print(f"warm-up: ran {count} requests of {sizes} rows")

@@ -20,6 +20,7 @@ PLACES = {
     "wukong_tf/columns.py": "config",  # where users found it
     "wukong_tf/config/": "config",
     "wukong_tf/embeddings/": "embeddings",
+    "wukong_tf/embeddings/mapped_tables.py": "mapped_tables",
     "wukong_tf/embeddings/table_rows.py": "table_rows",
     "wukong_tf/embeddings/tfrs_tables.py": "tfrs_tables",
     "wukong_tf/errors.py": "config",
@@ -93,6 +94,7 @@ RULES = {
     "runs": (TENSORFLOW, []),
     "optimizers": (KERAS, ["tensorflow"]),
     "sharding": (TENSORFLOW, []),
+    "mapped_tables": (TENSORFLOW, []),
     "table_rows": (KERAS, ["tensorflow"]),
     "tfrs_tables": ([*TENSORFLOW, "tensorflow_recommenders"], []),
     "wukong_tf": ([], ["wukong_tf"]),
@@ -389,6 +391,7 @@ RULES = {
             "export",
             "trainer.console",
             "trainer.loading",
+            "trainer.placement.host_memory",
             "trainer.program",
             "trainer.settings",
             "trainer.data",

@@ -15,6 +15,7 @@ from export.formats.artifact import (
     check_written,
     plain_specs,
 )
+from export.formats.mapped_session import MappedSession
 from export.formats.signature_session import SignatureSession, read_signatures
 from export.served import missing, naming
 from export.served.signatures import ServedModel
@@ -120,7 +121,8 @@ def load(served: ServedModel, folder: str) -> list[Artifact]:
     """Returns the signatures in `folder` as artifacts for parity.
 
     They are loaded at their first use. Each is run in a session by the tensors
-    that it names; `serving_default` is run through TensorFlow's C API, too.
+    that it names; `serving_default` is run through TensorFlow's C API, too,
+    unless tables are mapped, which it would read into memory.
 
     Raises:
         ExportError: if inputs or outputs are not those of `served`.
@@ -139,12 +141,19 @@ def load(served: ServedModel, folder: str) -> list[Artifact]:
     ):
         specs = {name: info[1:] for name, info in infos.items()}
         check_written(NAME, kind, plain_specs(expected), specs)
-    session = Loaded(lambda: SignatureSession(folder))
-    in_c = Loaded(lambda: c_api.Session(folder, signatures))
-    return [
-        *(_artifact(served, name, session) for name in functions),
-        _artifact(served, naming.PREDICT, in_c, "c_api"),
-    ]
+    session = Loaded(lambda: signature_session(served, folder))
+    artifacts = [_artifact(served, name, session) for name in functions]
+    if not served.table_files:
+        in_c = Loaded(lambda: c_api.Session(folder, signatures))
+        artifacts.append(_artifact(served, naming.PREDICT, in_c, "c_api"))
+    return artifacts
+
+
+def signature_session(served: ServedModel, folder: str) -> SignatureSession:
+    """Returns a session of `folder`, with mapped tables where `served` has."""
+    if served.table_files:
+        return MappedSession(folder, served.table_files)
+    return SignatureSession(folder)
 
 
 def _artifact(served, name, session, label=NAME):

@@ -47,16 +47,23 @@ class SignatureSession:
             None, TensorFlow's choice.
     """
 
+    graph_options: tf.compat.v1.GraphOptions | None = None
+
     def __init__(self, folder: str, threads: int | None = None):
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=threads or 0,
             inter_op_parallelism_threads=threads or 0,
+            graph_options=self.graph_options,
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         with self._session.graph.as_default():
-            meta = tf.compat.v1.saved_model.load(self._session, [TAG], folder)
+            meta = self._load(folder)
         self.signatures = _signatures(meta)
         self._calls: dict = {}
+
+    def _load(self, folder):
+        """Loads graph and variables into the session; returns the graph."""
+        return tf.compat.v1.saved_model.load(self._session, [TAG], folder)
 
     def run(
         self,

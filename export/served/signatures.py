@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.trackable.trackable_utils import escape_local_name
 
 from export.served import missing, naming, tables, tf_examples
 from export.served.naming import output_names
@@ -93,6 +94,18 @@ class ServedModel(tf.Module):
     def model(self):
         """The Keras model."""
         return self._untracked.model
+
+    @property
+    def table_files(self) -> dict[str, str]:
+        """Files of mapped tables, by their names in a SavedModel."""
+        return {
+            f"weights/{escape_local_name(name)}/.ATTRIBUTES/VARIABLE_VALUE": (
+                table.file
+            )
+            for table in (layer.table for layer in self.model.tables)
+            if hasattr(table, "file")
+            and (name := table.path.partition("/")[2]) in self.weights
+        }
 
     @property
     def origin(self) -> dict[str, str]:

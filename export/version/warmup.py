@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from export.formats import signature_session
+from export.formats.signature_session import SignatureSession
 from export.served import naming, requests
 from export.served.signatures import ServedModel
 from wukong_tf.errors import ExportError
@@ -103,8 +103,12 @@ def _examples_log(kind, model_name, signature, examples):
     return log
 
 
-def replay(folder: str) -> int:
+def replay(folder: str, session: SignatureSession | None = None) -> int:
     """Runs every warm-up request of a version, as a server does on loading.
+
+    Args:
+        folder: the version's directory.
+        session: a session of it, which is closed. Defaults to None, a new one.
 
     Returns:
         The number of requests.
@@ -115,7 +119,7 @@ def replay(folder: str) -> int:
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
-    session = signature_session.SignatureSession(folder)
+    session = session or SignatureSession(folder)
     path = os.path.join(folder, FILE)
     number = 0
     try:

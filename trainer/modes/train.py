@@ -20,8 +20,8 @@ from trainer.loop.metrics_log import Metrics, MetricsLog, NoMetrics
 from trainer.loop.restore import restore
 from trainer.loop.session import Session
 from trainer.modes.packages import check_packages
+from trainer.modes.placement import place_together
 from trainer.modes.plan import describe_model
-from trainer.placement.sharding import place_together
 from trainer.placement.tables import model_cost
 from trainer.report import slices
 from trainer.report.summary import report

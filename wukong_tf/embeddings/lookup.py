@@ -43,13 +43,17 @@ class TakeLookup:
         return ops.take(value, ids, axis=0)
 
 
-def make_lookup(name: str) -> Lookup:
+def make_lookup(name: str | Lookup) -> Lookup:
     """Returns the lookup called `name`: "take", "tfrs" or "sharded".
+
+    A lookup is returned as it is.
 
     Raises:
         ConfigError: `name` is none of them.
         ImportError: "tfrs", if TensorFlow Recommenders cannot be used.
     """
+    if not isinstance(name, str):
+        return name
     if name == "take":
         return TakeLookup()
     if name == "tfrs":

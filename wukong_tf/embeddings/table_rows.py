@@ -100,6 +100,9 @@ def write(
             rows, counted from the run's first; returns these rows.
     """
     first = rows[0]
+    if path := getattr(variable, "file", None):  # of a mapped table
+        _write_file(path, variable, rows, values)
+        return
     backend = keras.backend.backend()
     if backend == "jax":  # Its arrays are immutable: a new one is made.
         parts = [
@@ -122,6 +125,15 @@ def write(
             device = variable.value.device
             part = keras.ops.convert_to_tensor(part, variable.dtype)
             variable.value.data[start:stop] = part.to(device)
+
+
+def _write_file(path, variable, rows, values):
+    size, first = row_bytes(variable), rows[0]
+    with open(path, "r+b") as file:
+        file.seek(first * size)
+        for start, stop in chunks(rows, size):
+            part = values(start - first, stop - first)
+            file.write(part.astype(str(variable.dtype), copy=False).tobytes())
 
 
 def _scatter(value, start, stop, part):

@@ -20,6 +20,7 @@ def load_run(
     keep_units: int | Mapping[str, int] | None = None,
     host_tables: Collection[str] = (),
     sharded_tables: Collection[str] = (),
+    map_tables: str | None = None,
 ):
     """Loads the trained model of a run directory.
 
@@ -39,6 +40,11 @@ def load_run(
             `tf.distribute.MultiWorkerMirroredStrategy` holds a part of the
             rows. All workers must then load and call the model together.
             Defaults to (), none.
+        map_tables: directory to write the tables' rows into, a file for each
+            width, which TensorFlow maps into memory and must not be removed
+            before the model is. So tables may be larger than the memory; they
+            are not trainable, and `lookup` is not used. Defaults to None, rows
+            are in memory.
 
     Returns:
         A `wukong_tf.models.ClickModel`, such as a `Wukong`.
@@ -55,9 +61,10 @@ def load_run(
 
     config = check_run(run_dir, checkpoint, keep_units=keep_units)
     arrays = find_checkpoint(run_dir, checkpoint)
+    mapped = None if map_tables is None else _mapped(map_tables)
     model = build_model(
         config,
-        lookup=lookup,
+        lookup=mapped or lookup,
         dtype=dtype,
         host_tables=host_tables,
         sharded_tables=sharded_tables,
@@ -70,7 +77,27 @@ def load_run(
     }
     widths = {s.name: s.shape[1] for s in slots if s.name in cut}
     assign_slots(slots, FirstColumns(arrays, widths))
+    if mapped is not None:
+        mapped.map()
     return model
+
+
+def _mapped(folder: str):
+    """Returns the lookup of tables in files of a directory.
+
+    Raises:
+        ConfigError: Keras is not on TensorFlow.
+    """
+    import keras
+
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ConfigError(
+            "`map_tables` needs Keras on TensorFlow; KERAS_BACKEND chose "
+            f"{backend!r}."
+        )
+    from wukong_tf.embeddings.mapped_tables import MappedLookup
+
+    return MappedLookup(folder)
 
 
 def check_run(
