@@ -51,12 +51,20 @@ FLAGS = {
 LAST_STEP = 2 * -(-ROWS["train"] // FLAGS["batch_size"])
 
 
-def write_log(folder: Path, rows: dict[str, int] = ROWS) -> str:
-    """A log with dense and multi-hot features, ids repeated in any batch."""
+def write_log(folder: Path, rows: dict[str, int] = ROWS, **num_ids: int) -> str:
+    """A log with dense and multi-hot features, ids repeated in any batch.
+
+    `num_ids` sets features' numbers of ids, of which no more occur.
+    """
     # TensorFlow's log1p of float32 differs by a bit between a vector's whole
     # registers and its rest, so that of a row depends on its batch.
     spec = dataclasses.replace(
-        rich_clicks.SPEC, numeric=(NumericFeature("price", stddev=3.0),)
+        rich_clicks.SPEC,
+        numeric=(NumericFeature("price", stddev=3.0),),
+        categorical=tuple(
+            dataclasses.replace(f, num_ids=num_ids.get(f.name, f.num_ids))
+            for f in rich_clicks.SPEC.categorical
+        ),
     )
     return logs.write_log(folder, spec, rich_clicks.table, rows, group_rows=64)
 
@@ -262,6 +270,18 @@ def metrics_of(run_dir) -> dict[str, float]:
                 found[f"{name} rows"] = each["rows"]
                 found[f"{name} positives"] = each["positives"]
     return found
+
+
+def gaps(first, second) -> tuple[float, float, float]:
+    """Largest differences of two runs: weights, metrics but AUC, and AUC."""
+    weights, _ = largest_difference(first, second)
+    one, other = metrics_of(first), metrics_of(second)
+    assert one.keys() == other.keys()
+    of_auc, others = [0.0], [0.0]
+    for name, value in one.items():
+        part = of_auc if name.endswith("auc") else others
+        part.append(abs(value - other[name]))
+    return weights, max(others), max(of_auc)
 
 
 def assert_same_run(first, second, weights: float, metrics: float, auc: float):

@@ -10,6 +10,7 @@ from tests.distributed.processes import (
     start_one,
     start_worker,
     start_workers,
+    write_log,
 )
 from tests.distributed.test_equality import FLOAT64, SHARDED, STATE, WIDE
 from tests.distributed.test_survival import OPTIONS
@@ -54,6 +55,24 @@ def test_warm_start_from_and_with_shards(data, tmp_path, sharded):
     assert "table user: 40 rows matched, 0 new, 0 dropped" in said
     differs, name = largest_difference(tmp_path / "one", tmp_path / "two")
     assert differs <= FLOAT64["weights"], name
+
+
+@pytest.mark.full
+def test_vocabularies_grow_in_shards(data, tmp_path):
+    """Rows and their optimizer state go to the workers that own them now."""
+    grown = write_log(tmp_path / "log", user=70, item=45, seen=45)
+    options = {**WIDE, "init_from": tmp_path / "first", "init_optimizer": True}
+    finish(start_workers(2, data, tmp_path / "first", **WIDE, **SHARDED))
+    finish(start_one(grown, tmp_path / "one", **options))
+    for workers in (2, 4):
+        run_dir = tmp_path / f"of {workers}"
+        said = finish(
+            start_workers(workers, grown, run_dir, **options, **SHARDED)
+        )
+        assert "table user: 40 rows matched, 30 new, 0 dropped" in said
+        assert "table item: 30 rows matched, 15 new, 0 dropped" in said
+        differs, name = largest_difference(tmp_path / "one", run_dir)
+        assert differs <= FLOAT64["weights"], name
 
 
 @pytest.mark.parametrize("sharded", [SHARDED, STATE])

@@ -176,22 +176,27 @@ def _write_text(path, fields, rows, layout):
     if layout.compressed:
         opened = functools.partial(gzip.open, f"{path}{ending}.gz")
     with opened(mode="wt", encoding="utf-8", newline="") as file:
-        writer = csv.writer(
-            file,
-            delimiter=layout.delimiter,
-            lineterminator=layout.line_end,
-            quoting=csv.QUOTE_ALL if layout.quote_all else csv.QUOTE_MINIMAL,
-        )
-        writer.writerow([field.name for field in fields])
-        for row in rows:
-            writer.writerow(
-                [
-                    _text(row[field.name])
-                    if field.separator is None
-                    else _text(_joined(field, row[field.name]))
-                    for field in fields
-                ]
+        writers = [
+            csv.writer(
+                file,
+                delimiter=layout.delimiter,
+                lineterminator=layout.line_end,
+                quoting=quoting,
             )
+            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        ]
+        writers[layout.quote_all].writerow([field.name for field in fields])
+        for row in rows:
+            texts = [
+                _text(row[field.name])
+                if field.separator is None
+                else _text(_joined(field, row[field.name]))
+                for field in fields
+            ]
+            # Before Python 3.13, csv does not quote a carriage return, which
+            # is part of the line's end if it is the last character.
+            quoted = layout.quote_all or "\r" in "".join(texts)
+            writers[quoted].writerow(texts)
 
 
 class TwoProcesses:
