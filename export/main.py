@@ -100,9 +100,6 @@ def load(settings: flags.Export, folder: str):
 
     mapped = _maps_tables(settings)
     if mapped:
-        from wukong_tf.embeddings import mapped_tables
-
-        mapped_tables.evaluate_no_constants()
         print(f"tables are mapped from files in {settings.output}")
     checkpoint = runs.find_checkpoint(settings.run_dir, settings.checkpoint)
     # Load by step: "latest" may have changed in the meantime.

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+import warnings
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from tensorflow.python.eager import context
 from tensorflow.python.ops import resource_variable_ops
 
 from wukong_tf.embeddings.lookup import TakeLookup
+from wukong_tf.errors import ConfigError
 
 # TensorFlow evaluates constants when it traces a function, which would copy a
 # mapped file into memory; at this level it does not.
@@ -36,7 +38,7 @@ class MappedLookup(TakeLookup):
     """
 
     def __init__(self, folder: str):
-        self._folder = folder
+        self._folder = os.path.abspath(folder)
         self._tables: list = []
 
     def build(self, layer, rows, width, features):
@@ -44,8 +46,14 @@ class MappedLookup(TakeLookup):
         del features
         path = os.path.join(self._folder, f"{layer.name}.rows")
         dtype = tf.as_dtype(layer.variable_dtype)
-        with open(path, "xb") as file:
-            file.truncate(rows * width * dtype.size)
+        try:
+            with open(path, "xb") as file:
+                file.truncate(rows * width * dtype.size)
+        except FileExistsError as error:
+            raise ConfigError(
+                f"map_tables={self._folder!r}: holds {layer.name}.rows "
+                "already; each model needs a directory of its own."
+            ) from error
         with _without_value((rows, width)):
             table = layer.add_weight(
                 name="table",
@@ -66,15 +74,20 @@ class MappedLookup(TakeLookup):
 
 
 def evaluate_no_constants():
-    """Sets `GRAPH_OPTIONS` for TensorFlow; only before it is first used.
+    """Sets `GRAPH_OPTIONS` for this process, if TensorFlow is not yet used.
 
-    Later it has no effect: a file is then copied when it is mapped, and stays
-    in memory if it is small.
+    Otherwise it warns that files are copied into memory when they are mapped.
     """
     state = context.context()
-    config = tf.compat.v1.ConfigProto(graph_options=GRAPH_OPTIONS)
-    if state._config is None:
-        state._config = config
+    if state._context_handle is None and state._config is None:
+        state._config = tf.compat.v1.ConfigProto(graph_options=GRAPH_OPTIONS)
+    options = state.config.graph_options.optimizer_options
+    if options.opt_level != tf.compat.v1.OptimizerOptions.L0:
+        warnings.warn(
+            "TensorFlow was used before tables were mapped from files, so it "
+            "copies them into memory. Load such a model first.",
+            stacklevel=4,
+        )
 
 
 def map_file(handle, path: str, shape: tuple[int, ...], dtype=tf.float32):

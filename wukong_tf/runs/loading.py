@@ -41,17 +41,19 @@ def load_run(
             rows. All workers must then load and call the model together.
             Defaults to (), none.
         map_tables: directory to write the tables' rows into, a file for each
-            width, which TensorFlow maps into memory and must not be removed
-            before the model is. So tables may be larger than the memory; they
-            are not trainable, and `lookup` is not used. Defaults to None, rows
-            are in memory.
+            width, which TensorFlow maps into memory. So tables may be larger
+            than the memory, if TensorFlow was not used before in this process;
+            else it copies them, with a warning. They are not trainable, and
+            `lookup` is not used. The directory must exist, and hold no files of
+            another model. Defaults to None, rows are in memory.
 
     Returns:
         A `wukong_tf.models.ClickModel`, such as a `Wukong`.
 
     Raises:
         RunError: the run directory or checkpoint is missing or corrupted.
-        ConfigError: `keep_units` names a feature or units that do not exist.
+        ConfigError: `keep_units` names a feature or units that do not exist, or
+            `map_tables` cannot be used.
 
     Example:
         >>> model = wukong_tf.load_run("runs/quickstart")  # doctest: +SKIP
@@ -61,7 +63,9 @@ def load_run(
 
     config = check_run(run_dir, checkpoint, keep_units=keep_units)
     arrays = find_checkpoint(run_dir, checkpoint)
-    mapped = None if map_tables is None else _mapped(map_tables)
+    mapped = None
+    if map_tables is not None:
+        mapped = _mapped(map_tables, [*host_tables, *sharded_tables])
     model = build_model(
         config,
         lookup=mapped or lookup,
@@ -82,22 +86,31 @@ def load_run(
     return model
 
 
-def _mapped(folder: str):
+def _mapped(folder: str, elsewhere: Sequence[str]):
     """Returns the lookup of tables in files of a directory.
 
     Raises:
-        ConfigError: Keras is not on TensorFlow.
+        ConfigError: the directory does not exist, tables are to be elsewhere,
+            or Keras is not on TensorFlow.
     """
     import keras
 
+    if not os.path.isdir(folder):
+        raise ConfigError(f"map_tables={folder!r}: is not a directory.")
+    if elsewhere:
+        raise ConfigError(
+            f"map_tables={folder!r}: tables {sorted(elsewhere)} cannot be on "
+            "the host or sharded as well; all are mapped."
+        )
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ConfigError(
             "`map_tables` needs Keras on TensorFlow; KERAS_BACKEND chose "
             f"{backend!r}."
         )
-    from wukong_tf.embeddings.mapped_tables import MappedLookup
+    from wukong_tf.embeddings import mapped_tables
 
-    return MappedLookup(folder)
+    mapped_tables.evaluate_no_constants()
+    return mapped_tables.MappedLookup(folder)
 
 
 def check_run(

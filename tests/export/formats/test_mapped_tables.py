@@ -40,6 +40,30 @@ def test_a_mapped_model_has_the_same_rows_and_scores(run_dir, tmp_path):
     )
 
 
+def test_directories_that_cannot_be_used(run_dir, tmp_path):
+    for folder in ("", str(tmp_path / "none"), run_dir + "/config.json"):
+        assert_refused(
+            lambda folder=folder: wukong_tf.load_run(
+                run_dir, map_tables=folder
+            ),
+            f"map_tables={folder!r}",
+            "not a directory",
+        )
+    assert_refused(
+        lambda: wukong_tf.load_run(
+            run_dir, map_tables=str(tmp_path), host_tables=["user"]
+        ),
+        "['user']",
+        "all are mapped",
+    )
+    wukong_tf.load_run(run_dir, map_tables=str(tmp_path))
+    assert_refused(
+        lambda: wukong_tf.load_run(run_dir, map_tables=str(tmp_path)),
+        f"map_tables={str(tmp_path)!r}",
+        ".rows already",
+    )
+
+
 def test_another_backend_maps_nothing(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     assert_refused(
@@ -134,21 +158,22 @@ def test_an_index_of_another_format(tmp_path):
     assert "v.index" in said and "not a checkpoint's index" in said
 
 
-MEASURE = """
-import sys, tempfile
-from export import flags, main, program
+ANONYMOUS = """
+def anonymous():
+    with open("/proc/self/status") as file:
+        (line,) = (x for x in file if x.startswith("RssAnon"))
+    return 1024 * int(line.split()[1])
+
+"""
+EXPORT = """
+import sys
+from export import flags, main
 from absl import flags as absl_flags
 from trainer import loading
 
 loading.prepare()
 loading.load_tensorflow()
 from export.formats import signature_session
-from export.version import warmup
-
-def anonymous():
-    with open("/proc/self/status") as file:
-        (line,) = (x for x in file if x.startswith("RssAnon"))
-    return 1024 * int(line.split()[1])
 
 values = absl_flags.FlagValues()
 flags.define(values)
@@ -163,31 +188,49 @@ signature_session.SignatureSession.run = measured
 assert main.run(["export"], values) == 0
 print("grown by", max(sizes) - sizes[0])
 """
+LOAD = """
+import sys, warnings
+import pyarrow.parquet as pq
+import wukong_tf
+import keras
+
+warnings.simplefilter("error", UserWarning)
+before = anonymous()
+model = wukong_tf.load_run(sys.argv[1], map_tables=sys.argv[2])
+rows = pq.read_table(sys.argv[1] + "/samples.parquet")
+assert len(model.predict_rows(rows)["click"]) == len(rows)
+print("grown by", anonymous() - before)
+"""
 
 
-@pytest.mark.full
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_table_is_not_in_memory(tmp_path):
-    """The process grows by less than half of the tables' bytes."""
-    spec = FeatureSpec((CategoricalFeature("item", 5_000_000, oov_id=0),))
-    config = small_models.wukong(
-        spec, embedding_dim=32, rank=1, mlp_units=(8,), head_units=(6,)
-    )
-    run_dir = make_run(str(tmp_path / "run"), config)
+def grown(code, *arguments) -> int:
+    """Bytes by which a process grows, as far as they are its own."""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            MEASURE,
-            f"--run_dir={run_dir}",
-            f"--output={tmp_path / 'out'}",
-            "--format=saved_model",
-            "--map_tables=always",
-        ],
+        [sys.executable, "-c", ANONYMOUS + code, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
     )
     assert done.returncode == 0, done.stderr
-    grown = int(done.stdout.split("grown by ")[1])
-    assert grown < 4 * 5_000_000 * 32 / 2
+    return int(done.stdout.split("grown by ")[1])
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_table_is_not_in_memory(tmp_path):
+    """Processes grow by less than half of the tables' bytes."""
+    spec = FeatureSpec((CategoricalFeature("item", 5_000_000, oov_id=0),))
+    config = small_models.wukong(
+        spec, embedding_dim=32, rank=1, mlp_units=(8,), head_units=(6,)
+    )
+    run_dir = make_run(str(tmp_path / "run"), config)
+    (tmp_path / "rows").mkdir()
+    exporting = grown(
+        EXPORT,
+        f"--run_dir={run_dir}",
+        f"--output={tmp_path / 'out'}",
+        "--format=saved_model",
+        "--map_tables=always",
+    )
+    loading = grown(LOAD, run_dir, str(tmp_path / "rows"))
+    assert max(exporting, loading) < 4 * 5_000_000 * 32 / 2
