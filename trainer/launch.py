@@ -178,6 +178,7 @@ class Launcher:
         """Runs the workers to their end; returns the exit code."""
         workers = start(self._count, self._arguments)
         ended_at: float | None = None
+        killed: set[int] = set()
         try:
             while any(w.process.poll() is None for w in workers):
                 while not self._signals.empty():
@@ -193,22 +194,27 @@ class Launcher:
                 # joined it, and they would wait for --cluster_timeout_s.
                 hopeless = {EXIT_ERROR, EXIT_FAULT}.intersection(now)
                 if failed and (late or hopeless):
-                    self._kill(workers)
+                    killed |= self._kill(workers)
                 time.sleep(_POLL_S)
         finally:
-            self._kill(workers)
+            killed |= self._kill(workers)
             codes = [worker.finish() for worker in workers]
         for worker, code in zip(workers, codes, strict=True):
             if code:
                 how = f"exit code {code}"
                 if code < 0:
                     how = f"killed by {signal.Signals(-code).name}"
+                if worker.number in killed:
+                    how += " of the launcher, after another had ended"
                 _log(f"worker {worker.number} ended: {how}")
         return outcome(codes, self.stop_signal is not None)
 
-    def _kill(self, workers):
-        for worker in workers:
+    def _kill(self, workers) -> set[int]:
+        """Kills the workers that run; returns their numbers."""
+        running = [w for w in workers if w.process.poll() is None]
+        for worker in running:
             worker.send(signal.SIGKILL)
+        return {worker.number for worker in running}
 
 
 def launch(count: int, restarts: int, arguments, grace_s: float) -> int:

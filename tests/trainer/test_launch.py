@@ -92,7 +92,7 @@ def test_lines_have_their_worker_before_them(monkeypatch, capfd):
 def test_who_waits_for_one_that_is_gone_is_ended(monkeypatch, capfd):
     assert run(monkeypatch, [[HANGS, ENDS.format(69)]])[0] == 69
     said = capfd.readouterr().err
-    assert "worker 0 ended: killed by SIGKILL" in said
+    assert "worker 0 ended: killed by SIGKILL of the launcher" in said
     assert "worker 1 ended: exit code 69" in said
 
 
