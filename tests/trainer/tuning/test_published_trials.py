@@ -61,6 +61,28 @@ def test_the_log_of_interactions_too():
         assert f"| {' | '.join(cells)} |" in page
 
 
+def test_a_longer_log_of_interactions_too():
+    path = ROOT / "benchmarks" / "interactions_trials.json"
+    longer = json.loads(path.read_text(encoding="utf-8"))["longer"]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for name, model in longer["models"].items():
+        losses = {
+            trial["learning_rate"]: trial["valid"]["logloss"]
+            for trial in model["trials"]
+        }
+        runs = [run["test"] for run in model["runs"]]
+        assert len(runs) == 3 and model["learning_rate"] in losses
+        cells = [
+            f"`{name}`",
+            ", ".join(f"{rate:g}: {loss:.4f}" for rate, loss in losses.items()),
+            f"{model['learning_rate']:g}",
+            spread([run["auc"] for run in runs], 4),
+            spread([run["logloss"] for run in runs], 4),
+            spread([run["attained_share"] for run in runs], 3),
+        ]
+        assert f"| {' | '.join(cells)} |" in page
+
+
 def spread(values, digits):
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
