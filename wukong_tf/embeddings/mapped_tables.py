@@ -116,7 +116,7 @@ def read_single_pages(path: str):
     """
     path = os.path.realpath(path)
     try:
-        with open("/proc/self/maps", encoding="utf-8") as file:
+        with open("/proc/self/maps", errors="surrogateescape") as file:
             lines = [line.split(maxsplit=5) for line in file]
         advise = ctypes.CDLL(None).madvise
     except (OSError, AttributeError):
