@@ -15,6 +15,14 @@ FEW_TEXTS = 10  # most other texts that count as missing values
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
 _FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
+# What begins like a date, in whatever format.
+_MONTHS = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATED = (
+    r"(?i)^([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|"
+    r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4}|"
+    rf"([a-z]+,? )?[0-9]{{1,2}}[ -]{_MONTHS}\.?[ -][0-9]{{4}}|"
+    rf"{_MONTHS}\.? [0-9]{{1,2}},? [0-9]{{4}})($|[ T,])"
+)
 # Unix times accepted, in seconds: 2001 to 2033.
 _SINCE, _UNTIL = 10**9, 2 * 10**9
 
@@ -38,7 +46,7 @@ def suggestion(name, values, distinct, own):
             return None
         form = _format(distinct.slice(0, LOOKED_AT), own)
         if form is None or not _is_written(distinct, form):
-            return None
+            return _unknown(distinct)
     given = {"source": name, "format": form or times.ISO}
     if others:
         given["missing_values"] = others
@@ -54,6 +62,24 @@ def suggestion(name, values, distinct, own):
         derived.append({"name": f"{name}_age", **given, **age})
     reason = f"dates or times{among(others)}, each a category by itself"
     return reason, derived
+
+
+def _unknown(distinct):
+    """Returns a reason if texts are dates that no known format reads."""
+    if not len(distinct) or not _all_match(distinct, _DATED):
+        return None
+    # But for their digits and letters, texts of one format are alike.
+    forms = pc.replace_substring_regex(distinct, "[0-9]+", "0")
+    forms = pc.replace_substring_regex(forms, "[A-Za-z]{2,}", "a")
+    shown = pc.unique(forms).slice(0, EXAMPLES)
+    examples = [distinct[forms.index(form).as_py()].as_py() for form in shown]
+    return (
+        "texts that look like dates or times, such as "
+        f"{', '.join(map(repr, examples))}, but follow no one format that is "
+        "known, so each is a category by itself; a recipe reads them by a "
+        "`format` such as %d %b %Y, if all are written alike",
+        [],
+    )
 
 
 def few(others, distinct):

@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.trainer.preparation.command import prepared, rows, run, words
+from trainer.preparation import guessed_times
 
 N = 600
 DRAW = np.random.default_rng(3)
@@ -313,3 +315,25 @@ def test_texts_among_times_stand_for_none(tmp_path):
     assert [known[i] for i in hours] == [
         None if i in (7, 2300) else f"{time:%H}" for i, time in enumerate(times)
     ]
+
+
+@pytest.mark.parametrize(
+    "forms, shown",
+    [
+        (("%Y-%m-%d", "%m/%d/%Y"), "'2024-03-01', '03/13/2024'"),
+        (("%Y-%m-%dT%H:%M", "%d %b %Y"), "'2024-03-01T00:00', '13 Mar 2024'"),
+        (("%b %d, %Y",), "'Mar 01, 2024'"),
+        (("%d-%B-%Y %H:%M",), "'01-March-2024 00:00'"),
+    ],
+)
+def test_dates_in_no_known_format_are_warned_of(forms, shown):
+    days = [
+        datetime.datetime(2024, 3, 1) + datetime.timedelta(days=i)
+        for i in range(24)
+    ]
+    texts = [f"{d:{forms[i // 12 % len(forms)]}}" for i, d in enumerate(days)]
+    distinct = pa.array(texts)
+    found = guessed_times.suggestion("t", distinct, distinct, False)
+    assert found is not None and f"such as {shown}, but" in found[0]
+    versions = pa.array([*texts, "1.2.3"])
+    assert guessed_times.suggestion("t", versions, versions, False) is None
