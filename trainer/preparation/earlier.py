@@ -5,15 +5,15 @@ import hashlib
 import os
 
 from trainer.preparation.columns import MISSING_INTEGER, Recipe
-from trainer.preparation.settings import Prepare
+from trainer.preparation.settings import OF_A_GUESS, Prepare
 from wukong_tf.config import FeatureSpec
 from wukong_tf.config.categorical_feature import OOV_ID, CategoricalFeature
 from wukong_tf.errors import ConfigError, DataError
 
 # Flags that contradict --vocabularies, which reuses their results.
 _SHAPING = (
-    "recipe", "label", "separator", "positives", "negatives", "integer_rule",
-    "extend", "min_count", "max_vocabulary", "oov_buckets",
+    "recipe", *OF_A_GUESS, "integer_rule", "extend", "min_count",
+    "max_vocabulary", "oov_buckets",
 )  # fmt: skip
 
 

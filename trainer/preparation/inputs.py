@@ -19,13 +19,11 @@ from trainer.preparation.columns import Recipe
 from trainer.preparation.datasets import SIDE_FILES
 from trainer.preparation.earlier import Earlier
 from trainer.preparation.records import Layout
-from trainer.preparation.settings import Prepare
+from trainer.preparation.settings import OF_A_GUESS, Prepare
 from trainer.preparation.shards import InputFile
 from trainer.preparation.splitting import SPLITS
 from wukong_tf.errors import ConfigError, DataError
 
-# Flags that the recipe has fields for.
-_OF_A_GUESS = {"label", "separator", "positives", "negatives"}
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
     "parquet": (".parquet",),
@@ -70,7 +68,7 @@ def find(settings: Prepare, earlier: Earlier | None = None) -> Source:
         return _again(settings, earlier)
     if settings.dataset in datasets.GENERIC:
         return _generic(settings, folder)
-    for name in ("recipe", "delimiter", *sorted(_OF_A_GUESS)):
+    for name in ("recipe", "delimiter", *OF_A_GUESS):
         if name in settings.given:
             raise ConfigError(
                 f"--{name} contradicts --dataset={settings.dataset}; it "
@@ -261,7 +259,7 @@ def _with_rows(files):
 def _recipe(settings, files):
     """Returns the recipe of --recipe, else that of --extend, else a guess."""
     if settings.recipe:
-        for name in sorted(settings.given & _OF_A_GUESS):
+        for name in sorted(settings.given.intersection(OF_A_GUESS)):
             raise ConfigError(
                 f"--{name} is for a guess and contradicts --recipe="
                 f"{settings.recipe}; write it there, as `{name}`."
@@ -272,7 +270,7 @@ def _recipe(settings, files):
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--recipe={settings.recipe}: {error}.") from error
         return Recipe.from_json(text, settings.recipe)
-    if settings.extend and not settings.given & _OF_A_GUESS:
+    if settings.extend and settings.given.isdisjoint(OF_A_GUESS):
         extended = earlier_preparation.read("extend", settings.extend)
         if extended.recipe is not None:
             print(f"the recipe is that of {extended.where}")

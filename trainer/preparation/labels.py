@@ -58,8 +58,8 @@ def read_labels(
             table,
             row,
             name,
-            f"one of {known}, or named by --negatives or --positives, or in "
-            "the recipe's `negatives` or `positives`",
+            f"one of {known}; --dataset=csv and parquet take others by "
+            "--negatives and --positives, or the recipe's fields",
             table[name][row].as_py(),
         )
     return labels

@@ -10,6 +10,8 @@ from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
 
 DATASETS = (*sorted(datasets.KNOWN), *datasets.GENERIC)
+# Flags of a guess, which a recipe has fields for.
+OF_A_GUESS = ("label", "separator", "positives", "negatives")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,16 +13,14 @@ from trainer.scaling_law import records
 from trainer.scaling_law.plan import Plan
 from trainer.scaling_law.records import Record, Rung
 from trainer.settings.scaling import Scaling
-from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.stop_signal import STOP
 from trainer.tuning import study
 from trainer.tuning.flags import flag_of
-from trainer.tuning.trial_run import TrialRun, evaluated
+from trainer.tuning.trial_run import Restarts, TrialRun, evaluated
 from wukong_tf import files, runs, source
 from wukong_tf.errors import ConfigError, RunError
 
 POLL_S = 0.5
-RESTARTS = 3  # of a run that somebody else stopped
-KILLED = 137  # exit code of a shell whose program was killed
 SEARCH_SEED = 0  # the runs' seeds are others, unless --seeds has it too
 
 
@@ -213,8 +211,8 @@ class Runner:
             RunError: the run failed otherwise, or was killed twice.
         """
         place = [flag_of("run_dir", folder), flag_of("seed", seed)]
-        killed = False
-        for _ in range(1 + RESTARTS):
+        restarts = Restarts()
+        while True:
             if STOP():
                 raise Stopped
             log(f"{name}: {folder}")
@@ -231,11 +229,9 @@ class Runner:
                 return
             if STOP():
                 raise Stopped
-            if (code < 0 or code == KILLED) and not killed:
-                killed = True  # perhaps for want of memory, for a while
-                log(f"{name}: was killed, exit code {code}; once more")
-            elif code != EXIT_RESUME:
+            if not (fate := restarts.take(code)):
                 break
+            log(f"{name}: {fate}, exit code {code}; goes on")
         error = f"{name}: exit code {code}: {process.error()}"
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)

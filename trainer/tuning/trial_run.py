@@ -10,13 +10,38 @@ from collections.abc import Mapping, Sequence
 
 from trainer.distribution.processes import end_with_parent
 from trainer.report.learning import read_log
+from trainer.stop_signal import EXIT_RESUME
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
 PROGRAM: tuple[str, ...] = (sys.executable, "-m", "trainer.main")
 GRACE_S = 60.0  # from SIGTERM to SIGKILL
+_KILLED = 137  # exit code of a shell whose program was killed
 _LOCK = "lock"  # of the trainer
 _METRICS = "metrics.jsonl"
+
+
+class Restarts:
+    """How often a run may go on after others ended its process.
+
+    A process that was stopped goes on three times. One that was killed,
+    perhaps for want of memory, goes on once.
+    """
+
+    def __init__(self):
+        self._left = {EXIT_RESUME: 3, _KILLED: 1}
+
+    def take(self, code: int) -> str:
+        """Returns what happened to the process; "" if it is not to go on."""
+        kind = _KILLED if code < 0 else code
+        if not self._left.get(kind):
+            return ""
+        self._left[kind] -= 1
+        return (
+            "was killed"
+            if kind == _KILLED
+            else "was stopped by another process"
+        )
 
 
 class TrialRun:

@@ -6,7 +6,7 @@ import time
 
 from trainer.console import log
 from trainer.distribution.processes import gpus
-from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.stop_signal import STOP
 from trainer.tuning.flags import flag_of, tracking_flags, trial_flags
 from trainer.tuning.model_study import (
     PRUNED,
@@ -16,12 +16,11 @@ from trainer.tuning.model_study import (
     Trial,
 )
 from trainer.tuning.plan import SPLITS, Plan
-from trainer.tuning.trial_run import TrialRun, evaluations
+from trainer.tuning.trial_run import Restarts, TrialRun, evaluations
 from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, RunError, one_line
 
 POLL_S = 0.5
-RESTARTS = 3  # of a trial that somebody else stopped
 
 
 def check_parallel(parallel: int) -> list[str]:
@@ -69,7 +68,7 @@ class Running:
         self.reported = reported
         self.slot = slot
         self.name = f"{study.model} trial {trial.number}"
-        self.restarts = 0
+        self.restarts = Restarts()
         self._start = start
         self._before = trial.user_attrs.get(SECONDS, 0.0)
         study.seconds -= self._before
@@ -83,7 +82,6 @@ class Running:
     def restart(self):
         """Starts another process, which resumes."""
         self._before = self.seconds
-        self.restarts += 1
         self.run = self._start(self)
 
     def note_seconds(self):
@@ -220,9 +218,9 @@ class Tuner:
     def _end(self, each: Running, code: int, values: list[float]):
         """Records the end of a trial's process."""
         study, trial, reason = each.study, each.trial, each.run.stopped_for
-        outside = code == EXIT_RESUME and not reason
-        if outside and each.restarts < RESTARTS and not STOP():
-            log(f"{each.name}: was stopped by another process; goes on")
+        fate = "" if reason else each.restarts.take(code)
+        if fate and not STOP():
+            log(f"{each.name}: {fate}; goes on")
             each.restart()
             return
         self._running.remove(each)
@@ -231,7 +229,7 @@ class Tuner:
         best = study.best_of(values)
         if code == 0 and best is not None:
             study.complete(trial, best)
-        elif reason == "signal" or (outside and STOP()):
+        elif fate or reason == "signal":
             log(f"{each.name}: stopped; the same command resumes it")
             return
         elif reason and code:

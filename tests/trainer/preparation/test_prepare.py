@@ -320,9 +320,9 @@ def _replace(name, old, new):
         ),
         (
             _replace("test.csv", b"1,7,21", b",7,21"),
-            "test.csv: line 2, column 'label': must be one of 0, -1, 1, "
-            "or named by --negatives or --positives, or in the recipe's "
-            "`negatives` or `positives`; received ''",
+            "test.csv: line 2, column 'label': must be one of 0, -1, 1; "
+            "--dataset=csv and parquet take others by --negatives and "
+            "--positives, or the recipe's fields; received ''",
         ),
         (
             _replace("valid.csv", b"\n0,5", b"\n\n0,5"),

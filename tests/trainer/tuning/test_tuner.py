@@ -345,6 +345,17 @@ def test_a_trial_that_somebody_else_stopped_goes_on(tmp_path, monkeypatch):
     assert len(starts(tmp_path, "fm", 0)) == 3
 
 
+def test_a_killed_trial_goes_on_once(tmp_path, monkeypatch):
+    killed = "(number == 0 or starts == 1) and i == starts"
+    monkeypatch.setenv("FAKE_END", f"137 if {killed} else None")
+    assert run(tmp_path, "--models=fm", "--trials=2") == 0
+    assert states(tmp_path)["fm"] == ["failed", "complete"]
+    first, second = trials(tmp_path)["fm"]
+    assert first["error"].startswith("exit code 137")
+    assert len(second["evaluations"]) == 3
+    assert [len(starts(tmp_path, "fm", n)) for n in (0, 1)] == [2, 2]
+
+
 @pytest.mark.parametrize("devices", tiers.first([[], ["3", "GPU-7"]]))
 def test_parallel_trials_share_the_machine(devices, tmp_path, monkeypatch):
     monkeypatch.setattr(tuner, "_cores", lambda: 6)
