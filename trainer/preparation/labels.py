@@ -59,7 +59,8 @@ def read_labels(
             row,
             name,
             f"one of {known}; --dataset=csv and parquet take others by "
-            "--negatives and --positives, or the recipe's fields",
+            "--negatives and --positives, or by the recipe's `negatives` and "
+            "`positives`",
             table[name][row].as_py(),
         )
     return labels

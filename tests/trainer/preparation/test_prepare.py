@@ -322,7 +322,8 @@ def _replace(name, old, new):
             _replace("test.csv", b"1,7,21", b",7,21"),
             "test.csv: line 2, column 'label': must be one of 0, -1, 1; "
             "--dataset=csv and parquet take others by --negatives and "
-            "--positives, or the recipe's fields; received ''",
+            "--positives, or by the recipe's `negatives` and `positives`; "
+            "received ''",
         ),
         (
             _replace("valid.csv", b"\n0,5", b"\n\n0,5"),
