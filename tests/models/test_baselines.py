@@ -48,7 +48,12 @@ CONFIGS = {
         TWO, **SIZES, **HEAD, num_tokens=4, token_dim=8, expansion=2
     ),
     "rank_mixer_one": RankMixerConfig(
-        SPEC, **SIZES, num_tokens=1, token_dim=5, num_layers=1
+        SPEC,
+        **SIZES,
+        num_tokens=1,
+        token_dim=5,
+        num_layers=1,
+        norm_epsilon=0.5,
     ),
 }
 MODELS = pytest.mark.parametrize("name", CONFIGS)
@@ -196,6 +201,9 @@ def test_refuses_what_cannot_be():
         )
     assert_refused(
         lambda: RankMixerConfig(SPEC, num_tokens=3), "multiple of num_tokens=3"
+    )
+    assert_refused(
+        lambda: RankMixerConfig(SPEC, norm_epsilon=0), "`norm_epsilon`", "0"
     )
     assert_refused(lambda: MLPConfig(SPEC, head_units=8), "`head_units`")
     assert_refused(lambda: MLPConfig(SPEC, dropout=1.0), "`dropout`")

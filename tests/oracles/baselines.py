@@ -91,14 +91,16 @@ def rank_mixer(config, x, dense):
         ]
         norms = [blocks.inside(block, n) for n in ("mixed_norm", "norm")]
         tokens = [
-            blocks.layer_norm(one + other, norms[0])
+            blocks.layer_norm(one + other, norms[0], config.norm_epsilon)
             for one, other in zip(mixed, tokens, strict=True)
         ]
         for t, token in enumerate(tokens):
             hidden = _dense(block, "hidden", t, token)
             hidden = hidden * 0.5 * (1 + _erf(hidden / np.sqrt(2)))
             mapped = _dense(block, "out", t, hidden)
-            tokens[t] = blocks.layer_norm(mapped + token, norms[1])
+            tokens[t] = blocks.layer_norm(
+                mapped + token, norms[1], config.norm_epsilon
+            )
     mean = sum(tokens) / count
     assert mean.shape[1] == width
     tasks = config.features.tasks

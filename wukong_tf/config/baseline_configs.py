@@ -166,6 +166,8 @@ class RankMixerConfig(_HeadConfig):
         head_units: hidden units of the last MLP, for each task. Defaults to
             (128,).
         dropout: rate after every hidden layer of that MLP. Defaults to 0.
+        norm_epsilon: added to the variance in every LayerNorm, as in
+            `WukongConfig`. Defaults to 1e-5.
     """
 
     model: ClassVar[str] = "rank_mixer"
@@ -176,11 +178,15 @@ class RankMixerConfig(_HeadConfig):
     expansion: int = 4
     head_units: tuple[int, ...] = (128,)
     dropout: float = 0.0
+    norm_epsilon: float = 1e-5
 
     def __post_init__(self):
         super().__post_init__()
         for name in ("num_layers", "num_tokens", "token_dim", "expansion"):
             schema.check_int(self._where, name, getattr(self, name), 1)
+        schema.check_float(
+            self._where, "norm_epsilon", self.norm_epsilon, above=0
+        )
         if self.token_dim % self.num_tokens:
             raise ConfigError(
                 f"{self._where}: `token_dim` must be a multiple of "

@@ -67,12 +67,20 @@ class RankMixerBlock(keras.layers.Layer):
 
     Args:
         expansion: hidden units of a token's MLP, in widths of a token.
+        epsilon: positive float, the epsilon of the LayerNorms. Defaults to
+            1e-5.
         **kwargs: arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: `epsilon` is not a finite number above 0.
     """
 
-    def __init__(self, expansion: int, **kwargs: Any):
+    def __init__(self, expansion: int, epsilon: float = 1e-5, **kwargs: Any):
         super().__init__(**kwargs)
         self.expansion = expansion
+        self.epsilon = arguments.positive_float(
+            "RankMixerBlock", "epsilon", epsilon
+        )
 
     def build(self, input_shape: Any):
         """Creates the norms and the MLPs."""
@@ -89,7 +97,7 @@ class RankMixerBlock(keras.layers.Layer):
 
     def _norm(self, name, input_shape):
         layer = keras.layers.LayerNormalization(
-            epsilon=1e-5,
+            epsilon=self.epsilon,
             dtype=arguments.norm_dtype(self.variable_dtype),
             name=name,
         )
@@ -108,7 +116,11 @@ class RankMixerBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns every constructor argument."""
-        return {**super().get_config(), "expansion": self.expansion}
+        return {
+            **super().get_config(),
+            "expansion": self.expansion,
+            "epsilon": self.epsilon,
+        }
 
 
 @register
@@ -136,7 +148,10 @@ class RankMixer(EmbeddingModel):
         self.tokens.build((None, config.num_tokens, config.chunk))
         self.blocks = [
             RankMixerBlock(
-                config.expansion, dtype=self.dtype_policy, name=f"block_{index}"
+                config.expansion,
+                config.norm_epsilon,
+                dtype=self.dtype_policy,
+                name=f"block_{index}",
             )
             for index in range(config.num_layers)
         ]
