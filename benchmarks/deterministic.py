@@ -1,8 +1,9 @@
 """Measures --deterministic's cost: `python -m benchmarks.deterministic`.
 
-Trains the quickstart's model alternately with and without the flag, each run in
-a separate process. The value is the median over pairs of the throughput with
-the flag over that without. The last line is the result, as JSON.
+Trains the model of configs/polynomial.flags alternately with and without the
+flag, each run in a separate process. The value is the median over pairs of the
+throughput with the flag over that without. The last line is the result, as
+JSON.
 """
 
 import json
@@ -23,7 +24,7 @@ def examples_per_s(run_dir: str, *more: str) -> float:
     """Returns the throughput without the first window, which traces."""
     processes.run(
         "trainer.main",
-        "--flagfile=configs/quickstart.flags",
+        "--flagfile=configs/polynomial.flags",
         "--compare_runs=",
         f"--run_dir={run_dir}",
         f"--max_steps={STEPS.value}",

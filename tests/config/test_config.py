@@ -198,12 +198,13 @@ def test_a_model_configuration_comes_back(name, seed):
     assert hash(again) == hash(config)
 
 
-def test_a_configuration_from_before_a_field_has_its_default():
+def test_a_configuration_from_before_a_field_means_what_it_did():
     data = WukongConfig(SPEC).to_dict()
     fields = ("fmb_activation", "residual_bias", "mlp_activation", "mlp_glu")
     for field in (*fields, "mlp_bias", "norm_epsilon"):
         del data[field]
-    assert model_config_from_dict(data) == WukongConfig(SPEC)
+    before = WukongConfig(SPEC, norm_epsilon=1e-5)
+    assert model_config_from_dict(data) == before != WukongConfig(SPEC)
 
 
 def test_the_cases_of_this_file_use_every_field():

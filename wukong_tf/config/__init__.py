@@ -66,7 +66,12 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
 
 
 def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
-    """Returns the model configuration in `data`; "model" names its kind."""
+    """Returns the model configuration in `data`; "model" names its kind.
+
+    Args:
+        data: the result of a configuration's `to_dict`, also of an older
+            version: what it lacks has the value that models had then.
+    """
     name = data.get("model") if isinstance(data, dict) else None
     if not isinstance(name, str) or name not in MODEL_CONFIGS:
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Base classes of the models' configurations."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from wukong_tf.config import schema
@@ -18,6 +19,9 @@ class ModelConfig:
     """
 
     model: ClassVar[str]
+    # What configurations mean that were written before a field was added, if
+    # its default is another.
+    unwritten: ClassVar[Mapping[str, Any]] = {}
 
     features: FeatureSpec
 
@@ -43,7 +47,11 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Returns the configuration in `data`; unknown keys are errors."""
+        """Returns the configuration in `data`; unknown keys are errors.
+
+        A key that `to_dict` writes and `data` lacks has the value that models
+        had before the field was added.
+        """
         if not isinstance(data, dict):
             raise ConfigError(
                 f"model {cls.model}: expected an object; received {data!r}."
@@ -53,7 +61,8 @@ class ModelConfig:
                 f"model {cls.model}: received the configuration of model "
                 f"{data['model']!r}."
             )
-        fields = {key: value for key, value in data.items() if key != "model"}
+        fields = {**cls.unwritten, **data}
+        fields.pop("model", None)
         return schema.from_dict(cls, fields, f"model {cls.model}")
 
     def _check_scale(self, value):

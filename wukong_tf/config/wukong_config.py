@@ -1,6 +1,7 @@
 """The features and sizes of a Wukong."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from wukong_tf.config import schema
@@ -88,10 +89,11 @@ class WukongConfig(EmbeddingModelConfig):
         norm_epsilon: added to the variance in every LayerNorm. Embeddings start
             with a variance of 0.001 and less: a norm with a smaller epsilon
             scales them to 1, one with an epsilon of 1 to 10 keeps their size.
-            Defaults to 1e-5.
+            Defaults to 1.0; the layers' own default is 1e-5.
     """
 
     model: ClassVar[str] = "wukong"
+    unwritten: ClassVar[Mapping[str, Any]] = {"norm_epsilon": 1e-5}
 
     num_layers: int = 3
     # None is replaced in `__post_init__`, so that fields hold numbers.
@@ -110,7 +112,7 @@ class WukongConfig(EmbeddingModelConfig):
     mlp_activation: str = "relu"
     mlp_bias: bool = True
     mlp_glu: bool = False
-    norm_epsilon: float = 1e-5
+    norm_epsilon: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
