@@ -88,8 +88,8 @@ class WukongConfig(EmbeddingModelConfig):
             (arXiv 2002.05202). Defaults to False.
         norm_epsilon: added to the variance in every LayerNorm. Embeddings start
             with a variance of 0.001 and less: a norm with a smaller epsilon
-            scales them to 1, one with an epsilon of 1 to 10 keeps their size.
-            Defaults to 1.0; the layers' own default is 1e-5.
+            scales them to 1, as the layers' own default does, one with an
+            epsilon of 1 to 10 keeps their size. Defaults to 1.0.
     """
 
     model: ClassVar[str] = "wukong"
