@@ -83,6 +83,26 @@ def test_a_longer_log_of_interactions_too():
         assert f"| {' | '.join(cells)} |" in page
 
 
+def test_epsilons_of_the_norms_too():
+    path = ROOT / "benchmarks" / "interactions_trials.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["epsilon"]["runs"]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    losses: dict = {}
+    for run in runs:
+        for point in run["valid"]:
+            cell = losses.setdefault((run["model"], point["rows"] // 10**5), {})
+            values = cell.setdefault(run["norm_epsilon"], [])
+            values.append(f"{point['logloss']:.4f}")
+    for rows in (5, 10, 20, 30):
+        # Evaluations are a few rows before the round number.
+        near = losses["wukong", {5: 4, 10: 9, 20: 19, 30: 29}[rows]]
+        cells = [f"{rows}00,000" if rows < 10 else f"{rows / 10:.0f},000,000"]
+        cells += [", ".join(near.get(e, ["not run"])) for e in (1e-5, 1.0, 3.0)]
+        assert f"| {' | '.join(cells)} |" in page
+    last = losses["rank_mixer", 29]
+    assert f"{last[1.0][0]} in place of {last[1e-5][0]}" in page
+
+
 def spread(values, digits):
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
