@@ -53,7 +53,7 @@ def place_together(
         trains=trains,
     )
     placed.check()
-    return placed, describe(tables, placed.sharded_tables)
+    return placed, describe(settings.devices, tables, placed.sharded_tables)
 
 
 def _check_replicas(devices, replicas, trains):

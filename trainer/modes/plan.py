@@ -212,7 +212,7 @@ def _step(settings, costs, cluster, placed, traffic) -> list[str]:
         f"{step.rows_per_s:,.0f} rows/s, at {PEAK_SHARE:g} of {peak:g} TFLOP/s "
         f"in {dtype}, all ids of a batch distinct, links at full rate, nothing "
         "overlapped; without lookups, updates and input",
-        *describe(traffic, placed.sharded_tables),
+        *describe(settings.devices, traffic, placed.sharded_tables),
     ]
 
 

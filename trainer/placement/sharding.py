@@ -110,11 +110,26 @@ def _needed(tables, chosen):
     )
 
 
-def describe(tables: list[Traffic], sharded: Collection[str]) -> list[str]:
-    """Returns log lines on the memory and traffic of each worker."""
+def describe(
+    devices: Devices, tables: list[Traffic], sharded: Collection[str]
+) -> list[str]:
+    """Returns log lines on the memory and traffic of each worker.
+
+    Args:
+        devices: the settings.
+        tables: the result of `traffic`.
+        sharded: names of the tables that are sharded.
+    """
+    workers = tables[0].workers if tables else 1
     if not sharded:
-        return []
-    workers = tables[0].workers
+        if devices.table_placement != "sharded" or not tables:
+            return []
+        why = (
+            "all are below --sharded_table_mib or have fewer rows than workers"
+            if workers > 1
+            else "there is one worker, which holds all rows"
+        )
+        return [f"--table_placement=sharded shards no table: {why}"]
     chosen = [table for table in tables if table.name in sharded]
     others = [table for table in tables if table.name not in sharded]
     state = " with optimizer state" if tables[0].trains else ""

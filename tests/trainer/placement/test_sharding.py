@@ -13,6 +13,9 @@ from wukong_tf.scaling.traffic import Traffic, traffic
 COSTS = cost(small_models.CONFIG, batch_size=64)
 
 
+SHARDED = Devices(table_placement="sharded")
+
+
 def tables(batch_size=8, workers=2):
     return traffic(COSTS, small_models.SPEC, batch_size, workers)
 
@@ -45,7 +48,7 @@ def test_rows_and_gradients_as_bfloat16_take_half_the_bytes():
         )
         assert narrow.sent_replicated == table.sent_replicated
         assert narrow.sharded_bytes == table.sharded_bytes
-    (line,) = sharding.describe(found, [table.name for table in found])
+    (line,) = sharding.describe(SHARDED, found, [table.name for table in found])
     assert line.endswith(" bytes a step, rows and gradients as bfloat16")
     sends_less = tables(), found
     less = [
@@ -62,7 +65,7 @@ def test_an_evaluation_has_no_state_and_sends_no_gradients():
         rows_sent = 4 * read.distinct * read.width // 2
         assert table.sent_sharded - read.sent_sharded == rows_sent
         assert read.sent_replicated == 0
-    (line,) = sharding.describe(found, [table.name for table in found])
+    (line,) = sharding.describe(SHARDED, found, [table.name for table in found])
     assert "optimizer state" not in line
     # So only what does not fit is worth it.
     devices = Devices(table_placement="auto")
@@ -127,8 +130,12 @@ def test_a_worker_needs_memory_for_its_part_alone():
 
 def test_the_log_has_memory_and_traffic():
     found = tables()
-    assert sharding.describe(found, ()) == []
-    first, second = sharding.describe(found, ("item", "user"))
+    assert sharding.describe(Devices(), found, ()) == []
+    (why,) = sharding.describe(SHARDED, found, ())
+    assert "shards no table: all are below --sharded_table_mib" in why
+    (why,) = sharding.describe(SHARDED, tables(workers=1), ())
+    assert "shards no table: there is one worker" in why
+    first, second = sharding.describe(SHARDED, found, ("item", "user"))
     assert first.startswith("tables sharded by rows over 2 workers: ")
     assert "user, item;" in first or "item, user;" in first
     names = ("item", "user")
@@ -137,11 +144,11 @@ def test_the_log_has_memory_and_traffic():
     assert f"holds {held:,} of" in first and f"most {sent:,} bytes" in first
     assert second.startswith("tables that every worker holds: ")
     every = [table.name for table in found]
-    assert len(sharding.describe(found, every)) == 1
+    assert len(sharding.describe(SHARDED, found, every)) == 1
 
 
 @pytest.mark.parametrize("count, shown", [(8, "t7;"), (10, "t7 and 2 more;")])
 def test_few_of_many_names_are_shown(count, shown):
     found = [Traffic(f"t{n}", 10, 4, 5, 2) for n in range(count)]
-    lines = sharding.describe(found, [t.name for t in found])
+    lines = sharding.describe(SHARDED, found, [t.name for t in found])
     assert shown in lines[0]
