@@ -1,4 +1,4 @@
-"""The ladder of docs/scaling.md is that of its file of results."""
+"""The ladder of docs/scaling_law.md is that of its file of results."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_page_has_the_figures_of_the_file():
     path = ROOT / "benchmarks" / "first_ladder.json"
     study, _, runs = records.read(str(path))
-    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
     assert {run.rows for run in runs} == {study["rows"]}
     for mine in records.by_model(runs).values():
         for seeds in records.by_rung(mine):
