@@ -226,8 +226,10 @@ def _differences(old, new, prefix="", excused=(), defaults=None):
             continue
         before, now = old.get(key), new.get(key)
         if key not in old:
-            # Runs of versions without the setting did as its default says.
-            before = getattr(defaults, key, None)
+            # Runs of versions without the setting did as its default says,
+            # or as the default did then.
+            unwritten = getattr(defaults, "unwritten", {})
+            before = unwritten.get(key, getattr(defaults, key, None))
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(
                 before, now, f"{key}.", excused, _defaults(key, now)

@@ -1,5 +1,6 @@
 """Restores the state that a run resumes from or starts with."""
 
+import dataclasses
 import functools
 import os
 
@@ -16,6 +17,11 @@ from wukong_tf.models import build_model
 from wukong_tf.runs.arrays import assign_slots, model_slots, training_slots
 from wukong_tf.runs.views import Trained
 from wukong_tf.runs.warm_start import carry_over
+
+# Settings of a model that do not change what its weights compute.
+_NO_MATTER = {
+    "features", "dropout", "embedding_dropout", "table_initial_scale",
+}  # fmt: skip
 
 
 def restore(session: Session):
@@ -90,6 +96,18 @@ def _newest_whole(session) -> runs.Checkpoint | None:
     return runs.open_checkpoint(path)
 
 
+def _changed(before, now) -> list[str]:
+    """Returns the settings that change what the same weights compute."""
+    if type(before) is not type(now):
+        return [f"--model was {before.model}, is {now.model}"]
+    return [
+        f"--{name} was {old}, is {new}"
+        for name in (field.name for field in dataclasses.fields(now))
+        if name not in _NO_MATTER
+        and (old := getattr(before, name)) != (new := getattr(now, name))
+    ]
+
+
 def _start_from(session, run_dir):
     """Warm-starts from another run: copies the arrays that fit the model.
 
@@ -108,8 +126,9 @@ def _start_from(session, run_dir):
     takes_optimizer = session.settings.run.init_optimizer
     if not takes_optimizer:
         slots = model_slots(session.model)
+    before = runs.read_model_config(run_dir)
     report = carry_over(
-        runs.read_model_config(run_dir),
+        before,
         Trained(source),
         session.model.config,
         slots,
@@ -120,6 +139,11 @@ def _start_from(session, run_dir):
     log(f"starting from {source.path}")
     for line in report.lines():
         log(f"  {line}")
+    if changed := _changed(before, session.model.config):
+        log(
+            f"warning: it is another model, so its weights give other scores "
+            f"here: {'; '.join(changed)}"
+        )
     trained = [source.state.get("rows")]
     if before := source.state.get("init"):
         trained.append(before["rows"])

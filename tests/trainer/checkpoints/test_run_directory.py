@@ -230,6 +230,25 @@ def test_a_claimed_directory_keeps_its_configuration(tmp_path, name, change):
             held.check()
 
 
+def test_a_run_from_before_a_setting_keeps_what_it_did(tmp_path):
+    """The norms' epsilon was 1e-5 before it was a setting; the default is 1."""
+    before = {
+        "format": runs.FORMAT,
+        "training": {},
+        "model": {"model": "wukong"},
+    }
+
+    def claim_with(epsilon):
+        model = {"model": "wukong", "norm_epsilon": epsilon}
+        held.claim({**before, "model": model}, clicks.SPEC)
+
+    with run_directory.locked(str(tmp_path / "run")) as held:
+        held.claim(before, clicks.SPEC)
+        with pytest.raises(RunError, match="norm_epsilon was 1e-05, is 1.0"):
+            claim_with(1.0)
+        claim_with(1e-5)
+
+
 def test_records_wait_for_no_pipe_s_reader(tmp_path, capsys):
     records = MetricsLog(str(tmp_path), 0)
     path = tmp_path / "metrics.jsonl"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import keras
 import numpy as np
@@ -255,6 +256,14 @@ def test_three_days(tmp_path, capsys):
     assert first_window[0] == cold_window[0]
     assert first_window[1] < 0.95 * cold_window[1]
     assert first_window[2] < 0.95 * cold_window[2]
+
+
+def test_a_start_from_another_model_is_said(finished, log, tmp_path, capsys):
+    options = {"init_from": finished, "max_steps": 1, "batch_size": 100}
+    options |= {"norm_epsilon": 0.5, "dropout": 0.1, "importance_rows": 0}
+    assert train(str(tmp_path / "run"), log, **options) == 0
+    (said,) = re.findall(r"warning: .*", capsys.readouterr().err)
+    assert said.endswith("scores here: --norm_epsilon was 1.0, is 0.5")
 
 
 @pytest.mark.full
