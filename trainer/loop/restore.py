@@ -126,9 +126,9 @@ def _start_from(session, run_dir):
     takes_optimizer = session.settings.run.init_optimizer
     if not takes_optimizer:
         slots = model_slots(session.model)
-    before = runs.read_model_config(run_dir)
+    config = runs.read_model_config(run_dir)
     report = carry_over(
-        before,
+        config,
         Trained(source),
         session.model.config,
         slots,
@@ -139,7 +139,7 @@ def _start_from(session, run_dir):
     log(f"starting from {source.path}")
     for line in report.lines():
         log(f"  {line}")
-    if changed := _changed(before, session.model.config):
+    if changed := _changed(config, session.model.config):
         log(
             f"warning: it is another model, so its weights give other scores "
             f"here: {'; '.join(changed)}"
