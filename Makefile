@@ -82,16 +82,19 @@ reproduce-%: $(VENV)/.run
 	  --input="$(DATA)" --seeds="$$(echo $(SEEDS) | tr ' ' ,)" -- $(ARGS)
 
 # make reproduce-scaling LADDER="--rungs=100,300 --seeds=1,2 --plan"
-# The rows are the same for all; LADDER replaces rungs, seeds and models.
+# The rows and rates are the same for all; LADDER replaces rungs, seeds, models.
 reproduce-scaling: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[baselines]'
 	$(BIN)/python -m trainer.scaling --output=runs/scaling \
-	  --models=wukong,dcn_v2,mlp,rank_mixer $(LADDER) -- \
-	  --synthetic --synthetic_log=interactions --batch_size=1024 \
-	  --synthetic_train_rows=4194304 --synthetic_valid_rows=131072 \
-	  --synthetic_test_rows=1048576
+	  --models=wukong,dcn_v2,mlp,rank_mixer --rungs=0.3,1,3,10,30 \
+	  --learning_rates=0.00025,0.0005,0.001 --search_rows=1500000 \
+	  --evaluations=16 $(LADDER) -- \
+	  --synthetic --synthetic_log=interactions --table_learning_rate=0.3 \
+	  --synthetic_train_rows=4000000 --synthetic_valid_rows=50000 \
+	  --synthetic_test_rows=1000000 --batch_size=256
 
-RESULTS ?= runs/scaling/results.json
+# make scaling-figures RESULTS=runs/scaling/results.json draws those of a run.
+RESULTS ?= benchmarks/ladder.json
 scaling-figures: $(VENV)/.run
 	$(BIN)/python -m trainer.scaling --results="$(RESULTS)" \
 	  --output=runs/scaling/figures

@@ -225,6 +225,8 @@ def _differences(old, new, prefix="", excused=(), defaults=None):
         if prefix == "training." and (key in FREE_ON_RESUME or key in excused):
             continue
         before, now = old.get(key), new.get(key)
+        if f"{prefix}{key}" == "data.test" and before is None:
+            continue  # rows that only the report scores
         if key not in old:
             # Runs of versions without the setting did as its default says,
             # or as the default did then.

@@ -52,6 +52,7 @@ def _check_run(settings: Settings):
     runs.check_run(
         run_dir, settings.run.checkpoint, keep_units=settings.run.units_kept
     )
+    settings.model.check_same(runs.read_model_config(run_dir), run_dir)
 
 
 def _check_splits(settings: Settings):

@@ -160,8 +160,10 @@ def describe(
     rates = len(plan.content["learning_rates"])
     tried = rates if rates > 1 else 0  # one is taken as it is
     rows, search_rows = plan.content["rows"], plan.content["search_rows"]
+    # The best run of a search on all rows is that of the first seed.
+    runs_of_search = tried - (tried > 0 and search_rows == rows)
     lines = [
-        f"each rung: {tried} learning rates on {search_rows:,} rows, "
+        f"each rung: at most {tried} learning rates on {search_rows:,} rows, "
         f"then {len(seeds)} seeds on {rows:,} rows in one pass, the same for "
         "all models",
     ]
@@ -171,7 +173,7 @@ def describe(
         missing = [s for s in seeds if (rung.model, rung.rung, s) not in have]
         searched = len(missing) < len(seeds)
         count = rows * len(missing)
-        count += 0 if searched else search_rows * tried
+        count += 0 if searched else search_rows * runs_of_search
         left += rung.training_flop * count
         lines.append(
             f"{rung}: {rung.training_flop / 1e6:.3g} MFLOP per example, "

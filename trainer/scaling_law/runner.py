@@ -58,12 +58,15 @@ class Runner:
         begun = glob.glob(
             os.path.join(scaling.output, "*", "*", "*", runs.CONFIG)
         )
+        before = None
         if os.path.exists(self._path):
-            _, self.searches, self.done = records.read(self._path)
+            before, self.searches, self.done = records.read(self._path)
         study.claim(
             scaling.output,
             plan.content,
-            bool(begun or os.path.exists(self._path)),
+            bool(begun or before),
+            grows=("learning_rates",),
+            before=before,
         )
 
     def run(self, rungs: list[Rung]) -> None:
@@ -110,6 +113,9 @@ class Runner:
     def _search(self, rung: Rung) -> float:
         """Returns the learning rate with the least LogLoss on valid rows.
 
+        From the middle of the list, rates next to the best one are tried
+        until both are worse.
+
         Raises:
             RunError: a run was killed or the trainer has a fault, which is
                 not recorded; or no rate has a finite LogLoss.
@@ -125,24 +131,41 @@ class Runner:
         if len(mine) == len(rates) and not _finite(mine):
             self.searches = [s for s in self.searches if not _same(s, rung)]
             mine = {}  # all failed, so all are tried again
-        for rate in rates:
-            if rate not in mine:
-                mine[rate] = self._tried(rung, rate)
+        while (rate := _next(rates, mine)) is not None:
+            mine[rate] = self._tried(rung, rate)
         finite = _finite(mine)
         if not finite:
             raise RunError(
                 f"{rung}: no learning rate has a finite LogLoss; the last "
-                f"error: {mine[rates[-1]]['error']}"
+                f"error: {[*mine.values()][-1]['error']}"
             )
-        return min(finite, key=lambda rate: finite[rate])
+        best = min(finite, key=lambda rate: finite[rate])
+        for rate in mine:
+            folder, _, seed = self._search_run(rung, rate)
+            if folder != self._seed_folder(rung, best, seed):  # which goes on
+                files.remove(os.path.join(folder, runs.CHECKPOINTS))
+        return best
+
+    def _search_run(self, rung, rate) -> tuple[str, list[str], int]:
+        """Returns the folder, flags and seed of a run of the search.
+
+        If the search is on all rows, the run with the best rate is the first
+        seed's, which then scores the test rows too.
+        """
+        if self._plan.search_steps < self._plan.steps:
+            flags = self._plan.search_flags(rung, rate)
+            return self._folder(rung, f"rate-{rate:g}"), flags, SEARCH_SEED
+        seed = self._scaling.seed_numbers[0]
+        flags = self._plan.run_flags(rung, rate, self._scaling.evaluations)
+        splits = flag_of("splits", "train,valid")
+        return self._seed_folder(rung, rate, seed), [*flags, splits], seed
 
     def _tried(self, rung, rate) -> dict[str, Any]:
-        """Returns the recorded result of a short run with a rate."""
-        folder = self._folder(rung, f"rate-{rate:g}")
-        arguments = self._plan.search_flags(rung, rate)
+        """Returns the recorded result of a run of the search."""
+        folder, arguments, seed = self._search_run(rung, rate)
         value, error = math.nan, None
         try:
-            self._train(f"{rung} rate {rate:g}", folder, arguments, SEARCH_SEED)
+            self._train(f"{rung} rate {rate:g}", folder, arguments, seed)
             found = evaluated(folder, self._plan.task, "logloss").values()
             value = [math.nan, *found][-1]
         except Refused as failure:
@@ -153,28 +176,38 @@ class Runner:
             "sizes": rung.sizes,
             "learning_rate": rate,
             "rows": self._plan.content["search_rows"],
-            "seed": SEARCH_SEED,
+            "seed": seed,
             "valid_logloss": value if math.isfinite(value) else None,
             "error": error,
         }
         self.searches.append(search)
-        self._write(folder)
+        self._write()
         log(f"{rung} rate {rate:g}: LogLoss {value:.6g}")
         return search
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
-        """Trains a rung with a seed, unless that is done."""
-        if any(r.key == (rung.model, rung.rung, seed) for r in self.done):
+        """Trains a rung with a seed, unless that is done with this rate."""
+        rates = self._plan.content["learning_rates"]
+        at_edge = len(rates) > 1 and rate in (rates[0], rates[-1])
+        key = (rung.model, rung.rung, seed)
+        before = next((r for r in self.done if r.key == key), None)
+        if before is not None and before.learning_rate == rate:
+            if before.at_edge != at_edge:  # more rates have been tried since
+                place = self.done.index(before)
+                self.done[place] = dataclasses.replace(before, at_edge=at_edge)
+                self._write()
             return
-        folder = self._folder(rung, f"seed-{seed}")
+        if before is not None:
+            log(f"{rung} seed {seed}: again, with a better rate than before")
+            self.done.remove(before)
+        folder = self._seed_folder(rung, rate, seed)
         arguments = self._plan.run_flags(rung, rate, self._scaling.evaluations)
         self._train(f"{rung} seed {seed}", folder, arguments, seed)
-        rates = self._plan.content["learning_rates"]
         record = Record(
             **dataclasses.asdict(rung),
             seed=seed,
             learning_rate=rate,
-            at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+            at_edge=at_edge,
             versions=self._plan.content["versions"],
             commit=self._commit,
             **records.measured(folder, self._plan.task, self._plan.batch_size),
@@ -185,21 +218,24 @@ class Runner:
                 f"{self._plan.content['rows']:,} rows; it had {record.rows:,}."
             )
         self.done.append(record)
-        self._write(folder)
+        self._write()
+        files.remove(os.path.join(folder, runs.CHECKPOINTS))
         excess = (
             "" if record.excess is None else f", excess {record.excess:.6g}"
         )
         log(f"{rung} seed {seed}: LogLoss {record.logloss:.6g}{excess}")
+
+    def _seed_folder(self, rung, rate, seed) -> str:
+        return self._folder(rung, f"seed-{seed}-lr-{rate:g}")
 
     def _folder(self, rung, name) -> str:
         folder = os.path.join(self._scaling.output, rung.model, rung.rung)
         os.makedirs(folder, exist_ok=True)
         return os.path.join(folder, name)
 
-    def _write(self, folder):
-        """Writes the results, then removes what resumes the run."""
+    def _write(self):
+        """Writes the results."""
         records.write(self._path, self._plan.content, self.searches, self.done)
-        files.remove(os.path.join(folder, runs.CHECKPOINTS))
 
     def _train(self, name, folder, arguments, seed) -> None:
         """Trains a run in a process of its own, to its end.
@@ -236,6 +272,17 @@ class Runner:
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)
         raise Refused(error) if code == EXIT_ERROR else RunError(error)
+
+
+def _next(rates, searches) -> float | None:
+    """Returns the learning rate to try next, or None if the best is known."""
+    finite = _finite(searches)
+    if not finite:
+        rest = [rate for rate in rates if rate not in searches]
+        return rest[(len(rest) - 1) // 2] if rest else None
+    place = rates.index(min(finite, key=lambda rate: finite[rate]))
+    beside = rates[max(0, place - 1) : place + 2]
+    return next((rate for rate in beside if rate not in searches), None)
 
 
 def _same(search, rung) -> bool:

@@ -1,5 +1,6 @@
 """Settings of the model and its sizes."""
 
+import contextlib
 import dataclasses
 import re
 from typing import Any, Literal
@@ -43,6 +44,7 @@ def _size(name, help):
     return setting(None, f"{help}. Default: {_default(name)}.")
 
 
+DEFAULT = "wukong"
 _Bool = bool | None
 _Integer = int | None
 _Number = float | None
@@ -55,7 +57,7 @@ class Model(Settings):
     """Model and sizes."""
 
     model: Literal[tuple(MODEL_CONFIGS)] = setting(  # type: ignore[valid-type]
-        "wukong",
+        DEFAULT,
         "Model to train. Each of the sizes below applies to the models whose "
         "configuration has a field of its name.",
     )
@@ -208,6 +210,30 @@ class Model(Settings):
         except ConfigError as error:
             raise ConfigError(self._with_flags(str(error))) from error
         return config
+
+    def check_same(self, config: ModelConfig, run_dir: str) -> None:
+        """Raises ConfigError if a flag contradicts the model of a run.
+
+        Args:
+            config: the configuration of the run's model.
+            run_dir: its directory, for the error.
+        """
+        if self.model not in (DEFAULT, config.model):
+            raise ConfigError(
+                f"--model={self.model} contradicts --run_dir={run_dir}, whose "
+                f"model is {config.model}."
+            )
+        for name, value in self.sizes().items():
+            had = "no such size"
+            if hasattr(config, name):
+                had = _text(getattr(config, name))
+                with contextlib.suppress(ConfigError):
+                    if dataclasses.replace(config, **{name: value}) == config:
+                        continue
+            raise ConfigError(
+                f"--{name}={_text(value)} contradicts --run_dir={run_dir}, "
+                f"whose model has {had}."
+            )
 
     def _with_flags(self, text):
         """Returns an error's text with flags for the fields it names."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -92,13 +92,24 @@ def data_of(
     return record
 
 
-def claim(output: str, content: Mapping[str, Any], begun: bool) -> str:
+def claim(
+    output: str,
+    content: Mapping[str, Any],
+    begun: bool,
+    *,
+    grows: Collection[str] = (),
+    before: Mapping[str, Any] | None = None,
+) -> str:
     """Writes OUTPUT/study.json, or checks that it is of the same plan.
 
     Args:
         output: the locked directory of the study.
         content: the plan as JSON values.
         begun: whether a run has begun; before that, the plan may change.
+        grows: names of lists that may have more entries than before. Defaults
+            to none.
+        before: the plan as other files record it, which may lie there without
+            study.json. Defaults to None, not recorded.
 
     Returns:
         The study's id, which is unique in a store of several studies.
@@ -109,22 +120,30 @@ def claim(output: str, content: Mapping[str, Any], begun: bool) -> str:
     """
     path = os.path.join(output, PLAN)
     content = json.loads(json.dumps(content))
-    if not (begun and os.path.exists(path)):
-        study = uuid.uuid4().hex
-        files.write_json(path, {"id": study, **content})
-        return study
-    try:
-        with open(path, encoding="utf-8") as file:
-            before = schema.parse_json(file.read(), path)
-        study = before.pop("id")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{path}: is not a plan of a study: {error}.") from error
-    if different := list(differences(before, content)):
-        raise RunError(
-            f"--output={output} belongs to another study; different: "
-            f"{'; '.join(different)}. Choose another --output, or the same "
-            "flags as before."
-        )
+    study = uuid.uuid4().hex
+    plans = [dict(before)] if before else []
+    if begun and os.path.exists(path):
+        try:
+            with open(path, encoding="utf-8") as file:
+                plans.append(schema.parse_json(file.read(), path))
+            study = plans[-1].pop("id")
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise RunError(
+                f"{path}: is not a plan of a study: {error}."
+            ) from error
+    for plan in plans:
+        grown = {
+            name: content[name]
+            for name in grows
+            if {*plan.get(name, ())} <= {*content[name]}
+        }
+        if different := list(differences({**plan, **grown}, content)):
+            raise RunError(
+                f"--output={output} belongs to another study; different: "
+                f"{'; '.join(different)}. Choose another --output, or the same "
+                "flags as before."
+            )
+    files.write_json(path, {"id": study, **content})
     return study
 
 

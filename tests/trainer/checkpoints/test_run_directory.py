@@ -249,6 +249,22 @@ def test_a_run_from_before_a_setting_keeps_what_it_did(tmp_path):
         claim_with(1e-5)
 
 
+def test_a_run_may_get_test_rows_later(tmp_path):
+    def content(**rows):
+        model = {"model": "mlp"}
+        parts = {"model": model, "training": {}, "data": rows}
+        return {"format": runs.FORMAT, **parts}
+
+    with run_directory.locked(str(tmp_path / "run")) as held:
+        held.claim(content(train=9, valid=2, test=None), clicks.SPEC)
+        held.claim(content(train=9, valid=2, test=5), clicks.SPEC)
+        for other in (content(train=9, valid=2, test=4), content(train=9)):
+            with pytest.raises(RunError, match=r"data\.test was 5"):
+                held.claim(other, clicks.SPEC)
+        with pytest.raises(RunError, match=r"data\.valid was 2, is 3"):
+            held.claim(content(train=9, valid=3, test=5), clicks.SPEC)
+
+
 def test_records_wait_for_no_pipe_s_reader(tmp_path, capsys):
     records = MetricsLog(str(tmp_path), 0)
     path = tmp_path / "metrics.jsonl"

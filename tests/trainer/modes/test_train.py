@@ -205,6 +205,28 @@ def test_finished_run_is_only_reported_again(finished, capsys, flags_of):
     assert sum(each["rows"] for each in bins) == 500
 
 
+@pytest.mark.parametrize("mode", ["eval", "predict"])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"num_layers": 7}, "--num_layers=7 contradicts --run_dir="),
+        ({"mlp_units": "5,5"}, "--mlp_units=5,5 contradicts --run_dir="),
+        ({"norm_epsilon": 0.5}, "whose model has 1.0."),
+        ({"preset": "internal_1.25gf"}, "--embedding_dim=160 contradicts"),
+        ({"model": "dcn_v2", "projection_dim": 4}, "whose model is wukong"),
+    ],
+)
+def test_sizes_of_another_model_are_refused(
+    mode, changes, said, finished, log_dir, capsys
+):
+    files = {"data_dir": log_dir}
+    if mode == "predict":
+        files = {"predict_files": "x", "output": "y"}
+    options = {"mode": mode, "run_dir": finished, **files, **changes}
+    assert run(*arguments(**options)) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_only_features_can_be_sliced(finished, tmp_path, capsys, flags_of):
     for mode, run_dir in (("train", str(tmp_path)), ("eval", finished)):
         assert run(*flags_of(run_dir, mode=mode, slices="content")) == 2

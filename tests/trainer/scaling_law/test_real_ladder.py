@@ -12,13 +12,14 @@ BASE = (
 )
 
 
-def test_real_runs_are_recorded(tmp_path):
+@pytest.mark.parametrize("search_rows", [512, 2048])
+def test_real_runs_are_recorded(search_rows, tmp_path):
     code = program(
         f"--output={tmp_path / 'ladder'}",
         "--rungs=0.1",
         "--seeds=1",
         "--learning_rates=0.001,0.002",
-        "--search_rows=512",
+        f"--search_rows={search_rows}",
         "--evaluations=2",
         "--resamples=100",
         "--noplots",
@@ -26,7 +27,9 @@ def test_real_runs_are_recorded(tmp_path):
     )
     assert code == 0
     content = results(tmp_path)
-    assert [search["rows"] for search in content["searches"]] == [512] * 2
+    assert [search["rows"] for search in content["searches"]] == [
+        search_rows
+    ] * 2
     assert all(search["valid_logloss"] > 0 for search in content["searches"])
     (run,) = content["runs"]
     assert run["rung"] == "0.1m" and run["learning_rate"] in (0.001, 0.002)

@@ -14,6 +14,7 @@ from tests.trainer.scaling_law.command import program, results, run
 from tests.waiting import until
 from trainer.scaling_law import runner
 from trainer.settings.command import read
+from wukong_tf import files
 
 pytestmark = pytest.mark.slow  # most start processes
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +71,7 @@ def test_all_runs_have_one_budget(whole):
             assert given["eval_every_steps"] == "--eval_every_steps=26"
             window = given["progressive_window_rows"]
             assert window == "--progressive_window_rows=6400"
-    assert "each rung: 3 learning rates on 8,192 rows" in done.stderr
+    assert "each rung: at most 3 learning rates on 8,192 rows" in done.stderr
 
 
 def test_each_rung_has_the_best_of_its_rates(whole):
@@ -121,7 +122,14 @@ def test_after_a_stop_the_same_command_ends_the_same(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    place = tmp_path / "ladder" / "dlrm" / "1m" / "seed-2" / "metrics.jsonl"
+    place = (
+        tmp_path
+        / "ladder"
+        / "dlrm"
+        / "1m"
+        / "seed-2-lr-0.001"
+        / "metrics.jsonl"
+    )
     until(place.exists)
     os.kill(process.pid, number)
     code = process.wait()
@@ -163,12 +171,71 @@ def test_a_rate_that_fails_is_not_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_FAIL", "lr == 0.001")
     assert run(tmp_path, "--rungs=1", "--models=mlp", "--seeds=1") == 0
     content = results(tmp_path)
-    assert [s["valid_logloss"] is None for s in content["searches"]] == [
-        False, True, False,
-    ]  # fmt: skip
-    assert "the loss is not finite" in content["searches"][1]["error"]
+    failed, other = content["searches"]
+    assert failed["valid_logloss"] is None
+    assert "the loss is not finite" in failed["error"]
     (record,) = content["runs"]
-    assert record["learning_rate"] in (0.0003, 0.003) and record["at_edge"]
+    assert record["learning_rate"] == other["learning_rate"] == 0.0003
+    assert record["at_edge"]
+
+
+def test_a_search_goes_on_until_both_neighbours_are_worse(tmp_path):
+    rates = "--learning_rates=0.00001,0.0001,0.0004,0.001,0.003,0.01,0.03"
+    assert run(tmp_path, "--rungs=1", "--models=mlp", rates) == 0
+    tried = [s["learning_rate"] for s in results(tmp_path)["searches"]]
+    assert tried == [0.001, 0.0004, 0.003]
+    lower = "--learning_rates=0.0004,0.001,0.003,0.01,0.03,0.1"
+    assert run(tmp_path / "b", "--rungs=1", "--models=mlp", lower) == 0
+    tried = [s["learning_rate"] for s in results(tmp_path / "b")["searches"]]
+    assert tried == [0.003, 0.001, 0.0004]
+
+
+def test_the_best_run_of_a_search_on_all_rows_is_the_first_seed_s(tmp_path):
+    one = ("--rungs=1", "--models=mlp", "--search_rows=65536")
+    assert run(tmp_path, *one) == 0
+    content = results(tmp_path)
+    assert [s["seed"] for s in content["searches"]] == [1, 1, 1]
+    assert [r["seed"] for r in content["runs"]] == [1, 2]
+    found = starts(tmp_path)
+    assert {Path(place).name: len(flags) for place, flags in found.items()} == {
+        "seed-1-lr-0.001": 2, "seed-1-lr-0.0003": 1, "seed-1-lr-0.003": 1,
+        "seed-2-lr-0.001": 1,
+    }  # fmt: skip
+    first, second = found["mlp/1m/seed-1-lr-0.001"]
+    assert first.pop("splits") == "--splits=train,valid"
+    assert first == second  # scores the test rows, too
+    assert not [*(tmp_path / "ladder").glob("*/*/*/checkpoints")]
+
+
+def test_more_rates_may_be_tried_later(tmp_path, capsys):
+    one = ("--models=mlp", "--rungs=1,3")
+    assert run(tmp_path, *one, "--learning_rates=0.0001,0.0004") == 0
+    runs = results(tmp_path)["runs"]
+    assert {r["learning_rate"] for r in runs} == {0.0004}
+    assert all(record["at_edge"] for record in runs)
+    more = "--learning_rates=0.0001,0.0004,0.003"
+    assert run(tmp_path, *one, more) == 0
+    again = results(tmp_path)["runs"]
+    assert not any(record["at_edge"] for record in again)
+    assert measured({"runs": again}) == [
+        {**record, "at_edge": False} for record in measured({"runs": runs})
+    ]
+    # Now for one rung alone, on another machine that has the results alone.
+    for path in ("mlp", "study.json"):
+        files.remove(str(tmp_path / "ladder" / path))
+    best = f"{more},0.001"
+    assert run(tmp_path, "--models=mlp", "--rungs=1", best) == 0
+    found = [(r["rung"], r["learning_rate"]) for r in results(tmp_path)["runs"]]
+    assert sorted(found) == 2 * [("1m", 0.001)] + 2 * [("3m", 0.0004)]
+    assert {*starts(tmp_path)} == {
+        "mlp/1m/rate-0.001", "mlp/1m/seed-1-lr-0.001", "mlp/1m/seed-2-lr-0.001",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert run(tmp_path, *one, more) == 2
+    assert "learning_rates was [0.0001, 0.0004" in capsys.readouterr().err
+    files.remove(str(tmp_path / "ladder" / "study.json"))
+    assert run(tmp_path, *one, best, "--evaluations=3") == 2
+    assert "different: evaluations was 10, is 3" in capsys.readouterr().err
 
 
 def test_a_killed_process_is_started_once_more(tmp_path, monkeypatch, capsys):
@@ -177,13 +244,14 @@ def test_a_killed_process_is_started_once_more(tmp_path, monkeypatch, capsys):
     assert run(tmp_path, *one) == 2
     said = capsys.readouterr().err
     assert "mlp 1m rate 0.001: exit code -9" in said
-    assert len(results(tmp_path)["searches"]) == 1  # the others are not known
+    assert not (tmp_path / "ladder" / "results.json").exists()
     assert run(tmp_path, *one) == 0
     (record,) = results(tmp_path)["runs"]
     assert record["learning_rate"] == 0.001 and not record["at_edge"]
     counts = {Path(k).name: len(v) for k, v in starts(tmp_path).items()}
     assert counts == {
-        "rate-0.0003": 1, "rate-0.001": 4, "rate-0.003": 1, "seed-1": 1,
+        "rate-0.0003": 1, "rate-0.001": 4, "rate-0.003": 1,
+        "seed-1-lr-0.001": 1,
     }  # fmt: skip
 
 

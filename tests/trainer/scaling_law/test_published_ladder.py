@@ -1,0 +1,39 @@
+"""The ladder of docs/scaling_law.md is that of its file of results."""
+
+import json
+from pathlib import Path
+
+from trainer.scaling_law import analysis, records, tables
+from trainer.settings.scaling import Scaling
+
+ROOT = Path(__file__).resolve().parents[3]
+LADDER = ROOT / "benchmarks" / "ladder.json"
+
+
+def test_the_page_has_the_tables_of_the_file():
+    study, runs = records.merged([str(LADDER)])
+    assert {run.rows for run in runs} == {study["rows"]}
+    analyses = analysis.analyse(runs, Scaling(output="-").resamples)
+    page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
+    made = tables.markdown(study, runs, analyses).split("## Frontier")[0]
+    rows = [line for line in made.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert not [row for row in rows if row not in page]
+
+
+def test_make_trains_the_ladder_of_the_file():
+    content = json.loads(LADDER.read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nreproduce-scaling:")[2].partition("\n\n")[0]
+    given = set(recipe.split())
+    study = content["study"]
+    rates = ",".join(f"{rate:g}" for rate in study["learning_rates"])
+    wanted = {
+        *(f"--learning_rates={rates}", f"--evaluations={study['evaluations']}"),
+        "--search_rows=1500000",
+        *study["flags"].values(),
+    }
+    assert study["search_rows"] == 1_500_000 // 256 * 256
+    # The last two are defaults.
+    left = wanted - given
+    assert left <= {"--synthetic_ids=100", "--synthetic_decay=1.0"}
