@@ -105,7 +105,7 @@ def _candidates(
             most = config.num_embeddings * config.embedding_dim // 2
             yield {
                 "num_cross_layers": 2,
-                "projection_dim": max(1, min(units, most)),
+                "projection_dim": max(1, min(units // 4, most)),
                 "head_units": (units,) * 3,
             }
         elif model == "rank_mixer":
