@@ -207,6 +207,24 @@ def test_a_configuration_from_before_a_field_means_what_it_did():
     assert model_config_from_dict(data) == before != WukongConfig(SPEC)
 
 
+@pytest.mark.parametrize(
+    "changes, names",
+    [
+        ({"num_fmb": (8, 8, 8), "rank": 8, "dropout": 0.3}, []),
+        ({"attention_units": (7,), "table_initial_scale": 0.1}, []),
+        (
+            {"num_lcb": (8, 8, 9), "norm_epsilon": 2.0},
+            ["num_lcb", "norm_epsilon"],
+        ),
+        ({"num_layers": 2, "fm": "full"}, ["num_layers", "fm"]),
+    ],
+)
+def test_differences_are_those_that_change_scores(changes, names):
+    config = WukongConfig(SPEC, num_fmb=8, num_lcb=8, rank=8)
+    other = dataclasses.replace(config, **changes)
+    assert config.differences(other) == other.differences(config) == names
+
+
 def test_the_cases_of_this_file_use_every_field():
     """Otherwise a field that is lost on the way would go unseen."""
     specs = [random_spec(seed) for seed in range(40)]

@@ -1,6 +1,5 @@
 """Restores the state that a run resumes from or starts with."""
 
-import dataclasses
 import functools
 import os
 
@@ -11,17 +10,13 @@ from trainer.loop.optimizers import make_optimizers
 from trainer.loop.progress import Progress
 from trainer.loop.session import Session
 from trainer.settings import DTYPES
+from trainer.settings.model import flag_text
 from wukong_tf import runs
 from wukong_tf.errors import RunError
 from wukong_tf.models import build_model
 from wukong_tf.runs.arrays import assign_slots, model_slots, training_slots
 from wukong_tf.runs.views import Trained
 from wukong_tf.runs.warm_start import carry_over
-
-# Settings of a model that do not change what its weights compute.
-_NO_MATTER = {
-    "features", "dropout", "embedding_dropout", "table_initial_scale",
-}  # fmt: skip
 
 
 def restore(session: Session):
@@ -96,18 +91,6 @@ def _newest_whole(session) -> runs.Checkpoint | None:
     return runs.open_checkpoint(path)
 
 
-def _changed(before, now) -> list[str]:
-    """Returns the settings that change what the same weights compute."""
-    if type(before) is not type(now):
-        return [f"--model was {before.model}, is {now.model}"]
-    return [
-        f"--{name} was {old}, is {new}"
-        for name in (field.name for field in dataclasses.fields(now))
-        if name not in _NO_MATTER
-        and (old := getattr(before, name)) != (new := getattr(now, name))
-    ]
-
-
 def _start_from(session, run_dir):
     """Warm-starts from another run: copies the arrays that fit the model.
 
@@ -139,9 +122,15 @@ def _start_from(session, run_dir):
     log(f"starting from {source.path}")
     for line in report.lines():
         log(f"  {line}")
-    if changed := _changed(config, session.model.config):
+    now = session.model.config
+    if changed := now.differences(config):
+        changed = [
+            f"--{name} was {flag_text(getattr(config, name))}, is "
+            f"{flag_text(getattr(now, name))}"
+            for name in changed
+        ]
         log(
-            f"warning: it is another model, so its weights give other scores "
+            "warning: it is another model, so its weights give other scores "
             f"here: {'; '.join(changed)}"
         )
     trained = [source.state.get("rows")]

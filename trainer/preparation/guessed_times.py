@@ -11,17 +11,27 @@ from wukong_tf.arrow.plain import is_time
 
 EXAMPLES = 3
 LOOKED_AT = 2000  # number of distinct values on which formats are tried
+LEAST_ALIKE = 10  # first texts of one format, of which a later one differs
 FEW_TEXTS = 10  # most other texts that count as missing values
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", "%H%M%S")
 _FORMATS = (times.ISO, *(date + clock for date in _DATES for clock in _CLOCKS))
 # What begins like a date, in whatever format.
-_MONTHS = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DAY, _MONTH, _YEAR = (
+    "(0?[1-9]|[12][0-9]|3[01])",
+    "(0?[1-9]|1[0-2])",
+    "(19|20)[0-9]{2}",
+)
+_NAME = (
+    "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|"
+    "sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)"
+)
 _DATED = (
-    r"(?i)^([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|"
-    r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4}|"
-    rf"([a-z]+,? )?[0-9]{{1,2}}[ -]{_MONTHS}\.?[ -][0-9]{{4}}|"
-    rf"{_MONTHS}\.? [0-9]{{1,2}},? [0-9]{{4}})($|[ T,])"
+    rf"(?i)^\s*({_YEAR}[-/.]{_MONTH}[-/.]{_DAY}|"
+    rf"({_DAY}[-/.]{_MONTH}|{_MONTH}[-/.]{_DAY})[-/.]{_YEAR}|"
+    rf"([a-z]+,? )?{_DAY}[ /-]{_NAME}\.?[ /-]{_YEAR}|"
+    rf"([a-z]+,? )?{_NAME}\.? {_DAY},? {_YEAR})"
+    r"(\s*$|[ T,:]+[0-9]{1,2}[:.][0-9]{2})"
 )
 # Unix times accepted, in seconds: 2001 to 2033.
 _SINCE, _UNTIL = 10**9, 2 * 10**9
@@ -46,7 +56,7 @@ def suggestion(name, values, distinct, own):
             return None
         form = _format(distinct.slice(0, LOOKED_AT), own)
         if form is None or not _is_written(distinct, form):
-            return _unknown(distinct)
+            return _unknown(distinct, others)
     given = {"source": name, "format": form or times.ISO}
     if others:
         given["missing_values"] = others
@@ -64,7 +74,7 @@ def suggestion(name, values, distinct, own):
     return reason, derived
 
 
-def _unknown(distinct):
+def _unknown(distinct, others):
     """Returns a reason if texts are dates that no known format reads."""
     if not len(distinct) or not _all_match(distinct, _DATED):
         return None
@@ -72,14 +82,29 @@ def _unknown(distinct):
     forms = pc.replace_substring_regex(distinct, "[0-9]+", "0")
     forms = pc.replace_substring_regex(forms, "[A-Za-z]{2,}", "a")
     shown = pc.unique(forms).slice(0, EXAMPLES)
-    examples = [distinct[forms.index(form).as_py()].as_py() for form in shown]
+    first = [forms.index(form).as_py() for form in shown]
+    misfits = [_misfit(distinct, form) for form in _FORMATS]
+    if (last := max(misfits)) >= LEAST_ALIKE:  # most have one format
+        first = [0, last]
+    examples = ", ".join(repr(distinct[row].as_py()) for row in first)
     return (
-        "texts that look like dates or times, such as "
-        f"{', '.join(map(repr, examples))}, but follow no one format that is "
-        "known, so each is a category by itself; a recipe reads them by a "
-        "`format` such as %d %b %Y, if all are written alike",
+        f"texts that look like dates or times, such as {examples}"
+        f"{among(others)}, but follow no one format that is known, so each is "
+        "a category by itself; write all alike, as in ISO 8601, or name their "
+        "`format` in the recipe",
         [],
     )
+
+
+def _misfit(distinct, form) -> int:
+    """Returns the row of the first text that does not have a format."""
+    try:
+        times.hours(distinct, form)
+    except InvalidValue as error:
+        return error.row
+    except UnsupportedType:
+        pass
+    return 0
 
 
 def few(others, distinct):

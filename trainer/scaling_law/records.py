@@ -228,10 +228,12 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
             compared, or two have a run with another result.
     """
     study: dict[str, Any] = {}
+    rates: set[float] = set()
     runs: dict[tuple, tuple[str, Record]] = {}
     for path in paths:
         other, _, records = read(path)
         other.pop("versions", None)
+        rates |= {*other.pop("learning_rates", ())}  # more may come later
         study = study or other
         if different := list(differences(study, other)):
             raise DataError(
@@ -247,6 +249,8 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
                 )
     if not runs:
         raise DataError(f"{', '.join(paths)}: there are no runs.")
+    if rates:
+        study["learning_rates"] = sorted(rates)
     return study, [record for _, record in runs.values()]
 
 

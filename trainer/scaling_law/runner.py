@@ -128,6 +128,11 @@ class Runner:
             for search in self.searches
             if _same(search, rung)
         }
+        if self._searches_all_rows:  # also by runs of a shorter list
+            first = (rung.model, rung.rung, self._scaling.seed_numbers[0])
+            for record in self.done:
+                if record.key == first:
+                    mine.setdefault(record.learning_rate, _search_of(record))
         if len(mine) == len(rates) and not _finite(mine):
             self.searches = [s for s in self.searches if not _same(s, rung)]
             mine = {}  # all failed, so all are tried again
@@ -146,13 +151,17 @@ class Runner:
                 files.remove(os.path.join(folder, runs.CHECKPOINTS))
         return best
 
+    @property
+    def _searches_all_rows(self):
+        return self._plan.search_steps == self._plan.steps
+
     def _search_run(self, rung, rate) -> tuple[str, list[str], int]:
         """Returns the folder, flags and seed of a run of the search.
 
         If the search is on all rows, the run with the best rate is the first
         seed's, which then scores the test rows too.
         """
-        if self._plan.search_steps < self._plan.steps:
+        if not self._searches_all_rows:
             flags = self._plan.search_flags(rung, rate)
             return self._folder(rung, f"rate-{rate:g}"), flags, SEARCH_SEED
         seed = self._scaling.seed_numbers[0]
@@ -283,6 +292,12 @@ def _next(rates, searches) -> float | None:
     place = rates.index(min(finite, key=lambda rate: finite[rate]))
     beside = rates[max(0, place - 1) : place + 2]
     return next((rate for rate in beside if rate not in searches), None)
+
+
+def _search_of(record) -> dict[str, Any]:
+    """Returns a run's result as that of a search on all rows."""
+    loss = record.curve[-1][1] if record.curve else None
+    return {"valid_logloss": loss, "error": None}
 
 
 def _same(search, rung) -> bool:

@@ -226,12 +226,13 @@ class Model(Settings):
         for name, value in self.sizes().items():
             had = "no such size"
             if hasattr(config, name):
-                had = _text(getattr(config, name))
+                had = flag_text(getattr(config, name))
                 with contextlib.suppress(ConfigError):
-                    if dataclasses.replace(config, **{name: value}) == config:
+                    other = dataclasses.replace(config, **{name: value})
+                    if name not in config.differences(other):
                         continue
             raise ConfigError(
-                f"--{name}={_text(value)} contradicts --run_dir={run_dir}, "
+                f"--{name}={flag_text(value)} contradicts --run_dir={run_dir}, "
                 f"whose model has {had}."
             )
 
@@ -257,7 +258,7 @@ class Model(Settings):
                 lines = chosen
             else:
                 continue
-            lines.append(f"{name}={_text(getattr(config, name))}")
+            lines.append(f"{name}={flag_text(getattr(config, name))}")
         described = []
         if given:
             source = f" (--preset={self.preset})" if self.preset else ""
@@ -276,12 +277,12 @@ SIZES = tuple(
 )
 
 
-def _text(value):
+def flag_text(value: Any) -> str:
     """Returns a size as the text of its flag."""
     if not isinstance(value, tuple):
         return str(value)
     nested = any(isinstance(item, tuple) for item in value)
-    return ("/" if nested else ",").join(map(_text, value))
+    return ("/" if nested else ",").join(map(flag_text, value))
 
 
 def _parsed(name, value):

@@ -9,6 +9,12 @@ from wukong_tf.config.categorical_feature import CategoricalFeature
 from wukong_tf.config.feature_spec import FeatureSpec
 from wukong_tf.errors import ConfigError
 
+# Fields that do not change what the same weights compute.
+_NOT_OF_SCORES = {
+    "features", "dropout", "embedding_dropout", "table_initial_scale",
+}  # fmt: skip
+_OF_LAYERS = {"num_fmb", "num_lcb", "rank"}  # one for all layers, or for each
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -36,6 +42,23 @@ class ModelConfig:
     def unused(self) -> set[str]:
         """Names of fields without effect, given the others and the features."""
         return set()
+
+    def differences(self, other: Self) -> list[str]:
+        """Returns names of fields by which the same weights score otherwise."""
+        without = _NOT_OF_SCORES | (self.unused & other.unused)
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name not in without
+            and self._plain(field.name) != other._plain(field.name)
+        ]
+
+    def _plain(self, name):
+        """Returns a field's value, and one value for layers of equal ones."""
+        value = getattr(self, name)
+        if name in _OF_LAYERS and isinstance(value, tuple):
+            return value[0] if len(set(value)) == 1 else value
+        return value
 
     @property
     def _where(self):

@@ -317,13 +317,22 @@ def test_texts_among_times_stand_for_none(tmp_path):
     ]
 
 
+NO_DATES = (
+    *("1.2.3", "2024.1.0", "2023.10.1 LTS", "01-23-4000", "2025-55-01"),
+    *("Marching 12 2020", "Decimal 10 1000"),
+)
+
+
 @pytest.mark.parametrize(
     "forms, shown",
     [
         (("%Y-%m-%d", "%m/%d/%Y"), "'2024-03-01', '03/13/2024'"),
         (("%Y-%m-%dT%H:%M", "%d %b %Y"), "'2024-03-01T00:00', '13 Mar 2024'"),
+        (("%Y-%m-%d", "2024-02-30"), "'2024-03-01', '2024-02-30'"),
         (("%b %d, %Y",), "'Mar 01, 2024'"),
+        (("%A, %B %d %Y",), "'Friday, March 01 2024'"),
         (("%d-%B-%Y %H:%M",), "'01-March-2024 00:00'"),
+        (("%d/%b/%Y:%H:%M:%S +0000",), "'01/Mar/2024:00:00:00 +0000'"),
     ],
 )
 def test_dates_in_no_known_format_are_warned_of(forms, shown):
@@ -335,5 +344,6 @@ def test_dates_in_no_known_format_are_warned_of(forms, shown):
     distinct = pa.array(texts)
     found = guessed_times.suggestion("t", distinct, distinct, False)
     assert found is not None and f"such as {shown}, but" in found[0]
-    versions = pa.array([*texts, "1.2.3"])
-    assert guessed_times.suggestion("t", versions, versions, False) is None
+    for other in NO_DATES:
+        values = pa.array([*texts, other])
+        assert guessed_times.suggestion("t", values, values, False) is None

@@ -81,6 +81,21 @@ def test_records_are_read_as_they_were_written(tmp_path):
     assert (study, read) == (STUDY, runs)
 
 
+def test_parts_may_have_tried_other_rates(tmp_path):
+    lists = ([0.001, 0.002], [0.0005, 0.001])
+    parts = [
+        write(
+            tmp_path / f"{seed}.json",
+            [record(seed=seed)],
+            {**STUDY, "learning_rates": rates},
+        )
+        for seed, rates in enumerate(lists)
+    ]
+    study, read = records.merged(parts)
+    assert study["learning_rates"] == [0.0005, 0.001, 0.002]
+    assert len(read) == 2
+
+
 def test_the_law_is_fitted_from_results_alone(tmp_path):
     fits = draw(tmp_path, write(tmp_path / "a.json", ladder()))
     for model in ("wukong", "mlp"):

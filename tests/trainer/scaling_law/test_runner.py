@@ -238,6 +238,19 @@ def test_more_rates_may_be_tried_later(tmp_path, capsys):
     assert "different: evaluations was 10, is 3" in capsys.readouterr().err
 
 
+def test_one_rate_on_all_rows_is_the_first_of_a_longer_list(tmp_path):
+    one = ("--rungs=1", "--models=mlp", "--search_rows=65536")
+    assert run(tmp_path, *one, "--learning_rates=0.001") == 0
+    before = results(tmp_path)
+    assert before["searches"] == []
+    assert run(tmp_path, *one, "--learning_rates=0.0003,0.001,0.003") == 0
+    content = results(tmp_path)
+    assert [s["learning_rate"] for s in content["searches"]] == [0.0003, 0.003]
+    assert content["runs"] == before["runs"]
+    assert run(tmp_path, *one, "--learning_rates=0.0003,0.001,0.002,0.003") == 0
+    assert len(results(tmp_path)["searches"]) == 3
+
+
 def test_a_killed_process_is_started_once_more(tmp_path, monkeypatch, capsys):
     one = ("--rungs=1", "--models=mlp", "--seeds=1")
     monkeypatch.setenv("FAKE_KILL", "seed == 0 and lr == 0.001 and starts < 4")
