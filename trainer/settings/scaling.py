@@ -55,13 +55,14 @@ class Scaling(Settings):
     )
     learning_rates: tuple[str, ...] = setting(
         ("0.0005", "0.001", "0.002", "0.004"),
-        "Learning rates of the dense part that each rung tries; a single one "
-        "is taken without a search.",
+        "Learning rates of the dense part. Each rung tries them from the "
+        "middle of the list, until those next to the best are worse; a single "
+        "one is taken without a search.",
     )
     search_rows: int = setting(
         0,
-        "Train rows on which a rung tries each rate. Default: 0, an eighth "
-        "of --rows.",
+        "Train rows on which a rung tries a rate. As many as --rows: the best "
+        "run is the first seed's. Default: 0, an eighth of --rows.",
         minimum=0,
     )
     evaluations: int = setting(
