@@ -1,6 +1,7 @@
 """Directories of studies: a lock, and a plan that is fixed once runs began."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from trainer.console import log
 from trainer.data.paths import expand
 from trainer.settings import Settings
 from wukong_tf import files
-from wukong_tf.config import schema
+from wukong_tf.config import MODEL_CONFIGS, schema
 from wukong_tf.errors import ConfigError, RunError
 
 PLAN = "study.json"
@@ -53,9 +54,24 @@ def task_of(settings: Settings) -> str:
 
 
 def versions_of(*packages: str) -> dict[str, str]:
-    """Returns the versions of wukong_tf and of installed packages."""
+    """Returns the versions of wukong_tf and of installed packages.
+
+    A checkout may have other default sizes than another of the same version,
+    so their digest is among them.
+    """
+    defaults = {
+        f"{name}.{field.name}": repr(field.default)
+        for name, config in sorted(MODEL_CONFIGS.items())
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING
+    }
+    digest = hashlib.sha256(json.dumps(defaults).encode()).hexdigest()
     versions = {name: metadata.version(name) for name in packages}
-    return {"wukong_tf": wukong_tf.__version__, **versions}
+    return {
+        "wukong_tf": wukong_tf.__version__,
+        "default sizes": digest[:12],
+        **versions,
+    }
 
 
 def data_of(
