@@ -23,7 +23,6 @@ from wukong_tf.errors import ConfigError
 from wukong_tf.scaling import cost
 
 LAYERS, ROWS = 8, 8  # where the recipe goes from l on to the other sizes
-_SECOND = 0.4  # units of a baseline's second hidden layer, in the first's
 _UNITS = 8  # hidden units of an MLP for each of n_F's rows
 _NEAR = 1.5  # greatest ratio of a rung's FLOP and its target
 
@@ -100,15 +99,14 @@ def _candidates(
         return
     for step in range(105):
         units = round(8 * 2 ** (step / 8))
-        head = (units, round(_SECOND * units))
         if model in ("mlp", "dlrm"):
-            yield {"head_units": head}
+            yield {"head_units": (units,) * 3}
         elif model == "dcn_v2":
             most = config.num_embeddings * config.embedding_dim // 2
             yield {
                 "num_cross_layers": 2,
-                "projection_dim": max(1, min(units // 6, most)),
-                "head_units": head,
+                "projection_dim": max(1, min(units, most)),
+                "head_units": (units,) * 3,
             }
         elif model == "rank_mixer":
             tokens = config.num_tokens
