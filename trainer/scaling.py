@@ -108,12 +108,14 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
     made = plan.make(settings, base)
     results = os.path.join(settings.output, records.RESULTS)
     if settings.plan:
-        done = records.read(results)[2] if os.path.exists(results) else []
-        print("\n".join(plan.describe(made, settings, rungs, done)))
+        before = records.read(results)[1:] if os.path.exists(results) else ()
+        print("\n".join(plan.describe(made, settings, rungs, *before)))
         return 0
     with locked(settings.output, _ONE):
         running = runner.Runner(settings, made)
-        for line in plan.describe(made, settings, rungs, running.done):
+        for line in plan.describe(
+            made, settings, rungs, running.searches, running.done
+        ):
             log(line)
         try:
             running.run(rungs)

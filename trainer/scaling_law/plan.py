@@ -1,9 +1,10 @@
 """What the runs of a ladder share, and what they will cost."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.scaling_law import search
 from trainer.scaling_law.records import Record, Rung
 from trainer.settings import Settings, command
 from trainer.settings.scaling import Scaling
@@ -47,6 +48,11 @@ class Plan:
     steps: int
     search_steps: int
     content: dict[str, Any]
+
+    @property
+    def searches_all_rows(self) -> bool:
+        """Whether the best run of a search is that of the first seed."""
+        return self.search_steps == self.steps
 
     def run_flags(self, rung: Rung, rate: float, evaluations: int) -> list[str]:
         """Returns flags of a run of one pass, without those of its place."""
@@ -152,18 +158,42 @@ def _train_rows(settings: Settings) -> int:
     return rows
 
 
+def tried(
+    plan: Plan,
+    scaling: Scaling,
+    rung: Rung,
+    searches: Sequence[Mapping[str, Any]],
+    done: Sequence[Record],
+) -> search.Losses:
+    """Returns the LogLoss of each learning rate tried for a rung."""
+    first = scaling.seed_numbers[0]
+    firsts = [record for record in done if record.seed == first]
+    return search.tried(
+        rung, searches, firsts if plan.searches_all_rows else ()
+    )
+
+
 def describe(
-    plan: Plan, scaling: Scaling, rungs: Sequence[Rung], done: Sequence[Record]
+    plan: Plan,
+    scaling: Scaling,
+    rungs: Sequence[Rung],
+    searches: Sequence[Mapping[str, Any]] = (),
+    done: Sequence[Record] = (),
 ) -> list[str]:
-    """Returns lines on the rungs, what is left of them and its time."""
-    seeds = scaling.seed_numbers
-    rates = len(plan.content["learning_rates"])
-    tried = rates if rates > 1 else 0  # one is taken as it is
+    """Returns lines on the rungs, what is left of them and its time.
+
+    Args:
+        plan: what all runs share.
+        scaling: settings of the ladder.
+        rungs: the rungs.
+        searches: results of the searches' runs so far.
+        done: records of the ended runs.
+    """
+    seeds, rates = scaling.seed_numbers, plan.content["learning_rates"]
     rows, search_rows = plan.content["rows"], plan.content["search_rows"]
-    # The best run of a search on all rows is that of the first seed.
-    runs_of_search = tried - (tried > 0 and search_rows == rows)
+    most = len(rates) if len(rates) > 1 else 0  # one is taken as it is
     lines = [
-        f"each rung: at most {tried} learning rates on {search_rows:,} rows, "
+        f"each rung: at most {most} learning rates on {search_rows:,} rows, "
         f"then {len(seeds)} seeds on {rows:,} rows in one pass, the same for "
         "all models",
     ]
@@ -171,14 +201,17 @@ def describe(
     have = {record.key for record in done}
     for rung in rungs:
         missing = [s for s in seeds if (rung.model, rung.rung, s) not in have]
-        searched = len(missing) < len(seeds)
-        count = rows * len(missing)
-        count += 0 if searched else search_rows * runs_of_search
+        losses = tried(plan, scaling, rung, searches, done)
+        tries = search.most_left(rates, losses)
+        count = rows * len(missing) + search_rows * tries
+        if plan.searches_all_rows and seeds[0] in missing and most:
+            count -= rows  # the best of the search is the first seed's run
         left += rung.training_flop * count
         lines.append(
             f"{rung}: {rung.training_flop / 1e6:.3g} MFLOP per example, "
             f"{rung.dense_parameters:,} dense parameters, "
-            f"{rung.table_parameters:,} in tables; {len(missing)} runs left, "
+            f"{rung.table_parameters:,} in tables; {len(missing)} runs and at "
+            f"most {tries} tries left, "
             f"{rung.training_flop * count / 1e12:,.3g} TFLOP"
         )
     speed, source = scaling.tflops * 1e12, "--tflops"

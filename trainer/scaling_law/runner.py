@@ -9,8 +9,8 @@ from typing import Any
 
 from trainer.console import log
 from trainer.program import EXIT_ERROR
-from trainer.scaling_law import records
-from trainer.scaling_law.plan import Plan
+from trainer.scaling_law import records, search
+from trainer.scaling_law.plan import Plan, tried
 from trainer.scaling_law.records import Record, Rung
 from trainer.settings.scaling import Scaling
 from trainer.stop_signal import STOP
@@ -103,7 +103,7 @@ class Runner:
 
     def _check_sizes(self, rung):
         for entry in (*self.searches, *map(Record.to_dict, self.done)):
-            if _same(entry, rung) and entry["sizes"] != rung.sizes:
+            if search.same(entry, rung) and entry["sizes"] != rung.sizes:
                 raise RunError(
                     f"{self._path}: {rung} was run with sizes "
                     f"{entry['sizes']}, and now has {rung.sizes}; give the "
@@ -113,9 +113,6 @@ class Runner:
     def _search(self, rung: Rung) -> float:
         """Returns the learning rate with the least LogLoss on valid rows.
 
-        From the middle of the list, rates next to the best one are tried
-        until both are worse.
-
         Raises:
             RunError: a run was killed or the trainer has a fault, which is
                 not recorded; or no rate has a finite LogLoss.
@@ -123,37 +120,29 @@ class Runner:
         rates = self._plan.content["learning_rates"]
         if len(rates) == 1:
             return rates[0]
-        mine = {
-            search["learning_rate"]: search
-            for search in self.searches
-            if _same(search, rung)
-        }
-        if self._searches_all_rows:  # also by runs of a shorter list
-            first = (rung.model, rung.rung, self._scaling.seed_numbers[0])
-            for record in self.done:
-                if record.key == first:
-                    mine.setdefault(record.learning_rate, _search_of(record))
-        if len(mine) == len(rates) and not _finite(mine):
-            self.searches = [s for s in self.searches if not _same(s, rung)]
-            mine = {}  # all failed, so all are tried again
-        while (rate := _next(rates, mine)) is not None:
-            mine[rate] = self._tried(rung, rate)
-        finite = _finite(mine)
-        if not finite:
+        losses = tried(
+            self._plan, self._scaling, rung, self.searches, self.done
+        )
+        if len(losses) == len(rates) and search.best_of(losses) is None:
+            self.searches = [
+                each for each in self.searches if not search.same(each, rung)
+            ]
+            losses = {}  # all failed, so all are tried again
+        error = None
+        while (rate := search.following(rates, losses)) is not None:
+            result = self._try(rung, rate)
+            losses[rate], error = result["valid_logloss"], result["error"]
+        best = search.best_of(losses)
+        if best is None:
             raise RunError(
                 f"{rung}: no learning rate has a finite LogLoss; the last "
-                f"error: {[*mine.values()][-1]['error']}"
+                f"error: {error}"
             )
-        best = min(finite, key=lambda rate: finite[rate])
-        for rate in mine:
+        for rate in losses:
             folder, _, seed = self._search_run(rung, rate)
             if folder != self._seed_folder(rung, best, seed):  # which goes on
                 files.remove(os.path.join(folder, runs.CHECKPOINTS))
         return best
-
-    @property
-    def _searches_all_rows(self):
-        return self._plan.search_steps == self._plan.steps
 
     def _search_run(self, rung, rate) -> tuple[str, list[str], int]:
         """Returns the folder, flags and seed of a run of the search.
@@ -161,7 +150,7 @@ class Runner:
         If the search is on all rows, the run with the best rate is the first
         seed's, which then scores the test rows too.
         """
-        if not self._searches_all_rows:
+        if not self._plan.searches_all_rows:
             flags = self._plan.search_flags(rung, rate)
             return self._folder(rung, f"rate-{rate:g}"), flags, SEARCH_SEED
         seed = self._scaling.seed_numbers[0]
@@ -169,7 +158,7 @@ class Runner:
         splits = flag_of("splits", "train,valid")
         return self._seed_folder(rung, rate, seed), [*flags, splits], seed
 
-    def _tried(self, rung, rate) -> dict[str, Any]:
+    def _try(self, rung, rate) -> dict[str, Any]:
         """Returns the recorded result of a run of the search."""
         folder, arguments, seed = self._search_run(rung, rate)
         value, error = math.nan, None
@@ -179,7 +168,7 @@ class Runner:
             value = [math.nan, *found][-1]
         except Refused as failure:
             error = str(failure)
-        search = {
+        result = {
             "model": rung.model,
             "rung": rung.rung,
             "sizes": rung.sizes,
@@ -189,10 +178,10 @@ class Runner:
             "valid_logloss": value if math.isfinite(value) else None,
             "error": error,
         }
-        self.searches.append(search)
+        self.searches.append(result)
         self._write()
         log(f"{rung} rate {rate:g}: LogLoss {value:.6g}")
-        return search
+        return result
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
         """Trains a rung with a seed, unless that is done with this rate."""
@@ -281,33 +270,3 @@ class Runner:
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)
         raise Refused(error) if code == EXIT_ERROR else RunError(error)
-
-
-def _next(rates, searches) -> float | None:
-    """Returns the learning rate to try next, or None if the best is known."""
-    finite = _finite(searches)
-    if not finite:
-        rest = [rate for rate in rates if rate not in searches]
-        return rest[(len(rest) - 1) // 2] if rest else None
-    place = rates.index(min(finite, key=lambda rate: finite[rate]))
-    beside = rates[max(0, place - 1) : place + 2]
-    return next((rate for rate in beside if rate not in searches), None)
-
-
-def _search_of(record) -> dict[str, Any]:
-    """Returns a run's result as that of a search on all rows."""
-    loss = record.curve[-1][1] if record.curve else None
-    return {"valid_logloss": loss, "error": None}
-
-
-def _same(search, rung) -> bool:
-    return (search["model"], search["rung"]) == (rung.model, rung.rung)
-
-
-def _finite(searches) -> dict[float, float]:
-    """Returns the LogLoss of each rate that has one."""
-    return {
-        rate: search["valid_logloss"]
-        for rate, search in searches.items()
-        if search["valid_logloss"] is not None
-    }

@@ -109,6 +109,14 @@ def test_a_whole_ladder_has_nothing_left(whole, capsys):
     assert starts(folder) == before
     assert run(folder, "--plan") == 0
     assert "left: 0 TFLOP" in capsys.readouterr().out
+    longer = "--learning_rates=0.0001,0.0003,0.001,0.003"
+    assert run(folder, "--plan", longer) == 0  # 0.001 is the best, between two
+    assert "left: 0 TFLOP" in capsys.readouterr().out
+    longer = "--learning_rates=0.0003,0.001,0.002,0.003"
+    assert run(folder, "--plan", longer) == 0
+    out = capsys.readouterr().out
+    assert "0 runs and at most 1 tries left" in out
+    assert "left: 0 TFLOP" not in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
