@@ -26,11 +26,13 @@ _NAME = (
     "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|"
     "sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)"
 )
+_SHORT = "((19|20)?[0-9]{2})"  # only where nothing else is written so
 _DATED = (
-    rf"(?i)^\s*({_YEAR}[-/.]{_MONTH}[-/.]{_DAY}|"
+    rf"(?i)^\s*\[?({_YEAR}[-/.]{_MONTH}[-/.]{_DAY}|"
     rf"({_DAY}[-/.]{_MONTH}|{_MONTH}[-/.]{_DAY})[-/.]{_YEAR}|"
-    rf"([a-z]+,? )?{_DAY}[ /-]{_NAME}\.?[ /-]{_YEAR}|"
-    rf"([a-z]+,? )?{_NAME}\.? {_DAY},? {_YEAR})"
+    rf"({_DAY}/{_MONTH}|{_MONTH}/{_DAY})/{_SHORT}|"
+    rf"([a-z]+,? )?{_DAY}[ /-]{_NAME}\.?[ /-]{_SHORT}|"
+    rf"([a-z]+,? )?{_NAME}\.? {_DAY}(,? {_YEAR})?)"
     r"(\s*$|[ T,:]+[0-9]{1,2}[:.][0-9]{2})"
 )
 # Unix times accepted, in seconds: 2001 to 2033.

@@ -319,7 +319,7 @@ def test_texts_among_times_stand_for_none(tmp_path):
 
 NO_DATES = (
     *("1.2.3", "2024.1.0", "2023.10.1 LTS", "01-23-4000", "2025-55-01"),
-    *("Marching 12 2020", "Decimal 10 1000"),
+    *("Marching 12 2020", "Decimal 10 1000", "10/12/5", "12-10-24"),
 )
 
 
@@ -333,6 +333,10 @@ NO_DATES = (
         (("%A, %B %d %Y",), "'Friday, March 01 2024'"),
         (("%d-%B-%Y %H:%M",), "'01-March-2024 00:00'"),
         (("%d/%b/%Y:%H:%M:%S +0000",), "'01/Mar/2024:00:00:00 +0000'"),
+        (("[%d/%b/%Y:%H:%M:%S]",), "'[01/Mar/2024:00:00:00]'"),
+        (("%m/%d/%y",), "'03/01/24'"),
+        (("%d-%b-%y",), "'01-Mar-24'"),
+        (("%a %b %d %H:%M:%S +0000 %Y",), "'Fri Mar 01 00:00:00 +0000 2024'"),
     ],
 )
 def test_dates_in_no_known_format_are_warned_of(forms, shown):
