@@ -49,6 +49,12 @@ class Tune(Settings):
         "Stop a trial whose best value is worse than the median of the "
         "model's complete trials at the same evaluation, once there are five.",
     )
+    prune_warmup: int = setting(
+        1,
+        "First evaluations of a trial after which it is not stopped: averaged "
+        "weights lag there, and a low learning rate is behind.",
+        minimum=0,
+    )
     storage: str | None = setting(
         None,
         "URL of Optuna's store, such as postgresql://HOST/DB. Default: "

@@ -61,7 +61,9 @@ class ModelStudy:
             storage=store,
             study_name=f"{study_id}/{model}",
             direction="maximize" if maximize else "minimize",
-            pruner=optuna.pruners.MedianPruner()
+            pruner=optuna.pruners.MedianPruner(
+                n_warmup_steps=plan.tune.prune_warmup
+            )
             if plan.tune.prune
             else optuna.pruners.NopPruner(),
             load_if_exists=True,

@@ -48,6 +48,7 @@ class Plan:
             "trials": tune.trials,
             "minutes": tune.minutes,
             "prune": tune.prune,
+            "prune_warmup": tune.prune_warmup,
             "seed": tune.seed,
             "storage": without_credentials(tune.storage or ""),
             "metric": self.metric,

@@ -165,27 +165,32 @@ def test_a_stopped_study_ends_like_one_that_was_not(number, whole, tmp_path):
     assert len(starts(tmp_path, "fm", 3)) == 1
 
 
-def test_trials_worse_than_the_median_are_stopped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_trials_worse_than_the_median_are_stopped(
+    warmup, tmp_path, monkeypatch
+):
     """Once five are complete; the others improve from trial to trial."""
     monkeypatch.setenv(
         "FAKE_VALUE", "(9 if number in (3, 5, 7) else -number) + 1 / i"
     )
     monkeypatch.setenv(
-        "FAKE_SECONDS", "300 if number in (5, 7) and i > 1 else 0"
+        "FAKE_SECONDS",
+        f"300 if number in (5, 7) and i > {1 + warmup} else 0",
     )
-    assert run(tmp_path, "--models=fm", "--trials=9") == 0
+    more = () if warmup else ("--prune_warmup=0",)
+    assert run(tmp_path, "--models=fm", "--trials=9", *more) == 0
     listed = trials(tmp_path)["fm"]
     for trial in listed:
         stopped = trial["trial"] in (5, 7)
         assert trial["state"] == ("pruned" if stopped else "complete")
-        assert len(trial["evaluations"]) == (1 if stopped else 3)
+        assert len(trial["evaluations"]) == (1 + warmup if stopped else 3)
     text = (tmp_path / "study" / "fm.flags").read_text()
     assert "trial 8 of 9 (7 complete, 2 pruned)" in text
 
 
 def test_a_trial_that_was_to_be_stopped_is_stopped_later(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_VALUE", "number + 1 / i")
-    monkeypatch.setenv("FAKE_SECONDS", "300 if number == 5 and i == 2 else 0")
+    monkeypatch.setenv("FAKE_SECONDS", "300 if number == 5 and i == 3 else 0")
     more = ("--models=fm", "--trials=6")
     stop = trial_run.TrialRun.stop
 
@@ -201,7 +206,7 @@ def test_a_trial_that_was_to_be_stopped_is_stopped_later(tmp_path, monkeypatch):
     assert len(starts(tmp_path, "fm", 5)) == 1
     assert run(tmp_path, *more) == 0
     assert states(tmp_path)["fm"] == ["complete"] * 5 + ["pruned"]
-    assert len(trials(tmp_path)["fm"][5]["evaluations"]) == 1
+    assert len(trials(tmp_path)["fm"][5]["evaluations"]) == 2
 
 
 def test_a_store_that_fails_ends_the_tuner_and_its_trials(

@@ -1,0 +1,1 @@
+"""Comparisons of tuned models: one JSON file each, and `collect`."""
