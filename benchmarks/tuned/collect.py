@@ -2,9 +2,9 @@
 
 python -m benchmarks.tuned.collect --study=DIR --runs=GLOB --output=FILE
 
-DIR is the --output of `trainer.tune`, GLOB matches the run directories that were
-trained with its flagfiles and other seeds. FILE gets all trials and runs; its
-table is printed, as it stands in docs/results.md.
+DIR is the --output of `trainer.tune`, GLOB matches the run directories that
+were trained with its flagfiles and other seeds. FILE gets all trials and runs;
+its table is printed, as it stands in docs/results.md.
 """
 
 import glob

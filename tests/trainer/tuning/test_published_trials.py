@@ -1,42 +1,32 @@
 """Comparisons in docs/results.md are those of their files."""
 
 import json
-import statistics
 from pathlib import Path
+
+import pytest
+
+from benchmarks.tuned import collect
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_the_page_has_the_figures_of_the_file():
-    path = ROOT / "benchmarks" / "frappe_trials.json"
+FILES = sorted((ROOT / "benchmarks" / "tuned").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_page_has_the_table_of_the_file(path):
     results = json.loads(path.read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert not [line for line in collect.table(results) if line not in page]
+    better = max if results["plan"]["metric"] == "auc" else min
     budgets = set()
     for name, model in results["models"].items():
         trials = model["trials"]
+        values = [t["value"] for t in trials if t["state"] == "complete"]
+        assert trials[model["best"]]["value"] == better(values)
         runs = [run for run in results["runs"] if run["model"] == name]
         budgets.add((len(trials), tuple(run["seed"] for run in runs)))
-        assert trials[model["best"]] == max(trials, key=lambda t: t["value"])
-        cells = [
-            f"`{name}`",
-            ", ".join(f"{trial['value']:.4f}" for trial in trials),
-            spread([run["test"]["auc"] for run in runs], 4),
-            spread([run["test"]["logloss"] for run in runs], 3),
-            f"{runs[0]['parameters']:,}",
-            f"{runs[0]['training_flop'] / 1e6:.2f}",
-            f"{min(run['seconds'] for run in runs):.0f}",
-        ]
-        assert f"| {' | '.join(cells)} |" in page
     assert len(budgets) == 1
-    for pilot in results["pilots"]:
-        if pilot["model"] == "mlp":
-            cells = [
-                f"{pilot['table_initial_scale']:g}",
-                f"{pilot['table_learning_rate']:g}",
-                f"{pilot['embedding_l2']:g}",
-                f"{pilot['valid_auc'][-1]:.3f}",
-            ]
-            assert f"| {' | '.join(cells)} |" in page
 
 
 def test_the_log_of_interactions_too():
@@ -52,9 +42,9 @@ def test_the_log_of_interactions_too():
             f"`{name}`",
             ", ".join(f"{loss:.4f}" for loss in losses),
             f"{model['trials'][model['best']]['learning_rate']:g}",
-            spread([run["auc"] for run in runs], 4),
-            spread([run["logloss"] for run in runs], 4),
-            spread([run["attained_share"] for run in runs], 3),
+            collect.spread([run["auc"] for run in runs], 4),
+            collect.spread([run["logloss"] for run in runs], 4),
+            collect.spread([run["attained_share"] for run in runs], 3),
             f"{model['training_flop'] / 1e6:.2f}",
             f"{model['dense_parameters']:,}",
         ]
@@ -76,9 +66,9 @@ def test_a_longer_log_of_interactions_too():
             f"`{name}`",
             ", ".join(f"{rate:g}: {loss:.4f}" for rate, loss in losses.items()),
             f"{model['learning_rate']:g}",
-            spread([run["auc"] for run in runs], 4),
-            spread([run["logloss"] for run in runs], 4),
-            spread([run["attained_share"] for run in runs], 3),
+            collect.spread([run["auc"] for run in runs], 4),
+            collect.spread([run["logloss"] for run in runs], 4),
+            collect.spread([run["attained_share"] for run in runs], 3),
         ]
         assert f"| {' | '.join(cells)} |" in page
 
@@ -101,8 +91,3 @@ def test_epsilons_of_the_norms_too():
         assert f"| {' | '.join(cells)} |" in page
     last = losses["rank_mixer", 29]
     assert f"{last[1.0][0]} in place of {last[1e-5][0]}" in page
-
-
-def spread(values, digits):
-    mean, deviation = statistics.mean(values), statistics.stdev(values)
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
