@@ -183,14 +183,24 @@ def _generic(settings, folder):
     rule = "files" if any(f.split == "valid" for f in files) else "every"
     recipe = _recipe(settings, files)
     types.check(files, recipe)
-    _print_unused(recipe, files[0])
+    _check_columns(recipe, files[0])
     vectors = _side_files(settings, recipe)
     return Source(settings.dataset, recipe, tuple(files), rule, 1, vectors)
 
 
-def _print_unused(recipe, file):
-    """Prints the columns of a file that no feature is made of."""
+def _check_columns(recipe, file):
+    """Prints the columns of a file that no feature is made of.
+
+    Raises:
+        DataError: the label is not in the file.
+    """
     names = shards.names_of(next(shards.planned([file], 2**24)))
+    if recipe.label not in names:
+        raise DataError(
+            f"{file.path}: the recipe's label, column {recipe.label!r}, is "
+            f"missing; there are {', '.join(names)}. Name it by `label` in the "
+            'recipe, which is "label" by default.'
+        )
     unused = [repr(name) for name in names if name not in recipe.sources]
     if unused:
         print(f"not in the recipe, and left out: {', '.join(unused)}")

@@ -133,3 +133,20 @@ def test_a_recipe_names_its_own(tmp_path):
 def test_names_that_contradict_are_refused(fields, expected, tmp_path):
     code, _, err = with_recipe(tmp_path, ["0", "5", "1"] * 9, **fields)
     assert code == 2 and expected in err, err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_recipe_without_its_label_says_where_to_name_it(kind, tmp_path):
+    source = write_log(tmp_path / "in", PATTERN, kind, label="bought")
+    recipe = tmp_path / "recipe.json"
+    columns = [{"name": "user", "kind": "categorical"}]
+    recipe.write_text(json.dumps({"columns": columns}))
+    output = tmp_path / "out"
+    code, _, err = run(kind, source, output, f"--recipe={recipe}")
+    assert code == 2 and not output.exists()
+    assert (
+        f"train.{kind}: the recipe's label, column 'label', is missing; there "
+        "are bought, user. Name it by `label` in the recipe"
+    ) in err
+    recipe.write_text(json.dumps({"columns": columns, "label": "bought"}))
+    prepared(kind, source, output, f"--recipe={recipe}")
