@@ -18,11 +18,6 @@ from absl import app, flags
 
 from wukong_tf import files
 
-STUDY = flags.DEFINE_string("study", None, "Output of trainer.tune.")
-RUNS = flags.DEFINE_string("runs", None, "Pattern of run directories.")
-OUTPUT = flags.DEFINE_string("output", None, "File of results to write.")
-ABOUT = flags.DEFINE_string("about", "", "What FILE says about itself.")
-
 METRICS = ("auc", "logloss", "attained_share")
 COSTS = ("table_parameters", "dense_parameters", "training_flop")
 HEAD = "| model | valid | AUC | LogLoss | {}MFLOP | in tables | dense | s |"
@@ -122,18 +117,32 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
+FLAGS = {
+    "study": "Output of trainer.tune.",
+    "runs": "Pattern of run directories.",
+    "output": "File of results to write.",
+    "about": "What the file says about itself.",
+}
+
+
 def main(_):
     """Writes the file and prints the table."""
-    results = collected(STUDY.value, RUNS.value)
-    files.write_json(OUTPUT.value, {"about": ABOUT.value, **results})
+    given = flags.FLAGS
+    results = collected(given.study, given.runs)
+    files.write_json(given.output, {"about": given.about, **results})
     print("\n".join(table(results)))
+    first = next(iter(results["models"]))
     for metric in ("auc", "logloss"):
-        for name, (mean, error) in differences(
-            results, metric, next(iter(results["models"]))
-        ).items():
+        for name, (mean, error) in differences(results, metric, first).items():
             print(f"{metric} {name}: {mean:+.4f} ± {error:.4f}")
 
 
-if __name__ == "__main__":
-    flags.mark_flags_as_required(["study", "runs", "output"])
+if __name__ == "__main__":  # tests import this module and other flags
+    for flag, text in FLAGS.items():
+        flags.DEFINE_string(
+            flag,
+            "" if flag == "about" else None,
+            text,
+            required=flag != "about",
+        )
     app.run(main)
