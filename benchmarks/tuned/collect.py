@@ -1,10 +1,12 @@
 """Collects a study and the runs of its choices: one table, one JSON file.
 
-python -m benchmarks.tuned.collect --study=DIR --runs=GLOB --output=FILE
+python -m benchmarks.tuned.collect STUDY FILE [RUNS]
 
-DIR is the --output of `trainer.tune`, GLOB matches the run directories that
-were trained with its flagfiles and other seeds. FILE gets all trials and runs;
-its table is printed, as it stands in docs/results.md.
+STUDY is the --output of `trainer.tune`, RUNS a pattern that matches the
+directories of runs with its flagfiles and other seeds, by default
+STUDY/runs/*, as the tuner proposes. FILE gets all trials and runs, and keeps
+what it says about itself; its table is printed, as it stands in
+docs/results.md.
 """
 
 import glob
@@ -14,7 +16,7 @@ import os
 import statistics
 from typing import Any
 
-from absl import app, flags
+from absl import app
 
 from wukong_tf import files
 
@@ -117,19 +119,18 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-FLAGS = {
-    "study": "Output of trainer.tune.",
-    "runs": "Pattern of run directories.",
-    "output": "File of results to write.",
-    "about": "What the file says about itself.",
-}
-
-
-def main(_):
+def main(argv: list[str]):
     """Writes the file and prints the table."""
-    given = flags.FLAGS
-    results = collected(given.study, given.runs)
-    files.write_json(given.output, {"about": given.about, **results})
+    if len(argv) not in (3, 4):
+        raise app.UsageError("two or three arguments are required.")
+    study, output = argv[1:3]
+    pattern = argv[3] if argv[3:] else os.path.join(study, "runs", "*")
+    about = ""
+    if os.path.exists(output):
+        with open(output, encoding="utf-8") as file:
+            about = json.load(file)["about"]
+    results = collected(study, pattern)
+    files.write_json(output, {"about": about, **results})
     print("\n".join(table(results)))
     first = next(iter(results["models"]))
     for metric in ("auc", "logloss"):
@@ -137,12 +138,5 @@ def main(_):
             print(f"{metric} {name}: {mean:+.4f} ± {error:.4f}")
 
 
-if __name__ == "__main__":  # tests import this module and other flags
-    for flag, text in FLAGS.items():
-        flags.DEFINE_string(
-            flag,
-            "" if flag == "about" else None,
-            text,
-            required=flag != "about",
-        )
+if __name__ == "__main__":
     app.run(main)
