@@ -228,7 +228,7 @@ def test_more_rates_may_be_tried_later(tmp_path, capsys):
     assert measured({"runs": again}) == [
         {**record, "at_edge": False} for record in measured({"runs": runs})
     ]
-    # Now for one rung, on another machine, from the results alone.
+    # One rung with more rates, on a machine that has only results.json.
     for path in ("mlp", "study.json"):
         files.remove(str(tmp_path / "ladder" / path))
     best = f"{more},0.001"
