@@ -270,3 +270,44 @@ def test_batch_normalizations_that_an_implementation_must_have():
         ),
         "the same units; received (3, 4)",
     )
+
+
+def written(kind, change, config_change=None):
+    """Returns the message of writing arrays that were changed."""
+    tensors = states.make(kind)
+    config, arrays = interop.read(kind, tensors, states.features(kind))
+    config = dataclasses.replace(config, **(config_change or {}))
+    change(arrays)
+    return message(InteropError, lambda: interop.write(kind, config, arrays))
+
+
+@pytest.mark.parametrize("kind", ["mlcc", "torcheasyrec"])
+def test_writing_names_each_array_that_is_missing_or_has_another_shape(kind):
+    config, arrays = interop.read(
+        kind, states.make(kind), states.features(kind)
+    )
+    for name, array in arrays.items():
+        assert repr(name) in written(kind, lambda a, n=name: a.pop(n))
+        wrong = np.concatenate([array, array])
+        found = written(kind, lambda a, n=name, w=wrong: a.update({n: w}))
+        assert repr(name) in found and str(array.shape) in found
+        assert str(wrong.shape) in found
+    before = [f"dense/stack/layer_{config.num_layers}/lcb/kernel"]
+    found = written(kind, lambda a: a.update({before[0]: np.ones(3, "f4")}))
+    assert "without a counterpart" in found and before[0] in found
+
+
+def test_writing_arrays_of_more_layers_is_refused():
+    config, _ = interop.read(
+        "mlcc", states.make("mlcc"), states.features("mlcc")
+    )
+    fewer = {"num_layers": config.num_layers - 1}
+    assert "layer_" in written("mlcc", lambda a: None, fewer)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "complex64"])
+def test_numbers_of_another_kind_are_refused(dtype):
+    tensors = states.make("mlcc")
+    key = next(iter(tensors))
+    tensors[key] = tensors[key].astype(dtype)
+    refused(read("mlcc", tensors), repr(key), "floating-point", dtype)

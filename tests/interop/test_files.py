@@ -42,6 +42,51 @@ def test_a_file_that_cannot_be_read_is_named(path):
     assert str(path) in error
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world", b"version https://git-lfs", b"<html>"]
+)
+def test_a_file_of_another_kind_says_so(content, tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "model.pth"
+    path.write_bytes(content)
+    error = message(InteropError, lambda: interop.read("mlcc", path, FEATURES))
+    assert str(path) in error and "is not a file of torch.save" in error
+    assert repr(content[:2]) in error and "weights_only=False" not in error
+
+
+def test_a_file_that_ends_early_is_named(path):
+    config, arrays = interop.read("mlcc", states.make("mlcc"), FEATURES)
+    interop.write("mlcc", config, arrays, path)
+    path.write_bytes(path.read_bytes()[:-900])
+    error = message(InteropError, lambda: interop.read("mlcc", path, FEATURES))
+    assert f"{path}: cannot be read: " in error
+
+
+def test_a_folder_that_is_missing_is_an_oserror(path):
+    config, arrays = interop.read("mlcc", states.make("mlcc"), FEATURES)
+    with pytest.raises(FileNotFoundError):
+        interop.write("mlcc", config, arrays, path.parent / "no" / path.name)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "float8_e4m3fn"])
+def test_tensors_that_numpy_has_not_are_named(kind, tmp_path):
+    torch = pytest.importorskip("torch")
+    tensors = {k: torch.from_numpy(v) for k, v in states.make("mlcc").items()}
+    key = next(k for k, v in tensors.items() if v.ndim == 2)
+    tensor = tensors[key]
+    tensors[key] = (
+        tensor.to_sparse()
+        if kind == "sparse"
+        else tensor.to(getattr(torch, kind))
+    )
+    torch.save(tensors, tmp_path / "model.pt")
+    error = message(
+        InteropError,
+        lambda: interop.read("mlcc", tmp_path / "model.pt", FEATURES),
+    )
+    assert repr(key) in error
+
+
 def test_a_checkpoint_of_torch_with_more_than_its_model(tmp_path):
     torch = pytest.importorskip("torch")
     tensors = {k: torch.from_numpy(v) for k, v in states.make("mlcc").items()}

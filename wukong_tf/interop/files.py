@@ -15,6 +15,8 @@ Source = str | os.PathLike[str] | Mapping[str, Any]
 _SAFETENSORS = ".safetensors"
 # Keys of checkpoints that hold a state dict among other values.
 _WRAPPERS = ("model_state_dict", "state_dict")
+# Of a zip archive, and of the pickles that torch.save wrote before.
+_TORCH_STARTS = (b"PK", b"\x80")
 
 
 def load(source: Source) -> dict[str, np.ndarray]:
@@ -56,15 +58,17 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]):
     whole = {k: np.ascontiguousarray(array) for k, array in arrays.items()}
     extras.require(f"interop: writing {name}", _package(name))
     with files.atomic_path(name) as temporary:
-        if name.endswith(_SAFETENSORS):
-            from safetensors import numpy
+        # The packages report a folder that is missing as errors of their own.
+        with open(temporary, "wb") as file:
+            if name.endswith(_SAFETENSORS):
+                from safetensors import numpy
 
-            numpy.save_file(whole, temporary)
-            return
-        import torch
+                file.write(numpy.save(whole))
+                return
+            import torch
 
-        tensors = {k: torch.from_numpy(v.copy()) for k, v in whole.items()}
-        torch.save(tensors, temporary)
+            tensors = {k: torch.from_numpy(v.copy()) for k, v in whole.items()}
+            torch.save(tensors, file)
 
 
 def _package(path):
@@ -75,26 +79,39 @@ def _read(path):
     extras.require(f"interop: reading {path}", _package(path))
     try:
         if path.endswith(_SAFETENSORS):
-            from safetensors import SafetensorError, numpy
+            from safetensors import numpy
 
-            try:
-                return numpy.load_file(path)
-            except (SafetensorError, TypeError, KeyError) as error:
-                raise InteropError(
-                    f"{path}: cannot be read: {error}."
-                ) from error
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError) as error:
-        if isinstance(error, InteropError):
-            raise
-        raise InteropError(f"{path}: cannot be read: {error}.") from error
+            return numpy.load_file(path)
+        return _read_torch(path)
+    except InteropError:
+        raise
     except UnpicklingError as error:
         raise InteropError(
             f"{path}: only tensors are read, by weights_only=True; save "
-            f"model.state_dict() again. torch: {error}"
+            f"model.state_dict() again. torch: {_first_line(error)}"
         ) from error
+    except Exception as error:  # of any kind: both read what a file holds
+        raise InteropError(
+            f"{path}: cannot be read: {_first_line(error)}"
+        ) from error
+
+
+def _read_torch(path):
+    import torch
+
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if not start.startswith(_TORCH_STARTS):
+        raise InteropError(
+            f"{path}: is not a file of torch.save, which starts with "
+            f"{' or '.join(map(repr, _TORCH_STARTS))}; received {start!r}."
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _first_line(error):
+    line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {line}"
 
 
 def _array(where, key, value) -> np.ndarray:
@@ -102,7 +119,13 @@ def _array(where, key, value) -> np.ndarray:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # NumPy has none
             value = value.float()
-        value = value.numpy()
+        try:
+            value = value.numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, or float8
+            raise InteropError(
+                f"{where}: {key!r} has no counterpart in NumPy: "
+                f"{_first_line(error)}"
+            ) from error
     if not isinstance(key, str) or not isinstance(value, np.ndarray):
         raise InteropError(
             f"{where}: {key!r} must be the name of an array; received "

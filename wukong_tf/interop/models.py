@@ -1,12 +1,13 @@
 """Whole models: a state dict to a configuration and arrays, and back."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from wukong_tf.config import FeatureSpec, WukongConfig
+from wukong_tf.config import CategoricalFeature, FeatureSpec, WukongConfig
 from wukong_tf.errors import InteropError
 from wukong_tf.interop import checks, embeddings, files, mlps, stacks
 from wukong_tf.interop.layouts import Layout, layout_of
@@ -159,14 +160,22 @@ def write(
             to False.
 
     Raises:
-        InteropError: the implementation has no such model.
+        InteropError: the implementation has no such model, or an array is
+            missing or left over or has another shape than the model's; the
+            message names it.
         ConfigError: the package that writes the file is missing.
+        OSError: the file cannot be written.
     """
     layout = layout_of(kind)
     embeddings.check(layout, config.features, config.embedding_dim)
     checks.check(layout, config, inference_only)
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    state = State(arrays, f"interop {layout.name}: arrays")
+    for name, shape in _shapes(config).items():
+        state.take(name, shape)
+    state.finish()
     stack = {
-        name.removeprefix(_STACK): np.asarray(array)
+        name.removeprefix(_STACK): array
         for name, array in arrays.items()
         if name.startswith(_STACK)
     }
@@ -181,6 +190,22 @@ def write(
     if path is not None:
         files.save(path, tensors)
     return tensors
+
+
+def _shapes(config: WukongConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a model's arrays, without allocating its tables."""
+    features = config.features
+    one_row = tuple(
+        CategoricalFeature(each.name, 1, table=each.table_name)
+        for each in features.categorical
+    )
+    small = dataclasses.replace(features, categorical=one_row)
+    model = Wukong(dataclasses.replace(config, features=small))
+    shapes = {slot.name: slot.shape for slot in model_slots(model)}
+    return shapes | {
+        f"tables/{each.table_name}": (each.num_ids, config.embedding_dim)
+        for each in features.categorical
+    }
 
 
 def build(

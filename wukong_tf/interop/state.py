@@ -43,9 +43,15 @@ class State:
         """Returns and removes an array.
 
         Raises:
-            InteropError: there is no such array, or its shape is another.
+            InteropError: there is no such array, its shape is another, or it
+                has other than real floating-point numbers.
         """
         array = self._array(key)
+        if array.dtype.kind != "f":
+            raise InteropError(
+                f"{self.where}: {key!r} must have floating-point numbers; "
+                f"received {array.dtype}."
+            )
         if array.shape != shape:
             raise InteropError(
                 f"{self.where}: {key!r} must have shape {shape}; received "
