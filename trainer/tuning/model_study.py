@@ -126,6 +126,15 @@ class ModelStudy:
         done = [t for t in self.trials() if t.state.name == "COMPLETE"]
         return self._best(done, key=lambda t: t.value) if done else None
 
+    def value_of(self, trial: FrozenTrial) -> float | None:
+        """Returns the best value of a trial's evaluations.
+
+        Optuna's own value of a pruned trial is that of its last evaluation.
+        """
+        if trial.state.name == "FAIL":
+            return None
+        return self.best_of([*trial.intermediate_values.values()])
+
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials by number."""
         return self.study.get_trials(deepcopy=False)
@@ -173,8 +182,8 @@ class ModelStudy:
         text = f"{state_of(trial)} after {seconds}"
         if ERROR in trial.user_attrs:
             text += f", {trial.user_attrs[ERROR]}"
-        elif trial.value is not None:
-            text += f", {self._metric} {trial.value:.6g}"
+        elif (value := self.value_of(trial)) is not None:
+            text += f", {self._metric} {value:.6g}"
         if best is not None:
             text += f"; best is trial {best.number}, {best.value:.6g}"
         return text

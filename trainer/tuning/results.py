@@ -83,7 +83,7 @@ def _model(study: ModelStudy) -> dict[str, Any]:
             {
                 "trial": trial.number,
                 "state": state_of(trial),
-                "value": trial.value,
+                "value": study.value_of(trial),
                 "seconds": trial.user_attrs.get(SECONDS),
                 "evaluations": [
                     value if math.isfinite(value) else None

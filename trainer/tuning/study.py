@@ -31,6 +31,7 @@ def locked(output: str, does: str) -> Iterator[None]:
         does: what a study has one of, for the error's text.
 
     Raises:
+        ConfigError: the directory cannot be created or written.
         RunError: another process holds the lock.
     """
     with contextlib.ExitStack() as stack:
@@ -40,6 +41,11 @@ def locked(output: str, does: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise RunError(
                 f"--output={output} is in use by another process; {does}."
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"--output={output} must be a directory that can be written: "
+                f"{error}."
             ) from error
         yield
 

@@ -171,7 +171,8 @@ def test_trials_worse_than_the_median_are_stopped(
 ):
     """Once five are complete; the others improve from trial to trial."""
     monkeypatch.setenv(
-        "FAKE_VALUE", "(9 if number in (3, 5, 7) else -number) + 1 / i"
+        "FAKE_VALUE",
+        "(9 + i if number in (3, 5, 7) else -number) + 1 / i",
     )
     monkeypatch.setenv(
         "FAKE_SECONDS",
@@ -184,6 +185,7 @@ def test_trials_worse_than_the_median_are_stopped(
         stopped = trial["trial"] in (5, 7)
         assert trial["state"] == ("pruned" if stopped else "complete")
         assert len(trial["evaluations"]) == (1 + warmup if stopped else 3)
+        assert trial["value"] == min(trial["evaluations"])
     text = (tmp_path / "study" / "fm.flags").read_text()
     assert "trial 8 of 9 (7 complete, 2 pruned)" in text
 
