@@ -26,6 +26,9 @@ from trainer.settings.fields import setting
 from trainer.stop_signal import SIGNALS
 from wukong_tf.errors import ConfigError
 
+# The runs' cell of "split" if their files are not known to be the published.
+_OTHER = "other files"
+
 
 @dataclasses.dataclass(frozen=True)
 class Reproduce(fields.Settings):
@@ -40,7 +43,7 @@ class Reproduce(fields.Settings):
     input: str | None = setting(
         None,
         "Directory of the data set's own files. Default: none, if the "
-        "flagfile's --data_dir exists.",
+        "flagfile's --data_dir exists, which is then used as it is.",
     )
     seeds: tuple[str, ...] = setting(
         ("1",),
@@ -118,6 +121,8 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
         code = start("trainer.prepare", [*head.prepare, *paths])
         if code:
             return code
+    elif settings.input:
+        _check_input(settings.input, data)
     runs = []
     for seed in settings.numbers:
         runs.append(f"{run_dir}-seed-{seed}")
@@ -126,8 +131,26 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
         if code:
             return code
     metrics = [published.read_metrics(directory) for directory in runs]
-    print(published.table(head.published, metrics, own.model.model))
+    files = published.prepared_from(data)
+    split = "same" if all(f["published"] for f in files) else _OTHER
+    print(published.table(head.published, metrics, own.model.model, split))
     return 0
+
+
+def _check_input(folder: str, data: str):
+    """Raises ConfigError if data were prepared from files of other sizes."""
+    console.log(f"reproduce: {data} is prepared; --input is not read again")
+    for entry in published.prepared_from(data):
+        path = os.path.join(folder, entry["file"])
+        if not os.path.exists(path):
+            continue  # it may have been removed since
+        size = os.path.getsize(path)
+        if size != entry["bytes"]:
+            raise ConfigError(
+                f"--input={folder}: {entry['file']} must have the "
+                f"{entry['bytes']:,} bytes from which {data} was prepared; "
+                f"received {size:,}. Remove {data}, or give another --data_dir."
+            )
 
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str] = ()) -> int:

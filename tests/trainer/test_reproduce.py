@@ -166,7 +166,7 @@ def test_an_experiment_runs(name, tmp_path, programs, capsys, monkeypatch):
     mean, deviation = np.mean(found, 0), np.std(found, 0, ddof=1)
     assert lines[2] == [
         *("wukong, ours", f"{mean[0]:.6f} ± {deviation[0]:.6f}", ""),
-        *(f"{mean[1]:.6f} ± {deviation[1]:.6f}", "", "2", "same"),
+        *(f"{mean[1]:.6f} ± {deviation[1]:.6f}", "", "2", "other files"),
         "these runs",
     ]
     assert len(lines) == 3 + TEXTS[name].count("# |") - 2
@@ -238,6 +238,30 @@ def test_flags_that_are_invalid(tmp_path, programs, capsys):
         assert run("frappe", *own, more=more) == 2
         assert named in capsys.readouterr().err
     assert not programs
+
+
+def test_input_other_than_the_data_were_prepared_from(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(reproduce, "start", lambda *arguments: 75)
+    entry = {"file": "a.csv", "bytes": 3, "published": True}
+    (tmp_path / "data").mkdir()
+    manifest = tmp_path / "data" / "manifest.json"
+    manifest.write_text(json.dumps({"inputs": [entry]}))
+    own = [f"--input={tmp_path}"]
+    assert run("frappe", *own, more=small(tmp_path)) == 75  # a.csv is gone
+    assert "--input is not read again" in capsys.readouterr().err
+    (tmp_path / "a.csv").write_text("new")
+    assert run("frappe", *own, more=small(tmp_path)) == 75
+    (tmp_path / "a.csv").write_text("")
+    capsys.readouterr()
+    assert run("frappe", *own, more=small(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert "a.csv must have the 3 bytes" in error and "received 0" in error
+    assert published.prepared_from(str(tmp_path / "data")) == [entry]
+    manifest.write_text("{}")
+    with pytest.raises(ConfigError, match="is not a manifest"):
+        published.prepared_from(str(tmp_path / "data"))
 
 
 def test_the_first_program_that_fails_ends_it(tmp_path, monkeypatch):

@@ -6,7 +6,9 @@ import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from trainer.preparation.outputs import MANIFEST
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError
 
@@ -84,6 +86,7 @@ def table(
     published: Sequence[Mapping[str, str]],
     runs: Sequence[Mapping[str, float]],
     model: str,
+    split: str = "same",
 ) -> str:
     """Returns figures of runs and published ones as a Markdown table.
 
@@ -93,6 +96,7 @@ def table(
             table has their mean and sample standard deviation, and subtracts
             each published figure from the mean.
         model: name of the runs' model.
+        split: the runs' cell of the column "split". Defaults to "same".
     """
     means: dict[str, float] = {}
     texts: dict[str, str] = {}
@@ -102,7 +106,7 @@ def table(
         texts[name] = f"{means[name]:.6f}"
         if len(values) > 1:
             texts[name] += f" ± {statistics.stdev(values):.6f}"
-    own = {"model": f"{model}, ours", "seeds": str(len(runs)), "split": "same"}
+    own = {"model": f"{model}, ours", "seeds": str(len(runs)), "split": split}
     rows = [
         _cells(dict(zip(COLUMNS, COLUMNS, strict=True)), ["difference"] * 2),
         ["---"] * (len(COLUMNS) + len(METRICS)),
@@ -121,6 +125,29 @@ def _cells(row, differences):
     """Returns the cells of a row, a difference after each metric."""
     model, auc, logloss, *others = (row[name] for name in COLUMNS)
     return [model, auc, differences[0], logloss, differences[1], *others]
+
+
+def prepared_from(data_dir: str) -> list[dict[str, Any]]:
+    """Returns the files that a directory of trainer.prepare was made from.
+
+    Returns:
+        From its manifest, a mapping with "file", "bytes" and "published" for
+        each: whether it is the published file by its MD5, or None if there
+        is none. [] without a manifest, as of data prepared otherwise.
+
+    Raises:
+        ConfigError: the manifest cannot be read.
+    """
+    path = os.path.join(data_dir, MANIFEST)
+    if not os.path.exists(path):
+        return []
+    try:
+        return [
+            {name: entry[name] for name in ("file", "bytes", "published")}
+            for entry in schema.read_json(path)["inputs"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: is not a manifest.") from error
 
 
 def read_metrics(run_dir: str) -> dict[str, float]:
