@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trainer.data.spec import open_features
 from trainer.data.splits import num_train_rows
 from trainer.loop.progress import make_schedule
+from trainer.loop.rates import Rates
 from trainer.placement.sharding import describe, place_on_workers
 from trainer.placement.tables import (
     ACCELERATOR,
@@ -71,7 +72,10 @@ def run_plan(settings: Settings):
     if rows:
         data = settings.data
         evaluates = data.synthetic or bool(data.files("valid"))
-        print(make_schedule(rows, training).describe(evaluates=evaluates))
+        schedule = make_schedule(rows, training)
+        # Raises if rates cannot decay in so many steps.
+        Rates(config, training, training.epochs * schedule.steps_per_epoch)
+        print(schedule.describe(evaluates=evaluates))
     placed.check()
 
 

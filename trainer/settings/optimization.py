@@ -14,6 +14,15 @@ FIRST_ORDER_RATE = 0.05
 # tables over that of other first-order weights.
 TABLE_RATES = {"rowwise_adagrad": 0.05, "adam": 1e-3}
 FIRST_ORDER_FACTORS = {"rowwise_adagrad": 4, "adam": 1}
+# The values of --learning_rate_schedule that flags apply to.
+_DECAYING = ("linear", "cosine")
+_SCHEDULES_OF = {
+    "decay_steps": _DECAYING,
+    "final_rate_fraction": (*_DECAYING, "plateau"),
+    "plateau_factor": ("plateau",),
+    "plateau_patience": ("plateau",),
+    "decay_table_rate": (*_DECAYING, "plateau"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +168,7 @@ class Optimization(Settings):
                 "--average_weights must be in [0, 1); received "
                 f"{self.average_weights}."
             )
-
+        self._check_schedule()
         if self.weight_decay and self.dense_optimizer == "schedule_free":
             raise ConfigError(
                 "--dense_optimizer=schedule_free does not decay weights: "
@@ -170,6 +179,23 @@ class Optimization(Settings):
                 "--dense_optimizer=schedule_free averages weights by itself: "
                 "--average_weights must be 0; received "
                 f"{self.average_weights}."
+            )
+
+    def _check_schedule(self):
+        schedule = self.learning_rate_schedule
+        for field in dataclasses.fields(self):
+            applies = _SCHEDULES_OF.get(field.name, (schedule,))
+            value = getattr(self, field.name)
+            if schedule not in applies and value != field.default:
+                raise ConfigError(
+                    f"--{field.name}={value} contradicts "
+                    f"--learning_rate_schedule={schedule}; it applies only to "
+                    f"{', '.join(applies)}."
+                )
+        if self.decay_steps and self.decay_steps <= self.warmup_steps:
+            raise ConfigError(
+                f"--decay_steps must be above --warmup_steps; received "
+                f"{self.decay_steps} and {self.warmup_steps}."
             )
 
     def _set(self, name, value):

@@ -83,6 +83,23 @@ def test_a_decay_that_ends_in_warm_up_is_refused():
         (["--dense_optimizer=muon", "--precision=float64"], "float64"),
         (["--gradient_accumulation_steps=0"], "must be at least 1"),
         (["--final_rate_fraction=1.5"], "must be at most 1"),
+        (["--decay_steps=9"], "contradicts --learning_rate_schedule=constant"),
+        (
+            ["--learning_rate_schedule=plateau", "--decay_steps=9"],
+            "applies only to linear, cosine",
+        ),
+        (["--nodecay_table_rate"], "--decay_table_rate=False contradicts"),
+        (
+            ["--learning_rate_schedule=cosine", "--plateau_patience=2"],
+            "--plateau_patience=2 contradicts",
+        ),
+        (
+            [
+                "--learning_rate_schedule=linear",
+                *("--warmup_steps=500", "--decay_steps=100"),
+            ],
+            "--decay_steps must be above --warmup_steps; received 100 and 500",
+        ),
     ],
 )
 def test_flags_that_contradict_are_refused(flags, words):
@@ -92,3 +109,10 @@ def test_flags_that_contradict_are_refused(flags, words):
         pytest.raises(ConfigError, match=words),
     ):
         Settings.from_flags(parsed)
+
+
+def test_the_plan_refuses_what_training_does(capsys):
+    flags = ["--learning_rate_schedule=linear", "--warmup_steps=500"]
+    rows = ["--synthetic", "--synthetic_train_rows=4096", "--batch_size=512"]
+    assert cli.run("--mode=plan", *flags, *rows) == 2
+    assert "must end after warm-up" in capsys.readouterr().err
