@@ -204,8 +204,10 @@ def main(argv: list[str]):
     print("\n".join(lines))
     first = next(iter(results["models"]))
     for metric in ("auc", "logloss"):
-        for name, (mean, error) in differences(results, metric, first).items():
-            print(f"{metric} {name}: {mean:+.4f} ± {error:.4f}")
+        for name, (mean, spreads) in differences(
+            results, metric, first
+        ).items():
+            print(f"{metric} {name}: {mean:+.4f} ± {spreads:.4f}")
 
 
 if __name__ == "__main__":
