@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from trainer import console, program
+from trainer.preparation import outputs
 from trainer.report import published
 from trainer.settings import command, fields
 from trainer.settings.fields import setting
@@ -131,7 +132,7 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
         if code:
             return code
     metrics = [published.read_metrics(directory) for directory in runs]
-    files = published.prepared_from(data)
+    files = outputs.inputs_of(data)
     split = "same" if all(f["published"] for f in files) else _OTHER
     print(published.table(head.published, metrics, own.model.model, split))
     return 0
@@ -140,7 +141,7 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
 def _check_input(folder: str, data: str):
     """Raises ConfigError if data were prepared from files of other sizes."""
     console.log(f"reproduce: {data} is prepared; --input is not read again")
-    for entry in published.prepared_from(data):
+    for entry in outputs.inputs_of(data):
         path = os.path.join(folder, entry["file"])
         if not os.path.exists(path):
             continue  # it may have been removed since

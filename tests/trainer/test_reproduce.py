@@ -15,7 +15,7 @@ from tests.trainer import cli
 from tests.trainer.preparation import command
 from tests.worlds import public_logs
 from trainer import reproduce
-from trainer.preparation import datasets
+from trainer.preparation import datasets, outputs
 from trainer.report import published
 from wukong_tf.errors import ConfigError, RunError
 
@@ -258,10 +258,10 @@ def test_input_other_than_the_data_were_prepared_from(
     assert run("frappe", *own, more=small(tmp_path)) == 2
     error = capsys.readouterr().err
     assert "a.csv must have the 3 bytes" in error and "received 0" in error
-    assert published.prepared_from(str(tmp_path / "data")) == [entry]
+    assert outputs.inputs_of(str(tmp_path / "data")) == [entry]
     manifest.write_text("{}")
     with pytest.raises(ConfigError, match="is not a manifest"):
-        published.prepared_from(str(tmp_path / "data"))
+        outputs.inputs_of(str(tmp_path / "data"))
 
 
 def test_the_first_program_that_fails_ends_it(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from trainer.preparation import counting, recorded
 from trainer.preparation.earlier import Earlier
@@ -16,6 +17,7 @@ from trainer.preparation.job import (
 from trainer.preparation.splitting import SPLITS
 from wukong_tf import files
 from wukong_tf.config import FeatureSpec, encodings, schema
+from wukong_tf.errors import ConfigError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -138,3 +140,26 @@ def _warn_if_constant(numeric, moments):
     else:
         return
     print(f"number {numeric.name!r}: {text}")
+
+
+def inputs_of(data_dir: str) -> list[dict[str, Any]]:
+    """Returns the files that a directory of trainer.prepare was made from.
+
+    Returns:
+        From its manifest, a mapping with "file", "bytes" and "published" for
+        each: whether it is the published file by its MD5, or None if there
+        is none. [] without a manifest, as of data prepared otherwise.
+
+    Raises:
+        ConfigError: the manifest cannot be read.
+    """
+    path = os.path.join(data_dir, MANIFEST)
+    if not os.path.exists(path):
+        return []
+    try:
+        return [
+            {name: entry[name] for name in ("file", "bytes", "published")}
+            for entry in schema.read_json(path)["inputs"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: is not a manifest.") from error

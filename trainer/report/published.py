@@ -6,9 +6,7 @@ import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from trainer.preparation.outputs import MANIFEST
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError
 
@@ -125,29 +123,6 @@ def _cells(row, differences):
     """Returns the cells of a row, a difference after each metric."""
     model, auc, logloss, *others = (row[name] for name in COLUMNS)
     return [model, auc, differences[0], logloss, differences[1], *others]
-
-
-def prepared_from(data_dir: str) -> list[dict[str, Any]]:
-    """Returns the files that a directory of trainer.prepare was made from.
-
-    Returns:
-        From its manifest, a mapping with "file", "bytes" and "published" for
-        each: whether it is the published file by its MD5, or None if there
-        is none. [] without a manifest, as of data prepared otherwise.
-
-    Raises:
-        ConfigError: the manifest cannot be read.
-    """
-    path = os.path.join(data_dir, MANIFEST)
-    if not os.path.exists(path):
-        return []
-    try:
-        return [
-            {name: entry[name] for name in ("file", "bytes", "published")}
-            for entry in schema.read_json(path)["inputs"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: is not a manifest.") from error
 
 
 def read_metrics(run_dir: str) -> dict[str, float]:
