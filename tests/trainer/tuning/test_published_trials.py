@@ -29,53 +29,9 @@ def test_the_page_has_the_table_of_the_file(path):
     assert len(budgets) == 1
 
 
-def test_the_log_of_interactions_too():
-    path = ROOT / "benchmarks" / "interactions_trials.json"
-    results = json.loads(path.read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    for name, model in results["models"].items():
-        losses = [trial["valid"]["logloss"] for trial in model["trials"]]
-        assert losses[model["best"]] == min(losses)
-        runs = [r["test"] for r in results["runs"] if r["model"] == name]
-        assert len(runs) == 3
-        cells = [
-            f"`{name}`",
-            ", ".join(f"{loss:.4f}" for loss in losses),
-            f"{model['trials'][model['best']]['learning_rate']:g}",
-            collect.spread([run["auc"] for run in runs], 4),
-            collect.spread([run["logloss"] for run in runs], 4),
-            collect.spread([run["attained_share"] for run in runs], 3),
-            f"{model['training_flop'] / 1e6:.2f}",
-            f"{model['dense_parameters']:,}",
-        ]
-        assert f"| {' | '.join(cells)} |" in page
-
-
-def test_a_longer_log_of_interactions_too():
-    path = ROOT / "benchmarks" / "interactions_trials.json"
-    longer = json.loads(path.read_text(encoding="utf-8"))["longer"]
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    for name, model in longer["models"].items():
-        losses = {
-            trial["learning_rate"]: trial["valid"]["logloss"]
-            for trial in model["trials"]
-        }
-        runs = [run["test"] for run in model["runs"]]
-        assert len(runs) == 3 and model["learning_rate"] in losses
-        cells = [
-            f"`{name}`",
-            ", ".join(f"{rate:g}: {loss:.4f}" for rate, loss in losses.items()),
-            f"{model['learning_rate']:g}",
-            collect.spread([run["auc"] for run in runs], 4),
-            collect.spread([run["logloss"] for run in runs], 4),
-            collect.spread([run["attained_share"] for run in runs], 3),
-        ]
-        assert f"| {' | '.join(cells)} |" in page
-
-
 def test_epsilons_of_the_norms_too():
-    path = ROOT / "benchmarks" / "interactions_trials.json"
-    runs = json.loads(path.read_text(encoding="utf-8"))["epsilon"]["runs"]
+    path = ROOT / "benchmarks" / "epsilon.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     losses: dict = {}
     for run in runs:
