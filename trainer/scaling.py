@@ -25,6 +25,7 @@ from absl import flags  # noqa: E402
 
 from trainer import program  # noqa: E402
 from trainer.console import log  # noqa: E402
+from trainer.report.files import plain
 from trainer.scaling_law import (  # noqa: E402
     analysis,
     ladder,
@@ -84,7 +85,7 @@ def draw(settings: Scaling, paths: Sequence[str]) -> None:
     files.write_text(page, tables.markdown(study, runs, analyses))
     files.write_json(
         os.path.join(settings.output, FITS),
-        {each.model: dataclasses.asdict(each) for each in analyses},
+        plain({each.model: dataclasses.asdict(each) for each in analyses}),
     )
     if settings.plots and not extras.lack("matplotlib.figure"):
         for name, content in plots.pages(runs, analyses):

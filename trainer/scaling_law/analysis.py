@@ -120,7 +120,7 @@ def _analysis(model, records, loss, known, base, resamples) -> Analysis:
     of_flop = points(records, flop, loss)
     logloss = points(records, flop, lambda r: r.logloss)
     law = fit.law(of_flop, known, resamples)
-    step = fit.last_step(_above_floor(of_flop, law, known))
+    step = fit.last_step(of_flop, 0.0 if known else None, resamples)
     resolved = fit.resolvable(logloss)
     return Analysis(
         model=model,
@@ -130,26 +130,21 @@ def _analysis(model, records, loss, known, base, resamples) -> Analysis:
             points(records, parameters, loss), known, resamples
         ),
         last_step=step,
-        verdict=_verdict(step, law),
+        verdict=_verdict(step, law, fit.too_few(of_flop, known)),
         resolvable=None if resolved is None else 100 * resolved / base,
         per_fourfold=fit.per_fourfold(logloss, base, resamples),
         frontier=frontier(records),
     )
 
 
-def _above_floor(of_flop: Points, law: Law | None, known: bool) -> Points:
-    """Returns excesses; if the floor was fitted, over the fitted one."""
-    if known:
-        return of_flop
-    if law is None or not np.isfinite(law.floor):
-        return []
-    return [(x, [y - law.floor for y in ys]) for x, ys in of_flop]
-
-
-def _verdict(step, law) -> str:
+def _verdict(step, law, too_few) -> str:
     """Returns what the step between the two largest rungs says."""
-    if step is None or law is None:
+    if too_few:
         return "too few rungs to tell"
+    if law is None:
+        return "no law fits: losses do not fall as a power of FLOP"
+    if step is None:
+        return "the two largest rungs have equal FLOP or reach the floor"
     exponent, bounds = step
     if bounds is None:
         return "one seed cannot tell"

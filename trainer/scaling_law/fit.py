@@ -58,6 +58,11 @@ class Law:
         return self.floor + self.scale * np.asarray(x, float) ** -self.exponent
 
 
+def too_few(points: Points, known: bool) -> bool:
+    """Returns whether there are too few rungs of different x for a law."""
+    return len({x for x, _ in points}) < (3 if known else FEWEST)
+
+
 def law(points: Points, known: bool, resamples: int) -> Law | None:
     """Fits a power law to the means of the rungs.
 
@@ -72,15 +77,18 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
 
     Returns:
         The law, or None if there are fewer than three rungs of different x,
-        or than four if the floor is unknown.
+        or than four if the floor is unknown, or if none fits, as of losses
+        that rise.
     """
     if known:
         points = [(x, ys) for x, ys in points if np.mean(ys) > 0]
-    if len({x for x, _ in points}) < (3 if known else FEWEST):
+    if too_few(points, known):
         return None
     fit = _line if known else _with_floor
     x, y = _means(points)
     values = fit(x, y)
+    if not np.isfinite(values).all():
+        return None
     intervals = {}
     if len({x for x, _ in points}) >= FEWEST:
         drawn = bootstrap(points, fit, resamples, 2 if known else 3)
@@ -203,27 +211,55 @@ def resolvable(points: Points) -> float | None:
     return t_quantile(freedom) * deviation * (2 / seeds) ** 0.5
 
 
-def last_step(points: Points) -> tuple[float, Interval | None] | None:
+def last_step(
+    points: Points, floor: float | None, resamples: int
+) -> tuple[float, Interval | None] | None:
     """Returns the exponent between the last two rungs, and its 95 % interval.
 
-    The interval is that of the difference of two means of logarithms, with a
-    standard deviation over seeds common to all rungs; None with one seed.
+    Means of rungs are taken to scatter as Student's t, with a standard
+    deviation of the values common to all rungs. With a known floor the error
+    is carried to the logarithms of the means; else means are drawn, and the
+    floor is fitted to each draw.
+
+    Args:
+        points: x, and values of all seeds, for each rung.
+        floor: 0 if the values are excesses above a known floor, else None, to
+            be fitted.
+        resamples: number of draws.
+
+    Returns:
+        The exponent, and its interval, None with one seed; or None if the two
+        rungs have the same x, or a mean that is not above the floor.
     """
-    logs = sorted(
-        ((x, np.log(ys)) for x, ys in points if (np.array(ys) > 0).all()),
-        key=lambda point: point[0],
-    )
-    if len(logs) < 2 or logs[-1][0] <= logs[-2][0]:
+    points = sorted(points, key=lambda point: point[0])
+    x, y = _means(points)
+    if len(points) < 2 or x[-1] <= x[-2]:
         return None
-    (low, before), (high, after) = logs[-2:]
-    ratio = np.log(high / low)
-    exponent = float((before.mean() - after.mean()) / ratio)
-    deviation, freedom = pooled(logs)
+    ratio = np.log(x[-1] / x[-2])
+
+    def exponent(means) -> float:
+        base = floor if floor is not None else _with_floor(x, means)[0]
+        before, after = means[-2:] - base
+        if not (before > 0 and after > 0):  # also of NaN, if nothing fits
+            return np.nan
+        return float(np.log(before / after) / ratio)
+
+    value = exponent(y)
+    if not np.isfinite(value):
+        return None
+    deviation, freedom = pooled(points)
     if not freedom:
-        return exponent, None
-    error = deviation * (1 / len(before) + 1 / len(after)) ** 0.5 / ratio
-    half = float(t_quantile(freedom) * error)
-    return exponent, (exponent - half, exponent + half)
+        return value, None
+    errors = deviation / np.sqrt([len(ys) for _, ys in points])
+    if floor is not None:
+        relative = (errors / (y - floor))[-2:]
+        half = t_quantile(freedom) * np.sqrt(np.square(relative).sum()) / ratio
+        return value, (value - half, value + half)
+    random = np.random.default_rng(SEED)
+    noise = random.standard_t(freedom, (resamples, len(y)))
+    return value, interval(
+        np.array([exponent(y + errors * row) for row in noise])
+    )
 
 
 def per_fourfold(

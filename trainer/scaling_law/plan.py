@@ -14,6 +14,7 @@ from wukong_tf.errors import ConfigError
 
 # Flags that the ladder sets itself, so that all runs have one budget.
 OWN = (
+    "decay_steps",
     "epochs",
     "eval",
     "eval_every_steps",
@@ -73,7 +74,10 @@ class Plan:
 
     def _flags(self, rung, rate, steps, every) -> list[str]:
         sizes = {name: flag_of(name, v) for name, v in rung.sizes.items()}
+        schedule = self.base.get("learning_rate_schedule", "")
+        decays = schedule.endswith(("=linear", "=cosine"))
         return [
+            *([flag_of("decay_steps", steps)] if decays else []),
             flag_of("model", rung.model),
             *({**self.base, **sizes}.values()),
             flag_of("learning_rate", rate),
@@ -204,7 +208,7 @@ def describe(
         losses = tried(plan, scaling, rung, searches, done)
         tries = search.most_left(rates, losses)
         count = rows * len(missing) + search_rows * tries
-        if plan.searches_all_rows and seeds[0] in missing and most:
+        if plan.searches_all_rows and seeds[0] in missing and tries:
             count -= rows  # the best of the search is the first seed's run
         left += rung.training_flop * count
         lines.append(

@@ -5,6 +5,7 @@ import math
 import os
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from trainer.tuning.study import differences
@@ -100,6 +101,9 @@ class Record(Rung):
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as JSON values, with the excess."""
         return {**dataclasses.asdict(self), "excess": self.excess}
+
+
+_RATE = next(f for f in dataclasses.fields(Record) if f.name == "learning_rate")
 
 
 def measured(run_dir: str, task: str, batch_size: int) -> dict[str, Any]:
@@ -230,6 +234,7 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
     study: dict[str, Any] = {}
     rates: set[float] = set()
     runs: dict[tuple, tuple[str, Record]] = {}
+    rungs: dict[tuple[str, str], tuple[str, Record]] = {}
     for path in paths:
         other, _, records = read(path)
         other.pop("versions", None)
@@ -241,17 +246,35 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
                 f"{paths[0]}; different: {'; '.join(different)}."
             )
         for record in records:
+            rung = rungs.setdefault((record.model, record.rung), (path, record))
+            _check_same_rung(path, record, *rung)
             first, before = runs.setdefault(record.key, (path, record))
-            if before != record:
+            # With more rates, the best is no longer at an end of the list.
+            edge = before.at_edge and record.at_edge
+            both = [replace(each, at_edge=edge) for each in (before, record)]
+            if both[0] != both[1]:
                 raise DataError(
                     f"{path}: has another result of {record}, seed "
                     f"{record.seed}, than {first}."
                 )
+            runs[record.key] = (first, both[0])
     if not runs:
         raise DataError(f"{', '.join(paths)}: there are no runs.")
     if rates:
         study["learning_rates"] = sorted(rates)
     return study, [record for _, record in runs.values()]
+
+
+def _check_same_rung(path, record, first, other):
+    """Raises DataError if a run's rung has other sizes or another rate."""
+    for field in (*dataclasses.fields(Rung), _RATE):
+        values = [getattr(each, field.name) for each in (record, other)]
+        if values[0] != values[1]:
+            raise DataError(
+                f"{path}: `{field.name}` of {record}, seed {record.seed}, must "
+                f"be that of seed {other.seed} in {first}, {values[1]}; "
+                f"received {values[0]}."
+            )
 
 
 def by_model(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from trainer.console import log
-from trainer.program import EXIT_ERROR
+from trainer.program import EXIT_ERROR, of_the_system
 from trainer.scaling_law import records, search
 from trainer.scaling_law.plan import Plan, tried
 from trainer.scaling_law.records import Record, Rung
@@ -55,9 +55,8 @@ class Runner:
         self._plan = plan
         self._path = os.path.join(scaling.output, records.RESULTS)
         self._commit = source.commit() or ""
-        begun = glob.glob(
-            os.path.join(scaling.output, "*", "*", "*", runs.CONFIG)
-        )
+        folder = glob.escape(scaling.output)
+        begun = glob.glob(os.path.join(folder, "*", "*", "*", runs.CONFIG))
         before = None
         if os.path.exists(self._path):
             before, self.searches, self.done = records.read(self._path)
@@ -90,6 +89,7 @@ class Runner:
                 except RunError as error:
                     failed.append(str(error))
                     continue
+                self._drop_others(rung, rate)
                 for seed in self._scaling.seed_numbers:
                     try:
                         self._run(rung, rate, seed)
@@ -109,6 +109,19 @@ class Runner:
                     f"{entry['sizes']}, and now has {rung.sizes}; give the "
                     "rung another name."
                 )
+
+    def _drop_others(self, rung: Rung, rate: float) -> None:
+        """Removes runs of a rung with a rate that is no longer its best."""
+        keep = [
+            record
+            for record in self.done
+            if not (search.same(record.to_dict(), rung))
+            or record.learning_rate == rate
+        ]
+        if len(keep) < len(self.done):
+            log(f"{rung}: its runs are replaced, as a better rate was found")
+            self.done = keep
+            self._write()
 
     def _search(self, rung: Rung) -> float:
         """Returns the learning rate with the least LogLoss on valid rows.
@@ -180,7 +193,7 @@ class Runner:
         }
         self.searches.append(result)
         self._write()
-        log(f"{rung} rate {rate:g}: LogLoss {value:.6g}")
+        log(f"{rung} rate {rate:g}: " + (error or f"LogLoss {value:.6g}"))
         return result
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
@@ -189,15 +202,12 @@ class Runner:
         at_edge = len(rates) > 1 and rate in (rates[0], rates[-1])
         key = (rung.model, rung.rung, seed)
         before = next((r for r in self.done if r.key == key), None)
-        if before is not None and before.learning_rate == rate:
+        if before is not None:
             if before.at_edge != at_edge:  # more rates have been tried since
                 place = self.done.index(before)
                 self.done[place] = dataclasses.replace(before, at_edge=at_edge)
                 self._write()
             return
-        if before is not None:
-            log(f"{rung} seed {seed}: again, with a better rate than before")
-            self.done.remove(before)
         folder = self._seed_folder(rung, rate, seed)
         arguments = self._plan.run_flags(rung, rate, self._scaling.evaluations)
         self._train(f"{rung} seed {seed}", folder, arguments, seed)
@@ -269,4 +279,6 @@ class Runner:
         error = f"{name}: exit code {code}: {process.error()}"
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)
-        raise Refused(error) if code == EXIT_ERROR else RunError(error)
+        if code == EXIT_ERROR and not of_the_system(error):
+            raise Refused(error)
+        raise RunError(error)

@@ -29,7 +29,8 @@ def main():
     batch = int(flags.get("batch_size", 1024))
     steps, every = int(flags["max_steps"]), int(flags["eval_every_steps"])
     if eval(os.environ.get("FAKE_FAIL", "False")):
-        print("error: the loss is not finite.", file=sys.stderr)
+        text = os.environ.get("FAKE_ERROR", "the loss is not finite.")
+        print(f"error: {text}", file=sys.stderr)
         (run_dir / "config.json").write_text("{}")
         sys.exit(2)
     if eval(os.environ.get("FAKE_KILL", "False")):

@@ -68,12 +68,36 @@ def test_a_rung_at_the_floor_is_left_out():
 def test_the_last_step_tells_a_plateau_from_a_line():
     random = np.random.default_rng(0)
     line = noisy(random, 0.01)
-    exponent, (low, high) = fit.last_step(line)
+    exponent, (low, high) = fit.last_step(line, 0.0, 200)
     assert exponent == pytest.approx(0.2, abs=0.02) and 0 < low < high
     flat = [*line[:-1], (X[-1], line[-2][1])]
-    exponent, (low, high) = fit.last_step(flat)
+    exponent, (low, high) = fit.last_step(flat, 0.0, 200)
     assert exponent == pytest.approx(0) and low < 0 < high < 0.2
-    assert fit.last_step([(x, ys[:1]) for x, ys in line])[1] is None
+    assert fit.last_step([(x, ys[:1]) for x, ys in line], 0.0, 9)[1] is None
+    reached = [*line[:-1], (X[-1], [-0.1, -0.2])]
+    assert fit.last_step(reached, 0.0, 9) is None  # below the floor
+    assert fit.last_step([line[0], line[0]], 0.0, 9) is None  # equal FLOP
+
+
+@pytest.mark.parametrize("floor", [0.0, None])
+def test_intervals_of_the_last_step_cover_a_plateau(floor):
+    """Also where deviations of logarithms grow, as excesses are small."""
+    random = np.random.default_rng(1)
+    means = 0.06 * (np.array(X) / X[0]) ** -0.45
+    means[-1] = means[-2]
+    found = []
+    for _ in range(100):
+        noise = random.normal(0, 8e-4, (len(X), 3))
+        losses = means[:, None] + noise + (0.25 if floor is None else 0)
+        step = fit.last_step([*zip(X, losses, strict=True)], floor, 200)
+        assert step is not None and step[1] is not None
+        found.append(step[1][0] <= 0 <= step[1][1])
+    assert sum(found) >= 90
+
+
+def test_no_law_fits_losses_that_rise():
+    points = [(x, [0.2 + 0.01 * at]) for at, x in enumerate(X)]
+    assert fit.law(points, False, 9) is None
 
 
 def test_what_seeds_resolve_is_a_half_width_by_students_t():

@@ -7,6 +7,7 @@ import pytest
 
 from tests.trainer.scaling_law.command import program
 from trainer.scaling_law import frontier, records
+from wukong_tf.errors import DataError
 
 STUDY = {"rows": 8000, "task": "click", "data": {"synthetic_seed": 0}}
 MFLOP = (0.3, 1, 3, 10)
@@ -94,6 +95,43 @@ def test_parts_may_have_tried_other_rates(tmp_path):
     study, read = records.merged(parts)
     assert study["learning_rates"] == [0.0005, 0.001, 0.002]
     assert len(read) == 2
+
+
+@pytest.mark.parametrize(
+    "other, named",
+    [
+        ({"sizes": {"num_layers": 8}}, "`sizes` of wukong 1m, seed 2, must be"),
+        ({"training_flop": 10}, "`training_flop` of wukong 1m"),
+        ({"learning_rate": 0.004}, "received 0.004"),
+    ],
+)
+def test_a_rung_is_of_one_size_and_rate(other, named, tmp_path):
+    parts = [
+        write(tmp_path / "a.json", [record()]),
+        write(tmp_path / "b.json", [record(seed=2, **other)]),
+    ]
+    with pytest.raises(DataError, match=named):
+        records.merged(parts)
+
+
+def test_a_part_that_went_on_with_more_rates_is_merged(tmp_path):
+    parts = [
+        write(tmp_path / f"{edge}.json", [record(at_edge=edge)])
+        for edge in (True, False)
+    ]
+    for paths in (parts, parts[::-1]):
+        assert records.merged(paths)[1] == [record(at_edge=False)]
+
+
+def test_losses_that_rise_have_no_law(tmp_path):
+    runs = [
+        record("mlp", mflop, logloss=0.3 + 0.01 * at, floor=None)
+        for at, mflop in enumerate((*MFLOP, 30))
+    ]
+    fits = draw(tmp_path, write(tmp_path / "a.json", runs))
+    assert fits["mlp"]["of_flop"] is None
+    assert fits["mlp"]["verdict"].startswith("no law fits")
+    assert "NaN" not in (tmp_path / "drawn" / "scaling.json").read_text()
 
 
 def test_the_law_is_fitted_from_results_alone(tmp_path):

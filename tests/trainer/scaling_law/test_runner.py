@@ -246,6 +246,50 @@ def test_more_rates_may_be_tried_later(tmp_path, capsys):
     assert "different: evaluations was 10, is 3" in capsys.readouterr().err
 
 
+def test_seeds_of_a_rate_that_is_no_longer_the_best_are_dropped(tmp_path):
+    one = ("--models=mlp", "--rungs=1")
+    assert run(tmp_path, *one, "--learning_rates=0.0001,0.0004") == 0
+    assert [r["seed"] for r in results(tmp_path)["runs"]] == [1, 2]
+    more = "--learning_rates=0.0001,0.0004,0.001,0.003"
+    assert run(tmp_path, *one, more, "--seeds=1") == 0
+    found = [(r["seed"], r["learning_rate"]) for r in results(tmp_path)["runs"]]
+    assert found == [(1, 0.001)]
+
+
+def test_an_error_of_the_system_is_not_that_of_a_rate(
+    tmp_path, monkeypatch, capsys
+):
+    one = ("--rungs=1", "--models=mlp", "--seeds=1")
+    monkeypatch.setenv("FAKE_FAIL", "lr == 0.003")
+    for text in ("No space left on device", "out of memory on this machine"):
+        monkeypatch.setenv("FAKE_ERROR", text)
+        assert run(tmp_path, *one) == 2
+        assert text in capsys.readouterr().err
+        rates = [s["learning_rate"] for s in results(tmp_path)["searches"]]
+        assert 0.003 not in rates
+    monkeypatch.delenv("FAKE_ERROR")
+    assert run(tmp_path, *one) == 0
+    assert "the loss is not finite" in capsys.readouterr().err
+    assert None in [s["valid_logloss"] for s in results(tmp_path)["searches"]]
+
+
+def test_a_schedule_ends_with_each_run(tmp_path):
+    one = ("--rungs=1", "--models=mlp", "--seeds=1")
+    base = (*command.BASE, "--learning_rate_schedule=cosine")
+    assert run(tmp_path, *one, base=base) == 0
+    for flags in starts(tmp_path).values():
+        steps = flags[0]["max_steps"].partition("=")[2]
+        assert flags[0]["decay_steps"] == f"--decay_steps={steps}"
+
+
+def test_a_name_that_is_also_a_pattern(tmp_path):
+    folder = tmp_path / "a[b]"
+    folder.mkdir()
+    one = ("--rungs=1", "--models=mlp", "--seeds=1")
+    assert run(folder, *one) == 0
+    assert run(folder, *one, "--evaluations=3") == 2
+
+
 def test_one_rate_on_all_rows_is_the_first_of_a_longer_list(tmp_path):
     one = ("--rungs=1", "--models=mlp", "--search_rows=65536")
     assert run(tmp_path, *one, "--learning_rates=0.001") == 0
