@@ -108,7 +108,8 @@ class Data(Settings):
         if self.data_dir is None:
             return []
         for ending in ("parquet", "tfrecord"):
-            pattern = os.path.join(self.data_dir, f"{split}*.{ending}")
+            folder = glob.escape(self.data_dir)
+            pattern = os.path.join(folder, f"{split}*.{ending}")
             if glob.glob(pattern):
                 return [pattern]
         return []

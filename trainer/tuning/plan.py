@@ -106,5 +106,6 @@ def make(tune: Tune, base: Flags, spaces: dict[str, Space]) -> Plan:
 
 def claim(output: str, plan: Plan) -> str:
     """Returns the study's id; see `study.claim`."""
-    begun = glob.glob(os.path.join(output, "*", "trial-*", runs.CONFIG))
+    folder = glob.escape(output)
+    begun = glob.glob(os.path.join(folder, "*", "trial-*", runs.CONFIG))
     return study.claim(output, plan.content(), bool(begun))

@@ -152,9 +152,9 @@ def _data_text(data):
     if "synthetic_seed" in data:
         return f"the synthetic log of seed {data['synthetic_seed']}"
     return "; ".join(
-        f"{split} rows, {entry['files']} file{'s'[: entry['files'] > 1]}, "
+        f"{name}, {entry['files']} file{'s'[: entry['files'] > 1]}, "
         f"SHA-256 {entry['sha256']}"
-        for split, entry in data.items()
+        for name, entry in data.items()
     )
 
 

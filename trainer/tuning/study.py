@@ -83,7 +83,7 @@ def versions_of(*packages: str) -> dict[str, str]:
 def data_of(
     settings: Settings, splits: Sequence[str], program: str
 ) -> dict[str, Any]:
-    """Returns what identifies the rows; several files have one digest.
+    """Returns what identifies the rows and features, by digests.
 
     Args:
         settings: settings of the trainer.
@@ -97,7 +97,9 @@ def data_of(
     data = settings.data
     if data.synthetic:
         return {"synthetic_seed": data.synthetic_seed}
-    record = {}
+    spec = json.dumps(data.read_features().to_dict(), sort_keys=True)
+    digest = hashlib.sha256(spec.encode()).hexdigest()
+    record: dict[str, Any] = {"features": {"files": 1, "sha256": digest}}
     for split in splits:
         paths = expand(data.files(split))
         if not paths:
@@ -106,12 +108,17 @@ def data_of(
                 f"{split}*.parquet in it, or --{split}_files, after --."
             )
         log(f"reading {len(paths)} {split} files for their SHA-256")
-        digests = [files.sha256(path) for path in paths]
-        if len(digests) > 1:
-            text = "".join(f"{digest}\n" for digest in digests)
-            digests = [hashlib.sha256(text.encode()).hexdigest()]
-        record[split] = {"files": len(paths), "sha256": "".join(digests)}
+        digest = digest_of([files.sha256(path) for path in paths])
+        record[split] = {"files": len(paths), "sha256": digest}
     return record
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """Returns one SHA-256 of several files, by theirs; that of one as it is."""
+    if len(digests) == 1:
+        return digests[0]
+    text = "".join(f"{digest}\n" for digest in digests)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def claim(

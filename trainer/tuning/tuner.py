@@ -243,9 +243,8 @@ class Tuner:
         """Records a failure; raises ConfigError if it is the first trial's."""
         error = each.run.error() if code else "no evaluation has a finite value"
         model = each.study.model
-        begun = glob.glob(
-            os.path.join(self._tune.output, model, "trial-*", runs.CONFIG)
-        )
+        folder = glob.escape(self._tune.output)
+        begun = glob.glob(os.path.join(folder, model, "trial-*", runs.CONFIG))
         if each.run.refused and not begun:
             raise ConfigError(
                 f"--models={model}: the trainer refused the first trial: "

@@ -1,11 +1,14 @@
 """What identifies a study, so that another is not mixed with it."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
+from tests.worlds import clicks
+from trainer.settings import command
 from trainer.tuning import study
 from wukong_tf.config import MODEL_CONFIGS, WukongConfig
 from wukong_tf.errors import RunError
@@ -31,3 +34,16 @@ def test_each_process_finds_the_same_default_sizes():
     code = "from trainer.tuning import study; print(study.versions_of())"
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert found.strip() == str(study.versions_of())
+
+
+def test_the_features_are_part_of_the_data(tmp_path):
+    log = clicks.write_log(tmp_path)
+    settings = command.check(["--run_dir=R", f"--data_dir={log}"])
+    before = study.data_of(settings, ("train",), "a study")
+    path = tmp_path / "features.json"
+    content = json.loads(path.read_text())
+    content["numeric"] = content["numeric"][1:]
+    path.write_text(json.dumps(content))
+    now = study.data_of(settings, ("train",), "a study")
+    (text,) = study.differences(before, now)
+    assert text.startswith("features.sha256 was ")
