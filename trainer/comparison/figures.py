@@ -1,5 +1,6 @@
 """Metrics of runs, their spread over seeds, and paired differences."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,17 @@ IGNORED = ("format", "run", "data")  # of config.json, in what differs
 
 
 def groups_of(runs: Sequence[Run]) -> list[list[int]]:
-    """Returns the indices of runs that differ only by their seed, together."""
-    groups: dict[str, list[int]] = {}
+    """Returns the indices of runs that differ only by their seed, together.
+
+    Runs of the same seed too, such as a copy, or one that began from another
+    run's weights, are put into different groups, in the order given.
+    """
+    groups: dict[tuple[str, int], list[int]] = {}
+    earlier: collections.Counter[tuple[str, int | None]] = collections.Counter()
     for index, run in enumerate(runs):
-        groups.setdefault(run.without_seed, []).append(index)
+        same = (run.without_seed, run.seed)
+        groups.setdefault((run.without_seed, earlier[same]), []).append(index)
+        earlier[same] += 1
     return list(groups.values())
 
 

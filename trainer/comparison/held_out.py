@@ -28,6 +28,8 @@ class Run:
         split: name of the held-out split.
         rows: identity of its rows: the parameters of a synthetic log, or a
             record of each file.
+        trained_on: outlines of the files that it was trained on; () if they
+            are not recorded.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Run:
     spec: FeatureSpec
     split: str
     rows: dict[str, Any] | list[dict[str, Any]]
+    trained_on: Sequence[str] = ()
 
     @property
     def seed(self) -> int | None:
@@ -48,6 +51,7 @@ class Run:
         training = dict(self.config.get("training", {}), seed=None)
         content = {**self.config, "training": training, "run": None}
         content["features"] = self.spec.to_dict()
+        content["train files"] = self.trained_on
         return json.dumps(content, sort_keys=True)
 
     def open(self) -> Source:
@@ -90,10 +94,11 @@ def _open(path, name) -> Run:
     try:
         content = schema.read_json(file)
         split = content["split"]
+        data = run_directory.read_data(path)
         rows = content.get("synthetic")
         if rows is None:
             names = map(os.path.abspath, content["files"])
-            rows = run_directory.read_data(path).get(split) or [
+            rows = data.get(split) or [
                 {"file": name, "outline": None, "sha256": None}
                 for name in names
             ]
@@ -101,7 +106,8 @@ def _open(path, name) -> Run:
         raise RunError(
             f"{file}: is not a valid record of held-out rows: {error}."
         ) from error
-    return Run(path, name, config, spec, split, rows)
+    trained_on = [entry["outline"] for entry in data.get("train", ())]
+    return Run(path, name, config, spec, split, rows, trained_on)
 
 
 def _difference(run: Run, first: Run) -> str:

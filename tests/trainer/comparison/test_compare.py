@@ -14,6 +14,7 @@ from tests.programs import call
 from tests.worlds import clicks, small_runs
 from trainer import compare
 from trainer.checkpoints import run_directory
+from trainer.comparison import figures, held_out
 from trainer.comparison.page import differences_plot
 from trainer.data.content import Contents
 from trainer.data.held_out import open_files
@@ -247,6 +248,24 @@ def test_rows_that_changed_since_are_refused(folder, capsys):
         another_content(folder / name)
     assert run(folder / "fm", folder / "logistic") == 2
     assert "is not the file that the run was" in capsys.readouterr().err
+
+
+def test_runs_of_other_files_or_of_one_seed_are_not_one_group(folder):
+    """Such as copies, and days with equal numbers of rows."""
+    shutil.copytree(folder / "fm", folder / "copy")
+    shutil.copytree(folder / "fm", folder / "day")
+    path = folder / "day" / runs.DATA
+    record = json.loads(path.read_text())
+    entry = {"file": "a", "outline": "9 bytes of digest b", "sha256": None}
+    record["files"]["train"] = [entry]
+    path.write_text(json.dumps(record))
+    config = folder / "day" / runs.CONFIG
+    content = json.loads(config.read_text())
+    content["training"]["seed"] = 7
+    config.write_text(json.dumps(content))
+    names = ("fm", "copy", "day")
+    opened = held_out.open_runs([str(folder / name) for name in names])
+    assert figures.groups_of(opened) == [[0], [1], [2]]
 
 
 def test_two_runs_are_required(folder, capsys):
