@@ -18,20 +18,23 @@ from typing import Any
 
 from absl import app
 
-from wukong_tf import files
+from trainer.checkpoints import run_directory
+from trainer.tuning import study
+from wukong_tf import files, runs
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError, WukongError
 
+SPLITS = ("train", "valid", "test")
 METRICS = ("auc", "logloss", "attained_share")
 COSTS = ("table_parameters", "dense_parameters", "training_flop")
 HEAD = "| model | valid | AUC | LogLoss | {}MFLOP | in tables | dense | s |"
 
 
-def collected(study: str, pattern: str) -> dict[str, Any]:
+def collected(folder: str, pattern: str) -> dict[str, Any]:
     """Returns the content of a file of results.
 
     Args:
-        study: output directory of `trainer.tune`.
+        folder: output directory of `trainer.tune`.
         pattern: glob of the run directories.
 
     Raises:
@@ -39,7 +42,7 @@ def collected(study: str, pattern: str) -> dict[str, Any]:
         RunError: a model has no choice or no run, or a run is not one of its
             choice with a seed of its own.
     """
-    path = os.path.join(study, "trials.json")
+    path = os.path.join(folder, "trials.json")
     content = schema.read_json(path)
     try:
         plan, models = content["plan"], content["models"]
@@ -49,10 +52,24 @@ def collected(study: str, pattern: str) -> dict[str, Any]:
                 del trial["evaluations"]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path}: is not a table of trials.") from error
-    reports = {
-        path: _read(path, task)
-        for path in glob.glob(os.path.join(pattern, "report", "metrics.json"))
+    given = {
+        flag: text.partition("=")[2]
+        for flag, text in plan["flags"].items()
+        if "=" in text
     }
+    folders = [
+        folder
+        for folder in sorted(glob.glob(pattern))
+        if os.path.exists(os.path.join(folder, runs.CONFIG))
+    ]
+    reports = {folder: _read(folder, task) for folder in folders}
+    for folder, report in reports.items():
+        _check_data(folder, plan["data"])
+        if report["run"]["seed"] == plan["seed"]:
+            raise RunError(
+                f"{folder}: its seed must not be {plan['seed']}, that of the "
+                "trials."
+            )
     for report_path, report in reports.items():
         if report["name"] not in order:
             raise RunError(
@@ -63,18 +80,35 @@ def collected(study: str, pattern: str) -> dict[str, Any]:
         if model["best"] is None:
             raise RunError(f"{path}: no trial of {name} is complete.")
         chosen = model["trials"][model["best"]]["flags"]
-        _check(name, chosen, reports, pattern)
-    runs = [report["run"] for report in reports.values()]
-    runs.sort(key=lambda run: (order.index(run["model"]), run["seed"]))
-    return {**content, "runs": runs}
+        _check(name, given | chosen, reports, pattern)
+    results = [report["run"] for report in reports.values()]
+    results.sort(key=lambda run: (order.index(run["model"]), run["seed"]))
+    return {**content, "runs": results}
 
 
-def _read(path: str, task: str) -> dict[str, Any]:
+def _check_data(folder, data):
+    """Checks that a run was trained on the files of the study."""
+    recorded = run_directory.read_data(folder)
+    for split, known in data.items():
+        digests = [entry["sha256"] for entry in recorded.get(split, ())]
+        if not digests or None in digests:
+            continue  # not of files, or a run that ended before it knew
+        if study.digest_of(digests) != known["sha256"]:
+            raise RunError(
+                f"{folder}: its {split} files are not those of the study."
+            )
+
+
+def _read(folder: str, task: str) -> dict[str, Any]:
     """Returns the name, settings and results of a run."""
+    path = os.path.join(folder, "report", "metrics.json")
     report = schema.read_json(path)
+    rows = schema.read_json(os.path.join(folder, runs.CONFIG))["data"]
     try:
         name, seed = report["model"]["name"], report["training"].pop("seed")
         settings = report["model"] | report["training"]
+        settings |= rows.get("interactions", {})
+        settings |= {f"synthetic_{s}_rows": rows.get(s) for s in SPLITS}
         if task not in (report.get("test") or {}):
             raise RunError(f"{path}: has no test rows of task {task!r}.")
         test = report["test"][task]
@@ -87,12 +121,12 @@ def _read(path: str, task: str) -> dict[str, Any]:
             "test": {m: test[m] for m in METRICS if m in test},
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: is not a report.") from error
+        raise ConfigError(f"{path}: is not a report: {error}.") from error
     return {"name": name, "settings": settings, "run": run}
 
 
-def _check(name, chosen, reports, pattern):
-    """Checks that the runs of a model are its choice, with other seeds."""
+def _check(name, flags, reports, pattern):
+    """Checks that the runs of a model have the study's flags and its choice."""
     own = {p: r for p, r in reports.items() if r["name"] == name}
     if not own:
         raise RunError(f"{pattern}: no run of {name} has a report.")
@@ -105,14 +139,29 @@ def _check(name, chosen, reports, pattern):
                 f"{path}: seed {seed} of {name} is also that of {seeds[seed]}."
             )
         seeds[seed] = path
-        expected = first | {f: v for f, v in chosen.items() if f in first}
+        expected = first | {f: v for f, v in flags.items() if f in first}
         for flag, value in expected.items():
-            if _text(settings.get(flag)) != _text(value):
+            if not _equal(settings.get(flag), value):
                 raise RunError(
-                    f"{path}: --{flag} must be {_text(value)}, as in the best "
-                    f"trial or the other runs of {name}; received "
+                    f"{path}: --{flag} must be {_text(value)}, as in the study "
+                    f"and the other runs of {name}; received "
                     f"{_text(settings.get(flag))}."
                 )
+
+
+def _equal(first, second) -> bool:
+    """Returns whether two settings are the same, such as 0 and 0.0."""
+    texts = [_text(value).split(",") for value in (first, second)]
+    return len(texts[0]) == len(texts[1]) and all(
+        a == b or _number(a) == _number(b) for a, b in zip(*texts, strict=True)
+    )
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.lower()  # of true and false
 
 
 def _text(value) -> str:
@@ -136,8 +185,8 @@ def table(results: dict[str, Any]) -> list[str]:
         cells = [f"`{name}`", f"{best:.4f}"]
         for metric, digits in zip(METRICS, (4, 4, 3), strict=True):
             values = [run["test"].get(metric) for run in runs]
-            if None not in values:
-                cells.append(spread(values, digits))
+            if metric != "attained_share" or share:
+                cells.append("" if None in values else spread(values, digits))
         first = runs[0]
         cells += [
             f"{first['training_flop'] / 1e6:.2f}",
@@ -163,7 +212,8 @@ def differences(
     """
     values: dict[str, list[float]] = {}
     for run in results["runs"]:
-        values.setdefault(run["model"], []).append(run["test"][metric])
+        if (value := run["test"].get(metric)) is not None:
+            values.setdefault(run["model"], []).append(value)
     errors = {
         name: statistics.variance(each) / len(each) if each[1:] else math.nan
         for name, each in values.items()
@@ -174,7 +224,7 @@ def differences(
             math.sqrt(errors[first] + errors[name]),
         )
         for name, each in values.items()
-        if name != first
+        if name != first and first in values
     }
 
 
@@ -190,13 +240,14 @@ def main(argv: list[str]):
     """Writes the file and prints the table."""
     if len(argv) not in (3, 4):
         raise app.UsageError("two or three arguments are required.")
-    study, output = argv[1:3]
-    pattern = argv[3] if argv[3:] else os.path.join(study, "runs", "*")
+    folder, output = argv[1:3]
+    runs_of = os.path.join(glob.escape(folder), "runs", "*")
+    pattern = argv[3] if argv[3:] else runs_of
     about = ""
     try:
         if os.path.exists(output):
             about = schema.read_json(output).get("about", "")
-        results = collected(study, pattern)
+        results = collected(folder, pattern)
     except WukongError as error:
         sys.exit(f"error: {error}")
     lines = table(results)

@@ -46,4 +46,4 @@ def test_epsilons_of_the_norms_too():
         cells += [", ".join(near.get(e, ["not run"])) for e in (1e-5, 1.0, 3.0)]
         assert f"| {' | '.join(cells)} |" in page
     last = losses["rank_mixer", 29]
-    assert f"{last[1.0][0]} in place of {last[1e-5][0]}" in page
+    assert f"{last[1.0][0]} to {last[1e-5][0]}" in page
