@@ -103,7 +103,7 @@ def make_wukong():
 
 def test_each_variable_of_a_wukong_has_one_of_the_two():
     model = make_wukong()
-    tables, rest = RowwiseAdagrad(0.05), keras.optimizers.Adam(1e-3)
+    tables, rest = RowwiseAdagrad(0.1), keras.optimizers.Adam(1e-3)
     model.compile(table_optimizer(tables, rest), LOSS)
     train(model)
     paths = {layer.table.path for layer in model.tables}

@@ -12,7 +12,7 @@ FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 FIRST_ORDER_RATE = 0.05
 # By optimizer of the tables: their learning rate, and that of first-order
 # tables over that of other first-order weights.
-TABLE_RATES = {"rowwise_adagrad": 0.05, "adam": 1e-3}
+TABLE_RATES = {"rowwise_adagrad": 0.1, "adam": 1e-3}
 FIRST_ORDER_FACTORS = {"rowwise_adagrad": 4, "adam": 1}
 # The values of --learning_rate_schedule that flags apply to.
 _DECAYING = ("linear", "cosine")
@@ -32,7 +32,7 @@ class Optimization(Settings):
     learning_rate: float = setting(1e-3, "Learning rate of the dense part.")
     table_learning_rate: float = setting(
         None,
-        "Learning rate of tables. Default: 0.05 for --table_optimizer="
+        "Learning rate of tables. Default: 0.1 for --table_optimizer="
         "rowwise_adagrad, 0.001 for adam.",
     )
     table_optimizer: Literal["rowwise_adagrad", "adam"] = setting(

@@ -20,7 +20,7 @@ def table_optimizer(
 
     Args:
         tables: optimizer of the tables. Defaults to None,
-            RowwiseAdagrad(0.05).
+            RowwiseAdagrad(0.1).
         rest: optimizer of all other variables. Defaults to None, Keras's
             Adam(1e-3).
         pattern: regular expression that the whole path of a table matches.
@@ -36,6 +36,6 @@ def table_optimizer(
     return keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(
             rest or keras.optimizers.Adam(1e-3),
-            {pattern: tables or RowwiseAdagrad(0.05)},
+            {pattern: tables or RowwiseAdagrad(0.1)},
         )
     )

@@ -153,7 +153,7 @@ def test_first_order_weights_have_rates_of_their_own():
     assert table_rate(linear, found) == 0.2
     found = training("fm")
     assert (dense_rate(machine, found), table_rate(machine, found)) == (
-        *(0.05, 0.05),
+        *(0.05, 0.1),
     )
     assert dense_rate(deep, found) == 1e-3
     found = training("logistic_regression", "--first_order_learning_rate=0.03")
@@ -168,7 +168,7 @@ def test_first_order_weights_have_rates_of_their_own():
     found = training("wukong")
     wukong = WukongConfig(SPEC)
     assert dense_rate(wukong, found) == found.learning_rate == 1e-3
-    assert table_rate(wukong, found) == found.table_learning_rate == 0.05
+    assert table_rate(wukong, found) == found.table_learning_rate == 0.1
 
 
 def test_the_flag_is_refused_for_other_models(capsys):
@@ -194,7 +194,7 @@ def test_a_factorization_machine_trains_as_the_oracle():
     oracle = fm_training.FM(
         {"user": rows[:9].copy(), "item": rows[9:].copy()},
         *(np.array(each, np.float64) for each in rest),
-        table_rate=0.05,
+        table_rate=0.1,
         rate=0.05,
     )
     losses, expected = [], []

@@ -46,7 +46,7 @@ def test_rates_fall_on_plateaus_to_their_floor():
         seen.append((fell, float(rates.dense(5)) / training.learning_rate))
     assert [fell for fell, _ in seen] == [False, True, False, True, True]
     assert [r for _, r in seen] == pytest.approx([1, 0.5, 0.5, 0.25, 0.2])
-    assert float(rates.tables(0)) == pytest.approx(0.05 / 2 * 0.2)
+    assert float(rates.tables(0)) == pytest.approx(0.1 / 2 * 0.2)
     assert not rates.follow(evaluations("b-b---"))
 
 
@@ -58,7 +58,7 @@ def test_rates_decay_over_all_epochs_or_the_steps_given(tables):
     }
     rates = Rates(CONFIG, Training(**options), steps=10)
     assert float(rates.dense(5)) == pytest.approx(0.5e-3)
-    assert float(rates.tables(5)) == pytest.approx(0.025 if tables else 0.05)
+    assert float(rates.tables(5)) == pytest.approx(0.05 if tables else 0.1)
     rates = Rates(CONFIG, Training(**options, decay_steps=20), steps=10)
     assert float(rates.dense(5)) == pytest.approx(0.75e-3)
 
