@@ -30,6 +30,8 @@ class Run:
             record of each file.
         trained_on: outlines of the files that it was trained on; () if they
             are not recorded.
+        init: the run and step that gave its initial weights, as its
+            checkpoint records them. Defaults to None, none or not recorded.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Run:
     split: str
     rows: dict[str, Any] | list[dict[str, Any]]
     trained_on: Sequence[str] = ()
+    init: dict[str, Any] | None = None
 
     @property
     def seed(self) -> int | None:
@@ -52,6 +55,7 @@ class Run:
         content = {**self.config, "training": training, "run": None}
         content["features"] = self.spec.to_dict()
         content["train files"] = self.trained_on
+        content["init"] = self.init or {}
         return json.dumps(content, sort_keys=True)
 
     def open(self) -> Source:
@@ -107,7 +111,8 @@ def _open(path, name) -> Run:
             f"{file}: is not a valid record of held-out rows: {error}."
         ) from error
     trained_on = [entry["outline"] for entry in data.get("train", ())]
-    return Run(path, name, config, spec, split, rows, trained_on)
+    init = runs.find_checkpoint(path).state.get("init")
+    return Run(path, name, config, spec, split, rows, trained_on, init)
 
 
 def _difference(run: Run, first: Run) -> str:

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,11 @@ def test_runs_of_other_files_or_of_one_seed_are_not_one_group(folder):
     names = ("fm", "copy", "day")
     opened = held_out.open_runs([str(folder / name) for name in names])
     assert figures.groups_of(opened) == [[0], [1], [2]]
+    seeds = [{**opened[0].config, "training": {"seed": s}} for s in (1, 2)]
+    cold, warm = (replace(opened[0], config=seed) for seed in seeds)
+    assert figures.groups_of([cold, warm]) == [[0, 1]]
+    warm = replace(warm, init={"id": "a", "step": 3})
+    assert figures.groups_of([cold, warm]) == [[0], [1]]
 
 
 def test_two_runs_are_required(folder, capsys):
