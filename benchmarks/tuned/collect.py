@@ -255,10 +255,10 @@ def main(argv: list[str]):
     print("\n".join(lines))
     first = next(iter(results["models"]))
     for metric in ("auc", "logloss"):
-        for name, (mean, spreads) in differences(
+        for name, (mean, deviation) in differences(
             results, metric, first
         ).items():
-            print(f"{metric} {name}: {mean:+.4f} ± {spreads:.4f}")
+            print(f"{metric} {name}: {mean:+.4f} ± {deviation:.4f}")
 
 
 if __name__ == "__main__":

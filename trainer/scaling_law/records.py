@@ -103,9 +103,6 @@ class Record(Rung):
         return {**dataclasses.asdict(self), "excess": self.excess}
 
 
-_RATE = next(f for f in dataclasses.fields(Record) if f.name == "learning_rate")
-
-
 def measured(run_dir: str, task: str, batch_size: int) -> dict[str, Any]:
     """Returns the measured fields of a record, from an ended run.
 
@@ -249,7 +246,7 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
             rung = rungs.setdefault((record.model, record.rung), (path, record))
             _check_same_rung(path, record, *rung)
             first, before = runs.setdefault(record.key, (path, record))
-            # With more rates, the best is no longer at an end of the list.
+            # A longer list of rates may have been searched since.
             edge = before.at_edge and record.at_edge
             both = [replace(each, at_edge=edge) for each in (before, record)]
             if both[0] != both[1]:
@@ -267,11 +264,12 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
 
 def _check_same_rung(path, record, first, other):
     """Raises DataError if a run's rung has other sizes or another rate."""
-    for field in (*dataclasses.fields(Rung), _RATE):
-        values = [getattr(each, field.name) for each in (record, other)]
+    names = [field.name for field in dataclasses.fields(Rung)]
+    for name in (*names, "learning_rate"):
+        values = [getattr(each, name) for each in (record, other)]
         if values[0] != values[1]:
             raise DataError(
-                f"{path}: `{field.name}` of {record}, seed {record.seed}, must "
+                f"{path}: `{name}` of {record}, seed {record.seed}, must "
                 f"be that of seed {other.seed} in {first}, {values[1]}; "
                 f"received {values[0]}."
             )

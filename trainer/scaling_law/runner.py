@@ -111,11 +111,11 @@ class Runner:
                 )
 
     def _drop_others(self, rung: Rung, rate: float) -> None:
-        """Removes runs of a rung with a rate that is no longer its best."""
+        """Removes runs of a rung with a learning rate other than its best."""
         keep = [
             record
             for record in self.done
-            if not (search.same(record.to_dict(), rung))
+            if not search.same(record.to_dict(), rung)
             or record.learning_rate == rate
         ]
         if len(keep) < len(self.done):
