@@ -15,7 +15,7 @@ def compared_metrics(run_dir: str) -> dict[str, Any]:
         training = dict(content.get("training") or {})
     except (ConfigError, TypeError, ValueError) as error:
         raise RunError(
-            f"--compare_runs={run_dir} has no report: {error}."
+            f"--compare_runs={run_dir} has no report: {error}"
         ) from error
     compared = {
         key: content[key]

@@ -83,8 +83,8 @@ class Settings:
             for name, section in SECTIONS.items()
         }
         given = fields.given(values)
-        if read["model"].model == "logistic_regression":
-            read["training"] = read["training"].with_first_order_rates(given)
+        model = read["model"].model
+        read["training"] = read["training"].with_rates_of(model, given)
         return cls(**read, given=given)
 
 

@@ -10,6 +10,9 @@ from wukong_tf.errors import ConfigError
 # The models that have first-order weights.
 FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 FIRST_ORDER_RATE = 0.05
+# Learning rate of the dense part, by model; of other models, the second.
+DENSE_RATES = {"wukong": 2e-3}
+DENSE_RATE = 1e-3
 # By optimizer of the tables: their learning rate, and that of first-order
 # tables over that of other first-order weights.
 TABLE_RATES = {"rowwise_adagrad": 0.1, "adam": 1e-3}
@@ -29,7 +32,11 @@ _SCHEDULES_OF = {
 class Optimization(Settings):
     """Optimizers and learning rates."""
 
-    learning_rate: float = setting(1e-3, "Learning rate of the dense part.")
+    learning_rate: float = setting(
+        None,
+        "Learning rate of the dense part. Default: 0.002 for --model=wukong "
+        "with --dense_optimizer=adam, otherwise 0.001.",
+    )
     table_learning_rate: float = setting(
         None,
         "Learning rate of tables. Default: 0.1 for --table_optimizer="
@@ -145,6 +152,8 @@ class Optimization(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.learning_rate is None:
+            self._set("learning_rate", DENSE_RATE)
         if self.first_order_learning_rate is None:
             self._set("first_order_learning_rate", FIRST_ORDER_RATE)
         if self.table_learning_rate is None:
@@ -201,19 +210,20 @@ class Optimization(Settings):
     def _set(self, name, value):
         object.__setattr__(self, name, value)
 
-    def with_first_order_rates(self, given: frozenset[str]) -> typing.Self:
-        """Returns the settings with the given rates as first-order ones.
+    def with_rates_of(self, model: str, given: frozenset[str]) -> typing.Self:
+        """Returns the settings with the learning rates of a model.
 
         Args:
+            model: name of the model, as in --model.
             given: names of the flags that the user gave.
         """
-        if "first_order_learning_rate" in given:
-            return self
-        return dataclasses.replace(
-            self,
-            **{
-                f"first_order_{name}": getattr(self, name)
-                for name in ("learning_rate", "table_learning_rate")
-                if name in given
-            },
-        )
+        rates = {}
+        if "learning_rate" not in given and self.dense_optimizer == "adam":
+            rates["learning_rate"] = DENSE_RATES.get(model, DENSE_RATE)
+        if (
+            model == "logistic_regression"
+            and "first_order_learning_rate" not in given
+        ):
+            for name in {"learning_rate", "table_learning_rate"} & given:
+                rates[f"first_order_{name}"] = getattr(self, name)
+        return dataclasses.replace(self, **rates)

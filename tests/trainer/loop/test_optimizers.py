@@ -166,9 +166,23 @@ def test_first_order_weights_have_rates_of_their_own():
         *(0.01, 0.1),
     )
     found = training("wukong")
-    wukong = WukongConfig(SPEC)
-    assert dense_rate(wukong, found) == found.learning_rate == 1e-3
-    assert table_rate(wukong, found) == found.table_learning_rate == 0.1
+    assert table_rate(WukongConfig(SPEC), found) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"),
+    [
+        (["wukong"], 2e-3),
+        (["wukong", "--learning_rate=0.001"], 1e-3),
+        (["wukong", "--dense_optimizer=lion"], 1e-3),
+        (["dcn_v2"], 1e-3),
+        (["rank_mixer"], 1e-3),
+    ],
+)
+def test_the_default_dense_rate_is_the_models(flags, rate):
+    found = training(*flags)
+    assert dense_rate(WukongConfig(SPEC), found) == rate
+    assert found.learning_rate == rate
 
 
 def test_the_flag_is_refused_for_other_models(capsys):
