@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tuned import collect
+from trainer.settings import optimization
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,3 +48,43 @@ def test_epsilons_of_the_norms_too():
         assert f"| {' | '.join(cells)} |" in page
     last = losses["rank_mixer", 29]
     assert f"{last[1.0][0]} to {last[1e-5][0]}" in page
+
+
+def test_the_default_flags_too():
+    path = ROOT / "benchmarks" / "default_flags.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert all(results[key] for key in (*collect.ORIGIN, "versions"))
+
+    def cell(log, model, rate, split="valid", metric="logloss", seeds=None):
+        values = [
+            run[split][metric]
+            for run in results["runs"]
+            if (run["log"], run["model"], run["learning_rate"])
+            == (log, model, rate)
+            and split in run
+        ]
+        return collect.spread(values[:seeds], 4)
+
+    for model in ("wukong", "dcn_v2", "dlrm", "mlp"):
+        rate = optimization.DENSE_RATES.get(model, 0.001)
+        cells = [f"`{model}`", str(rate)]
+        cells += [
+            cell("interactions", model, rate, "test", metric)
+            for metric in ("auc", "logloss")
+        ]
+        assert f"| {' | '.join(cells)} |" in page
+    for rate in (0.001, 0.002, 0.003):
+        cells = [str(rate)]
+        cells += [
+            cell(log, "wukong", rate)
+            for log in ("interactions", "frappe", "shop")
+        ]
+        assert f"| {' | '.join(cells)} |" in page
+    for rate in (0.0005, 0.001, 0.003):
+        cells = [str(rate)]
+        cells += [
+            cell("interactions", model, rate, seeds=1)
+            for model in ("dcn_v2", "dlrm", "mlp")
+        ]
+        assert f"| {' | '.join(cells)} |" in page
