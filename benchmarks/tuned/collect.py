@@ -5,7 +5,8 @@ python -m benchmarks.tuned.collect STUDY FILE [RUNS]
 STUDY is the --output of `trainer.tune`, RUNS a pattern that matches the
 directories of runs with its flagfiles and other seeds, by default
 STUDY/runs/*, as the tuner proposes. FILE gets all trials and runs, and keeps
-what it says about itself; its table is printed, as it stands in
+what it says of their origin: "about", the "commit" on which the study began,
+its "command" and "hardware". Its table is printed, as it stands in
 docs/results.md.
 """
 
@@ -24,6 +25,7 @@ from wukong_tf import files, runs
 from wukong_tf.config import schema
 from wukong_tf.errors import ConfigError, RunError, WukongError
 
+ORIGIN = ("about", "commit", "command", "hardware")
 SPLITS = ("train", "valid", "test")
 METRICS = ("auc", "logloss", "attained_share")
 COSTS = ("table_parameters", "dense_parameters", "training_flop")
@@ -243,15 +245,16 @@ def main(argv: list[str]):
     folder, output = argv[1:3]
     runs_of = os.path.join(glob.escape(folder), "runs", "*")
     pattern = argv[3] if argv[3:] else runs_of
-    about = ""
+    origin = dict.fromkeys(ORIGIN, "")
     try:
         if os.path.exists(output):
-            about = schema.read_json(output).get("about", "")
+            known = schema.read_json(output)
+            origin |= {key: known[key] for key in ORIGIN if key in known}
         results = collected(folder, pattern)
     except WukongError as error:
         sys.exit(f"error: {error}")
     lines = table(results)
-    files.write_json(output, {"about": about, **results})
+    files.write_json(output, origin | results)
     print("\n".join(lines))
     first = next(iter(results["models"]))
     for metric in ("auc", "logloss"):

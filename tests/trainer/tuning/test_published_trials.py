@@ -19,6 +19,8 @@ def test_the_page_has_the_table_of_the_file(path):
     results = json.loads(path.read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert not [line for line in collect.table(results) if line not in page]
+    assert all(results[key] for key in collect.ORIGIN)
+    assert results["plan"]["versions"]
     better = max if results["plan"]["metric"] == "auc" else min
     budgets = set()
     for name, model in results["models"].items():
