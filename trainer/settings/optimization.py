@@ -217,7 +217,7 @@ class Optimization(Settings):
             model: name of the model, as in --model.
             given: names of the flags that the user gave.
         """
-        rates = {}
+        rates: dict[str, typing.Any] = {}
         if "learning_rate" not in given and self.dense_optimizer == "adam":
             rates["learning_rate"] = DENSE_RATES.get(model, DENSE_RATE)
         if (
