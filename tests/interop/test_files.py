@@ -2,6 +2,7 @@
 
 import collections
 import datetime
+import json
 
 import numpy as np
 import pytest
@@ -114,6 +115,52 @@ def test_bfloat16_becomes_float32():
     }
     _, arrays = interop.read("mlcc", tensors, FEATURES)
     assert {array.dtype for array in arrays.values()} == {np.dtype("float32")}
+
+
+def write_safetensors(path, arrays, dtype):
+    """Writes arrays by hand: the header's length, the header and the bytes."""
+    header, content = {}, b""
+    for key, array in arrays.items():
+        begin, content = len(content), content + array.tobytes()
+        header[key] = {
+            "dtype": dtype,
+            "shape": array.shape,
+            "data_offsets": [begin, len(content)],
+        }
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_gives_the_same_arrays_from_either_file(dtype, path):
+    arrays, stored = {}, {}
+    for key, value in states.make("mlcc").items():
+        arrays[key] = stored[key] = value.astype(np.float16)
+        if dtype == "bfloat16":  # the first half of a float32
+            bits = value.astype(np.float32).view(np.uint32) >> 16
+            arrays[key] = (bits << 16).view(np.float32)
+            stored[key] = bits.astype(np.uint16)
+    if path.suffix == ".safetensors":
+        write_safetensors(path, stored, {"float16": "F16"}.get(dtype, "BF16"))
+    else:
+        torch = pytest.importorskip("torch")
+        kind = getattr(torch, dtype)
+        tensors = {k: torch.from_numpy(v).to(kind) for k, v in arrays.items()}
+        torch.save(tensors, path)
+    _, expected = interop.read("mlcc", arrays, FEATURES)
+    _, found = interop.read("mlcc", path, FEATURES)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_float8_in_safetensors_is_named(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {"a.weight": np.ones((2, 3), np.uint8)}, "F8_E4M3")
+    error = message(InteropError, lambda: interop.read("mlcc", path, FEATURES))
+    assert error == (f"{path}: 'a.weight' has no counterpart in NumPy: F8_E4M3")
 
 
 @pytest.mark.parametrize(

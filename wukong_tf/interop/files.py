@@ -79,9 +79,7 @@ def _read(path):
     extras.require(f"interop: reading {path}", _package(path))
     try:
         if path.endswith(_SAFETENSORS):
-            from safetensors import numpy
-
-            return numpy.load_file(path)
+            return _read_safetensors(path)
         return _read_torch(path)
     except InteropError:
         raise
@@ -94,6 +92,21 @@ def _read(path):
         raise InteropError(
             f"{path}: cannot be read: {_first_line(error)}"
         ) from error
+
+
+def _read_safetensors(path):
+    import ml_dtypes  # noqa: F401  of Keras; NumPy has bfloat16 by it
+    from safetensors import safe_open
+
+    arrays = {}
+    with safe_open(path, framework="numpy") as file:
+        for key in file.keys():  # noqa: SIM118  it is not a mapping
+            try:
+                arrays[key] = file.get_tensor(key)
+            except Exception as error:  # of any kind, by the dtype
+                dtype = file.get_slice(key).get_dtype()
+                raise _unknown(path, key, dtype) from error
+    return arrays
 
 
 def _read_torch(path):
@@ -114,6 +127,10 @@ def _first_line(error):
     return f"{type(error).__name__}: {line}"
 
 
+def _unknown(where, key, what):
+    return InteropError(f"{where}: {key!r} has no counterpart in NumPy: {what}")
+
+
 def _array(where, key, value) -> np.ndarray:
     if hasattr(value, "detach"):  # a tensor of torch
         value = value.detach().cpu()
@@ -122,10 +139,9 @@ def _array(where, key, value) -> np.ndarray:
         try:
             value = value.numpy()
         except (TypeError, RuntimeError) as error:  # sparse, or float8
-            raise InteropError(
-                f"{where}: {key!r} has no counterpart in NumPy: "
-                f"{_first_line(error)}"
-            ) from error
+            raise _unknown(where, key, _first_line(error)) from error
+    elif str(getattr(value, "dtype", "")) == "bfloat16":  # of ml_dtypes
+        value = value.astype(np.float32)
     if not isinstance(key, str) or not isinstance(value, np.ndarray):
         raise InteropError(
             f"{where}: {key!r} must be the name of an array; received "

@@ -44,7 +44,7 @@ def read(
 
     Returns:
         The configuration, and the arrays by the names of our checkpoints, of
-        the state dict's dtypes.
+        the state dict's dtypes, bfloat16 as float32.
 
     Raises:
         InteropError: an array is missing or left over, has another shape, or
