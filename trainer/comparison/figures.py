@@ -1,7 +1,9 @@
 """Metrics of runs, their spread over seeds, and paired differences."""
 
 import collections
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from trainer.settings.compare import Compare
 from wukong_tf.metrics import bootstrap, metrics_of_rows
 
 INTERVAL = 0.95
-IGNORED = ("format", "run", "data")  # of config.json, in what differs
+LONGEST = 200  # of a setting's JSON that is shown as it is
 
 
 def groups_of(runs: Sequence[Run]) -> list[list[int]]:
@@ -24,8 +26,9 @@ def groups_of(runs: Sequence[Run]) -> list[list[int]]:
     groups: dict[tuple[str, int], list[int]] = {}
     earlier: collections.Counter[tuple[str, int | None]] = collections.Counter()
     for index, run in enumerate(runs):
-        same = (run.without_seed, run.seed)
-        groups.setdefault((run.without_seed, earlier[same]), []).append(index)
+        text = json.dumps(run.without_seed, sort_keys=True)
+        same = (text, run.seed)
+        groups.setdefault((text, earlier[same]), []).append(index)
         earlier[same] += 1
     return list(groups.values())
 
@@ -150,7 +153,10 @@ def settings_that_differ(
     runs: Sequence[Run], groups: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
     """Returns, for each group, its settings that not all groups share."""
-    flat = [_flat(runs[group[0]]) for group in groups]
+    firsts = [runs[group[0]] for group in groups]
+    columns = [{*run.spec.feature_names} for run in firsts]
+    apart = set.union(*columns) - set.intersection(*columns)
+    flat = [dict(_flat(run, apart)) for run in firsts]
     names = sorted({name for each in flat for name in each})
     different = [
         name
@@ -160,13 +166,34 @@ def settings_that_differ(
     return [{name: each.get(name) for name in different} for each in flat]
 
 
-def _flat(run):
-    """Returns the settings of a run by name, and its features."""
-    content = {
-        name: value
-        for key, part in run.config.items()
-        if key not in IGNORED and isinstance(part, dict)
-        for name, value in part.items()
-        if name != "seed"
-    }
-    return content | {"features": list(run.spec.feature_names)}
+def _flat(run, apart) -> Iterator[tuple[str, Any]]:
+    """Yields all by which runs are grouped, as names and short values.
+
+    Args:
+        run: the run.
+        apart: columns that not all runs have; "features" names them.
+    """
+    content = run.without_seed
+    for kind, part in content.pop("features").items():
+        for item in part if isinstance(part, list) else ():
+            name = item.get("name")
+            for field, value in item.items() if name not in apart else ():
+                yield f"{kind} {name} {field}", _short(value)
+    yield "features", list(run.spec.feature_names)
+    for key, part in content.items():
+        if key in ("model", "training"):
+            yield from part.items()
+        elif key in ("data", "init"):
+            for name, value in (part or {}).items():
+                yield f"{key} {name}", _short(value)
+        else:
+            yield key, _short(part)
+
+
+def _short(value):
+    """Returns a value, or for a long one the beginning of its SHA-256."""
+    text = json.dumps(value)
+    if len(text) <= LONGEST:
+        return value
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{len(value)} values, SHA-256 {digest[:12]}"

@@ -1,7 +1,6 @@
 """Opens runs, and the rows that all of them held out."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -49,14 +48,14 @@ class Run:
         return self.config.get("training", {}).get("seed")
 
     @property
-    def without_seed(self) -> str:
-        """All that determines the run but its seed, as text."""
+    def without_seed(self) -> dict[str, Any]:
+        """All that determines the run but its seed, as JSON values."""
         training = dict(self.config.get("training", {}), seed=None)
         content = {**self.config, "training": training, "run": None}
         content["features"] = self.spec.to_dict()
-        content["train files"] = self.trained_on
-        content["init"] = self.init or {}
-        return json.dumps(content, sort_keys=True)
+        content["train files"] = list(self.trained_on)
+        content["init"] = self.init
+        return content
 
     def open(self) -> Source:
         """Opens the held-out rows.

@@ -266,12 +266,50 @@ def test_runs_of_other_files_or_of_one_seed_are_not_one_group(folder):
     config.write_text(json.dumps(content))
     names = ("fm", "copy", "day")
     opened = held_out.open_runs([str(folder / name) for name in names])
-    assert figures.groups_of(opened) == [[0], [1], [2]]
+    groups = figures.groups_of(opened)
+    assert groups == [[0], [1], [2]]
+    assert figures.settings_that_differ(opened, groups) == [
+        {"train files": files} for files in ([], [], ["9 bytes of digest b"])
+    ]
     seeds = [{**opened[0].config, "training": {"seed": s}} for s in (1, 2)]
     cold, warm = (replace(opened[0], config=seed) for seed in seeds)
     assert figures.groups_of([cold, warm]) == [[0, 1]]
     warm = replace(warm, init={"id": "a", "step": 3})
     assert figures.groups_of([cold, warm]) == [[0], [1]]
+    shown = figures.settings_that_differ([cold, warm], [[0], [1]])
+    assert shown[1] == {"init id": "a", "init step": 3}
+
+
+def test_what_groups_runs_apart_is_listed(folder):
+    """Also what features.json has besides names, and many train files."""
+    first, second = held_out.open_runs(
+        [str(folder / name) for name in ("fm", "logistic")]
+    )
+    user, *others = first.spec.categorical
+    wide = replace(first.spec, categorical=(replace(user, num_ids=41), *others))
+    narrow = replace(first.spec, numeric=())
+    many = [f"{k} bytes of digest {k}" for k in range(50)]
+    for other, shown in (
+        (replace(first, spec=wide), {"categorical user num_ids": (40, 41)}),
+        (
+            replace(first, spec=narrow),
+            {"features": [list(s.feature_names) for s in (first.spec, narrow)]},
+        ),
+        (
+            replace(first, config={**first.config, "data": {"train": 9}}),
+            {"data train": (None, 9)},
+        ),
+    ):
+        groups = figures.groups_of([first, other])
+        assert groups == [[0], [1]]
+        found = figures.settings_that_differ([first, other], groups)
+        assert found == [
+            {name: values[side] for name, values in shown.items()}
+            for side in (0, 1)
+        ]
+    other = replace(first, trained_on=many)
+    found = figures.settings_that_differ([first, other], [[0], [1]])[1]
+    assert found["train files"].startswith("50 values, SHA-256 ")
 
 
 def test_two_runs_are_required(folder, capsys):
