@@ -5,11 +5,7 @@ from typing import Any
 import keras
 
 from trainer.settings import Training
-from wukong_tf.config import (
-    FactorizationMachineConfig,
-    LogisticRegressionConfig,
-    ModelConfig,
-)
+from wukong_tf.config import LogisticRegressionConfig, ModelConfig
 from wukong_tf.errors import ConfigError
 from wukong_tf.optimizers import LinearWarmup, WarmupDecay
 
@@ -103,15 +99,9 @@ def plateaus(evaluations: list[dict[str, Any]], patience: int) -> int:
 def dense_rate(config: ModelConfig, training: Training) -> float:
     """Returns the dense part's learning rate.
 
-    It is that of first-order weights if there are no others. In a
-    factorization machine it does if there is a bottom or a shared MLP.
+    It is that of first-order weights if there are no others.
     """
-    first_order = isinstance(config, LogisticRegressionConfig) or (
-        isinstance(config, FactorizationMachineConfig)
-        and not config.bottom_mlp_units
-        and not config.features.embedding_groups
-    )
-    if first_order:
+    if config.first_order:
         return training.first_order_learning_rate
     return training.learning_rate
 

@@ -29,6 +29,11 @@ class LogisticRegressionConfig(ModelConfig):
         super().__post_init__()
         self._check_scale(self.table_initial_scale)
 
+    @property
+    def first_order(self) -> bool:
+        """Whether all weights of the dense part are first-order ones."""
+        return True
+
 
 @dataclasses.dataclass(frozen=True)
 class FactorizationMachineConfig(EmbeddingModelConfig):
@@ -49,6 +54,11 @@ class FactorizationMachineConfig(EmbeddingModelConfig):
     def row_width(self) -> int:
         """Width of a row: the vector and its first-order weight."""
         return self.embedding_dim + 1
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the dense part has no bottom MLP and no shared MLP."""
+        return not (self.bottom_mlp_units or self.features.embedding_groups)
 
 
 @dataclasses.dataclass(frozen=True)

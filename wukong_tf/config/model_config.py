@@ -43,6 +43,11 @@ class ModelConfig:
         """Names of fields without effect, given the others and the features."""
         return set()
 
+    @property
+    def first_order(self) -> bool:
+        """Whether all weights of the dense part are first-order ones."""
+        return False
+
     def differences(self, other: Self) -> list[str]:
         """Returns names of fields by which the same weights score otherwise."""
         without = _NOT_OF_SCORES | (self.unused & other.unused)
