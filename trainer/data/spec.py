@@ -12,12 +12,14 @@ from wukong_tf.errors import ConfigError
 
 def open_features(settings: Settings) -> FeatureSpec:
     """Returns the feature spec of the data with the settings' overrides."""
-    data = settings.data
-    if data.synthetic:
-        spec = synthetic(settings).spec
-    else:
-        spec = data.read_features()
-    return settings.features.applied_to(spec)
+    return settings.features.applied_to(read_spec(settings))
+
+
+def read_spec(settings: Settings) -> FeatureSpec:
+    """Returns the feature spec of the data, as it lies there."""
+    if settings.data.synthetic:
+        return synthetic(settings).spec
+    return settings.data.read_features()
 
 
 def synthetic(settings: Settings) -> BlockLog:

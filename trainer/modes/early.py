@@ -7,7 +7,7 @@ from trainer.data.spec import check_needed, open_features
 from trainer.report.compared import compared_metrics
 from trainer.settings import Settings, Training
 from wukong_tf import files, runs
-from wukong_tf.config import FeatureSpec
+from wukong_tf.config import FeatureSpec, ModelConfig
 from wukong_tf.errors import ConfigError
 from wukong_tf.extras import require
 
@@ -31,11 +31,11 @@ def check(settings: Settings) -> None:
         expand(data.predict_files or ())
         return
     features = open_features(settings)
-    if mode != "eval":
+    if mode == "plan":
         settings.model.config(features)
-    _check_splits(settings)
     if mode == "train":
-        _check_training(settings, features)
+        check_training(settings, features)
+    _check_splits(settings)
 
 
 def _check_output(output: str | None):
@@ -69,8 +69,13 @@ def _check_splits(settings: Settings):
         raise ConfigError("--mode=eval needs valid or test rows.")
 
 
-def _check_training(settings: Settings, features: FeatureSpec):
-    """Raises ConfigError on settings that would only fail later."""
+def check_training(settings: Settings, features: FeatureSpec) -> ModelConfig:
+    """Returns the model's configuration over the run's features.
+
+    Raises:
+        ConfigError: settings would only fail later.
+    """
+    config = settings.model.config(features)
     run, training = settings.run, settings.training
     if training.early_stopping_metric == "group_auc" and not features.group:
         raise ConfigError(
@@ -100,6 +105,7 @@ def _check_training(settings: Settings, features: FeatureSpec):
         runs.read_model_config(run.init_from)
         if run.init_optimizer:
             _check_same_optimizer(run.init_from, training)
+    return config
 
 
 def _check_same_optimizer(run_dir: str, training: Training):

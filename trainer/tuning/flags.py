@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from trainer.modes import early
 from trainer.settings import Settings, command
+from wukong_tf.config import FeatureSpec, ModelConfig
 
 # Set by the tuner, or without meaning for a trial.
 REPLACED = (
@@ -78,6 +80,25 @@ def trial_settings(
     """
     flags = trial_flags(model, base, params)
     return command.check(["--run_dir=RUN", *flags.values()])
+
+
+def trial_config(
+    model: str, base: Flags, params: Mapping[str, Value], spec: FeatureSpec
+) -> ModelConfig:
+    """Returns the configuration of a trial's model.
+
+    Args:
+        model: name of the model.
+        base: flags that all trials share.
+        params: the trial's own values by flag.
+        spec: the feature spec of the data.
+
+    Raises:
+        ConfigError: the trainer refuses the flags with these features.
+    """
+    settings = trial_settings(model, base, params)
+    features = settings.features.applied_to(spec)
+    return early.check_training(settings, features)
 
 
 def tracking_flags(base: Flags, name: str, **tags: Value) -> dict[str, str]:

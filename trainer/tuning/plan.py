@@ -5,12 +5,14 @@ import glob
 import os
 from typing import Any
 
+from trainer.data.spec import read_spec
 from trainer.settings import command
 from trainer.settings.tune import Tune
 from trainer.tuning import study
 from trainer.tuning.flags import TRACKING, Flags
 from trainer.tuning.spaces import Space
 from wukong_tf import runs
+from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import without_credentials
 
 FORMAT = 1
@@ -29,6 +31,7 @@ class Plan:
         task: name of the task that it is of.
         data: files and SHA-256 by split, or the seed of the synthetic log.
         versions: versions by package.
+        features: the feature spec of the data.
     """
 
     tune: Tune
@@ -38,6 +41,7 @@ class Plan:
     task: str
     data: dict[str, Any]
     versions: dict[str, str]
+    features: FeatureSpec
 
     def content(self) -> dict[str, Any]:
         """Returns the plan as JSON values, without credentials."""
@@ -101,6 +105,7 @@ def make(tune: Tune, base: Flags, spaces: dict[str, Space]) -> Plan:
         task=study.task_of(settings),
         data=study.data_of(settings, SPLITS, "tuning"),
         versions=study.versions_of(*study.PACKAGES, "optuna"),
+        features=read_spec(settings),
     )
 
 

@@ -176,6 +176,7 @@ def markdown(plan: Plan, models: dict[str, Any]) -> str:
     for name, model in models.items():
         flags = list(plan.spaces[name])
         names = ["trial", "state", plan.metric, "seconds", *flags]
+        failed = [trial for trial in model["trials"] if trial["error"]]
         lines += ["", f"## {name}", ""]
         if model["importance"]:
             shares = ", ".join(
@@ -188,6 +189,7 @@ def markdown(plan: Plan, models: dict[str, Any]) -> str:
             cells = [trial["trial"], trial["state"], trial["value"]]
             cells += [trial["seconds"], *(trial["flags"].get(f) for f in flags)]
             lines.append(f"| {' | '.join(map(_text, cells))} |")
+        lines += ["", *(f"- {t['trial']}: {t['error']}" for t in failed)]
     return "\n".join([*lines, ""])
 
 

@@ -14,19 +14,27 @@ added to the others or replace them:
     table_learning_rate = {low = 1e-4, high = 1e-2, log = true}
 """
 
+import contextlib
 import dataclasses
 import os
 import tomllib
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
+from trainer.data.spec import read_spec
 from trainer.settings import Features, Training, command, fields
 from trainer.settings.model import SIZES, Model
-from trainer.tuning.flags import Flags, Value, trial_settings
-from wukong_tf.config import MODEL_CONFIGS
+from trainer.tuning.flags import Flags, Value, trial_config, trial_settings
+from wukong_tf.config import (
+    MODEL_CONFIGS,
+    LogisticRegressionConfig,
+    ModelConfig,
+)
 from wukong_tf.errors import ConfigError
 
 COMMON = "common.toml"
+_DRAWS = 64  # of other flags' values, to find some that a value is valid with
 # Trials that differ in these would not be compared by the same measure.
 _FIXED = {
     "model",
@@ -84,6 +92,15 @@ class Dimension:
             return float(f"{value:.4g}")
         return value
 
+    def drawn(self, random: Random) -> Value:
+        """Returns any of the values."""
+        if self.choices:
+            return random.choice(self.choices)
+        assert self.low is not None and self.high is not None
+        if isinstance(self.low, int):
+            return random.randrange(self.low, int(self.high) + 1, self.step)
+        return self.rounded(random.uniform(self.low, self.high))
+
     def ends(self) -> tuple[Value, ...]:
         """Returns the values to check: all choices, or both bounds."""
         if self.choices:
@@ -105,7 +122,8 @@ Space = dict[str, Dimension]
 def read(folder: str, model: str, base: Flags) -> Space:
     """Returns the space of a model: the common flags, then its own.
 
-    Common flags that are sizes which the model does not have are left out.
+    Common flags that are sizes which the model does not have are left out, and
+    so are flags that have no effect on the model with the data's features.
 
     Args:
         folder: directory of the files.
@@ -114,15 +132,17 @@ def read(folder: str, model: str, base: Flags) -> Space:
 
     Raises:
         ConfigError: a file cannot be read or breaks a rule, and the message
-            names file, flag, rule and value; or the model refuses `base`.
+            names file, flag, rule and each value; or the model refuses `base`.
+        DataError: the feature spec cannot be read.
     """
     try:
-        trial_settings(model, base, {})
+        settings = trial_settings(model, base, {})
     except ConfigError as error:
         raise ConfigError(f"--models={model}: {error}") from error
     own = {field.name for field in dataclasses.fields(MODEL_CONFIGS[model])}
     lacking = set(SIZES) - own
     space: Space = {}
+    paths: dict[str, str] = {}
     for name in (COMMON, f"{model}.toml"):
         path = os.path.join(folder, name)
         for flag, dimension in _read_file(path, base):
@@ -133,9 +153,24 @@ def read(folder: str, model: str, base: Flags) -> Space:
                     f"{path}: `{flag}` must not be in {COMMON} too, which is "
                     "the same for all models."
                 )
-            space[flag] = dimension
-            _check(path, flag, dimension, model, base)
-    return space
+            space[flag], paths[flag] = dimension, path
+    spec, refused = read_spec(settings), []
+    try:
+        configs = [_accepted(model, base, {}, spec, space)]
+    except ConfigError as error:
+        raise ConfigError(f"--models={model}: {error}") from error
+    for flag, dimension in space.items():
+        for value in dimension.ends():
+            try:
+                configs.append(
+                    _accepted(model, base, {flag: value}, spec, space)
+                )
+            except ConfigError as error:
+                refused.append(f"{paths[flag]}: `{flag}` = {value!r}: {error}")
+    if refused:
+        raise ConfigError("\n".join(refused))
+    unused = _unused(configs, {*base, *space})
+    return {flag: d for flag, d in space.items() if flag not in unused}
 
 
 def _read_file(path, base: Flags) -> Iterator[tuple[str, Dimension]]:
@@ -228,12 +263,36 @@ def _range(where, entry: dict[str, Any], kind) -> Dimension:
     return Dimension(low, high, log, step)
 
 
-def _check(path, flag, dimension, model, base):
-    """Raises ConfigError if the trainer refuses a value of the flag."""
-    for value in dimension.ends():
-        try:
-            trial_settings(model, base, {flag: value})
-        except ConfigError as error:
-            raise ConfigError(
-                f"{path}: `{flag}` = {value!r}: {error}"
-            ) from error
+def _accepted(model, base, values, spec, space) -> ModelConfig:
+    """Returns a configuration of the model with some values of the space.
+
+    The other flags have the values of `base` or, if the trainer refuses that,
+    in some of _DRAWS combinations one of their own.
+
+    Raises:
+        ConfigError: it refuses all of them; why the first.
+    """
+    try:
+        return trial_config(model, base, values, spec)
+    except ConfigError:
+        random = Random(0)
+        for _ in range(_DRAWS):
+            others = {
+                flag: dimension.drawn(random)
+                for flag, dimension in space.items()
+                if random.random() < 0.5
+            }
+            with contextlib.suppress(ConfigError):
+                return trial_config(model, base, others | values, spec)
+        raise
+
+
+def _unused(configs: list[ModelConfig], given: set[str]) -> set[str]:
+    """Returns flags without effect on all configurations of a model."""
+    unused = set.intersection(*(config.unused for config in configs))
+    linear = isinstance(configs[0], LogisticRegressionConfig)
+    if linear and "first_order_learning_rate" not in given:
+        return unused  # as the other rates are those of first-order weights
+    if all(config.first_order for config in configs):
+        unused |= {"learning_rate", *["table_learning_rate"] * linear}
+    return unused

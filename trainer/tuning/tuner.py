@@ -7,7 +7,12 @@ import time
 from trainer.console import log
 from trainer.distribution.processes import gpus
 from trainer.stop_signal import STOP
-from trainer.tuning.flags import flag_of, tracking_flags, trial_flags
+from trainer.tuning.flags import (
+    flag_of,
+    tracking_flags,
+    trial_config,
+    trial_flags,
+)
 from trainer.tuning.model_study import (
     PRUNED,
     SECONDS,
@@ -155,11 +160,26 @@ class Tuner:
             slot = min(set(range(self._tune.parallel)) - taken)
             params = study.params(trial)
             text = ", ".join(f"{k}={v}" for k, v in params.items())
-            log(f"{study.model} trial {trial.number}: {text}")
+            name = f"{study.model} trial {trial.number}"
+            log(f"{name}: {text}")
+            if error := self._refusal(study.model, params):
+                trial.set_user_attr(SECONDS, 0.0)
+                study.fail(trial, error)
+                log(f"{name}: {study.describe(trial.number)}")
+                continue
             each = Running(study, trial, reported, slot, self._start)
             self._running.append(each)
             if reported and trial.should_prune():  # and was not yet stopped
                 each.run.stop(PRUNED)
+
+    def _refusal(self, model, params) -> str:
+        """Returns why the trainer would refuse a trial's values; "" if not."""
+        plan = self._plan
+        try:
+            trial_config(model, plan.base, params, plan.features)
+        except ConfigError as error:
+            return str(error)
+        return ""
 
     def _left(self, study: ModelStudy) -> bool:
         """Returns whether a model's trials have minutes left."""

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.errors import assert_refused
+from tests.errors import assert_refused, message
 from tests.trainer.tuning.command import write_spaces
 from tests.worlds import clicks
 from trainer.settings import SECTIONS, command, shipped
 from trainer.tuning import spaces
 from trainer.tuning.flags import read_base, trial_flags, trial_settings
 from wukong_tf.config import MODEL_CONFIGS
+from wukong_tf.errors import ConfigError
 
 SHIPPED = Path(shipped.SPACES)
 BASE = {"synthetic": "--synthetic"}
@@ -22,6 +23,11 @@ FOLDERS = [
     pytest.param(SHIPPED, ADAM, id="adam"),
     pytest.param(SHIPPED / "frappe", ADAM, id="frappe"),
 ]
+# Rates that those of first-order weights replace.
+REPLACED = {
+    "logistic_regression": {"learning_rate", "table_learning_rate"},
+    "fm": {"learning_rate"},
+}
 FRAPPE = {"wukong", "dcn_v2", "dlrm", "mlp", "fm", "logistic_regression"}
 
 
@@ -93,7 +99,9 @@ def test_the_common_part_is_equal_for_all_models(folder, base):
             is_size = flag in {
                 field.name for field in dataclasses.fields(SECTIONS["model"])
             }
-            if not is_size or flag in sizes:
+            if (not is_size or flag in sizes) and flag not in REPLACED.get(
+                model, ()
+            ):
                 assert space.pop(flag) == dimension
         assert not common.keys() & space.keys()
 
@@ -164,7 +172,7 @@ def test_entries_for_a_value_of_a_shared_flag_are_added_or_replace(tmp_path):
     ],
 )
 def test_errors_name_file_flag_rule_and_value(entry, named, tmp_path):
-    folder = write_spaces(tmp_path / "spaces", common=entry)
+    folder = write_spaces(tmp_path / "spaces", common=entry, mlp="")
     assert_refused(
         lambda: spaces.read(str(folder), "mlp", BASE), named, "common.toml"
     )
@@ -187,6 +195,121 @@ def test_a_models_own_file_has_only_its_sizes_and_none_of_the_common_part(
     )
     (tmp_path / "spaces" / "fm.toml").unlink()
     assert_refused(lambda: spaces.read(folder, "fm", BASE), "fm.toml")
+
+
+def three_columns(tmp_path):
+    """The shared flags of a log of three columns of ids."""
+    spec = dataclasses.replace(
+        clicks.SPEC, categorical=wide(3), numeric=(), vector=()
+    )
+    path = tmp_path / "features.json"
+    path.write_text(spec.to_json())
+    return {"features": f"--features={path}"}
+
+
+def test_all_values_that_the_features_refuse_are_listed(tmp_path):
+    base = three_columns(tmp_path)
+    error = message(
+        ConfigError, lambda: spaces.read(str(SHIPPED), "wukong", base)
+    )
+    lines = error.split("\n")
+    assert len(lines) == 2
+    for value, line in zip((4, 8), lines, strict=True):
+        assert f"wukong.toml: `rank` = {value}: " in line
+        assert "--rank" in line and "3" in line
+    # Units of a feature are embeddings too.
+    folder = write_spaces(
+        tmp_path / "spaces",
+        common="rank = {choices = [4, 8]}",
+        wukong="units = {choices = ['c1:2', 'c1:1']}",
+    )
+    assert_refused(
+        lambda: spaces.read(str(folder), "wukong", base), "`rank` = 8: "
+    )
+    error = message(
+        ConfigError, lambda: spaces.read(str(folder), "wukong", base)
+    )
+    assert "`rank` = 4" not in error
+
+
+@pytest.mark.parametrize(
+    "model, entries, base",
+    [
+        (
+            "rank_mixer",
+            "num_tokens = {choices = [3]}\ntoken_dim = {choices = [33, 66]}",
+            {},
+        ),
+        (
+            "wukong",
+            "num_layers = {low = 1, high = 3}\nnum_fmb = {choices = ['4,4']}",
+            {},
+        ),
+        (
+            "mlp",
+            "learning_rate_schedule = {choices = ['linear', 'constant']}\n"
+            "decay_steps = {choices = [0, 90]}\n"
+            "warmup_steps = {choices = [50]}",
+            {"warmup_steps": "--warmup_steps=100"},
+        ),
+    ],
+)
+def test_values_that_are_valid_only_together_are_accepted(
+    model, entries, base, tmp_path
+):
+    folder = write_spaces(tmp_path / "spaces", common="", **{model: entries})
+    space = spaces.read(str(folder), model, BASE | base)
+    assert len(space) == len(entries.split("\n"))
+
+
+def test_a_warmup_beyond_the_decay_is_refused(tmp_path):
+    text = "warmup_steps = {choices = [50, 100, 500]}"
+    folder = write_spaces(tmp_path / "spaces", common=text)
+    base = ["--synthetic", "--learning_rate_schedule=linear"]
+    error = message(
+        ConfigError,
+        lambda: spaces.read(
+            str(folder), "mlp", read_base([*base, "--decay_steps=100"])
+        ),
+    )
+    assert [f"`warmup_steps` = {n}:" in error for n in (50, 100, 500)] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
+def test_shared_flags_that_the_features_refuse_are_one_error(tmp_path):
+    base = three_columns(tmp_path) | {"rank": "--rank=8"}
+    folder = write_spaces(tmp_path / "spaces", wukong="")
+    error = message(
+        ConfigError, lambda: spaces.read(str(folder), "wukong", base)
+    )
+    assert error.startswith("--models=wukong: ") and "\n" not in error
+
+
+def test_flags_without_effect_are_not_searched(tmp_path):
+    rates = {"learning_rate", "table_learning_rate"}
+
+    def searched(model, base, folder=SHIPPED):
+        return rates & spaces.read(str(folder), model, base).keys()
+
+    assert searched("logistic_regression", BASE) == set()
+    assert searched("fm", BASE) == {"table_learning_rate"}
+    bottom = {"bottom_mlp_units": "--bottom_mlp_units=8"}
+    assert searched("fm", BASE | bottom) == rates
+    # Without a first-order rate, the others are those of its weights.
+    common = "learning_rate = {low = 1e-3, high = 1e-2}"
+    folder = write_spaces(
+        tmp_path / "spaces", common=common, logistic_regression=""
+    )
+    model = "logistic_regression"
+    assert searched(model, BASE, folder) == {"learning_rate"}
+    given = read_base(["--synthetic"]) | {
+        "first_order_learning_rate": "--first_order_learning_rate=0.1"
+    }
+    assert searched(model, given, folder) == set()
+    ids = spaces.read(str(SHIPPED), "dlrm", three_columns(tmp_path))
+    assert "bottom_mlp_units" not in ids
+    assert "bottom_mlp_units" in spaces.read(str(SHIPPED), "dlrm", BASE)
 
 
 def test_flags_that_count_steps_keep_their_rows():

@@ -310,6 +310,32 @@ def test_failures_are_recorded_and_the_others_go_on(tmp_path, monkeypatch):
     assert listed[2]["evaluations"] == [None] * 3
 
 
+def test_values_that_contradict_each_other_fail_their_trial(tmp_path):
+    """Without a process, also as the first trial, and as one of the trials."""
+    mlp = "num_tokens = {choices = [4, 3]}\ntoken_dim = {choices = [64, 33]}"
+    command.write_spaces(tmp_path / "own", rank_mixer=mlp)
+    more = ("--models=rank_mixer,fm", f"--spaces={tmp_path / 'own'}")
+    assert run(tmp_path, *more, "--trials=8") == 0
+    found = trials(tmp_path)
+    assert {name: len(listed) for name, listed in found.items()} == {
+        "rank_mixer": 8, "fm": 8,
+    }  # fmt: skip
+    table = (tmp_path / "study" / "trials.md").read_text()
+    kinds = set()
+    for trial in found["rank_mixer"]:
+        refused = trial["flags"]["token_dim"] % trial["flags"]["num_tokens"]
+        kinds.add(bool(refused))
+        assert trial["state"] == ("failed" if refused else "complete")
+        if refused:
+            assert trial["seconds"] == 0
+            assert "--token_dim must be a multiple" in trial["error"]
+            assert f"\n- {trial['trial']}: {trial['error']}\n" in table
+        name = f"trial-{trial['trial']:04d}"
+        folder = tmp_path / "study" / "rank_mixer" / name
+        assert folder.exists() == (not refused)
+    assert kinds == {True, False}
+
+
 def test_a_model_without_a_complete_trial_is_an_error(
     tmp_path, monkeypatch, capsys
 ):
