@@ -155,7 +155,7 @@ def settings_that_differ(
     """Returns, for each group, its settings that not all groups share."""
     firsts = [runs[group[0]] for group in groups]
     columns = [{*run.spec.feature_names} for run in firsts]
-    apart = set.union(*columns) - set.intersection(*columns)
+    apart = columns[0].union(*columns) - columns[0].intersection(*columns)
     flat = [dict(_flat(run, apart)) for run in firsts]
     names = sorted({name for each in flat for name in each})
     different = [
