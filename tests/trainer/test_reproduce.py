@@ -217,8 +217,16 @@ def test_heads_that_break_a_rule(lines, named, tmp_path):
     with pytest.raises(ConfigError, match=re.escape(named)) as raised:
         published.read_head(str(path))
     assert f"--experiment={path}: " in str(raised.value)
-    with pytest.raises(ConfigError, match="No such file"):
-        published.read_head(str(tmp_path / "none"))
+
+
+def test_a_head_that_cannot_be_read(tmp_path):
+    path = tmp_path / "a.flags"
+    path.write_bytes("# Müller\n".encode("latin-1"))
+    for path, why in ((path, "can't decode"), (tmp_path / "b", "No such file")):
+        rule = f"--experiment={path} must be a flagfile in UTF-8: "
+        with pytest.raises(ConfigError, match=re.escape(rule)) as raised:
+            published.read_head(str(path))
+        assert why in str(raised.value)
 
 
 @pytest.mark.parametrize("seeds", ["", "1,1", "01,1", "1,x", "-1", "1.5"])

@@ -34,15 +34,17 @@ def read_head(path: str) -> Head:
     """Reads the head of a flagfile.
 
     Raises:
-        ConfigError: the file cannot be read, or its head names no data set
-            or no published figures.
+        ConfigError: the file cannot be read or is not UTF-8, or its head
+            names no data set or no published figures.
     """
     where = f"--experiment={path}"
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read().partition("\n--")[0]
-    except OSError as error:
-        raise ConfigError(f"{where}: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{where} must be a flagfile in UTF-8: {error}."
+        ) from error
     lines = [line.removeprefix("#").strip() for line in text.splitlines()]
     command = _PREPARE.search(" ".join(lines))
     rows = [
