@@ -15,20 +15,19 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
 from trainer import console, program
-from trainer.preparation import outputs
+from trainer.preparation import datasets, outputs
+from trainer.preparation import settings as preparation
+from trainer.preparation.settings import Prepare
 from trainer.report import published
 from trainer.settings import command, fields
 from trainer.settings.fields import setting
 from trainer.stop_signal import SIGNALS
 from wukong_tf.errors import ConfigError
-
-# The runs' cell of "split" if their files are not known to be the published.
-_OTHER = "other files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,17 +112,29 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
     data, run_dir = own.data.data_dir, own.run.directory
     if not data:
         raise ConfigError(f"--experiment={settings.experiment}: no --data_dir.")
-    if not os.path.exists(data):
+    preparing = [*head.prepare, f"--input={settings.input}", f"--output={data}"]
+    prepared = fields.from_flags(
+        Prepare, command.parsed(preparing, preparation.define)
+    )
+    new = not os.path.exists(data)
+    if new:
         if not settings.input:
             raise ConfigError(
                 f"--input is required: {data} is not prepared yet."
             )
-        paths = [f"--input={settings.input}", f"--output={data}"]
-        code = start("trainer.prepare", [*head.prepare, *paths])
+        # trainer.prepare would leave out their features.
+        side_files = datasets.SIDE_FILES.get(prepared.dataset, {}).values()
+        _check_input(settings.input, data, dict.fromkeys(side_files))
+        code = start("trainer.prepare", preparing)
         if code:
             return code
-    elif settings.input:
-        _check_input(settings.input, data)
+    manifest = outputs.check(data, prepared)
+    if settings.input and not new:
+        console.log(f"reproduce: {data} is prepared; --input is not read again")
+        read = manifest or {"inputs": []}
+        entries = [*read["inputs"], *read.get("side_files", [])]
+        sizes = {entry["file"]: entry["bytes"] for entry in entries}
+        _check_input(settings.input, data, sizes)
     runs = []
     for seed in settings.numbers:
         runs.append(f"{run_dir}-seed-{seed}")
@@ -132,26 +143,53 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
         if code:
             return code
     metrics = [published.read_metrics(directory) for directory in runs]
-    files = outputs.inputs_of(data)
-    split = "same" if all(f["published"] for f in files) else _OTHER
+    split, reason = split_of(data, manifest)
     print(published.table(head.published, metrics, own.model.model, split))
+    if reason:
+        print(f"\n{split}: {reason}")
     return 0
 
 
-def _check_input(folder: str, data: str):
-    """Raises ConfigError if data were prepared from files of other sizes."""
-    console.log(f"reproduce: {data} is prepared; --input is not read again")
-    for entry in outputs.inputs_of(data):
-        path = os.path.join(folder, entry["file"])
-        if not os.path.exists(path):
-            continue  # it may have been removed since
-        size = os.path.getsize(path)
-        if size != entry["bytes"]:
+def _check_input(folder, data, sizes):
+    """Raises ConfigError unless `folder` has files of these sizes, if any."""
+    paths = {name: os.path.join(folder, name) for name in sizes}
+    missing = [name for name, path in paths.items() if not os.path.isfile(path)]
+    if missing:
+        raise ConfigError(
+            f"--input={folder} must have the files of {data}; received none "
+            f"named {', '.join(missing)}. Prepared data need no --input."
+        )
+    for name, wanted in sizes.items():
+        size = os.path.getsize(paths[name])
+        if wanted is not None and size != wanted:
             raise ConfigError(
-                f"--input={folder}: {entry['file']} must have the "
-                f"{entry['bytes']:,} bytes from which {data} was prepared; "
-                f"received {size:,}. Remove {data}, or give another --data_dir."
+                f"--input={folder}: {name} must have the {wanted:,} bytes from "
+                f"which {data} was prepared; received {size:,}. Remove {data}, "
+                "or give another --data_dir."
             )
+
+
+def split_of(data: str, manifest: Mapping | None) -> tuple[str, str]:
+    """Returns the runs' cell of "split", and the reason unless it is "same".
+
+    Args:
+        data: the directory of the data.
+        manifest: its manifest; None if it has none.
+    """
+    if manifest is None:
+        return "not known", f"{data} has no manifest of trainer.prepare"
+    for is_it, cell, reason in (
+        (False, "other files", "the published MD5 is not that of"),
+        (None, "not known", "no MD5 is published of"),
+    ):
+        names = [
+            entry["file"]
+            for entry in manifest["inputs"]
+            if entry["published"] is is_it
+        ]
+        if names:
+            return cell, f"{reason} {', '.join(names)}"
+    return "same", ""
 
 
 def run(argv, values: flags.FlagValues, arguments: Sequence[str] = ()) -> int:

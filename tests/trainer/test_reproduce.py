@@ -16,6 +16,7 @@ from tests.trainer.preparation import command
 from tests.worlds import public_logs
 from trainer import reproduce
 from trainer.preparation import datasets, outputs
+from trainer.preparation.settings import Prepare
 from trainer.report import published
 from wukong_tf.errors import ConfigError, RunError
 
@@ -168,11 +169,13 @@ def test_an_experiment_runs(name, tmp_path, programs, capsys, monkeypatch):
         (test,) = metrics["test"].values()
         found.append([test["auc"], test["logloss"]])
     lines = capsys.readouterr().out.splitlines()
+    split = "not known" if name == "criteo_1tb" else "other files"
+    assert lines[-1].startswith(f"{split}: ")
     lines = [cells(line) for line in lines if line.startswith("|")]
     mean, deviation = np.mean(found, 0), np.std(found, 0, ddof=1)
     assert lines[2] == [
         *("wukong, ours", f"{mean[0]:.6f} ± {deviation[0]:.6f}", ""),
-        *(f"{mean[1]:.6f} ± {deviation[1]:.6f}", "", "2", "other files"),
+        *(f"{mean[1]:.6f} ± {deviation[1]:.6f}", "", "2", split),
         "these runs",
     ]
     assert len(lines) == 3 + TEXTS[name].count("# |") - 2
@@ -226,9 +229,9 @@ def test_heads_that_break_a_rule(lines, named, tmp_path):
 
 
 def test_a_head_that_cannot_be_read(tmp_path):
-    path = tmp_path / "a.flags"
-    path.write_bytes("# Müller\n".encode("latin-1"))
-    for path, why in ((path, "can't decode"), (tmp_path / "b", "No such file")):
+    (tmp_path / "a").write_bytes("# Müller\n".encode("latin-1"))
+    for name, why in (("a", "can't decode"), ("b", "No such file")):
+        path = tmp_path / name
         rule = f"--experiment={path} must be a flagfile in UTF-8: "
         with pytest.raises(ConfigError, match=re.escape(rule)) as raised:
             published.read_head(str(path))
@@ -254,28 +257,118 @@ def test_flags_that_are_invalid(tmp_path, programs, capsys):
     assert not programs
 
 
-def test_input_other_than_the_data_were_prepared_from(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def stopped(monkeypatch):
+    """Each program that is started is stopped."""
     monkeypatch.setattr(reproduce, "start", lambda *arguments: 75)
-    entry = {"file": "a.csv", "bytes": 3, "published": True}
-    (tmp_path / "data").mkdir()
-    manifest = tmp_path / "data" / "manifest.json"
-    manifest.write_text(json.dumps({"inputs": [entry]}))
-    own = [f"--input={tmp_path}"]
-    assert run("frappe", *own, more=small(tmp_path)) == 75  # a.csv is gone
-    assert "--input is not read again" in capsys.readouterr().err
-    (tmp_path / "a.csv").write_text("new")
-    assert run("frappe", *own, more=small(tmp_path)) == 75
-    (tmp_path / "a.csv").write_text("")
-    capsys.readouterr()
-    assert run("frappe", *own, more=small(tmp_path)) == 2
-    error = capsys.readouterr().err
-    assert "a.csv must have the 3 bytes" in error and "received 0" in error
-    assert outputs.inputs_of(str(tmp_path / "data")) == [entry]
-    manifest.write_text("{}")
-    with pytest.raises(ConfigError, match="is not a manifest"):
-        outputs.inputs_of(str(tmp_path / "data"))
+
+
+def public(name, folder, *more):
+    """Files of a data set, and their preparation in FOLDER/data."""
+    source = public_logs.write(name, folder / "files")
+    _, manifest = command.prepared(name, source, folder / "data", *more)
+    return source, manifest
+
+
+def test_input_other_than_the_data_were_prepared_from(
+    tmp_path, stopped, capsys
+):
+    source, _ = public("kuaivideo", tmp_path)
+
+    def said(code):
+        own = f"--input={source}"
+        assert run("kuaivideo_x1", own, more=small(tmp_path)) == code
+        return capsys.readouterr().err
+
+    assert "--input is not read again" in said(75)
+    for name in ("test.csv", "item_visual_emb_dim64.h5"):
+        before = (source / name).read_bytes()
+        (source / name).write_bytes(b"")
+        error = said(2)
+        assert f"{name} must have the {len(before):,} bytes" in error
+        assert "received 0." in error
+        (source / name).write_bytes(before)
+    for path in source.iterdir():
+        path.unlink()
+    named = "none named train.csv, test.csv, item_visual_emb_dim64.h5."
+    assert named in said(2)
+
+
+def test_vectors_are_missing_before_anything_is_prepared(
+    tmp_path, programs, capsys
+):
+    own = f"--input={tmp_path}"
+    assert run("kuaivideo_x1", own, more=small(tmp_path)) == 2
+    assert "none named item_visual_emb_dim64.h5." in capsys.readouterr().err
+    assert not programs
+
+
+@pytest.mark.parametrize(
+    "name, prepared, more, named",
+    [
+        ("movielenslatest_x1", "frappe", [], "dataset must be movielens_tags"),
+        ("frappe", "frappe", ["--min_count=2"], "min_count must be 1; receiv"),
+        (
+            *("frappe", "frappe", ["--max_vocabulary=2"]),
+            "max_vocabulary must be None; received 2.",
+        ),
+        (
+            *("criteo_x4", "criteo_kaggle", ["--integer_rule=squared_log"]),
+            "column 'I1' must be {'name': 'I1', 'rule': 'log2'}; received {",
+        ),
+    ],
+)
+def test_data_that_the_head_prepares_otherwise(
+    name, prepared, more, named, tmp_path, stopped, capsys
+):
+    public(prepared, tmp_path, *more)
+    assert run(name, more=small(tmp_path)) == 2
+    assert f"--data_dir={tmp_path}/data: {named}" in capsys.readouterr().err
+
+
+def test_a_manifest_that_differs_or_is_none(tmp_path):
+    _, manifest = public("kuaivideo", tmp_path)
+    data, path = str(tmp_path / "data"), tmp_path / "data/manifest.json"
+    settings = Prepare("kuaivideo", "I", "O")
+    assert outputs.check(data, settings) == manifest
+    assert outputs.check(str(tmp_path), settings) is None
+    for content, named in (
+        ({}, "is not a manifest"),
+        ([], "is not a manifest"),
+        (manifest | {"inputs": [{}]}, "is not a manifest"),
+        (manifest | {"split_rule": "files"}, "split_rule must be every; rec"),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=named):
+            outputs.check(data, settings)
+    recipe = tmp_path / "data/recipe.json"
+    content = json.loads(recipe.read_text())
+    content["columns"].pop()
+    recipe.write_text(json.dumps(content))
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="'item_visual' must.*received None"):
+        outputs.check(data, settings)
+
+
+@pytest.mark.parametrize(
+    "published, split",
+    [
+        ([True, True], ("same", "")),
+        ([True, None], ("not known", "no MD5 is published of 1.csv")),
+        (
+            [None, False],
+            ("other files", "the published MD5 is not that of 1.csv"),
+        ),
+        (None, ("not known", "data/a has no manifest of trainer.prepare")),
+    ],
+)
+def test_the_split_of_the_runs(published, split):
+    inputs = [
+        {"file": f"{number}.csv", "published": is_it}
+        for number, is_it in enumerate(published or ())
+    ]
+    manifest = published and {"inputs": inputs}
+    assert reproduce.split_of("data/a", manifest) == split
 
 
 def test_the_first_program_that_fails_ends_it(tmp_path, monkeypatch):

@@ -4,8 +4,9 @@ import json
 import os
 from typing import Any
 
-from trainer.preparation import counting, recorded
+from trainer.preparation import counting, datasets, recorded
 from trainer.preparation.earlier import Earlier
+from trainer.preparation.forms import Dataset
 from trainer.preparation.inputs import Source
 from trainer.preparation.job import (
     Job,
@@ -14,6 +15,7 @@ from trainer.preparation.job import (
     results,
     tallies_of,
 )
+from trainer.preparation.settings import Prepare
 from trainer.preparation.splitting import SPLITS
 from wukong_tf import files
 from wukong_tf.config import FeatureSpec, encodings, schema
@@ -57,6 +59,10 @@ def publish(
         "max_vocabulary": job.max_vocabulary,
         "split_rule": job.rule,
         "inputs": inputs,
+        "side_files": [
+            {"file": os.path.basename(path), "bytes": os.path.getsize(path)}
+            for path in job.vectors.values()
+        ],
         "rows": rows,
         "categories": tallies,
         "statistics": None if earlier else _statistics(job, spec),
@@ -142,24 +148,60 @@ def _warn_if_constant(numeric, moments):
     print(f"number {numeric.name!r}: {text}")
 
 
-def inputs_of(data_dir: str) -> list[dict[str, Any]]:
-    """Returns the files that a directory of trainer.prepare was made from.
+def check(data_dir: str, settings: Prepare) -> dict[str, Any] | None:
+    """Compares a directory of trainer.prepare with what flags would make.
+
+    Args:
+        data_dir: the directory.
+        settings: the flags, of which the data set, its rules and the limits
+            of vocabularies count.
 
     Returns:
-        From its manifest, a mapping with "file", "bytes" and "published" for
-        each: whether it is the published file by its MD5, or None if there
-        is none. [] without a manifest, as of data prepared otherwise.
+        Its manifest; None without one, as of data prepared otherwise.
 
     Raises:
-        ConfigError: the manifest cannot be read.
+        ConfigError: the manifest cannot be read, or an entry of it or a
+            column of the recipe differs; the message names the first.
     """
     path = os.path.join(data_dir, MANIFEST)
     if not os.path.exists(path):
-        return []
+        return None
+    manifest = schema.read_json(path)
+    known = Dataset(settings.dataset, ())
+    if settings.dataset in datasets.KNOWN:
+        known = datasets.dataset(settings.dataset, settings.integer_rule)
+    # Possible values by entry; none, any value.
+    wanted: dict[str, list] = {
+        "dataset": [known.name],
+        "min_count": [settings.min_count or known.min_count],
+        "max_vocabulary": [settings.max_vocabulary],
+        "split_rule": [form.rule for form in known.forms],
+    }
     try:
-        return [
-            {name: entry[name] for name in ("file", "bytes", "published")}
-            for entry in schema.read_json(path)["inputs"]
-        ]
+        found = {name: manifest[name] for name in wanted}
+        for entry in manifest["inputs"]:
+            entry["file"], entry["bytes"], entry["published"]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path}: is not a manifest.") from error
+    recipe = recorded.Preparation.read(data_dir)
+    if recipe is not None:
+        found |= _columns(recipe.recipe)
+    for form in known.forms:
+        columns = _columns(form.recipe)
+        wanted |= {name: [column] for name, column in columns.items()}
+    for name, values in wanted.items():
+        if values and found.get(name) not in values:
+            raise ConfigError(
+                f"--data_dir={data_dir}: {name} must be "
+                f"{' or '.join(map(str, values))}; received {found.get(name)}. "
+                "Give another --data_dir, which is then prepared."
+            )
+    return manifest
+
+
+def _columns(recipe):
+    """Returns the columns of a recipe as in its JSON, by name."""
+    return {
+        f"column {column.name!r}": schema.to_dict(column)
+        for column in recipe.columns
+    }

@@ -1,6 +1,6 @@
 """Command lines of the trainer, for programs that start it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import flags
 
@@ -20,7 +20,7 @@ def read(arguments: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: a flag is unknown or cannot be parsed.
     """
-    values = _parsed(arguments)
+    values = parsed(arguments)
     return {
         field.name: values[field.name].serialize()
         for section in settings.SECTIONS.values()
@@ -35,14 +35,26 @@ def check(arguments: Iterable[str]) -> settings.Settings:
     Raises:
         ConfigError: a flag is invalid.
     """
-    return settings.Settings.from_flags(_parsed(list(arguments)))
+    return settings.Settings.from_flags(parsed(list(arguments)))
 
 
-def _parsed(arguments):
+def parsed(
+    arguments: Sequence[str],
+    define: Callable[[flags.FlagValues], None] = settings.define,
+) -> flags.FlagValues:
+    """Returns the parsed flags of a command line.
+
+    Args:
+        arguments: a command line without the program.
+        define: defines the program's flags. Defaults to trainer.main's.
+
+    Raises:
+        ConfigError: a flag is unknown or cannot be parsed.
+    """
     values = flags.FlagValues()
-    settings.define(values)
+    define(values)
     try:
-        rest = values(["trainer.main", *arguments])
+        rest = values(["", *arguments])
     except flags.Error as error:
         raise ConfigError(one_line(error)) from error
     if len(rest) > 1:
