@@ -112,7 +112,9 @@ def reproduce(settings: Reproduce, arguments: Sequence[str] = ()) -> int:
     data, run_dir = own.data.data_dir, own.run.directory
     if not data:
         raise ConfigError(f"--experiment={settings.experiment}: no --data_dir.")
-    preparing = [*head.prepare, f"--input={settings.input}", f"--output={data}"]
+    # Prepared data need no --input; it is checked below.
+    source = settings.input or data
+    preparing = [*head.prepare, f"--input={source}", f"--output={data}"]
     prepared = fields.from_flags(
         Prepare, command.parsed(preparing, preparation.define)
     )

@@ -275,8 +275,7 @@ def test_input_other_than_the_data_were_prepared_from(
 ):
     source, _ = public("kuaivideo", tmp_path)
 
-    def said(code):
-        own = f"--input={source}"
+    def said(code, own=f"--input={source}"):
         assert run("kuaivideo_x1", own, more=small(tmp_path)) == code
         return capsys.readouterr().err
 
@@ -292,6 +291,7 @@ def test_input_other_than_the_data_were_prepared_from(
         path.unlink()
     named = "none named train.csv, test.csv, item_visual_emb_dim64.h5."
     assert named in said(2)
+    assert "--input" not in said(75, "--input=")
 
 
 def test_vectors_are_missing_before_anything_is_prepared(
@@ -311,6 +311,10 @@ def test_vectors_are_missing_before_anything_is_prepared(
         (
             *("frappe", "frappe", ["--max_vocabulary=2"]),
             "max_vocabulary must be None; received 2.",
+        ),
+        (
+            *("frappe", "frappe", ["--oov_buckets=3"]),
+            "oov_buckets must be 1; received 3.",
         ),
         (
             *("criteo_x4", "criteo_kaggle", ["--integer_rule=squared_log"]),
@@ -337,15 +341,19 @@ def test_a_manifest_that_differs_or_is_none(tmp_path):
         ([], "is not a manifest"),
         (manifest | {"inputs": [{}]}, "is not a manifest"),
         (manifest | {"split_rule": "files"}, "split_rule must be every; rec"),
+        (manifest | {"extended": True}, "extended must be False; received T"),
     ):
         path.write_text(json.dumps(content))
         with pytest.raises(ConfigError, match=named):
             outputs.check(data, settings)
+    for name in ("extended", "oov_buckets"):
+        del manifest[name]  # as in a manifest of before
+    path.write_text(json.dumps(manifest))
+    assert outputs.check(data, settings) == manifest
     recipe = tmp_path / "data/recipe.json"
     content = json.loads(recipe.read_text())
     content["columns"].pop()
     recipe.write_text(json.dumps(content))
-    path.write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="'item_visual' must.*received None"):
         outputs.check(data, settings)
 

@@ -55,6 +55,8 @@ def publish(
         "dataset": source.name,
         "preparation": encodings.short_name(encodings_of(job)),
         "vocabularies": "earlier" if earlier else "train",
+        "extended": bool(job.extended),
+        "oov_buckets": job.oov_buckets,
         "min_count": None if earlier else job.min_count,
         "max_vocabulary": job.max_vocabulary,
         "split_rule": job.rule,
@@ -176,7 +178,11 @@ def check(data_dir: str, settings: Prepare) -> dict[str, Any] | None:
         "min_count": [settings.min_count or known.min_count],
         "max_vocabulary": [settings.max_vocabulary],
         "split_rule": [form.rule for form in known.forms],
+        "vocabularies": ["train"],
     }
+    # Older manifests lack these.
+    recent = {"extended": [False], "oov_buckets": [settings.oov_buckets]}
+    wanted |= {name: recent[name] for name in recent if name in manifest}
     try:
         found = {name: manifest[name] for name in wanted}
         for entry in manifest["inputs"]:

@@ -62,7 +62,7 @@ def trial_flags(
     """
     flags = {"model": flag_of("model", model), **base}
     if "batch_size" in params:
-        before = command.check(["--mode=plan", *base.values()]).training
+        before = command.check(["--mode=plan", *flags.values()]).training
         for name in set(STEPS) & base.keys() - params.keys():
             rows = getattr(before, name) * before.batch_size
             steps = round(rows / int(params["batch_size"]))

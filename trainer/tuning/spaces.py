@@ -26,15 +26,11 @@ from trainer.data.spec import read_spec
 from trainer.settings import Features, Training, command, fields
 from trainer.settings.model import SIZES, Model
 from trainer.tuning.flags import Flags, Value, trial_config, trial_settings
-from wukong_tf.config import (
-    MODEL_CONFIGS,
-    LogisticRegressionConfig,
-    ModelConfig,
-)
+from wukong_tf.config import MODEL_CONFIGS
 from wukong_tf.errors import ConfigError
 
 COMMON = "common.toml"
-_DRAWS = 64  # of other flags' values, to find some that a value is valid with
+_DRAWS = 1000  # of other flags' values, to find some that a value is valid with
 # Trials that differ in these would not be compared by the same measure.
 _FIXED = {
     "model",
@@ -156,21 +152,18 @@ def read(folder: str, model: str, base: Flags) -> Space:
             space[flag], paths[flag] = dimension, path
     spec, refused = read_spec(settings), []
     try:
-        configs = [_accepted(model, base, {}, spec, space)]
+        _check_accepted(model, base, {}, spec, space)
     except ConfigError as error:
         raise ConfigError(f"--models={model}: {error}") from error
     for flag, dimension in space.items():
         for value in dimension.ends():
             try:
-                configs.append(
-                    _accepted(model, base, {flag: value}, spec, space)
-                )
+                _check_accepted(model, base, {flag: value}, spec, space)
             except ConfigError as error:
                 refused.append(f"{paths[flag]}: `{flag}` = {value!r}: {error}")
     if refused:
         raise ConfigError("\n".join(refused))
-    unused = _unused(configs, {*base, *space})
-    return {flag: d for flag, d in space.items() if flag not in unused}
+    return space
 
 
 def _read_file(path, base: Flags) -> Iterator[tuple[str, Dimension]]:
@@ -263,17 +256,17 @@ def _range(where, entry: dict[str, Any], kind) -> Dimension:
     return Dimension(low, high, log, step)
 
 
-def _accepted(model, base, values, spec, space) -> ModelConfig:
-    """Returns a configuration of the model with some values of the space.
+def _check_accepted(model, base, values, spec, space):
+    """Checks some values of the space with the values of other flags.
 
-    The other flags have the values of `base` or, if the trainer refuses that,
-    in some of _DRAWS combinations one of their own.
+    These have the values of `base` or, if the trainer refuses that, in some
+    of _DRAWS combinations one of their own.
 
     Raises:
         ConfigError: it refuses all of them; why the first.
     """
     try:
-        return trial_config(model, base, values, spec)
+        trial_config(model, base, values, spec)
     except ConfigError:
         random = Random(0)
         for _ in range(_DRAWS):
@@ -283,16 +276,6 @@ def _accepted(model, base, values, spec, space) -> ModelConfig:
                 if random.random() < 0.5
             }
             with contextlib.suppress(ConfigError):
-                return trial_config(model, base, others | values, spec)
+                trial_config(model, base, others | values, spec)
+                return
         raise
-
-
-def _unused(configs: list[ModelConfig], given: set[str]) -> set[str]:
-    """Returns flags without effect on all configurations of a model."""
-    unused = set.intersection(*(config.unused for config in configs))
-    linear = isinstance(configs[0], LogisticRegressionConfig)
-    if linear and "first_order_learning_rate" not in given:
-        return unused  # as the other rates are those of first-order weights
-    if all(config.first_order for config in configs):
-        unused |= {"learning_rate", *["table_learning_rate"] * linear}
-    return unused

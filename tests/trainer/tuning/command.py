@@ -15,13 +15,7 @@ SPACES = {
     "mlp": 'head_units = {choices = ["8", "16,8"]}',
     "fm": "first_order_learning_rate = {low = 0.01, high = 0.1}",
 }
-# A bottom MLP, so that the learning rate has an effect on FM too.
-BASE = (
-    "--synthetic",
-    "--epochs=3",
-    "--eval_every_steps=100",
-    "--bottom_mlp_units=8",
-)
+BASE = ("--synthetic", "--epochs=3", "--eval_every_steps=100")
 
 
 def write_spaces(folder: Path, **texts: str) -> Path:

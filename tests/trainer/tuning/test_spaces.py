@@ -23,11 +23,6 @@ FOLDERS = [
     pytest.param(SHIPPED, ADAM, id="adam"),
     pytest.param(SHIPPED / "frappe", ADAM, id="frappe"),
 ]
-# Rates that those of first-order weights replace.
-REPLACED = {
-    "logistic_regression": {"learning_rate", "table_learning_rate"},
-    "fm": {"learning_rate"},
-}
 FRAPPE = {"wukong", "dcn_v2", "dlrm", "mlp", "fm", "logistic_regression"}
 
 
@@ -99,9 +94,7 @@ def test_the_common_part_is_equal_for_all_models(folder, base):
             is_size = flag in {
                 field.name for field in dataclasses.fields(SECTIONS["model"])
             }
-            if (not is_size or flag in sizes) and flag not in REPLACED.get(
-                model, ()
-            ):
+            if not is_size or flag in sizes:
                 assert space.pop(flag) == dimension
         assert not common.keys() & space.keys()
 
@@ -241,6 +234,12 @@ def test_all_values_that_the_features_refuse_are_listed(tmp_path):
             {},
         ),
         (
+            "rank_mixer",
+            "num_tokens = {low = 2, high = 64}\n"
+            "token_dim = {choices = [64, 61, 29]}",
+            {},
+        ),
+        (
             "wukong",
             "num_layers = {low = 1, high = 3}\nnum_fmb = {choices = ['4,4']}",
             {},
@@ -284,32 +283,6 @@ def test_shared_flags_that_the_features_refuse_are_one_error(tmp_path):
         ConfigError, lambda: spaces.read(str(folder), "wukong", base)
     )
     assert error.startswith("--models=wukong: ") and "\n" not in error
-
-
-def test_flags_without_effect_are_not_searched(tmp_path):
-    rates = {"learning_rate", "table_learning_rate"}
-
-    def searched(model, base, folder=SHIPPED):
-        return rates & spaces.read(str(folder), model, base).keys()
-
-    assert searched("logistic_regression", BASE) == set()
-    assert searched("fm", BASE) == {"table_learning_rate"}
-    bottom = {"bottom_mlp_units": "--bottom_mlp_units=8"}
-    assert searched("fm", BASE | bottom) == rates
-    # Without a first-order rate, the others are those of its weights.
-    common = "learning_rate = {low = 1e-3, high = 1e-2}"
-    folder = write_spaces(
-        tmp_path / "spaces", common=common, logistic_regression=""
-    )
-    model = "logistic_regression"
-    assert searched(model, BASE, folder) == {"learning_rate"}
-    given = read_base(["--synthetic"]) | {
-        "first_order_learning_rate": "--first_order_learning_rate=0.1"
-    }
-    assert searched(model, given, folder) == set()
-    ids = spaces.read(str(SHIPPED), "dlrm", three_columns(tmp_path))
-    assert "bottom_mlp_units" not in ids
-    assert "bottom_mlp_units" in spaces.read(str(SHIPPED), "dlrm", BASE)
 
 
 def test_flags_that_count_steps_keep_their_rows():
