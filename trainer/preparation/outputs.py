@@ -181,7 +181,10 @@ def check(data_dir: str, settings: Prepare) -> dict[str, Any] | None:
         "vocabularies": ["train"],
     }
     # Older manifests lack these.
-    recent = {"extended": [False], "oov_buckets": [settings.oov_buckets]}
+    recent: dict[str, list] = {
+        "extended": [False],
+        "oov_buckets": [settings.oov_buckets],
+    }
     wanted |= {name: recent[name] for name in recent if name in manifest}
     try:
         found = {name: manifest[name] for name in wanted}
