@@ -103,6 +103,10 @@ def test_the_run_is_resumed_and_exported(before, tmp_path):
         batch_size=32,
         epochs=2,
         eval_every_steps=3,
+        # The defaults of its time.
+        norm_epsilon=1e-5,
+        learning_rate=0.001,
+        table_learning_rate=0.05,
     )
     code = cli.run(
         f"--data_dir={before / 'data'}", f"--run_dir={run_dir}", *sizes
