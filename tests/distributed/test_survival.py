@@ -347,9 +347,9 @@ def refused(data, tmp_path, first, second):
 
 @pytest.mark.full
 def test_another_flag_is_refused(data, tmp_path):
-    said = refused(data, tmp_path, {}, {"learning_rate": 0.002})
+    said = refused(data, tmp_path, {}, {"learning_rate": 0.004})
     assert (
-        "training.learning_rate is 0.001 for worker 0 and 0.002 for worker 1"
+        "training.learning_rate is 0.002 for worker 0 and 0.004 for worker 1"
         in said
     )
 

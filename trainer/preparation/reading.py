@@ -125,13 +125,16 @@ def _parsed(shard, columns, block):
         ragged.append((row.number, row.actual_columns))
         return "error"
 
+    text = block.text
+    if text.startswith(text_files.BOM):
+        text = text_files.BOM + text  # Arrow skips one; this one is a value's
     try:
         return csv.read_csv(
-            pa.BufferReader(block.text),
+            pa.BufferReader(text),
             csv.ReadOptions(
                 column_names=list(shard.names),
                 use_threads=False,
-                block_size=len(block.text),
+                block_size=len(text),
             ),
             csv.ParseOptions(
                 delimiter=shard.layout.delimiter,

@@ -14,7 +14,7 @@ from trainer.preparation.records import Layout
 from wukong_tf.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 # Errors by the first bytes of files that are not UTF-8 text.
 _OTHERS = {
     b"\xff\xfe": "is UTF-16 or UTF-32 text; write it as UTF-8",
@@ -47,7 +47,7 @@ def header(path: str, layout: Layout) -> tuple[tuple[str, ...], int]:
             name the columns, each once.
     """
     head = _head(path, records.RECORD_BYTES)
-    begin = len(_BOM) if head.startswith(_BOM) else 0
+    begin = len(BOM) if head.startswith(BOM) else 0
     if layout.names is not None:
         return layout.names, begin
     try:
@@ -90,7 +90,7 @@ def _head(path, size):
 def _first_record(head, layout):
     ends, open_quote = records.record_ends(head, layout)
     stop = int(ends[0]) + 1 if len(ends) else len(head)
-    if not len(ends) and len(head) + len(_BOM) >= records.RECORD_BYTES:
+    if not len(ends) and len(head) + len(BOM) >= records.RECORD_BYTES:
         raise records.too_long(head, 0, open_quote, 1)
     if not len(ends) and open_quote is not None:
         raise records.BadLine(1, records.NEVER_CLOSED)
@@ -125,7 +125,7 @@ def detect_delimiter(path: str, default: str) -> str:
     """
     head = _head(path, records.RECORD_BYTES // 4)
     whole = len(head) < records.RECORD_BYTES // 4
-    text = head.removeprefix(_BOM)
+    text = head.removeprefix(BOM)
     fields: dict[str, list[int]] = {}
     for delimiter in DELIMITERS:
         layout = Layout(delimiter)

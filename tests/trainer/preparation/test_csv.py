@@ -281,6 +281,22 @@ def test_a_row_with_a_column_s_name_for_its_value_stays(tmp_path):
         assert found[reading.PLACE].to_pylist() == [0, 1, 3]
 
 
+def test_a_mark_at_a_row_s_begin_is_its_value_s(tmp_path):
+    """A byte order mark is one only where the file begins."""
+    for mark in ("", "\ufeff"):
+        path = tmp_path / "x.csv"
+        path.write_text(f"{mark}a,label\n\ufeffx,1\n\ufeff,0\nx,1\n")
+        file = InputFile(str(path), "train", Layout())
+        for size in (1, 10**6):
+            found = [
+                value
+                for shard in shards.plan([file], size)
+                for batch in reading.read(shard, ["a"])
+                for value in batch["a"].to_pylist()
+            ]
+            assert found == ["\ufeffx", "\ufeff", "x"]
+
+
 def test_no_row_of_one_column_is_a_header(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("a\na\n")
