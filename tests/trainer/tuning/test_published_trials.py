@@ -90,3 +90,22 @@ def test_the_default_flags_too():
             for model in ("dcn_v2", "dlrm", "mlp")
         ]
         assert f"| {' | '.join(cells)} |" in page
+
+
+def test_the_options_of_training_too():
+    path = ROOT / "benchmarks" / "options.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert all(results[key] for key in (*collect.ORIGIN, "versions"))
+    losses: dict = {}
+    for run in results["runs"]:
+        loss = run["valid"]["logloss"]
+        if run["model"] == "wukong":
+            losses.setdefault(run["flags"], []).append(loss)
+        else:
+            assert f"{loss:.4f}" in page
+    for flags, values in losses.items():
+        name = f"`{flags}`" if flags else "none"
+        seeds = ", ".join(f"{value:.4f}" for value in values)
+        mean = f"{sum(values) / len(values):.4f}"
+        assert f"| {name} | {seeds} | {mean} |" in page
