@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -292,7 +293,7 @@ class Closed:
 
 @pytest.mark.full
 def test_refusals_leave_the_time_to_those_that_are_served(base, world):
-    """256 connections of 64 rows do not get far less than 64 get."""
+    """256 connections of 64 rows get most of what 64 get."""
     server = Process(base)
     body = json.dumps({"instances": (2 * world[1])[:64]}).encode()
     found = {64: [], 256: []}
@@ -303,8 +304,12 @@ def test_refusals_leave_the_time_to_those_that_are_served(base, world):
     assert all(counts.keys() <= {200, 503} for counts in found[256])
     assert all(counts[503] for counts in found[256])
     assert all(counts.keys() == {200} for counts in found[64])
-    good = {n: sum(c[200] for c in counts) for n, counts in found.items()}
-    assert good[256] >= 0.5 * good[64]
+    # Of pairs that follow each other, as the machine may slow down.
+    ratios = [
+        many[200] / few[200]
+        for few, many in zip(found[64], found[256], strict=True)
+    ]
+    assert statistics.median(ratios) >= 0.8
 
 
 @pytest.mark.full

@@ -35,16 +35,7 @@ def publish(
     """Writes features, recipe and manifest, and renames the whole output."""
     folder = os.path.join(job.folder, "output")
     written = results(job)
-    inputs = []
-    for number, source_file in enumerate(job.files):
-        path = job.path("files", number, "json")
-        with counting.reading_result(path):
-            checksum = dict(schema.read_json(path))
-            md5 = checksum["md5"]
-        known = source_file.md5
-        published = None if known is None else known == md5
-        name = os.path.basename(source_file.path)
-        inputs.append({"file": name, **checksum, "published": published})
+    inputs = list(_inputs(job))
     rows = {
         split: sum(file["rows"] for file in written if file["split"] == split)
         for split in SPLITS
@@ -89,6 +80,19 @@ def publish(
         is_it = {True: "is", False: "is not"}.get(entry["published"])
         if is_it:
             print(f"{entry['file']} {is_it} the published file, by its MD5")
+
+
+def _inputs(job):
+    """Yields the manifest's entries of the files that were prepared."""
+    for number, source_file in enumerate(job.files):
+        path = job.path("files", number, "json")
+        with counting.reading_result(path):
+            checksum = dict(schema.read_json(path))
+            md5 = checksum["md5"]
+        known = source_file.md5
+        published = None if known is None else known == md5
+        name = os.path.basename(source_file.path)
+        yield {"file": name, **checksum, "published": published}
 
 
 def _print_tallies(tallies, job, earlier):

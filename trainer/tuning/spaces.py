@@ -118,8 +118,7 @@ Space = dict[str, Dimension]
 def read(folder: str, model: str, base: Flags) -> Space:
     """Returns the space of a model: the common flags, then its own.
 
-    Common flags that are sizes which the model does not have are left out, and
-    so are flags that have no effect on the model with the data's features.
+    Common flags that are sizes which the model does not have are left out.
 
     Args:
         folder: directory of the files.
