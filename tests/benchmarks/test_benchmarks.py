@@ -27,7 +27,7 @@ from tests.export.server import running
 from tests.trainer import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPERS = {"__init__", "mid_size", "processes", "published_models"}
+HELPERS = {"__init__", "lanes", "mid_size", "processes", "published_models"}
 SMALL = {
     "embedding_dim": 4,
     "num_layers": 1,
@@ -356,7 +356,7 @@ def test_impossible_figures_are_noticed():
 
 
 def test_every_benchmark_is_run_and_in_the_docs():
-    assert names() == {*RUNS, "gpu_interactions"}
+    assert names() == {*RUNS, "gpu_interactions", "gpu_ladder"}
     text = (ROOT / "docs/measured.md").read_text(encoding="utf-8")
     table = text.partition("| name | measures |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == names()

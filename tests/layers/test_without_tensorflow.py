@@ -1,4 +1,4 @@
-"""The layers need Keras, not TensorFlow; the configuration neither."""
+"""Layers and array metrics need no TensorFlow, the configuration no Keras."""
 
 import os
 import subprocess
@@ -65,8 +65,11 @@ sys.meta_path.append(HollowFinder())
 FORWARD = """
 import numpy as np
 import wukong_tf.layers
+import wukong_tf.metrics
 import keras
 
+labels, scores = np.array([0.0, 1.0]), np.array([0.2, 0.7])
+assert wukong_tf.metrics.exact_auc(labels, scores) == 1.0
 assert keras.backend.backend() == BACKEND, keras.backend.backend()
 stack = wukong_tf.layers.InteractionStack(2, (3, 2), 2, 3, (6,))
 x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")

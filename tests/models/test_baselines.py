@@ -1,6 +1,10 @@
 """The baselines against float64 NumPy, and their contract."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,6 +29,7 @@ from wukong_tf.config import (
 from wukong_tf.models import build_model
 from wukong_tf.runs.arrays import model_slots, read_arrays
 
+ROOT = Path(__file__).resolve().parents[2]
 TWO = dataclasses.replace(
     RICH, tasks=(Task("click", "a"), Task("buy", "b", missing_labels=True))
 )
@@ -207,3 +212,32 @@ def test_refuses_what_cannot_be():
     )
     assert_refused(lambda: MLPConfig(SPEC, head_units=8), "`head_units`")
     assert_refused(lambda: MLPConfig(SPEC, dropout=1.0), "`dropout`")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["dcn_v2", "dlrm"])
+def test_the_first_model_of_a_process_has_the_seeds_weights(model):
+    """Importing keras_rs, which the first one does, draws no numbers."""
+    code = f"""
+import keras
+from wukong_tf.config import MODEL_CONFIGS, CategoricalFeature, FeatureSpec
+from wukong_tf.models import build_model
+
+spec = FeatureSpec((CategoricalFeature("a", 5), CategoricalFeature("b", 5)))
+weights = []
+for _ in range(2):
+    keras.utils.set_random_seed(1)
+    built = build_model(MODEL_CONFIGS[{model!r}](spec, embedding_dim=4))
+    weights.append(built.get_weights())
+for one, other in zip(*weights, strict=True):
+    assert (one == other).all()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

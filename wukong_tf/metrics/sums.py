@@ -4,7 +4,12 @@ A sum over replicas, workers or batches is the sum over their rows, so the
 metrics do not depend on how rows were split.
 """
 
-import tensorflow as tf
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 AUC_BINS = 65_536
 """Default number of bins of the logit."""
@@ -15,6 +20,8 @@ AUC_LOGIT_LIMIT = 16.0
 
 def zero_sums(bins: int = AUC_BINS) -> dict[str, tf.Tensor]:
     """Returns the sums over no rows."""
+    import tensorflow as tf
+
     return {
         **{name: tf.zeros([], tf.float64) for name in SCALARS},
         "negative_bins": tf.zeros([bins], tf.float64),
@@ -40,6 +47,8 @@ def scalar_sums(
         float64 scalars `rows`, `weight`, `loss` (binary cross-entropy),
         `label` and `prediction` (probability), all but the first weighted.
     """
+    import tensorflow as tf
+
     logits = tf.cast(logits, tf.float64)  # [B]
     labels = tf.cast(labels, tf.float64)  # [B]
     weights = _weights(labels, weights)  # [B]
@@ -54,6 +63,8 @@ def scalar_sums(
 
 
 def _weights(labels, weights):
+    import tensorflow as tf
+
     if weights is None:
         return tf.ones_like(labels, tf.float64)
     return tf.cast(weights, tf.float64)
@@ -77,6 +88,8 @@ def binary_sums(
         The sums of `scalar_sums`, and the weights [bins] of negative and
         positive rows by their logit.
     """
+    import tensorflow as tf
+
     scalars = scalar_sums(labels, logits, weights)
     labels = tf.cast(labels, tf.float64)  # [B]
     weights = _weights(labels, weights)  # [B]

@@ -1,5 +1,7 @@
 """Base class of models that end in an MLP for each task."""
 
+import random
+
 import keras
 from keras import ops
 
@@ -97,9 +99,14 @@ class EmbeddingModel(ClickModel):
 def library():
     """Returns the keras_rs package.
 
+    Its import draws from Python's random numbers, from which the initializers'
+    seeds are drawn: without their restored state, the first model of a process
+    would have other weights than the next one of the same seed.
+
     Raises:
         ImportError: it is not installed.
     """
+    state = random.getstate()
     try:
         import keras_rs
     except ImportError as error:
@@ -107,6 +114,8 @@ def library():
             f"this model requires keras-rs, which cannot be imported "
             f"({error}); run {extras.install('wukong_tf[baselines]')}."
         ) from error
+    finally:
+        random.setstate(state)
     return keras_rs
 
 

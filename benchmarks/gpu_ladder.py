@@ -1,0 +1,252 @@
+"""The top of the ladder on a GPU: `python -m benchmarks.gpu_ladder`.
+
+With KERAS_BACKEND=jax and without TensorFlow, it trains rungs of the ladder
+of docs/scaling_law.md: rows, their order, batches, sizes and optimizers are
+those of the study in --study. All learning rates and seeds of a rung are
+trained side by side, mapped over their weights, as small models leave most of
+a GPU idle. The rate with the least LogLoss on valid rows, by the first seed,
+is then scored on test rows with all seeds. After each rung, results.json in
+--output is written, which `python -m trainer.scaling --results` draws with
+the study's; the same command goes on with the next rung. When --seconds have
+passed, the rung under way is given up.
+
+The value is the TFLOP/s of the last rung, of all its runs together. It has not
+been run on a GPU yet, so no figures are given.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from benchmarks import run_program
+from trainer.console import log
+from trainer.data.block_log import SPLITS
+from trainer.data.spec import open_features, synthetic
+from trainer.data.synthetic_source import SyntheticSource
+from trainer.scaling_law import ladder as rungs
+from trainer.scaling_law import records, search
+from trainer.settings.scaling import Scaling
+from trainer.tuning import study
+from trainer.tuning.flags import read_base, trial_settings
+from wukong_tf import source
+
+STUDY = flags.DEFINE_string(
+    "study", "benchmarks/ladder.json", "Results whose study is continued."
+)
+OUTPUT = flags.DEFINE_string(
+    "output", "runs/gpu_ladder", "Directory of results.json."
+)
+MODELS = flags.DEFINE_list("models", ["wukong", "dcn_v2"], "Models.")
+RUNGS = flags.DEFINE_list("rungs", ["30", "100"], "MFLOP per example.")
+RATES = flags.DEFINE_list(
+    "learning_rates", ["0.00025", "0.0005", "0.001"], "Rates of a rung."
+)
+SEEDS = flags.DEFINE_list("seeds", ["1", "2"], "Seeds of a rung.")
+SECONDS = flags.DEFINE_float("seconds", 540.0, "Seconds in all.")
+CPU = flags.DEFINE_bool("cpu", False, "Run without a GPU.")
+
+
+class OutOfTime(Exception):
+    """--seconds have passed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """What all rungs share.
+
+    Args:
+        scaling: settings of the ladder.
+        base: flags of the trainer.
+        content: the study, with the rates and versions of this ladder.
+        splits: "train", "valid" and "test".
+        until: `time.monotonic()` after which no rung goes on.
+    """
+
+    scaling: Any
+    base: Any
+    content: dict[str, Any]
+    splits: Mapping[str, Any]
+    until: float
+
+    def run(self, rung: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Trains a rung; returns the results of its rates and its records.
+
+        Raises:
+            OutOfTime: there is no time left.
+        """
+        from benchmarks.lanes import Lanes
+        from wukong_tf.metrics import exact_auc
+
+        settings = trial_settings(rung.model, self.base, rung.sizes)
+        batch_size = settings.training.batch_size
+        steps = self.content["rows"] // batch_size
+        every = -(-steps // self.content["evaluations"])
+        pairs = list(
+            itertools.product(self.scaling.rates, self.scaling.seed_numbers)
+        )
+        lanes = Lanes(
+            settings.model.config(open_features(settings)),
+            [rate for rate, _ in pairs],
+            [seed for _, seed in pairs],
+            settings.training.table_learning_rate,
+            batch_size,
+            every,
+        )
+        began = time.monotonic()
+        curve, losses = [], []
+        for first in range(0, steps, every):
+            if time.monotonic() > self.until:
+                raise OutOfTime
+            stop = min(first + every, steps)
+            losses.append(lanes.train(self.splits["train"], first, stop))
+            loss, _ = lanes.scores(self.splits["valid"])
+            curve.append((stop * batch_size, loss))
+        window = steps // self.content["evaluations"]
+        last = np.concatenate(losses)[-window:].astype(np.float64).mean(axis=0)
+        searches = [
+            self._search(rung, rate, seed, float(loss))
+            for (rate, seed), loss in zip(pairs, curve[-1][1], strict=True)
+            if seed == pairs[0][1]
+        ]
+        best = search.best_of(search.tried(rung, searches))
+        if best is None:
+            return searches, []
+        seconds = (time.monotonic() - began) / len(pairs)
+        logloss, logits = lanes.scores(self.splits["test"])
+        labels = np.asarray(self.splits["test"].labels)
+        found = [
+            {
+                "seed": seed,
+                "auc": exact_auc(labels, logits[lane]),
+                "logloss": float(logloss[lane]),
+                "curve": tuple((rows, float(v[lane])) for rows, v in curve),
+                "last_window_logloss": float(last[lane]),
+                "seconds": seconds,
+            }
+            for lane, (rate, seed) in enumerate(pairs)
+            if rate == best and math.isfinite(logloss[lane])
+        ]
+        return searches, [self._record(rung, best, each) for each in found]
+
+    def _search(self, rung, rate, seed, loss):
+        finite = math.isfinite(loss)
+        return {
+            **{"model": rung.model, "rung": rung.rung, "sizes": rung.sizes},
+            **{"learning_rate": rate, "rows": self.content["rows"]},
+            **{"seed": seed, "valid_logloss": loss if finite else None},
+            "error": None if finite else "the LogLoss is not finite",
+        }
+
+    def _record(self, rung, rate, found):
+        rates = self.scaling.rates
+        return records.Record(
+            **dataclasses.asdict(rung),
+            **found,
+            learning_rate=rate,
+            at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+            rows=self.content["rows"],
+            split="test",
+            attainable_logloss=self.splits["test"].attainable,
+            curve_attainable=self.splits["valid"].attainable,
+            versions=self.content["versions"],
+            commit=source.commit() or "",
+        )
+
+
+def open_ladder(until: float) -> Ladder:
+    """Returns the ladder of the flags; reads all rows."""
+    from benchmarks import lanes
+
+    content, _, _ = records.read(STUDY.value)
+    base = read_base([*content["flags"].values()])
+    scaling = Scaling(
+        output=OUTPUT.value,
+        models=tuple(MODELS.value),
+        rungs=tuple(RUNGS.value),
+        learning_rates=tuple(RATES.value),
+        seeds=tuple(SEEDS.value),
+    )
+    content["learning_rates"] = scaling.rates
+    content["versions"] = study.versions_of("jax", "keras")
+    settings = trial_settings(scaling.models[0], base, {})
+    (task,) = open_features(settings).tasks
+    splits = {}
+    for split in SPLITS:
+        count = getattr(settings.data, f"synthetic_{split}_rows")
+        rows = SyntheticSource(synthetic(settings), split, count)
+        splits[split] = lanes.read(rows, task)
+    return Ladder(scaling, base, content, splits, until)
+
+
+def train(ladder: Ladder, path: str) -> tuple[float | None, list[str]]:
+    """Trains the rungs that `path` lacks; writes it after each.
+
+    Returns:
+        TFLOP/s of the last rung, and the rungs for which no time was left.
+    """
+    searches: list[dict[str, Any]] = []
+    done: list[records.Record] = []
+    if os.path.exists(path):
+        before, searches, done = records.read(path)
+        if different := [*study.differences(before, ladder.content)]:
+            sys.exit(f"error: {path} is of another study: {different}")
+    speed, missing = None, []
+    for rung in rungs.make(ladder.scaling, ladder.base):
+        if any(search.same(each, rung) for each in searches):
+            continue
+        try:
+            tried, runs = ladder.run(rung)
+        except OutOfTime:
+            missing.append(str(rung))
+            continue
+        searches, done = [*searches, *tried], [*done, *runs]
+        records.write(path, ladder.content, searches, done)
+        for run in runs:
+            speed = run.training_flop * run.rows / run.seconds / 1e12
+            log(f"{rung} seed {run.seed}: LogLoss {run.logloss:.6g}")
+    return speed, missing
+
+
+def main(argv):
+    """Trains the ladder and prints the result."""
+    del argv
+    until = time.monotonic() + SECONDS.value
+    import jax
+    import keras
+
+    if keras.backend.backend() != "jax":
+        sys.exit("error: KERAS_BACKEND must be jax.")
+    device = jax.devices()[0]
+    if device.platform != "gpu" and not CPU.value:
+        sys.exit("error: JAX has no GPU; --cpu runs without one.")
+    # As precise as TensorFlow's products on a CPU.
+    jax.config.update("jax_default_matmul_precision", "highest")
+    os.makedirs(OUTPUT.value, exist_ok=True)
+    path = os.path.join(OUTPUT.value, records.RESULTS)
+    speed, missing = train(open_ladder(until), path)
+    result = {
+        "name": "gpu_ladder",
+        "value": speed,
+        "unit": "TFLOP/s",
+        "bar": None,
+        "holds": None,
+        "missing": missing,
+        "results": path,
+        "chip": device.device_kind,
+        "jax": jax.__version__,
+        "keras": keras.version(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    run_program(main)
