@@ -14,7 +14,7 @@ def run_program(main: Callable[[list[str]], object]) -> NoReturn:
     """
     from absl import flags
 
-    from trainer import program
+    from trainer.process import program
 
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tfrs needs it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

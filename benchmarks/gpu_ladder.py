@@ -28,10 +28,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks import run_program
-from trainer.console import log
 from trainer.data.block_log import SPLITS
 from trainer.data.spec import open_features, synthetic
 from trainer.data.synthetic_source import SyntheticSource
+from trainer.process.console import log
 from trainer.scaling_law import ladder as rungs
 from trainer.scaling_law import records, search
 from trainer.settings.scaling import Scaling

@@ -11,8 +11,8 @@ import tempfile
 from absl import flags as absl_flags
 
 from export import flags, program
-from trainer import loading
 from trainer.placement import host_memory
+from trainer.process import loading
 from trainer.settings import fields
 
 

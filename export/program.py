@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from trainer import loading, program
+from trainer.process import loading, program
 
 
 def start(

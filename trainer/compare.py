@@ -18,7 +18,7 @@ import os
 
 from absl import flags
 
-from trainer import loading, program
+from trainer.process import loading, program
 from trainer.settings import fields
 from trainer.settings.compare import Compare
 from wukong_tf import runs

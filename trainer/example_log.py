@@ -9,8 +9,8 @@ import dataclasses
 
 from absl import flags
 
-from trainer import program
 from trainer.preparation import example_rows
+from trainer.process import program
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
 from wukong_tf.errors import ConfigError, DataError

@@ -13,7 +13,7 @@ from typing import Literal
 
 from absl import flags
 
-from trainer import program
+from trainer.process import program
 from trainer.settings import fields, shipped
 from trainer.settings.fields import Settings, setting
 from wukong_tf import extras

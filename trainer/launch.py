@@ -24,21 +24,21 @@ import threading
 import time
 from collections.abc import Sequence
 
-from trainer.stop_signal import SIGNALS, STOP
+from trainer.process.stop_signal import SIGNALS, STOP
 
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
 from absl import flags  # noqa: E402
 
-from trainer import console, program  # noqa: E402
 from trainer.distribution.cluster import Cluster  # noqa: E402
 from trainer.distribution.processes import (  # noqa: E402
     end_with_parent,
     gpus,
 )
 from trainer.main import EXIT_RESUME  # noqa: E402
-from trainer.program import EXIT_ERROR, EXIT_LOST  # noqa: E402
+from trainer.process import console, program  # noqa: E402
+from trainer.process.program import EXIT_ERROR, EXIT_LOST  # noqa: E402
 from trainer.settings import fields  # noqa: E402
 from trainer.settings.launch import Launch  # noqa: E402
 from wukong_tf.errors import ConfigError  # noqa: E402

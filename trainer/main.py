@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 
-from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.process.stop_signal import EXIT_RESUME, STOP
 
 BEGAN = time.perf_counter()
 
@@ -20,8 +20,9 @@ if __name__ == "__main__":
 
 from absl import flags  # noqa: E402
 
-from trainer import console, loading, program, settings  # noqa: E402
-from trainer.program import EXIT_LOST  # noqa: E402
+from trainer import settings  # noqa: E402
+from trainer.process import console, loading, program  # noqa: E402
+from trainer.process.program import EXIT_LOST  # noqa: E402
 from trainer.settings import Settings  # noqa: E402
 
 loading.prepare()  # before anything imports TensorFlow

@@ -8,9 +8,9 @@ import os
 
 from absl import flags as absl_flags
 
-from trainer import loading, program
 from trainer.preparation import earlier, inputs, outputs, work
 from trainer.preparation.settings import Prepare, define
+from trainer.process import loading, program
 from trainer.settings import fields
 from wukong_tf.config import FeatureSpec
 from wukong_tf.errors import ConfigError, DataError

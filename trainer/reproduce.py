@@ -19,14 +19,14 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from trainer import console, program
 from trainer.preparation import datasets, outputs
 from trainer.preparation import settings as preparation
 from trainer.preparation.settings import Prepare
+from trainer.process import console, program
+from trainer.process.stop_signal import SIGNALS
 from trainer.report import published
 from trainer.settings import command, fields
 from trainer.settings.fields import setting
-from trainer.stop_signal import SIGNALS
 from wukong_tf.errors import ConfigError
 
 

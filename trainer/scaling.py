@@ -16,15 +16,15 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.process.stop_signal import EXIT_RESUME, STOP
 
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
 from absl import flags  # noqa: E402
 
-from trainer import program  # noqa: E402
-from trainer.console import log  # noqa: E402
+from trainer.process import program  # noqa: E402
+from trainer.process.console import log  # noqa: E402
 from trainer.report.files import plain
 from trainer.scaling_law import (  # noqa: E402
     analysis,

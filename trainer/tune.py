@@ -14,15 +14,15 @@ and the same command resumes.
 import os
 from collections.abc import Sequence
 
-from trainer.stop_signal import EXIT_RESUME, STOP
+from trainer.process.stop_signal import EXIT_RESUME, STOP
 
 if __name__ == "__main__":
     STOP.install()  # before anything that takes time
 
 from absl import flags  # noqa: E402
 
-from trainer import program  # noqa: E402
-from trainer.console import log  # noqa: E402
+from trainer.process import program  # noqa: E402
+from trainer.process.console import log  # noqa: E402
 from trainer.settings import fields, shipped  # noqa: E402
 from trainer.settings.tune import Tune  # noqa: E402
 from trainer.tuning import plan, results, spaces  # noqa: E402

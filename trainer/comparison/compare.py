@@ -9,10 +9,10 @@ import numpy as np
 from trainer.comparison.figures import figures_of
 from trainer.comparison.held_out import Run, open_runs
 from trainer.comparison.page import build
-from trainer.console import log
 from trainer.distribution.strategies import one_device
 from trainer.loop.evaluator import Scores
 from trainer.modes.scoring import make_evaluator
+from trainer.process.console import log
 from trainer.report.files import plain
 from trainer.settings import Data, Settings, Training
 from trainer.settings import Run as RunSettings

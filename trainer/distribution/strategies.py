@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from trainer import console
 from trainer.data.pipeline import Pipeline
 from trainer.distribution.cluster import (
     WORKER,
@@ -18,8 +17,9 @@ from trainer.distribution.cluster import (
     refuse_a_second,
 )
 from trainer.distribution.workers import Workers
+from trainer.process import console
+from trainer.process.stop_signal import STOP
 from trainer.settings import Devices, Machine
-from trainer.stop_signal import STOP
 from wukong_tf.errors import ConfigError, LostWorkerError
 
 ONE, MIRRORED, MULTI_WORKER = "one", "mirrored", "multi_worker"

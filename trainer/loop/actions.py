@@ -10,7 +10,6 @@ from typing import Any
 
 import tqdm
 
-from trainer.console import log
 from trainer.data.source import Source
 from trainer.distribution.agreement import SameFiles
 from trainer.loop.evaluator import Evaluator
@@ -20,6 +19,7 @@ from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.rates import Rates
 from trainer.loop.records import Progressive, WriteTraining
 from trainer.loop.saving import SaveCheckpoint
+from trainer.process.console import log
 from trainer.settings.training import HIGHER_IS_BETTER
 
 

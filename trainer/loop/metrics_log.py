@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from trainer.console import log
+from trainer.process.console import log
 from wukong_tf import files
 from wukong_tf.errors import RunError
 

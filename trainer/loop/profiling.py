@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
-from trainer.console import log
 from trainer.loop.progress import LoopChunk, Progress
+from trainer.process.console import log
 from wukong_tf.errors import one_line
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.console import log
 from trainer.distribution.workers import Workers
 from trainer.loop.metrics_log import Metrics
 from trainer.loop.progress import LoopChunk, Progress, Schedule
 from trainer.placement import host_memory
+from trainer.process.console import log
 from wukong_tf.metrics import SCALARS, of_scalars
 from wukong_tf.rows.bad_values import BadValues, Count
 

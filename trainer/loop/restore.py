@@ -4,11 +4,11 @@ import functools
 import os
 
 from trainer.checkpoints import store
-from trainer.console import log
 from trainer.loop import actions
 from trainer.loop.optimizers import make_optimizers
 from trainer.loop.progress import Progress
 from trainer.loop.session import Session
+from trainer.process.console import log
 from trainer.settings import DTYPES
 from trainer.settings.model import flag_text
 from wukong_tf import runs

@@ -10,10 +10,10 @@ from trainer.checkpoints.writer import (
     CheckpointWriter,
     Retention,
 )
-from trainer.console import log
 from trainer.distribution.workers import Workers
 from trainer.loop.metrics_log import Metrics
 from trainer.loop.progress import LoopChunk, Progress, Schedule
+from trainer.process.console import log
 from trainer.settings import Settings
 from wukong_tf.errors import RunError, WukongError
 from wukong_tf.runs.arrays import NamedArray

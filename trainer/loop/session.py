@@ -5,13 +5,11 @@ import functools
 
 from trainer.checkpoints import store
 from trainer.checkpoints.run_directory import HeldDirectory, write_data
-from trainer.console import log
 from trainer.data.content import Contents
 from trainer.data.pipeline import Pipeline
 from trainer.data.source import Source
 from trainer.distribution.agreement import SameFiles
 from trainer.distribution.strategies import Distribution
-from trainer.loading import Stopwatch
 from trainer.loop import actions, records
 from trainer.loop.evaluator import Evaluator, Interrupted
 from trainer.loop.metrics_log import Metrics
@@ -31,8 +29,10 @@ from trainer.loop.step_clock import StepClock
 from trainer.loop.steps import make_train_step
 from trainer.loop.watchdog import Watchdog
 from trainer.placement.tables import Placement
+from trainer.process.console import log
+from trainer.process.loading import Stopwatch
+from trainer.process.stop_signal import STOP
 from trainer.settings import DTYPES, Settings
-from trainer.stop_signal import STOP
 from wukong_tf.config import ModelConfig
 from wukong_tf.errors import ContentError
 from wukong_tf.models import build_model

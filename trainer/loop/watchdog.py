@@ -4,8 +4,8 @@ import sys
 import threading
 import traceback
 
-from trainer.console import log
 from trainer.loop.step_clock import StepClock
+from trainer.process.console import log
 
 
 class Watchdog:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.console import log
 from trainer.data.file_source import FileSource
 from trainer.data.paths import expand
 from trainer.data.scored_files import open_to_score
@@ -20,6 +19,7 @@ from trainer.modes.scoring import (
     written,
 )
 from trainer.preparation.recorded import Preparation
+from trainer.process.console import log
 from trainer.settings import Settings
 from wukong_tf import files, runs
 from wukong_tf.errors import ConfigError, DataError

@@ -4,12 +4,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from trainer.console import log, only_chief_logs
 from trainer.distribution.agreement import check_same, plain_text
 from trainer.distribution.strategies import Distribution, set_up
 from trainer.loop.evaluator import Evaluator
 from trainer.modes.packages import check_packages
 from trainer.modes.placement import place_together
+from trainer.process.console import log, only_chief_logs
 from trainer.settings import DTYPES, Settings, memory_dtype
 from wukong_tf import files, runs
 from wukong_tf.errors import DataError

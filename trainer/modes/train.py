@@ -6,7 +6,6 @@ import os
 import time
 
 from trainer.checkpoints import run_directory
-from trainer.console import log, only_chief_logs
 from trainer.data import preflight
 from trainer.data.content import Contents
 from trainer.data.spec import open_features
@@ -14,7 +13,6 @@ from trainer.data.splits import open_sources
 from trainer.distribution import agreement, lost
 from trainer.distribution.cluster import warnings_of
 from trainer.distribution.strategies import set_up
-from trainer.loading import Stopwatch
 from trainer.loop.evaluator import Interrupted
 from trainer.loop.metrics_log import Metrics, MetricsLog, NoMetrics
 from trainer.loop.restore import restore
@@ -23,6 +21,8 @@ from trainer.modes.packages import check_packages
 from trainer.modes.placement import place_together
 from trainer.modes.plan import describe_model
 from trainer.placement.tables import model_cost
+from trainer.process.console import log, only_chief_logs
+from trainer.process.loading import Stopwatch
 from trainer.report import slices
 from trainer.report.summary import report
 from trainer.settings import Settings

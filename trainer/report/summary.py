@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from trainer.console import log
 from trainer.data import preflight
 from trainer.data.samples import literals
 from trainer.loop.restore import best_checkpoint
 from trainer.loop.session import Session
 from trainer.placement.host_memory import peak_bytes
 from trainer.placement.tables import model_cost
+from trainer.process.console import log
 from trainer.report import importance
 from trainer.report.compared import compared_metrics
 from trainer.report.figures import (

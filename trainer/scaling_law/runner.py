@@ -7,13 +7,13 @@ import os
 import time
 from typing import Any
 
-from trainer.console import log
-from trainer.program import EXIT_ERROR, of_the_system
+from trainer.process.console import log
+from trainer.process.program import EXIT_ERROR, of_the_system
+from trainer.process.stop_signal import STOP
 from trainer.scaling_law import records, search
 from trainer.scaling_law.plan import Plan, tried
 from trainer.scaling_law.records import Record, Rung
 from trainer.settings.scaling import Scaling
-from trainer.stop_signal import STOP
 from trainer.tuning import study
 from trainer.tuning.flags import flag_of
 from trainer.tuning.trial_run import Restarts, TrialRun, evaluated

@@ -11,8 +11,8 @@ import threading
 import time
 from typing import IO, Any, cast
 
-from trainer.console import log
-from trainer.stop_signal import STOP
+from trainer.process.console import log
+from trainer.process.stop_signal import STOP
 from trainer.tracking.tracker import Start, Status
 from wukong_tf import extras
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainer.console import log
 from trainer.loop.metrics_log import Metrics, flat
+from trainer.process.console import log
 from trainer.settings import Settings
 from trainer.tracking.process import ProcessTracker
 from trainer.tracking.tracker import (

@@ -11,8 +11,8 @@ from importlib import metadata
 from typing import Any
 
 import wukong_tf
-from trainer.console import log
 from trainer.data.paths import expand
+from trainer.process.console import log
 from trainer.settings import Settings
 from wukong_tf import files
 from wukong_tf.config import MODEL_CONFIGS, schema

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from trainer.distribution.processes import end_with_parent
+from trainer.process.stop_signal import EXIT_RESUME
 from trainer.report.learning import read_log
-from trainer.stop_signal import EXIT_RESUME
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 

@@ -4,9 +4,9 @@ import glob
 import os
 import time
 
-from trainer.console import log
 from trainer.distribution.processes import gpus
-from trainer.stop_signal import STOP
+from trainer.process.console import log
+from trainer.process.stop_signal import STOP
 from trainer.tuning.flags import (
     flag_of,
     tracking_flags,

@@ -169,7 +169,7 @@ EXPORT = """
 import sys
 from export import flags, main
 from absl import flags as absl_flags
-from trainer import loading
+from trainer.process import loading
 
 loading.prepare()
 loading.load_tensorflow()

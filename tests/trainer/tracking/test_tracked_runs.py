@@ -200,7 +200,7 @@ def test_a_missing_package_is_an_error_before_tensorflow(
         util, "find_spec", lambda n, *a: None if n == package else find(n, *a)
     )
     with mock.patch(
-        "trainer.loading.load_tensorflow", side_effect=AssertionError
+        "trainer.process.loading.load_tensorflow", side_effect=AssertionError
     ):
         code = run(
             "--synthetic", f"--run_dir={tmp_path / 'run'}", f"--track={package}"

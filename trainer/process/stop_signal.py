@@ -117,7 +117,7 @@ class StopSignal:
 
     def _say(self, text):
         with contextlib.suppress(Exception):  # imports may be unfinished
-            from trainer import console
+            from trainer.process import console
 
             console.log(text, of_each=True)
             console.drain()

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from trainer import console
-from trainer.stop_signal import EXIT_RESUME
+from trainer.process import console
+from trainer.process.stop_signal import EXIT_RESUME
 
 LINES = """
 import sys
-from trainer import console
+from trainer.process import console
 console.guard()
 for number in range(20_000):
     print(f"line {number} " + 40 * "x", file=sys.STREAM)
@@ -69,7 +69,7 @@ def test_who_reads_gets_every_line_of_standard_output():
 
 DIES = """
 import threading
-from trainer import console
+from trainer.process import console
 console.guard()
 def fail():
     raise ValueError("a fault")
@@ -88,7 +88,7 @@ def test_a_thread_that_dies_is_reported():
 
 WAITS = """
 import signal, sys, time
-from trainer.stop_signal import STOP
+from trainer.process.stop_signal import STOP
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     # Whatever the tests were started by: a shell's & ignores Ctrl-C.
     if (number, sys.argv[2:]) != (signal.SIGHUP, ["nohup"]):
@@ -165,7 +165,7 @@ def test_log_survives_streams_without_a_descriptor(capsys):
 
 AT_ONCE = """
 import os, signal, time
-from trainer.stop_signal import SIGNALS, interrupt_once
+from trainer.process.stop_signal import SIGNALS, interrupt_once
 for number in SIGNALS:
     signal.signal(number, signal.SIG_DFL)
 interrupt_once()
@@ -195,8 +195,8 @@ def test_signals_that_come_at_once_interrupt_once():
 
 BLOCKED = """
 import sys
-from trainer import console
-from trainer.stop_signal import STOP, interrupt_once
+from trainer.process import console
+from trainer.process.stop_signal import STOP, interrupt_once
 {begin}
 console.guard()
 print(1_000_000 * "x")  # more than a pipe takes
@@ -227,7 +227,7 @@ def test_results_that_nobody_reads_are_given_up_at_a_signal(begin):
 
 TAKES_LONG = """
 import os, signal, sys, time
-from trainer.stop_signal import STOP, interrupt_once
+from trainer.process.stop_signal import STOP, interrupt_once
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 {begin}
 class Slow:
@@ -251,8 +251,8 @@ def test_signals_while_python_takes_itself_down_change_no_code(begin):
 
 OPENS = """
 import os, sys
-from trainer import console
-from trainer.stop_signal import STOP
+from trainer.process import console
+from trainer.process.stop_signal import STOP
 {begin}
 with open("file", "w") as file:
     os.write(1, b"of a library")
@@ -302,7 +302,7 @@ def test_no_room_for_a_thread_costs_lines_alone(monkeypatch):
 
 HOLDS = """
 import ctypes, signal
-from trainer.stop_signal import STOP
+from trainer.process.stop_signal import STOP
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 STOP.install()
 STOP.disarm()

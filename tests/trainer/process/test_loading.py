@@ -13,9 +13,9 @@ import pytest
 from tests.errors import assert_refused
 from tests.trainer import cli
 from tests.worlds import small_models, small_runs
-from trainer import loading
+from trainer.process import loading
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def python(program, *arguments, **environment):
@@ -38,7 +38,7 @@ def python(program, *arguments, **environment):
 
 LINES = """
 import os
-from trainer import loading
+from trainer.process import loading
 
 with loading.without_lines(loading.NOISE):
     os.write(2, b"1 port.cc:153] oneDNN custom operations are on. You\\n")
@@ -76,7 +76,7 @@ def test_without_grep_everything_is_printed(tmp_path):
 
 LOAD = """
 import json, os, sys, time
-from trainer import loading
+from trainer.process import loading
 
 loading.prepare()
 loading.load_tensorflow()
@@ -101,7 +101,8 @@ def test_tensorflow_loads_in_silence_and_without_what_nobody_needs():
 @pytest.mark.slow
 def test_whoever_asks_for_the_log_gets_it():
     ended = python(
-        "from trainer import loading; loading.prepare(); import tensorflow",
+        "from trainer.process import loading; loading.prepare()\n"
+        "import tensorflow",
         TF_CPP_MIN_LOG_LEVEL="0",
     )
     assert ended.returncode == 0

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from trainer import console
 from trainer.placement import host_memory
-from trainer.stop_signal import STOP, interrupt_once
+from trainer.process import console
+from trainer.process.stop_signal import STOP, interrupt_once
 from wukong_tf import __version__
 from wukong_tf.errors import ConfigError, LostWorkerError, WukongError
 

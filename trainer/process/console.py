@@ -20,7 +20,7 @@ from typing import TextIO
 
 import tqdm
 
-from trainer.stop_signal import STOP, open_standard_streams
+from trainer.process.stop_signal import STOP, open_standard_streams
 
 _WAITING_TEXTS = 10_000
 _quiet = False

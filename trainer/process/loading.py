@@ -12,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from trainer import console
 from trainer.placement import host_memory
+from trainer.process import console
 from wukong_tf.errors import ConfigError
 
 # Lines that TensorFlow's libraries write to standard error while they load,

@@ -13,14 +13,15 @@ import tensorflow as tf
 from absl import flags
 
 from tests.errors import assert_refused
-from trainer import program, settings
+from trainer import settings
 from trainer.placement import host_memory
+from trainer.process import program
 from trainer.settings import fields
 from trainer.settings.fields import Settings, setting
 from wukong_tf import __version__
 from wukong_tf.errors import ConfigError, LostWorkerError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def programs(folder):
@@ -191,7 +192,7 @@ def test_the_memory_that_is_left_is_described(monkeypatch):
 
 END = """
 import atexit, os, threading, time
-from trainer import console, program
+from trainer.process import console, program
 
 class Slow:
     def __del__(self):

@@ -1,0 +1,1 @@
+"""The process of a program: its start, console, signals and exit codes."""
