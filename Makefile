@@ -91,7 +91,8 @@ reproduce-scaling: $(VENV)/.run
 	  --evaluations=16 $(LADDER) -- \
 	  --synthetic --synthetic_log=interactions --table_learning_rate=0.3 \
 	  --synthetic_train_rows=4000000 --synthetic_valid_rows=50000 \
-	  --synthetic_test_rows=1000000 --batch_size=256
+	  --synthetic_test_rows=1000000 --batch_size=256 \
+	  --synthetic_ids=100 --synthetic_decay=1.0
 
 # make scaling-figures RESULTS=runs/scaling/results.json draws those of a run.
 RESULTS ?= benchmarks/ladder.json

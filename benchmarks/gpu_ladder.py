@@ -7,8 +7,8 @@ trained side by side, mapped over their weights, as small models leave most of
 a GPU idle. The rate with the least LogLoss on valid rows, by the first seed,
 is then scored on test rows with all seeds. After each rung, results.json in
 --output is written, which `python -m trainer.scaling --results` draws with
-the study's; the same command goes on with the next rung. When --seconds have
-passed, the rung under way is given up.
+the study's; the same command goes on with the next rung. A rung for which the
+--seconds do not suffice is given up once its first steps were timed.
 
 The value is the TFLOP/s of the last rung, of all its runs together. It has not
 been run on a GPU yet, so no figures are given.
@@ -34,6 +34,7 @@ from trainer.data.synthetic_source import SyntheticSource
 from trainer.process.console import log
 from trainer.scaling_law import ladder as rungs
 from trainer.scaling_law import records, search
+from trainer.settings.model import SIZES
 from trainer.settings.scaling import Scaling
 from trainer.tuning import study
 from trainer.tuning.flags import read_base, trial_settings
@@ -46,7 +47,7 @@ OUTPUT = flags.DEFINE_string(
     "output", "runs/gpu_ladder", "Directory of results.json."
 )
 MODELS = flags.DEFINE_list("models", ["wukong", "dcn_v2"], "Models.")
-RUNGS = flags.DEFINE_list("rungs", ["30", "100"], "MFLOP per example.")
+RUNGS = flags.DEFINE_list("rungs", ["30"], "MFLOP per example.")
 RATES = flags.DEFINE_list(
     "learning_rates", ["0.00025", "0.0005", "0.001"], "Rates of a rung."
 )
@@ -55,8 +56,12 @@ SECONDS = flags.DEFINE_float("seconds", 540.0, "Seconds in all.")
 CPU = flags.DEFINE_bool("cpu", False, "Run without a GPU.")
 
 
+# Flags of a study that are followed, but for those of the log itself.
+FOLLOWED = {"batch_size", "table_learning_rate", *SIZES}
+
+
 class OutOfTime(Exception):
-    """--seconds have passed."""
+    """--seconds do not suffice for a rung."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +109,13 @@ class Ladder:
         began = time.monotonic()
         curve, losses = [], []
         for first in range(0, steps, every):
-            if time.monotonic() > self.until:
-                raise OutOfTime
+            start = time.monotonic()
             stop = min(first + every, steps)
             losses.append(lanes.train(self.splits["train"], first, stop))
             loss, _ = lanes.scores(self.splits["valid"])
             curve.append((stop * batch_size, loss))
+            if first:  # the first part is compiled too
+                self._check_time(time.monotonic() - start, steps - stop, every)
         window = steps // self.content["evaluations"]
         last = np.concatenate(losses)[-window:].astype(np.float64).mean(axis=0)
         searches = [
@@ -136,6 +142,12 @@ class Ladder:
             if rate == best and math.isfinite(logloss[lane])
         ]
         return searches, [self._record(rung, best, each) for each in found]
+
+    def _check_time(self, seconds, steps, every):
+        """Raises OutOfTime if the steps left do not fit, at this speed."""
+        left = self.until - time.monotonic()
+        if (needed := seconds * steps / every) > left:
+            raise OutOfTime(f"needs {needed:.0f} s more; {left:.0f} s left")
 
     def _search(self, rung, rate, seed, loss):
         finite = math.isfinite(loss)
@@ -167,6 +179,9 @@ def open_ladder(until: float) -> Ladder:
     from benchmarks import lanes
 
     content, _, _ = records.read(STUDY.value)
+    for name, flag in content["flags"].items():
+        if not name.startswith("synthetic") and name not in FOLLOWED:
+            sys.exit(f"error: {STUDY.value} has {flag}, which is not followed.")
     base = read_base([*content["flags"].values()])
     scaling = Scaling(
         output=OUTPUT.value,
@@ -200,13 +215,22 @@ def train(ladder: Ladder, path: str) -> tuple[float | None, list[str]]:
         if different := [*study.differences(before, ladder.content)]:
             sys.exit(f"error: {path} is of another study: {different}")
     speed, missing = None, []
+    wanted = {*ladder.scaling.seed_numbers}
     for rung in rungs.make(ladder.scaling, ladder.base):
-        if any(search.same(each, rung) for each in searches):
+        seeds = {run.seed for run in done if search.same(run.to_dict(), rung)}
+        if wanted <= seeds:
             continue
+        if any(search.same(each, rung) for each in searches):
+            sys.exit(
+                f"error: {path} has {rung} with seeds {sorted(seeds)}; "
+                "choose another --output."
+            )
         try:
+            if time.monotonic() > ladder.until:
+                raise OutOfTime("not begun")
             tried, runs = ladder.run(rung)
-        except OutOfTime:
-            missing.append(str(rung))
+        except OutOfTime as error:
+            missing.append(f"{rung}: {error}")
             continue
         searches, done = [*searches, *tried], [*done, *runs]
         records.write(path, ladder.content, searches, done)

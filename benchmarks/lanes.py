@@ -27,12 +27,12 @@ class Split:
     Args:
         columns: features by name, [rows, ...].
         labels: labels, float32 [rows].
-        attainable: least expected LogLoss.
+        attainable: least expected LogLoss, or None for train rows.
     """
 
     columns: Arrays
     labels: Any
-    attainable: float
+    attainable: float | None
 
 
 def read(rows: Any, task: Any) -> Split:
@@ -43,7 +43,10 @@ def read(rows: Any, task: Any) -> Split:
         for name in batches[0]
     }
     labels = whole.pop(task.label)
-    return Split(whole, labels, rows.attainable()[task.name]["logloss"])
+    attainable = None
+    if rows.split != "train":  # it reads all rows again
+        attainable = rows.attainable()[task.name]["logloss"]
+    return Split(whole, labels, attainable)
 
 
 class Lanes:

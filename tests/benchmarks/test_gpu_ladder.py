@@ -1,5 +1,6 @@
 """The ladder on a GPU trains as Keras does, and continues a study."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -115,20 +116,24 @@ def test_it_continues_a_study_without_tensorflow(tmp_path):
         *(f"--study={before}", f"--output={output}", "--cpu"),
         *("--rungs=0.3", "--learning_rates=0.0005,0.001", "--seeds=1,2"),
     )
-    first = python(WITHOUT_TENSORFLOW, "--models=mlp", *command)
+    models = ["mlp", "dcn_v2", "rank_mixer"]
+    first = python(WITHOUT_TENSORFLOW, f"--models={','.join(models)}", *command)
     result = json.loads(first.splitlines()[-1])
     assert result["value"] > 0 and not result["missing"]
-    given_up = python(
-        WITHOUT_TENSORFLOW, "--models=mlp,wukong", *command, "--seconds=0"
-    )
-    assert json.loads(given_up.splitlines()[-1])["missing"] == ["wukong 0.3m"]
     path = output / records.RESULTS
     made, searches, runs = records.read(str(path))
-    assert [each["learning_rate"] for each in searches] == [0.0005, 0.001]
-    assert [(run.model, run.seed) for run in runs] == [("mlp", 1), ("mlp", 2)]
+    assert [each["learning_rate"] for each in searches] == 3 * [0.0005, 0.001]
+    assert {(run.model, run.seed) for run in runs} == {
+        *itertools.product(models, (1, 2))
+    }
+    late = python(
+        WITHOUT_TENSORFLOW, "--models=mlp,wukong", *command, "--seconds=0"
+    )
+    missing = json.loads(late.splitlines()[-1])["missing"]
+    assert missing == ["wukong 0.3m: not begun"]
     assert all(rows <= 2560 for run in runs for rows, _ in run.curve)
     assert [rows for rows, _ in runs[0].curve] == [1024, 2048, 2560]
     assert "jax" in made["versions"]
     content["runs"] = [{**runs[0].to_dict(), "rung": "other"}]
     before.write_text(json.dumps(content), encoding="utf-8")
-    assert len(records.merged([str(before), str(path)])[1]) == 3
+    assert len(records.merged([str(before), str(path)])[1]) == 7

@@ -11,6 +11,25 @@ from trainer.scaling_law.fit import Interval, Law, Points
 from trainer.scaling_law.frontier import Choice, frontier
 from trainer.scaling_law.records import Record, by_model, by_rung
 
+BASE = "base"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The LogLoss of a rung, compared with that of the rung "base".
+
+    Args:
+        rung: name of the rung.
+        training_flop: its FLOP per example, as a multiple of the base's.
+        percent: difference of mean LogLoss, in percent of the base's.
+        half: half of its 95 % interval, or None with one seed each.
+    """
+
+    rung: str
+    training_flop: float
+    percent: float
+    half: float | None
+
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
@@ -23,25 +42,30 @@ class Analysis:
         of_flop: loss as a power law of training FLOP per example; None with
             too few rungs.
         of_parameters: the same of dense parameters.
+        too_few: whether there are too few rungs for a law.
         last_step: exponent of FLOP between the two largest rungs, and its
             interval.
         verdict: what the last step says on saturation.
-        resolvable: smallest difference in LogLoss that the seeds resolve,
-            in percent.
+        resolvable: smallest difference in LogLoss that the seeds of the two
+            largest rungs resolve, in percent.
         per_fourfold: change of LogLoss in percent with each fourfold of
             training FLOP, and its interval.
         frontier: the best rung by budget.
+        differences: if a rung is named "base", how the others differ from it;
+            there is no law of such rungs, and all of the above is empty.
     """
 
     model: str
     known_floor: bool
-    of_flop: Law | None
-    of_parameters: Law | None
-    last_step: tuple[float, Interval | None] | None
-    verdict: str
-    resolvable: float | None
-    per_fourfold: tuple[float, Interval | None] | None
-    frontier: list[Choice]
+    of_flop: Law | None = None
+    of_parameters: Law | None = None
+    too_few: bool = True
+    last_step: tuple[float, Interval | None] | None = None
+    verdict: str = ""
+    resolvable: float | None = None
+    per_fourfold: tuple[float, Interval | None] | None = None
+    frontier: Sequence[Choice] = ()
+    differences: tuple[Difference, ...] = ()
 
 
 def points(
@@ -116,10 +140,36 @@ def analyse(records: Sequence[Record], resamples: int) -> list[Analysis]:
     ]
 
 
+def differences(records: Sequence[Record]) -> tuple[Difference, ...]:
+    """Returns how a model's rungs differ from "base", () if there is none."""
+    base = [record for record in records if record.rung == BASE]
+    if not base:
+        return ()
+    losses = [record.logloss for record in base]
+    percent = 100 / np.mean(losses)
+    found = []
+    for seeds in by_rung(records):
+        if seeds[0].rung == BASE:
+            continue
+        value, half = fit.difference([r.logloss for r in seeds], losses)
+        found.append(
+            Difference(
+                rung=seeds[0].rung,
+                training_flop=seeds[0].training_flop / base[0].training_flop,
+                percent=float(value * percent),
+                half=None if half is None else float(half * percent),
+            )
+        )
+    return tuple(found)
+
+
 def _analysis(model, records, loss, known, base, resamples) -> Analysis:
+    if compared := differences(records):
+        return Analysis(model, known, differences=compared)
     of_flop = points(records, flop, loss)
     logloss = points(records, flop, lambda r: r.logloss)
     law = fit.law(of_flop, known, resamples)
+    too_few = fit.too_few(of_flop, known)
     step = fit.last_step(of_flop, 0.0 if known else None, resamples)
     resolved = fit.resolvable(logloss)
     return Analysis(
@@ -129,8 +179,9 @@ def _analysis(model, records, loss, known, base, resamples) -> Analysis:
         of_parameters=fit.law(
             points(records, parameters, loss), known, resamples
         ),
+        too_few=too_few,
         last_step=step,
-        verdict=_verdict(step, law, fit.too_few(of_flop, known)),
+        verdict=_verdict(step, law, too_few),
         resolvable=None if resolved is None else 100 * resolved / base,
         per_fourfold=fit.per_fourfold(logloss, base, resamples),
         frontier=frontier(records),

@@ -199,16 +199,39 @@ def pooled(points: Sequence[tuple[float, Any]]) -> tuple[float, int]:
 
 
 def resolvable(points: Points) -> float | None:
-    """Returns the smallest difference of two rungs' means that seeds resolve.
+    """Returns the smallest difference that seeds resolve on the largest rungs.
 
-    It is half the width of the 95 % interval of a difference, by Student's t
-    with a standard deviation common to all rungs; None with one seed.
+    It is half the width of the 95 % interval of the difference of the last two
+    rungs' means, by Student's t with a standard deviation common to the two;
+    None with one rung or one seed.
     """
+    points = sorted(points, key=lambda point: point[0])[-2:]
     deviation, freedom = pooled(points)
-    if not freedom:
+    if len(points) < 2 or not freedom:
         return None
-    seeds = float(np.median([len(ys) for _, ys in points]))
-    return t_quantile(freedom) * deviation * (2 / seeds) ** 0.5
+    return t_quantile(freedom) * deviation * _error_of_difference(points)
+
+
+def difference(
+    values: Sequence[float], base: Sequence[float]
+) -> tuple[float, float | None]:
+    """Returns the difference of two means, and half its 95 % interval.
+
+    The interval is that of Student's t with a standard deviation common to
+    both; None with one value each.
+    """
+    points = [(0.0, values), (0.0, base)]
+    deviation, freedom = pooled(points)
+    value = float(np.mean(values) - np.mean(base))
+    if not freedom:
+        return value, None
+    error = deviation * _error_of_difference(points)
+    return value, t_quantile(freedom) * error
+
+
+def _error_of_difference(points) -> float:
+    """Returns the standard error of two means' difference, per deviation."""
+    return sum(1 / len(ys) for _, ys in points) ** 0.5
 
 
 def last_step(
@@ -217,8 +240,9 @@ def last_step(
     """Returns the exponent between the last two rungs, and its 95 % interval.
 
     Means of rungs are taken to scatter as Student's t, with a standard
-    deviation of the values common to all rungs. With a known floor the error
-    is carried to the logarithms of the means; else means are drawn, and the
+    deviation of the values common to the two, as that of smaller rungs may be
+    larger. With a known floor the error is carried to the logarithms of the
+    means; else means are drawn, of all rungs with this deviation, and the
     floor is fitted to each draw.
 
     Args:
@@ -247,7 +271,7 @@ def last_step(
     value = exponent(y)
     if not np.isfinite(value):
         return None
-    deviation, freedom = pooled(points)
+    deviation, freedom = pooled(points[-2:])
     if not freedom:
         return value, None
     errors = deviation / np.sqrt([len(ys) for _, ys in points])

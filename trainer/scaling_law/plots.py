@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from trainer.report import style
+from trainer.scaling_law import fit
 from trainer.scaling_law.analysis import (
     Analysis,
     flop,
@@ -100,13 +101,22 @@ def _png(draw, x_label, y_label, title="") -> bytes:
 
 
 def _points(axes, listed, label, look, ls=""):
-    """Draws the seeds of each rung, small and pale, and their means."""
+    """Draws the seeds of each rung, small and pale, and their means.
+
+    Bars are the means' 95 % intervals by Student's t, with a standard
+    deviation common to the model's rungs.
+    """
     color = look["color"]
     for x, ys in listed:
         axes.plot([x] * len(ys), ys, ".", ms=6, alpha=0.5, color=color)
     means = [np.mean(ys) for _, ys in listed]
     x = [x for x, _ in listed]
     axes.plot(x, means, ls=ls, ms=7, lw=1.4, label=label, **look)
+    deviation, freedom = fit.pooled(listed)
+    if freedom:
+        half = fit.t_quantile(freedom) * deviation
+        bars = [half / len(ys) ** 0.5 for _, ys in listed]
+        axes.errorbar(x, means, bars, fmt="none", color=color, capsize=3, lw=1)
 
 
 def _law(axes, model, listed, law, looks):

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer.scaling_law.analysis import Analysis, last_window
+from trainer.scaling_law.analysis import BASE, Analysis, last_window
 from trainer.scaling_law.fit import Law
+from trainer.scaling_law.frontier import curves
 from trainer.scaling_law.records import Record, by_model, by_rung
 
 PAPER = -0.1  # percent of LogLoss for each fourfold of compute
+_PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the rows, in `_by_rows`
 
 
 def markdown(
@@ -17,16 +19,24 @@ def markdown(
     records: Sequence[Record],
     analyses: Sequence[Analysis],
 ) -> str:
-    """Returns the page of a ladder: runs, laws and frontiers."""
+    """Returns the page of a ladder: runs, laws, frontiers and differences."""
     known = all(analysis.known_floor for analysis in analyses)
     loss = "excess" if known else "LogLoss"
+    models = by_model(records)
     lines = ["# Scaling", "", *_study(study, records), "", "## Runs", ""]
     lines += _runs(records)
-    lines += ["", "## Laws", "", *_laws(analyses, loss)]
+    if ladders := [each for each in analyses if not each.differences]:
+        lines += ["", "## Laws", "", *_laws(ladders, loss)]
     for analysis in analyses:
+        model = analysis.model
         if analysis.frontier:
-            lines += ["", f"## Frontier of {analysis.model}", ""]
+            lines += ["", f"## Frontier of {model}", ""]
             lines += _frontier(analysis, loss)
+            lines += ["", f"## Rows of {model}", ""]
+            lines += _by_rows(models[model], loss)
+        if analysis.differences:
+            lines += ["", f"## Differences from {BASE} of {model}", ""]
+            lines += _differences(analysis)
     return "\n".join([*lines, ""])
 
 
@@ -122,8 +132,9 @@ def _laws(analyses, loss) -> list[str]:
 
 
 def _law(law: Law | None, analysis) -> list[Any]:
-    if law is None or not np.isfinite(law.exponent):
-        return ["", "too few rungs" if law is None else "none fits", "", "", ""]
+    if law is None:
+        why = "too few rungs" if analysis.too_few else "none fits"
+        return ["", why, "", "", ""]
     floor = "attainable" if analysis.known_floor else f"{law.floor:.5f}"
     return [
         floor,
@@ -148,6 +159,48 @@ def _frontier(analysis, loss) -> list[str]:
             )
         )
     return lines
+
+
+def _by_rows(records, loss) -> list[str]:
+    """Returns the loss of each rung after a part of the rows.
+
+    Rows are those of the evaluations nearest to the parts, of all rungs.
+    """
+    drawn = curves(records)
+    shared = sorted(set.intersection(*(set(rows) for _, rows, _ in drawn)))
+    if not shared:
+        return ["The rungs have no evaluations at the same rows."]
+    chosen = {
+        min(shared, key=lambda rows: abs(np.log(rows / (part * shared[-1]))))
+        for part in _PARTS
+    }
+    lines = _head("rows", *(record.rung for record, _, _ in drawn))
+    for count in sorted(chosen):
+        losses = [values[rows == count][0] for _, rows, values in drawn]
+        cells = [f"{value:.5f}" for value in losses]
+        cells[int(np.argmin(losses))] += " (best)"
+        lines.append(_row(f"{count:,.0f}", *cells))
+    return [*lines, "", f"The {loss} on valid rows, means over seeds."]
+
+
+def _differences(analysis) -> list[str]:
+    """Returns how each rung differs from the base, the best first."""
+    lines = _head("rung", "FLOP of the base", "LogLoss, %")
+    for each in sorted(analysis.differences, key=lambda d: d.percent):
+        half = "" if each.half is None else f" ± {each.half:.2f}"
+        lines.append(
+            _row(
+                each.rung,
+                f"{each.training_flop:.2f}",
+                f"{each.percent:+.2f}{half}",
+            )
+        )
+    return [
+        *lines,
+        "",
+        f"Percent of the LogLoss of {BASE}, below 0 is better; after ±, half "
+        "of the 95 % interval of the difference, by Student's t over seeds.",
+    ]
 
 
 def _step(step) -> str:

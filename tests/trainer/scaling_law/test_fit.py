@@ -80,14 +80,18 @@ def test_the_last_step_tells_a_plateau_from_a_line():
 
 
 @pytest.mark.parametrize("floor", [0.0, None])
-def test_intervals_of_the_last_step_cover_a_plateau(floor):
+@pytest.mark.parametrize("falling", [False, True])
+def test_intervals_of_the_last_step_cover_a_plateau(floor, falling):
     """Also where deviations of logarithms grow, as excesses are small."""
     random = np.random.default_rng(1)
     means = 0.06 * (np.array(X) / X[0]) ** -0.45
     means[-1] = means[-2]
+    deviations = np.full(len(X), 8e-4)
+    if falling:
+        deviations *= np.array(X / X[-1]) ** -0.3
     found = []
     for _ in range(100):
-        noise = random.normal(0, 8e-4, (len(X), 3))
+        noise = random.normal(0, deviations, (3, len(X))).T
         losses = means[:, None] + noise + (0.25 if floor is None else 0)
         step = fit.last_step([*zip(X, losses, strict=True)], floor, 200)
         assert step is not None and step[1] is not None
@@ -101,10 +105,15 @@ def test_no_law_fits_losses_that_rise():
 
 
 def test_what_seeds_resolve_is_a_half_width_by_students_t():
-    points = [(1.0, [0.0, 2.0]), (2.0, [5.0, 7.0])]
-    # A deviation of sqrt(2), two degrees of freedom, two seeds each.
+    # A deviation of sqrt(2), two degrees of freedom, two seeds each; the
+    # smallest rung does not count.
+    points = [(2.0, [5.0, 7.0]), (1.0, [0.0, 2.0]), (0.1, [0.0, 9.0])]
     assert fit.resolvable(points) == pytest.approx(4.303 * 2**0.5)
-    assert fit.resolvable([(1.0, [1.0])]) is None
+    assert fit.resolvable([(1.0, [1.0]), (2.0, [1.0])]) is None
+    assert fit.resolvable([(1.0, [1.0, 2.0])]) is None
+    value, half = fit.difference([5.0, 7.0], [0.0, 2.0])
+    assert (value, half) == pytest.approx((5, 4.303 * 2**0.5))
+    assert fit.difference([1.0], [2.0]) == (-1, None)
 
 
 def test_quantiles_are_those_of_students_t():

@@ -132,6 +132,8 @@ def test_losses_that_rise_have_no_law(tmp_path):
     assert fits["mlp"]["of_flop"] is None
     assert fits["mlp"]["verdict"].startswith("no law fits")
     assert "NaN" not in (tmp_path / "drawn" / "scaling.json").read_text()
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "| mlp | training FLOP |  | none fits |" in page
 
 
 def test_the_law_is_fitted_from_results_alone(tmp_path):
@@ -193,6 +195,40 @@ def test_the_frontier_is_the_best_rung_of_a_budget():
         assert not choice.inside
     losses = [choice.loss for choice in chosen]
     assert losses == sorted(losses, reverse=True)
+
+
+def test_the_loss_of_each_rung_is_listed_by_rows(tmp_path):
+    draw(tmp_path, write(tmp_path / "a.json", ladder(("wukong",))))
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    table = page.partition("## Rows of wukong\n\n")[2].splitlines()
+    assert table[0] == "| rows | 0.3m | 1m | 3m | 10m |"
+    losses = [0.02 * 1.004 * m**-0.2 * 0.5**-0.3 for m in MFLOP]
+    cells = " | ".join(f"{loss:.5f}" for loss in losses)
+    assert table[4] == f"| 4,000 | {cells} (best) |"
+    assert [row.split(" |")[0] for row in table[2:6]] == [
+        *("| 1,000", "| 2,000", "| 4,000", "| 8,000")
+    ]
+
+
+def test_rungs_of_a_sweep_are_compared_with_its_base(tmp_path):
+    losses = {"base": 0.3, "layers_x2": 0.297, "without_fmb": 0.306}
+    runs = [
+        record(mflop=size, rung=rung, seed=seed, logloss=loss + off)
+        for size, (rung, loss) in zip((1, 2, 0.5), losses.items(), strict=True)
+        for seed, off in ((1, -0.0003), (2, 0.0003))
+    ]
+    fits = draw(tmp_path, write(tmp_path / "a.json", runs))["wukong"]
+    assert fits["of_flop"] is None and not fits["frontier"]
+    best, worst = sorted(fits["differences"], key=lambda d: d["percent"])
+    assert (best["rung"], worst["rung"]) == ("layers_x2", "without_fmb")
+    assert (best["percent"], worst["percent"]) == pytest.approx((-1, 2))
+    assert best["training_flop"] == pytest.approx(2)
+    # Two seeds each: t of two degrees of freedom, SD 0.0003 sqrt 2.
+    half = 100 * 4.303 * 0.0003 * 2**0.5 / 0.3
+    assert best["half"] == pytest.approx(half, rel=1e-3)
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "## Laws" not in page and "## Frontier" not in page
+    assert f"| layers_x2 | 2.00 | -1.00 ± {half:.2f} |" in page
 
 
 def test_a_choice_between_two_worse_sizes_is_inside():
@@ -270,7 +306,10 @@ def test_files_that_contradict_each_other_are_refused(tmp_path, capsys):
 
 def test_plots_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    draw(tmp_path, write(tmp_path / "a.json", ladder()), more=())
+    runs = ladder()
+    runs += [record("dlrm", 1, seed, rung="base") for seed in (1, 2)]
+    runs += [record("dlrm", 2, seed, rung="other") for seed in (1, 2)]
+    draw(tmp_path, write(tmp_path / "a.json", runs), more=())
     for name in ("flop", "parameters", "rows", "last_window"):
         content = (tmp_path / "drawn" / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
