@@ -15,12 +15,12 @@ from trainer import (
     info,
     launch,
     prepare,
-    program,
     reproduce,
     scaling,
     settings,
     tune,
 )
+from trainer.process import program
 
 _FLAG = r"--\w+(?:=[-=\w./,]*\w)?"
 
