@@ -111,27 +111,23 @@ class Lanes:
         signs = np.where(np.asarray(split.labels) > 0.5, -1.0, 1.0)
         return np.logaddexp(0.0, signs * logits).mean(axis=1), logits
 
-    def _forward(self, weights, columns):
-        def logits(weights):
-            outputs, _ = self.model.stateless_call(
-                weights, self._fixed, columns, training=False
-            )
-            (values,) = outputs.values()  # of one task
-            return values.reshape(-1)
-
-        return jax.vmap(logits)(weights)
+    def _forward(self, weights, columns, training):
+        """Returns the logits [rows] of one lane."""
+        outputs, _ = self.model.stateless_call(
+            weights, self._fixed, columns, training=training
+        )
+        (logits,) = outputs.values()  # of one task
+        return logits.reshape(-1)
 
     def _logits(self, weights, columns, first, count):
-        return self._forward(weights, rows_of(columns, first, count))
+        part = rows_of(columns, first, count)
+        return jax.vmap(lambda lane: self._forward(lane, part, False))(weights)
 
     def _steps(self, state, data, first, stop):
         def loss_of(weights, columns, labels):
-            outputs, _ = self.model.stateless_call(
-                weights, self._fixed, columns, training=True
-            )
-            (logits,) = outputs.values()
             signs = jnp.where(labels > 0.5, -1.0, 1.0)
-            return jnp.mean(jnp.logaddexp(0.0, signs * logits.reshape(-1)))
+            logits = self._forward(weights, columns, True)
+            return jnp.mean(jnp.logaddexp(0.0, signs * logits))
 
         def lane(weights, states, columns, labels):
             loss, gradients = jax.value_and_grad(loss_of)(

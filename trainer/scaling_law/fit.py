@@ -205,11 +205,11 @@ def resolvable(points: Points) -> float | None:
     rungs' means, by Student's t with a standard deviation common to the two;
     None with one rung or one seed.
     """
-    points = sorted(points, key=lambda point: point[0])[-2:]
-    deviation, freedom = pooled(points)
-    if len(points) < 2 or not freedom:
+    ordered = sorted(points, key=lambda point: point[0])
+    if len(ordered) < 2:
         return None
-    return t_quantile(freedom) * deviation * _error_of_difference(points)
+    (_, before), (_, last) = ordered[-2:]
+    return difference(last, before)[1]
 
 
 def difference(
@@ -225,13 +225,8 @@ def difference(
     value = float(np.mean(values) - np.mean(base))
     if not freedom:
         return value, None
-    error = deviation * _error_of_difference(points)
+    error = deviation * (1 / len(values) + 1 / len(base)) ** 0.5
     return value, t_quantile(freedom) * error
-
-
-def _error_of_difference(points) -> float:
-    """Returns the standard error of two means' difference, per deviation."""
-    return sum(1 / len(ys) for _, ys in points) ** 0.5
 
 
 def last_step(
