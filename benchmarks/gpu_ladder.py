@@ -106,18 +106,7 @@ class Ladder:
             batch_size,
             every,
         )
-        began = time.monotonic()
-        curve, losses = [], []
-        for first in range(0, steps, every):
-            start = time.monotonic()
-            stop = min(first + every, steps)
-            losses.append(lanes.train(self.splits["train"], first, stop))
-            loss, _ = lanes.scores(self.splits["valid"])
-            curve.append((stop * batch_size, loss))
-            if first:  # the first part is compiled too
-                self._check_time(time.monotonic() - start, steps - stop, every)
-        window = steps // self.content["evaluations"]
-        last = np.concatenate(losses)[-window:].astype(np.float64).mean(axis=0)
+        curve, last, seconds = self._train(lanes, steps, every)
         searches = [
             self._search(rung, rate, seed, float(loss))
             for (rate, seed), loss in zip(pairs, curve[-1][1], strict=True)
@@ -126,7 +115,6 @@ class Ladder:
         best = search.best_of(search.tried(rung, searches))
         if best is None:
             return searches, []
-        seconds = (time.monotonic() - began) / len(pairs)
         logloss, logits = lanes.scores(self.splits["test"])
         labels = np.asarray(self.splits["test"].labels)
         found = [
@@ -136,12 +124,34 @@ class Ladder:
                 "logloss": float(logloss[lane]),
                 "curve": tuple((rows, float(v[lane])) for rows, v in curve),
                 "last_window_logloss": float(last[lane]),
-                "seconds": seconds,
+                "seconds": seconds / len(pairs),
             }
             for lane, (rate, seed) in enumerate(pairs)
             if rate == best and math.isfinite(logloss[lane])
         ]
         return searches, [self._record(rung, best, each) for each in found]
+
+    def _train(self, lanes, steps, every):
+        """Returns pairs of rows and valid losses, last window and seconds.
+
+        The seconds are those of training. The first part is compiled, so with
+        more parts it counts as long as the others.
+        """
+        curve, losses, spent = [], [], []
+        for first in range(0, steps, every):
+            start = time.monotonic()
+            stop = min(first + every, steps)
+            losses.append(lanes.train(self.splits["train"], first, stop))
+            spent.append(time.monotonic() - start)
+            loss, _ = lanes.scores(self.splits["valid"])
+            curve.append((stop * lanes.batch_size, loss))
+            if first:
+                self._check_time(time.monotonic() - start, steps - stop, every)
+        window = steps // self.content["evaluations"]
+        last = np.concatenate(losses)[-window:].astype(np.float64).mean(axis=0)
+        if len(spent) == 1:
+            return curve, last, spent[0]
+        return curve, last, sum(spent[1:]) * steps / (steps - every)
 
     def _check_time(self, seconds, steps, every):
         """Raises OutOfTime if the steps left do not fit, at this speed."""

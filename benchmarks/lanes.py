@@ -87,7 +87,7 @@ class Lanes:
         place = paths.index(dense.learning_rate.path)
         states[place] = jnp.asarray(rates, states[place].dtype)
         self.state = (weights, states)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._most = most_steps
         self._train = jax.jit(self._steps, donate_argnums=0)
         self._score = jax.jit(self._logits, static_argnums=3)
@@ -140,8 +140,8 @@ class Lanes:
 
         def step(number, carry):
             state, losses = carry
-            start = number * self._batch_size
-            batch = rows_of(data, start, self._batch_size)
+            start = number * self.batch_size
+            batch = rows_of(data, start, self.batch_size)
             loss, *state = jax.vmap(lane, in_axes=(0, 0, None, None))(
                 *state, *batch
             )

@@ -53,6 +53,11 @@ class Law:
     intervals: dict[str, Interval]
     rungs: int
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the exponent is the least or largest that was tried."""
+        return self.exponent in (EXPONENTS[0], EXPONENTS[-1])
+
     def __call__(self, x):
         """Returns the law's value at x."""
         return self.floor + self.scale * np.asarray(x, float) ** -self.exponent

@@ -109,7 +109,8 @@ def _laws(analyses, loss) -> list[str]:
     lines += [
         "",
         f"{loss} = {floor}scale x^-exponent, fitted to the rungs' means; "
-        "intervals are those of a bootstrap over rungs and seeds.",
+        "intervals are those of a bootstrap over rungs and seeds. An exponent "
+        "marked (end) is the least or largest that was tried.",
         "",
         *_head(
             "model", "LogLoss for 4x FLOP, %", "95 % interval",
@@ -138,7 +139,7 @@ def _law(law: Law | None, analysis) -> list[Any]:
     floor = "attainable" if analysis.known_floor else f"{law.floor:.5f}"
     return [
         floor,
-        f"{law.exponent:.3g}",
+        f"{law.exponent:.3g}" + (" (end)" if law.at_end else ""),
         _interval(law.intervals.get("exponent")),
         f"{law.explained:.3f}",
         law.rungs,

@@ -38,6 +38,13 @@ def test_a_floor_is_recovered():
     assert law.floor == pytest.approx(0.4, abs=2e-4)
     assert law.exponent == pytest.approx(0.3, rel=0.02)  # of the grid
     assert law.explained > 0.99999
+    assert not law.at_end
+
+
+def test_an_exponent_at_the_end_of_its_grid_is_known():
+    straight = [(x, [0.4 - 5e-4 * np.log(x)]) for x in X]
+    law = fit.law(straight, False, 10)
+    assert law.at_end and law.exponent == fit.EXPONENTS[0]
 
 
 def test_intervals_cover_the_exponent():
