@@ -38,7 +38,7 @@ from trainer.scaling_law import (  # noqa: E402
 from trainer.settings import fields  # noqa: E402
 from trainer.settings.scaling import Scaling  # noqa: E402
 from trainer.tuning.flags import read_base  # noqa: E402
-from trainer.tuning.study import locked  # noqa: E402
+from trainer.tuning.study import locked, make_output  # noqa: E402
 from wukong_tf import extras, files  # noqa: E402
 from wukong_tf.errors import ConfigError  # noqa: E402
 
@@ -78,11 +78,11 @@ def draw(settings: Scaling, paths: Sequence[str]) -> None:
     Raises:
         DataError: a file is invalid or two contradict each other.
     """
-    study, runs = records.merged(paths)
+    study, searches, runs = records.merged(paths)
     analyses = analysis.analyse(runs, settings.resamples)
-    os.makedirs(settings.output, exist_ok=True)
+    make_output(settings.output)
     page = os.path.join(settings.output, PAGE)
-    files.write_text(page, tables.markdown(study, runs, analyses))
+    files.write_text(page, tables.markdown(study, searches, runs, analyses))
     files.write_json(
         os.path.join(settings.output, FITS),
         plain({each.model: dataclasses.asdict(each) for each in analyses}),
@@ -109,8 +109,11 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
     made = plan.make(settings, base)
     results = os.path.join(settings.output, records.RESULTS)
     if settings.plan:
-        before = records.read(results)[1:] if os.path.exists(results) else ()
-        print("\n".join(plan.describe(made, settings, rungs, *before)))
+        before = runner.Runner(settings, made)
+        lines = plan.describe(
+            made, settings, rungs, before.searches, before.done
+        )
+        print("\n".join(lines))
         return 0
     with locked(settings.output, _ONE):
         running = runner.Runner(settings, made)

@@ -136,4 +136,4 @@ def test_it_continues_a_study_without_tensorflow(tmp_path):
     assert "jax" in made["versions"]
     content["runs"] = [{**runs[0].to_dict(), "rung": "other"}]
     before.write_text(json.dumps(content), encoding="utf-8")
-    assert len(records.merged([str(before), str(path)])[1]) == 7
+    assert len(records.merged([str(before), str(path)])[2]) == 7

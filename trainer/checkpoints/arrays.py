@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.settings.optimization import IF_DIVERGED
 from wukong_tf.embeddings import table_rows
 from wukong_tf.errors import TrainingError
 from wukong_tf.runs.arrays import NamedArray, StoredRows
@@ -81,8 +82,7 @@ def _check_finite(name, array):
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise TrainingError(
             f"the weights {name!r} are no longer finite. The checkpoint was "
-            "not saved; earlier ones are intact. A lower --learning_rate or "
-            "--table_learning_rate, --clipnorm or --warmup_steps may help."
+            f"not saved; earlier ones are intact. {IF_DIVERGED}"
         )
 
 

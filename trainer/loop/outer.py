@@ -9,6 +9,7 @@ from trainer.data.pipeline import GLOBAL_ROWS, Pipeline
 from trainer.distribution.strategies import Distribution
 from trainer.loop.progress import Action, LoopChunk, Progress, Schedule
 from trainer.loop.step_clock import ASKED, GOT, StepClock
+from trainer.settings.optimization import IF_DIVERGED
 from wukong_tf.errors import TrainingError
 from wukong_tf.metrics import SCALARS
 
@@ -141,8 +142,7 @@ def _run_chunk(run_steps, clock, iterator, pipeline, step, stop):
     if bad >= 0:
         raise TrainingError(
             f"the loss of step {step + int(bad) + 1} is not finite. The run "
-            "resumes from its last checkpoint. A lower --learning_rate or "
-            "--table_learning_rate, --clipnorm or --warmup_steps may help."
+            f"resumes from its last checkpoint. {IF_DIVERGED}"
         )
     return LoopChunk(
         first_step=step,

@@ -27,7 +27,6 @@ _NO_MEMORY = re.compile(
     "std::bad_alloc|[Cc]annot allocate memory|failed to map segment"
     "|can't start new thread|OOM when allocating|Out of memory"
 )
-_ERRNO = re.compile(r"\[Errno \d+\]|out of memory on this machine")
 AFTER = "; the trainer's flags come after --"
 _HELP = {"--help", "-help", "--helpshort", "--helpfull", "-h", "-?"}
 _WIDTH = 78
@@ -201,18 +200,6 @@ def _explained(error):
         line = " ".join(lines) or type(error).__name__
     left = host_memory.describe()
     return f"out of memory on this machine: {line.rstrip('.')}. {left}"
-
-
-def of_the_system(text: str) -> bool:
-    """Returns whether an error is one of the system, such as a full disk.
-
-    Args:
-        text: what a program printed of an error; also one that another
-            process printed.
-    """
-    return any(
-        pattern.search(text) for pattern in (_NO_SPACE, _NO_MEMORY, _ERRNO)
-    )
 
 
 def end(code: int) -> NoReturn:

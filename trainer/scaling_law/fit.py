@@ -21,6 +21,7 @@ import numpy as np
 
 LEVEL = 0.95
 EXPONENTS = np.geomspace(0.005, 3.0, 400)
+MOST = float(EXPONENTS[-1])
 SEED = 0  # of the bootstrap
 # Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -53,11 +54,6 @@ class Law:
     intervals: dict[str, Interval]
     rungs: int
 
-    @property
-    def at_end(self) -> bool:
-        """Whether the exponent is the least or largest that was tried."""
-        return self.exponent in (EXPONENTS[0], EXPONENTS[-1])
-
     def __call__(self, x):
         """Returns the law's value at x."""
         return self.floor + self.scale * np.asarray(x, float) ** -self.exponent
@@ -72,7 +68,8 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
     """Fits a power law to the means of the rungs.
 
     Intervals are those of the bootstrap: rungs are drawn with replacement, and
-    for each drawn rung its seeds.
+    for each drawn rung its seeds. With a fitted floor, a resample that nothing
+    fits, as its losses rise, counts as the least exponent of the grid.
 
     Args:
         points: x and the values of all seeds, for each rung.
@@ -97,6 +94,7 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
     intervals = {}
     if len({x for x, _ in points}) >= FEWEST:
         drawn = bootstrap(points, fit, resamples, 2 if known else 3)
+        drawn[np.isnan(drawn[:, 2]), 2] = EXPONENTS[0]
         for at, name in enumerate(("floor", "scale", "exponent")):
             intervals[name] = interval(drawn[:, at])
     fitted = values[0] + values[1] * x ** -values[2]
@@ -243,7 +241,9 @@ def last_step(
     deviation of the values common to the two, as that of smaller rungs may be
     larger. With a known floor the error is carried to the logarithms of the
     means; else means are drawn, of all rungs with this deviation, and the
-    floor is fitted to each draw.
+    floor is fitted to each draw. If a mean then lies below the floor, or
+    nothing fits, the exponent is the largest of the grid, negative for a step
+    that is no gain.
 
     Args:
         points: x, and values of all seeds, for each rung.
@@ -252,21 +252,27 @@ def last_step(
         resamples: number of draws.
 
     Returns:
-        The exponent, and its interval, None with one seed; or None if the two
-        rungs have the same x, or a mean that is not above the floor.
+        The exponent, and its interval, None with one seed; or None with too
+        few rungs, if the two have the same x, or a mean that is not above a
+        known floor.
     """
     points = sorted(points, key=lambda point: point[0])
     x, y = _means(points)
-    if len(points) < 2 or x[-1] <= x[-2]:
+    fewest = 2 if floor is not None else FEWEST
+    if len(points) < fewest or x[-1] <= x[-2]:
         return None
     ratio = np.log(x[-1] / x[-2])
 
     def exponent(means) -> float:
         base = floor if floor is not None else _with_floor(x, means)[0]
         before, after = means[-2:] - base
-        if not (before > 0 and after > 0):  # also of NaN, if nothing fits
+        if before > 0 and after > 0:  # not so of NaN, if nothing fits
+            value = float(np.log(before / after) / ratio)
+        elif floor is not None:
             return np.nan
-        return float(np.log(before / after) / ratio)
+        else:
+            value = np.inf if means[-1] < means[-2] else -np.inf
+        return value if floor is not None else np.clip(value, -MOST, MOST)
 
     value = exponent(y)
     if not np.isfinite(value):

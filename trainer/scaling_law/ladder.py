@@ -8,12 +8,12 @@ expansion of RankMixer's MLPs fills the gaps.
 """
 
 import math
-import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 from trainer.data.spec import open_features
+from trainer.scaling_law import records
 from trainer.scaling_law.records import Rung
 from trainer.settings.model import SIZES
 from trainer.settings.scaling import Scaling
@@ -74,10 +74,23 @@ def _by_recipe(
     for sizes in _candidates(model, features, shared):
         config = MODEL_CONFIGS[model](features, **{**shared, **sizes})
         costs.append((cost(config).training_flop / 1e6, sizes))
+    of_recipe = {name for _, sizes in costs for name in sizes}
+    if given := sorted(of_recipe & base.keys()):
+        raise ConfigError(
+            f"--{given[0]} must not be among the trainer's flags; the recipe "
+            f"of {model} sets it. Give --ladder for other sizes."
+        )
+    taken: dict[float, float] = {}
     for target in targets:
         mflop, sizes = min(
             costs, key=lambda entry: abs(math.log(entry[0] / target))
         )
+        if mflop in taken:
+            raise ConfigError(
+                f"--rungs: {taken[mflop]:g} and {target:g} MFLOP are the same "
+                f"sizes of {model}, which have {mflop:.3g}."
+            )
+        taken[mflop] = target
         if not 1 / _NEAR < mflop / target < _NEAR:
             raise ConfigError(
                 f"--rungs: {model} has no sizes of about {target:g} MFLOP per "
@@ -157,6 +170,11 @@ def _of_file(
             content = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--ladder={path}: {error}.") from error
+    if unknown := sorted(content.keys() - MODEL_CONFIGS.keys()):
+        raise ConfigError(
+            f"--ladder={path}: {unknown} are not models; they are "
+            f"{', '.join(MODEL_CONFIGS)}."
+        )
     named = content.get(model)
     if not isinstance(named, dict) or not named:
         raise ConfigError(
@@ -166,10 +184,10 @@ def _of_file(
     for name in scaling.rungs or named:
         where = f"--ladder={path}: [{model}.{name}]"
         sizes = named.get(name)
-        if not isinstance(sizes, dict) or not re.fullmatch(r"[\w.+-]+", name):
+        if not isinstance(sizes, dict) or not records.NAME.fullmatch(name):
             raise ConfigError(
-                f"{where} must be a table of sizes, its name of letters, "
-                f"digits and _ . + -; its rungs are {list(named)}."
+                f"{where} must be a table of sizes, its name {records.A_NAME}; "
+                f"its rungs are {list(named)}."
             )
         for size, value in sizes.items():
             if size not in SIZES or not isinstance(value, Value):

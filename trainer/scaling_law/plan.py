@@ -107,12 +107,15 @@ def make(scaling: Scaling, base: Flags) -> Plan:
     batch_size = settings.training.batch_size
     train_rows = _train_rows(settings)
     rows = scaling.rows or train_rows
-    search_rows = scaling.search_rows or rows // SEARCH_SHARE
-    for name, count in (("rows", rows), ("search_rows", search_rows)):
-        if not batch_size <= count <= train_rows:
+    search_rows = scaling.search_rows or max(rows // SEARCH_SHARE, batch_size)
+    for name, count, most, of in (
+        ("rows", rows, train_rows, f"the {train_rows:,} train rows"),
+        ("search_rows", search_rows, rows, f"--rows, {rows:,}"),
+    ):
+        if not batch_size <= count <= most:
             raise ConfigError(
                 f"--{name} must be at least --batch_size={batch_size} and at "
-                f"most the {train_rows:,} train rows; received {count:,}."
+                f"most {of}; received {count:,}."
             )
     splits = ["train", "valid"]
     if not settings.data.synthetic and settings.data.files("test"):
@@ -195,11 +198,15 @@ def describe(
     """
     seeds, rates = scaling.seed_numbers, plan.content["learning_rates"]
     rows, search_rows = plan.content["rows"], plan.content["search_rows"]
-    most = len(rates) if len(rates) > 1 else 0  # one is taken as it is
+    search_first = ""
+    if len(rates) > 1:
+        search_first = (
+            f"at most {len(rates)} learning rates on {search_rows:,} rows, "
+            "then "
+        )
     lines = [
-        f"each rung: at most {most} learning rates on {search_rows:,} rows, "
-        f"then {len(seeds)} seeds on {rows:,} rows in one pass, the same for "
-        "all models",
+        f"each rung: {search_first}{len(seeds)} seeds on {rows:,} rows in one "
+        "pass, the same for all models",
     ]
     left = 0.0
     have = {record.key for record in done}

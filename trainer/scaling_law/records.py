@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 from trainer.tuning.study import differences
 from trainer.tuning.trial_run import evaluated
 from wukong_tf import files
-from wukong_tf.config import schema
+from wukong_tf.config import MODEL_CONFIGS, schema
 from wukong_tf.errors import ConfigError, DataError, RunError
 
 FORMAT = 1
@@ -21,6 +22,8 @@ _OF_SEARCH = (
     *("model", "rung", "sizes", "learning_rate", "valid_logloss", "error"),
 )
 _ABOVE_0 = ("training_flop", "dense_parameters", "rows", "seconds")
+NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")  # of a rung, and of its folder
+A_NAME = "1 to 100 letters, digits and _ . + -, the first not a ."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,22 +184,49 @@ def read(path: str) -> tuple[dict[str, Any], list[dict], list[Record]]:
                 f"{content['format']!r}."
             )
         study, searches = dict(content["study"]), list(content["searches"])
+        _check_study(f"{path}: study", study)
         for search in searches:
             if lacking := [n for n in _OF_SEARCH if n not in search]:
                 raise ConfigError(f"{path}: a search lacks {lacking}.")
+            _check_search(f"{path}: a search", search)
         runs = [
-            _record(f"{path}: run {number}", run)
+            _record(f"{path}: run {number}", run, study["rows"])
             for number, run in enumerate(content["runs"])
         ]
     except ConfigError as error:
         raise DataError(str(error)) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         text = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: is not a file of results: {text}.") from error
     return study, searches, runs
 
 
-def _record(where, content) -> Record:
+def _check_study(where, study):
+    schema.check_text(where, "task", study["task"])
+    schema.check_int(where, "rows", study["rows"], 1)
+    for name in ("search_rows", "evaluations"):
+        schema.check_int(where, name, study.get(name, 0), 0)
+    for rate in study.get("learning_rates", []):
+        schema.check_float(where, "learning_rates", rate, above=0)
+    for name, flag in study.get("flags", {}).items():
+        schema.check_text(where, name, flag)
+
+
+def _check_search(where, search):
+    for name in ("model", "rung"):
+        schema.check_text(where, name, search[name])
+    schema.check_float(where, "learning_rate", search["learning_rate"], above=0)
+    if search["valid_logloss"] is not None:
+        schema.check_float(where, "valid_logloss", search["valid_logloss"])
+
+
+def _record(where, content, rows) -> Record:
     """Returns a record of a file; checks its values."""
     if isinstance(content, dict):
         content = {k: v for k, v in content.items() if k != "excess"}
@@ -212,17 +242,42 @@ def _record(where, content) -> Record:
                 raise ConfigError(
                     f"{where}: `{name}` must be an object; received {value!r}."
                 )
-        elif kind in (int, float) or (value is not None and name != "curve"):
+        elif kind is int:
+            schema.check_int(where, name, value, int(name in _ABOVE_0))
+        elif kind is float or (value is not None and name != "curve"):
             above = 0 if name in _ABOVE_0 else None
-            schema.check_float(where, name, value, above=above)
-    for rows, value in record.curve:
-        schema.check_float(where, "curve", rows, above=0)
-        schema.check_float(where, "curve", value)
+            schema.check_float(where, name, value, minimum=0, above=above)
+    for seen, value in record.curve:
+        schema.check_float(where, "curve", seen, above=0)
+        schema.check_float(where, "curve", value, minimum=0)
+    schema.check_choice(where, "split", record.split, ("test", "valid"))
+    schema.check_choice(where, "model", record.model, tuple(MODEL_CONFIGS))
+    if not NAME.fullmatch(record.rung):
+        raise ConfigError(
+            f"{where}: `rung` must be {A_NAME}; received {record.rung!r}."
+        )
+    if (record.auc or 0.0) > 1:
+        raise ConfigError(
+            f"{where}: `auc` must be at most 1; received {record.auc}."
+        )
+    if record.rows != rows:
+        raise ConfigError(
+            f"{where}: `rows` must be those of the study, {rows:,}; received "
+            f"{record.rows:,}."
+        )
+    floors = (record.attainable_logloss, record.curve_attainable)
+    if (floors[0] is None) != (floors[1] is None):
+        raise ConfigError(
+            f"{where}: `attainable_logloss` and `curve_attainable` must both "
+            f"be known or null; received {floors[0]} and {floors[1]}."
+        )
     return record
 
 
-def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
-    """Returns the study and all runs of several files of results.
+def merged(
+    paths: Sequence[str],
+) -> tuple[dict[str, Any], list[dict], list[Record]]:
+    """Returns the study, searches and runs of several files of results.
 
     Raises:
         DataError: a file is invalid, the files are of runs that cannot be
@@ -230,10 +285,12 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
     """
     study: dict[str, Any] = {}
     rates: set[float] = set()
+    searches: list[dict] = []
     runs: dict[tuple, tuple[str, Record]] = {}
     rungs: dict[tuple[str, str], tuple[str, Record]] = {}
     for path in paths:
-        other, _, records = read(path)
+        other, tries, records = read(path)
+        searches += [each for each in tries if each not in searches]
         other.pop("versions", None)
         rates |= {*other.pop("learning_rates", ())}  # more may come later
         study = study or other
@@ -257,9 +314,15 @@ def merged(paths: Sequence[str]) -> tuple[dict[str, Any], list[Record]]:
             runs[record.key] = (first, both[0])
     if not runs:
         raise DataError(f"{', '.join(paths)}: there are no runs.")
+    found = [record for _, record in runs.values()]
+    if len(splits := {record.split for record in found}) > 1:
+        raise DataError(
+            f"{', '.join(paths)}: all runs must be scored on one split; "
+            f"received {sorted(splits)}."
+        )
     if rates:
         study["learning_rates"] = sorted(rates)
-    return study, [record for _, record in runs.values()]
+    return study, searches, found
 
 
 def _check_same_rung(path, record, first, other):

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from trainer.process.console import log
-from trainer.process.program import EXIT_ERROR, of_the_system
 from trainer.process.stop_signal import STOP
 from trainer.scaling_law import records, search
 from trainer.scaling_law.plan import Plan, tried
@@ -28,15 +27,15 @@ class Stopped(Exception):
     """A signal asked the program to stop."""
 
 
-class Refused(RunError):
-    """The trainer ended a run with an error, such as a loss of NaN."""
+class Diverged(RunError):
+    """A run ended as its loss or weights were not finite."""
 
 
 class Runner:
     """Runs what a ladder lacks and writes results.json after each run.
 
     Args:
-        scaling: settings of the ladder.
+        scaling: settings of the ladder; with `plan`, nothing is written.
         plan: the plan.
 
     Attributes:
@@ -60,7 +59,8 @@ class Runner:
         before = None
         if os.path.exists(self._path):
             before, self.searches, self.done = records.read(self._path)
-        study.claim(
+        claim = study.check if scaling.plan else study.claim
+        claim(
             scaling.output,
             plan.content,
             bool(begun or before),
@@ -96,9 +96,10 @@ class Runner:
                     except RunError as error:
                         failed.append(str(error))
         if failed:
+            count = f"{len(failed)} run{'s' * (len(failed) > 1)}"
             raise RunError(
-                f"{len(failed)} runs failed, and the same command tries them "
-                f"again: {' '.join(failed)}"
+                f"{count} failed, and the same command tries again: "
+                f"{' '.join(failed)}"
             )
 
     def _check_sizes(self, rung):
@@ -127,8 +128,8 @@ class Runner:
         """Returns the learning rate with the least LogLoss on valid rows.
 
         Raises:
-            RunError: a run was killed or the trainer has a fault, which is
-                not recorded; or no rate has a finite LogLoss.
+            RunError: a run failed otherwise than by diverging, which is not
+                recorded; or no rate has a finite LogLoss.
         """
         rates = self._plan.content["learning_rates"]
         if len(rates) == 1:
@@ -179,7 +180,7 @@ class Runner:
             self._train(f"{rung} rate {rate:g}", folder, arguments, seed)
             found = evaluated(folder, self._plan.task, "logloss").values()
             value = [math.nan, *found][-1]
-        except Refused as failure:
+        except Diverged as failure:
             error = str(failure)
         result = {
             "model": rung.model,
@@ -193,7 +194,7 @@ class Runner:
         }
         self.searches.append(result)
         self._write()
-        log(f"{rung} rate {rate:g}: " + (error or f"LogLoss {value:.6g}"))
+        log(error or f"{rung} rate {rate:g}: LogLoss {value:.6g}")
         return result
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
@@ -251,7 +252,7 @@ class Runner:
         Raises:
             Stopped: a signal came.
             ConfigError: the trainer refuses the flags of the first run.
-            Refused: the trainer ended the run with an error.
+            Diverged: the loss or weights were not finite.
             RunError: the run failed otherwise, or was killed twice.
         """
         place = [flag_of("run_dir", folder), flag_of("seed", seed)]
@@ -279,6 +280,6 @@ class Runner:
         error = f"{name}: exit code {code}: {process.error()}"
         if process.refused and not (self.done or self.searches):
             raise ConfigError(error)
-        if code == EXIT_ERROR and not of_the_system(error):
-            raise Refused(error)
+        if process.diverged:
+            raise Diverged(error)
         raise RunError(error)

@@ -1,12 +1,12 @@
 """Tables of a ladder as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from trainer.scaling_law.analysis import BASE, Analysis, last_window
-from trainer.scaling_law.fit import Law
+from trainer.scaling_law.fit import EXPONENTS, MOST, Law
 from trainer.scaling_law.frontier import curves
 from trainer.scaling_law.records import Record, by_model, by_rung
 
@@ -16,6 +16,7 @@ _PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the rows, in `_by_rows`
 
 def markdown(
     study: dict[str, Any],
+    searches: Sequence[Mapping[str, Any]],
     records: Sequence[Record],
     analyses: Sequence[Analysis],
 ) -> str:
@@ -23,7 +24,14 @@ def markdown(
     known = all(analysis.known_floor for analysis in analyses)
     loss = "excess" if known else "LogLoss"
     models = by_model(records)
-    lines = ["# Scaling", "", *_study(study, records), "", "## Runs", ""]
+    lines = [
+        "# Scaling",
+        "",
+        *_study(study, searches, records),
+        "",
+        "## Runs",
+        "",
+    ]
     lines += _runs(records)
     if ladders := [each for each in analyses if not each.differences]:
         lines += ["", "## Laws", "", *_laws(ladders, loss)]
@@ -40,17 +48,29 @@ def markdown(
     return "\n".join([*lines, ""])
 
 
-def _study(study, records) -> list[str]:
-    rates = ", ".join(f"{rate:g}" for rate in study.get("learning_rates", ()))
+def _study(study, searches, records) -> list[str]:
+    rates = [f"{rate:g}" for rate in study.get("learning_rates", ())]
+    tries = f"rate of all rungs, without a search: {', '.join(rates)}"
+    if len(rates) > 1:
+        count = study.get("search_rows", 0)
+        tries = f"rates to try on {count:,} rows: {', '.join(rates)}"
+    diverged = [
+        f"{each['model']} {each['rung']} {each['learning_rate']:g}"
+        for each in searches
+        if each["valid_logloss"] is None
+    ]
     commits = sorted({r.commit or "unknown" for r in records})
     versions = sorted(
         {", ".join(f"{k} {v}" for k, v in r.versions.items()) for r in records}
     )
     flags = " ".join(study.get("flags", {}).values())
     return [
-        f"- {len(records)} runs of {study.get('rows', 0):,} rows in one pass; "
-        f"rates tried by each rung on {study.get('search_rows', 0):,} rows: "
-        f"{rates}",
+        f"- {len(records)} runs of {study['rows']:,} rows in one pass; {tries}",
+        *(
+            [f"- rates that diverged: {', '.join(diverged)}"]
+            if diverged
+            else ()
+        ),
         f"- metrics of {study.get('task')} on {records[0].split} rows",
         f"- flags of the trainer: `{flags}`",
         f"- commit {', '.join(commits)}; {'; '.join(versions)}",
@@ -109,8 +129,7 @@ def _laws(analyses, loss) -> list[str]:
     lines += [
         "",
         f"{loss} = {floor}scale x^-exponent, fitted to the rungs' means; "
-        "intervals are those of a bootstrap over rungs and seeds. An exponent "
-        "marked (end) is the least or largest that was tried.",
+        "intervals are those of a bootstrap over rungs and seeds.",
         "",
         *_head(
             "model", "LogLoss for 4x FLOP, %", "95 % interval",
@@ -125,7 +144,7 @@ def _laws(analyses, loss) -> list[str]:
                 "" if change is None else f"{change[0]:.3g}",
                 _interval(change and change[1]),
                 "" if each.resolvable is None else f"{each.resolvable:.2g}",
-                "" if step is None else _step(step),
+                "" if step is None else _step(step, each.known_floor),
                 each.verdict,
             )
         )
@@ -139,8 +158,8 @@ def _law(law: Law | None, analysis) -> list[Any]:
     floor = "attainable" if analysis.known_floor else f"{law.floor:.5f}"
     return [
         floor,
-        f"{law.exponent:.3g}" + (" (end)" if law.at_end else ""),
-        _interval(law.intervals.get("exponent")),
+        _exponent(law.exponent, analysis.known_floor),
+        _interval(law.intervals.get("exponent"), analysis.known_floor),
         f"{law.explained:.3f}",
         law.rungs,
     ]
@@ -204,16 +223,23 @@ def _differences(analysis) -> list[str]:
     ]
 
 
-def _step(step) -> str:
+def _step(step, known) -> str:
     exponent, bounds = step
-    text = f"{exponent:.3g}"
-    return text if bounds is None else f"{text} ({_interval(bounds)})"
+    text = _exponent(exponent, known)
+    return text if bounds is None else f"{text} ({_interval(bounds, known)})"
 
 
-def _interval(bounds) -> str:
+def _interval(bounds, known=True) -> str:
     if bounds is None:
         return "too few rungs"
-    return f"{bounds[0]:.3g} to {bounds[1]:.3g}"
+    return " to ".join(_exponent(bound, known) for bound in bounds)
+
+
+def _exponent(value, known) -> str:
+    """Returns an exponent; with a fitted floor, its grid's ends are marked."""
+    if known or value not in (-MOST, EXPONENTS[0], MOST):
+        return f"{value:.3g}"
+    return f"{value:.3g} or {'more' if value == MOST else 'less'}"
 
 
 def _mean(values, digits=5, spread=True) -> str:

@@ -10,6 +10,11 @@ from wukong_tf.errors import ConfigError
 # The models that have first-order weights.
 FIRST_ORDER_MODELS = ("logistic_regression", "fm")
 FIRST_ORDER_RATE = 0.05
+# Ends each error of a loss or weights that are not finite.
+IF_DIVERGED = (
+    "A lower --learning_rate or --table_learning_rate, --clipnorm or "
+    "--warmup_steps may help."
+)
 # Learning rate of the dense part, by model; of other models, the second.
 DENSE_RATES = {"wukong": 2e-3}
 DENSE_RATE = 1e-3

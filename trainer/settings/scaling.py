@@ -67,8 +67,9 @@ class Scaling(Settings):
     )
     evaluations: int = setting(
         10,
-        "Evaluations of a run on valid rows, after equal numbers of rows; as "
-        "many windows of progressive evaluation.",
+        "Evaluations of a run on valid rows, after equal numbers of rows; "
+        "fewer if the steps are not a multiple. The last window of progressive "
+        "evaluation has one part in as many of the steps.",
         minimum=1,
     )
     plan: bool = setting(
@@ -90,15 +91,29 @@ class Scaling(Settings):
         check_distinct("models", self.models, MODEL_CONFIGS)
         for name in ("rungs", "results"):
             given = getattr(self, name)
-            if given is not None and (not given or repeated(given)):
+            if given is not None and (
+                not given or not all(given) or repeated(given)
+            ):
                 raise ConfigError(
-                    f"--{name} must be distinct values; received "
+                    f"--{name} must be distinct and not empty; received "
                     f"{','.join(given)!r}."
                 )
+        if self.results is not None:
+            self._check_drawing()
         self.seed_numbers  # noqa: B018  raises early if invalid
         self.rates  # noqa: B018
         if self.ladder is None:
             self.targets  # noqa: B018
+
+    def _check_drawing(self):
+        """Raises ConfigError if a flag of training is set with --results."""
+        drawing = ("output", "results", "resamples", "plots")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in drawing and value != field.default:
+                raise ConfigError(
+                    f"--results trains nothing; --{field.name} contradicts it."
+                )
 
     @property
     def seed_numbers(self) -> list[int]:
@@ -120,7 +135,8 @@ def _positive(name, texts) -> list[float]:
     """Returns numbers of a flag's texts.
 
     Raises:
-        ConfigError: one is not a finite number above 0, or comes twice.
+        ConfigError: one is not a finite number above 0, or two are the same
+            to six digits, with which their runs are named.
     """
     try:
         values = [float(text) for text in texts]
@@ -128,11 +144,11 @@ def _positive(name, texts) -> list[float]:
         values = []
     if (
         not values
-        or len(set(values)) < len(values)
+        or repeated([f"{value:g}" for value in values])
         or not all(value > 0 and math.isfinite(value) for value in values)
     ):
         raise ConfigError(
-            f"--{name} must be distinct numbers above 0; received "
-            f"{','.join(texts)!r}."
+            f"--{name} must be numbers above 0, distinct in six digits; "
+            f"received {','.join(texts)!r}."
         )
     return values

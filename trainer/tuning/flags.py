@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from trainer.modes import early
+from trainer.process.console import log
 from trainer.settings import Settings, command
 from wukong_tf.config import FeatureSpec, ModelConfig
 
@@ -39,10 +40,14 @@ def flag_of(name: str, value: Value) -> str:
 def read_base(arguments: Sequence[str]) -> dict[str, str]:
     """Returns the flags that all trials share, without those replaced.
 
+    Of these, which a flagfile may have, it logs a line.
+
     Raises:
         ConfigError: a flag is unknown or cannot be parsed.
     """
     given = command.read(arguments)
+    if dropped := [text for name, text in given.items() if name in REPLACED]:
+        log(f"not used, as each run has its own: {' '.join(dropped)}")
     return {name: text for name, text in given.items() if name not in REPLACED}
 
 

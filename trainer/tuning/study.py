@@ -36,18 +36,37 @@ def locked(output: str, does: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            os.makedirs(output, exist_ok=True)
-            stack.enter_context(files.locked(os.path.join(output, "lock")))
+            make_output(output)
+            with _writable(output):
+                stack.enter_context(files.locked(os.path.join(output, "lock")))
         except BlockingIOError as error:
             raise RunError(
                 f"--output={output} is in use by another process; {does}."
             ) from error
-        except OSError as error:
-            raise ConfigError(
-                f"--output={output} must be a directory that can be written: "
-                f"{error}."
-            ) from error
         yield
+
+
+def make_output(output: str) -> None:
+    """Creates the directory of the flag --output if it is missing.
+
+    Raises:
+        ConfigError: it cannot be created.
+    """
+    with _writable(output):
+        os.makedirs(output, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _writable(output):
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"--output={output} must be a directory that can be written: "
+            f"{error}."
+        ) from error
 
 
 def task_of(settings: Settings) -> str:
@@ -129,10 +148,37 @@ def claim(
     grows: Collection[str] = (),
     before: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes OUTPUT/study.json, or checks that it is of the same plan.
+    """Writes OUTPUT/study.json, if `check` allows it; returns the study's id.
+
+    The id is unique in a store of several studies.
 
     Args:
         output: the locked directory of the study.
+        content: the plan as JSON values.
+        begun: see `check`, as for all below.
+        grows: names of lists. Defaults to none.
+        before: the plan of other files. Defaults to None.
+
+    Raises:
+        RunError: the directory belongs to another study.
+    """
+    study = check(output, content, begun, grows=grows, before=before)
+    files.write_json(os.path.join(output, PLAN), {"id": study, **content})
+    return study
+
+
+def check(
+    output: str,
+    content: Mapping[str, Any],
+    begun: bool,
+    *,
+    grows: Collection[str] = (),
+    before: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns the id of a study, a new one if no run has begun.
+
+    Args:
+        output: the directory of the study.
         content: the plan as JSON values.
         begun: whether a run has begun; before that, the plan may change.
         grows: names of lists that may have more entries than before. Defaults
@@ -140,26 +186,31 @@ def claim(
         before: the plan as other files record it, which may lie there without
             study.json. Defaults to None, not recorded.
 
-    Returns:
-        The study's id, which is unique in a store of several studies.
-
     Raises:
-        RunError: the directory belongs to another study; the message names
-            what differs.
+        RunError: the directory belongs to another study, whose differences
+            the message names, or to another program.
     """
     path = os.path.join(output, PLAN)
     content = json.loads(json.dumps(content))
     study = uuid.uuid4().hex
     plans = [dict(before)] if before else []
-    if begun and os.path.exists(path):
+    if os.path.exists(path):
         try:
             with open(path, encoding="utf-8") as file:
-                plans.append(schema.parse_json(file.read(), path))
-            study = plans[-1].pop("id")
+                plan = schema.parse_json(file.read(), path)
+            found = plan.pop("id")
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise RunError(
                 f"{path}: is not a plan of a study: {error}."
             ) from error
+        if begun:
+            study = found
+            plans.append(plan)
+        elif {*plan} != {*content}:
+            raise RunError(
+                f"{path}: is the plan of another program or version; choose "
+                "another --output."
+            )
     for plan in plans:
         grown = {
             name: content[name]
@@ -172,7 +223,6 @@ def claim(
                 f"{'; '.join(different)}. Choose another --output, or the same "
                 "flags as before."
             )
-    files.write_json(path, {"id": study, **content})
     return study
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from trainer.distribution.processes import end_with_parent
 from trainer.process.stop_signal import EXIT_RESUME
 from trainer.report.learning import read_log
+from trainer.settings.optimization import IF_DIVERGED
 from wukong_tf import files, runs
 from wukong_tf.errors import RunError
 
@@ -116,6 +117,11 @@ class TrialRun:
         """Whether the trainer refused the flags or the data."""
         config = os.path.join(self.run_dir, runs.CONFIG)
         return self._process.returncode == 2 and not os.path.exists(config)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run ended as its loss or weights were not finite."""
+        return self._process.returncode == 2 and IF_DIVERGED in self.error()
 
     def error(self) -> str:
         """Returns the last error that was printed, or the last line."""

@@ -22,6 +22,7 @@ from trainer.loop.restore import restore
 from trainer.loop.steps import make_train_step
 from trainer.modes import train
 from trainer.modes.predict import scratch_folder
+from trainer.settings.optimization import IF_DIVERGED
 from wukong_tf import runs
 from wukong_tf.errors import DataError
 from wukong_tf.runs.arrays import model_slots, read_arrays
@@ -294,6 +295,7 @@ def test_loss_that_is_not_finite_names_the_step(tmp_path, capsys, flags_of):
     assert run(*flags_of(run_dir, learning_rate=3e38, **options)) == 2
     said = capsys.readouterr().err
     assert "the loss of step" in said and "is not finite" in said
+    assert IF_DIVERGED in said  # by which a study knows
     assert runs.checkpoint_paths(run_dir) == []
 
 

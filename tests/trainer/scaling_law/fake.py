@@ -17,6 +17,7 @@ import sys
 import time
 
 from tests.trainer import stand_in
+from trainer.settings.optimization import IF_DIVERGED
 
 FLOOR = 0.25
 
@@ -29,7 +30,9 @@ def main():
     batch = int(flags.get("batch_size", 1024))
     steps, every = int(flags["max_steps"]), int(flags["eval_every_steps"])
     if eval(os.environ.get("FAKE_FAIL", "False")):
-        text = os.environ.get("FAKE_ERROR", "the loss is not finite.")
+        text = os.environ.get(
+            "FAKE_ERROR", f"the loss is not finite. {IF_DIVERGED}"
+        )
         print(f"error: {text}", file=sys.stderr)
         (run_dir / "config.json").write_text("{}")
         sys.exit(2)

@@ -38,13 +38,11 @@ def test_a_floor_is_recovered():
     assert law.floor == pytest.approx(0.4, abs=2e-4)
     assert law.exponent == pytest.approx(0.3, rel=0.02)  # of the grid
     assert law.explained > 0.99999
-    assert not law.at_end
 
 
-def test_an_exponent_at_the_end_of_its_grid_is_known():
+def test_an_exponent_below_its_grid_is_at_its_end():
     straight = [(x, [0.4 - 5e-4 * np.log(x)]) for x in X]
-    law = fit.law(straight, False, 10)
-    assert law.at_end and law.exponent == fit.EXPONENTS[0]
+    assert fit.law(straight, False, 10).exponent == fit.EXPONENTS[0]
 
 
 def test_intervals_cover_the_exponent():
@@ -84,6 +82,7 @@ def test_the_last_step_tells_a_plateau_from_a_line():
     reached = [*line[:-1], (X[-1], [-0.1, -0.2])]
     assert fit.last_step(reached, 0.0, 9) is None  # below the floor
     assert fit.last_step([line[0], line[0]], 0.0, 9) is None  # equal FLOP
+    assert fit.last_step(line[:3], None, 9) is None  # too few for a floor
 
 
 @pytest.mark.parametrize("floor", [0.0, None])

@@ -50,6 +50,7 @@ def test_models_without_a_recipe_and_far_targets_are_refused():
         ({"models": ("fm",)}, "--ladder"),
         ({"models": ("logistic_regression",)}, "no sizes"),
         ({"rungs": ("1e9",)}, "the nearest has"),
+        ({"rungs": ("1", "1.001")}, "1 and 1.001 MFLOP are the same sizes"),
     ):
         with pytest.raises(ConfigError, match=named):
             rungs(**fields)
@@ -83,6 +84,8 @@ def test_a_file_gives_rungs_by_name(tmp_path):
         ("[mlp", "ladder.toml: "),
         ("[wukong.a]\nrank = 1", "table [mlp.RUNG]"),
         ("mlp = 3", "table [mlp.RUNG]"),
+        ("[mlp.a]\nrank = 3\n[wokong.a]", "['wokong'] are not models"),
+        ("[mlp.'..']\nhead_units = '3'", "[mlp...] must be a table"),
         ("[mlp]\nhead_units = 3", "`head_units`|[mlp.head_units] must be"),
         ("[mlp.'a/b']\nhead_units = '3'", "[mlp.a/b]"),
         ("[mlp.a]\nbatch_size = 3", "`batch_size` must be a size"),
@@ -109,6 +112,10 @@ def test_a_file_that_breaks_a_rule_is_refused(text, named, tmp_path):
         ({"rungs": ("1", "1.0")}, "--rungs"),
         ({"rungs": ("-1",)}, "--rungs"),
         ({"learning_rates": ("nan",)}, "--learning_rates"),
+        ({"learning_rates": ("0.01", "0.0100000001")}, "in six digits"),
+        ({"results": ("a",), "plan": True}, "--plan contradicts it"),
+        ({"results": ("a",), "rungs": ("1",)}, "--rungs contradicts it"),
+        ({"results": ("",)}, "--results must be distinct and not empty"),
         ({"seeds": ("1", "1")}, "--seeds"),
         ({"seeds": ("-1",)}, "--seeds"),
     ],

@@ -12,11 +12,11 @@ LADDER = ROOT / "benchmarks" / "ladder.json"
 
 
 def test_the_page_has_the_tables_of_the_file():
-    study, runs = records.merged([str(LADDER)])
+    study, searches, runs = records.merged([str(LADDER)])
     assert {run.rows for run in runs} == {study["rows"]}
     analyses = analysis.analyse(runs, Scaling(output="-").resamples)
     page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
-    made = tables.markdown(study, runs, analyses)
+    made = tables.markdown(study, searches, runs, analyses)
     sections = re.split(r"^## ", made, flags=re.M)
     rows = [
         line

@@ -11,6 +11,10 @@ from wukong_tf.errors import DataError
 
 STUDY = {"rows": 8000, "task": "click", "data": {"synthetic_seed": 0}}
 MFLOP = (0.3, 1, 3, 10)
+SEARCH = {
+    "model": "wukong", "rung": "1m", "sizes": {}, "learning_rate": 0.1,
+    "valid_logloss": None, "error": "the loss is not finite.",
+}  # fmt: skip
 
 
 def record(model="wukong", mflop=1.0, seed=1, floor=0.25, **values):
@@ -78,7 +82,7 @@ def draw(tmp_path, *paths, more=("--noplots",)):
 
 def test_records_are_read_as_they_were_written(tmp_path):
     runs = ladder()
-    study, read = records.merged([write(tmp_path / "a.json", runs)])
+    study, _, read = records.merged([write(tmp_path / "a.json", runs)])
     assert (study, read) == (STUDY, runs)
 
 
@@ -92,7 +96,7 @@ def test_parts_may_have_tried_other_rates(tmp_path):
         )
         for seed, rates in enumerate(lists)
     ]
-    study, read = records.merged(parts)
+    study, _, read = records.merged(parts)
     assert study["learning_rates"] == [0.0005, 0.001, 0.002]
     assert len(read) == 2
 
@@ -120,7 +124,7 @@ def test_a_part_that_went_on_with_more_rates_is_merged(tmp_path):
         for edge in (True, False)
     ]
     for paths in (parts, parts[::-1]):
-        assert records.merged(paths)[1] == [record(at_edge=False)]
+        assert records.merged(paths)[2] == [record(at_edge=False)]
 
 
 def test_losses_that_rise_have_no_law(tmp_path):
@@ -160,6 +164,42 @@ def test_an_unknown_floor_is_fitted(tmp_path):
     assert law["floor"] == pytest.approx(0.25, abs=1e-3)
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     assert f"| wukong | training FLOP | {law['floor']:.5f} |" in page
+
+
+def test_a_flat_last_step_above_an_unknown_floor_is_no_gain(tmp_path):
+    runs = [
+        record("wukong", mflop, seed, floor=None, logloss=logloss + noise)
+        for mflop, logloss in zip(
+            MFLOP, (0.28, 0.272, 0.272, 0.272), strict=True
+        )
+        for seed, noise in ((1, -1e-4), (2, 0.0), (3, 1e-4))
+    ]
+    path = write(tmp_path / "a.json", runs)
+    (fits,) = draw(tmp_path, path).values()
+    assert fits["verdict"].startswith("saturation is not excluded")
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "| 3 or more |" in page  # the exponent of a drop to the floor
+    (fits,) = draw(tmp_path, write(tmp_path / "a.json", runs[:9])).values()
+    assert fits["last_step"] is None
+
+
+def test_rates_that_diverged_are_listed(tmp_path):
+    path = str(tmp_path / "a.json")
+    tried = [SEARCH, SEARCH | {"learning_rate": 0.01, "valid_logloss": 0.3}]
+    rates = {"learning_rates": [0.01, 0.1], "search_rows": 1000}
+    records.write(path, STUDY | rates, tried, [record()])
+    other = str(tmp_path / "b.json")
+    records.write(other, STUDY | rates, tried, [record(seed=2)])
+    draw(tmp_path, path, other)
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "rates to try on 1,000 rows: 0.01, 0.1" in page
+    assert "\n- rates that diverged: wukong 1m 0.1\n" in page
+
+
+def test_the_directory_must_be_one(tmp_path, capsys):
+    (tmp_path / "drawn").write_text("")
+    assert draw(tmp_path, write(tmp_path / "a.json", [record()])) == 2
+    assert "--output=" in capsys.readouterr().err
 
 
 def test_one_rung_and_one_seed_are_drawn_too(tmp_path):
@@ -248,7 +288,7 @@ def test_parts_of_a_ladder_join(tmp_path):
         write(tmp_path / "a.json", runs[:7]),
         write(tmp_path / "b.json", runs[5:], other),
     ]
-    _, joined = records.merged(parts)
+    *_, joined = records.merged(parts)
     assert len(joined) == len(runs)
     assert draw(tmp_path, *parts)["wukong"]["of_flop"]["rungs"] == 4
 
@@ -269,7 +309,25 @@ def test_parts_of_a_ladder_join(tmp_path):
         ({"model": 3}, "run 0: `model` must be a string"),
         ({"versions": 3}, "run 0: `versions` must be an object"),
         ({"auc": "x"}, "run 0: `auc` must be a finite number"),
-        ({"training_flop": 0}, "`training_flop` must be above 0"),
+        ({"training_flop": 0}, "`training_flop` must be at least 1"),
+        ({"seconds": 0}, "`seconds` must be above 0"),
+        ({"seed": 1.5}, "`seed` must be an integer"),
+        ({"rows": 17}, "`rows` must be those of the study, 8,000"),
+        ({"logloss": -5}, "`logloss` must be at least 0"),
+        ({"auc": 7}, "`auc` must be at most 1"),
+        ({"split": "train"}, "`split` must be one of"),
+        ({"model": "a|b"}, "`model` must be one of"),
+        ({"rung": "a|b"}, "`rung` must be 1 to 100 letters"),
+        ({"rung": ".."}, "`rung` must be 1 to 100 letters"),
+        ({"attainable_logloss": None}, "must both be known or null"),
+        ({"study": {}}, "is not a file of results: KeyError: 'rows'|'task'"),
+        ({"study": STUDY | {"rows": "8"}}, "study: `rows` must be an integer"),
+        ({"study": STUDY | {"learning_rates": 3}}, "is not a file of results"),
+        ({"study": STUDY | {"learning_rates": ["x"]}}, "`learning_rates`"),
+        ({"study": STUDY | {"flags": ["x"]}}, "is not a file of results"),
+        ({"study": STUDY | {"flags": {"x": 3}}}, "`x` must be a string"),
+        ({"searches": [SEARCH | {"learning_rate": "x"}]}, "`learning_rate`"),
+        ({"searches": [SEARCH | {"valid_logloss": "x"}]}, "`valid_logloss`"),
         ({"curve": [[0, 1]]}, "`curve` must be above 0"),
         ({"curve": [[1]]}, "is not a file of results"),
         ({"curve": [1]}, "'curve'[0]: expected a list"),
@@ -289,7 +347,8 @@ def test_a_file_that_breaks_a_rule_is_refused(change, named, tmp_path, capsys):
             path.write_text(json.dumps(content))
     assert draw(tmp_path, str(path)) == 2
     said = capsys.readouterr().err
-    assert named in said and str(path) in said
+    assert str(path) in said
+    assert any(part in said for part in named.split("|"))
 
 
 def test_files_that_contradict_each_other_are_refused(tmp_path, capsys):
@@ -297,9 +356,12 @@ def test_files_that_contradict_each_other_are_refused(tmp_path, capsys):
     second = write(tmp_path / "b.json", [record(auc=0.7)])
     assert draw(tmp_path, first, second) == 2
     assert "another result of wukong 1m, seed 1" in capsys.readouterr().err
-    write(tmp_path / "b.json", [record()], STUDY | {"rows": 9})
+    write(tmp_path / "b.json", [record(rows=9)], STUDY | {"rows": 9})
     assert draw(tmp_path, first, second) == 2
     assert "different: rows was 8000, is 9" in capsys.readouterr().err
+    write(tmp_path / "b.json", [record(seed=2, split="valid")])
+    assert draw(tmp_path, first, second) == 2
+    assert "scored on one split; received ['test'" in capsys.readouterr().err
     assert draw(tmp_path, str(tmp_path / "none.json")) == 2
     assert "none.json" in capsys.readouterr().err
 

@@ -109,6 +109,8 @@ def test_a_whole_ladder_has_nothing_left(whole, capsys):
     assert starts(folder) == before
     assert run(folder, "--plan") == 0
     assert "left: 0 TFLOP" in capsys.readouterr().out
+    assert run(folder, "--plan", "--learning_rates=0.001,0.01") == 2
+    assert "learning_rates was [0.0003" in capsys.readouterr().err
     longer = "--learning_rates=0.0001,0.0003,0.001,0.003"
     assert run(folder, "--plan", longer) == 0  # 0.001 is the best, between two
     assert "left: 0 TFLOP" in capsys.readouterr().out
@@ -256,12 +258,16 @@ def test_seeds_of_a_rate_that_is_no_longer_the_best_are_dropped(tmp_path):
     assert found == [(1, 0.001)]
 
 
-def test_an_error_of_the_system_is_not_that_of_a_rate(
+def test_an_error_of_another_kind_is_not_that_of_a_rate(
     tmp_path, monkeypatch, capsys
 ):
     one = ("--rungs=1", "--models=mlp", "--seeds=1")
     monkeypatch.setenv("FAKE_FAIL", "lr == 0.003")
-    for text in ("No space left on device", "out of memory on this machine"):
+    for text in (
+        "No space left on device",
+        "out of memory on this machine",
+        "train-00000.parquet: cannot be read as Parquet.",
+    ):
         monkeypatch.setenv("FAKE_ERROR", text)
         assert run(tmp_path, *one) == 2
         assert text in capsys.readouterr().err
@@ -353,6 +359,16 @@ def test_a_run_that_fails_is_told_and_tried_again(
         (("--rows=100",), command.BASE, "--rows must be at least --batch_size"),
         (("--rows=99999999",), command.BASE, "65,536 train rows"),
         (("--search_rows=1",), command.BASE, "--search_rows must be"),
+        (
+            ("--rows=1000", "--search_rows=2000"),
+            command.BASE,
+            "at most --rows, 1,000; received 2,000",
+        ),
+        (
+            ("--models=wukong",),
+            (*command.BASE, "--rank=9"),
+            "the recipe of wukong sets it",
+        ),
         ((), (*command.BASE, "--epochs=2"), "--epochs must not be"),
         ((), (*command.BASE, "--rank=2"), "--models=mlp: --rank contradicts"),
         ((), ("--batch_size=x",), "batch_size"),
@@ -366,6 +382,18 @@ def test_flags_that_break_a_rule_are_refused(
 ):
     assert run(tmp_path, *more, base=base) == 2
     assert named in capsys.readouterr().err
+    assert not (tmp_path / "ladder").exists()
+
+
+def test_a_plan_writes_nothing_and_names_flags_that_are_not_used(
+    tmp_path, capsys
+):
+    base = (*command.BASE, "--mode=eval", "--seed=9")
+    small = ("--rows=1000", "--learning_rates=0.001", "--plan")
+    assert run(tmp_path, *small, base=base) == 0
+    said = capsys.readouterr()
+    assert "each run has its own: --mode=eval --seed=9" in said.err
+    assert "each rung: 2 seeds on 768 rows in one pass" in said.out
     assert not (tmp_path / "ladder").exists()
 
 

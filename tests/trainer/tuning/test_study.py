@@ -30,6 +30,13 @@ def test_another_default_size_is_another_study(tmp_path, monkeypatch):
         study.claim(str(tmp_path), now, True)
 
 
+def test_the_directory_of_another_program_is_refused(tmp_path):
+    study.claim(str(tmp_path), {"trials": 3}, False)
+    study.claim(str(tmp_path), {"trials": 4}, False)  # nothing has begun
+    with pytest.raises(RunError, match="study.json: is the plan of another"):
+        study.claim(str(tmp_path), {"rows": 3}, False)
+
+
 def test_each_process_finds_the_same_default_sizes():
     code = "from trainer.tuning import study; print(study.versions_of())"
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
