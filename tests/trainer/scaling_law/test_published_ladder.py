@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 from trainer.scaling_law import analysis, records, tables
@@ -9,6 +10,7 @@ from trainer.settings.scaling import Scaling
 
 ROOT = Path(__file__).resolve().parents[3]
 LADDER = ROOT / "benchmarks" / "ladder.json"
+SWEEPS = ROOT / "benchmarks" / "sweeps.json"
 
 
 def test_the_page_has_the_tables_of_the_file():
@@ -27,6 +29,18 @@ def test_the_page_has_the_tables_of_the_file():
     ]
     assert len(rows) > 30
     assert not [row for row in rows if row not in page]
+
+
+def test_the_page_has_the_differences_of_the_sweeps():
+    study, searches, runs = records.merged([str(SWEEPS)])
+    (found,) = analysis.analyse(runs, Scaling(output="-").resamples)
+    made = tables.markdown(study, searches, runs, [found])
+    rows = made.partition("## Differences from base of wukong")[2].splitlines()
+    rows = [row for row in rows if row.startswith("|")]
+    rungs = tomllib.loads(SWEEPS.with_suffix(".toml").read_text("utf-8"))
+    assert len(rows) == len(rungs["wukong"]) + 1  # less base, more heads
+    page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
+    assert "\n".join(rows) in page
 
 
 def test_make_trains_the_ladder_of_the_file():
