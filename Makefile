@@ -87,7 +87,7 @@ reproduce-scaling: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[baselines]'
 	$(BIN)/python -m trainer.scaling --output=runs/scaling \
 	  --models=wukong,dcn_v2,mlp,rank_mixer --rungs=0.3,1,3,10,30 \
-	  --learning_rates=0.00025,0.0005,0.001,0.002,0.004 --search_rows=4000000 \
+	  --learning_rates=0.000125,0.00025,0.0005,0.001,0.002,0.004 --search_rows=4000000 \
 	  --evaluations=16 $(LADDER) -- \
 	  --synthetic --synthetic_log=interactions --table_learning_rate=0.3 \
 	  --synthetic_train_rows=4000000 --synthetic_valid_rows=50000 \

@@ -94,7 +94,15 @@ def _png(draw, x_label, y_label, title="") -> bytes:
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         if axes.get_legend_handles_labels()[0]:
-            style.add_legend(axes, theme, loc="best")
+            style.add_legend(
+                axes,
+                theme,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.12),  # below, as points may be anywhere
+                ncols=2,
+                handlelength=1.2,
+                columnspacing=1.2,
+            )
 
     title = title or f"{y_label[0].upper()}{y_label[1:]} against {x_label}"
     return style.png(on_figure, style.LIGHT, title, SIZE)
@@ -123,7 +131,7 @@ def _law(axes, model, listed, law, looks):
     """Draws the rungs above the floor, and the law if there is one."""
     label = model
     if law is not None and np.isfinite(law.exponent):
-        label += f": exponent {law.exponent:.3g}"
+        label += f": exponent {law.exponent:.2g}"
         if "exponent" in law.intervals:
             low, high = law.intervals["exponent"]
             label += f" ({low:.2g} to {high:.2g})"
