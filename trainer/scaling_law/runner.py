@@ -59,13 +59,13 @@ class Runner:
         before = None
         if os.path.exists(self._path):
             before, self.searches, self.done = records.read(self._path)
-        claim = study.check if scaling.plan else study.claim
-        claim(
+        study.claim(
             scaling.output,
             plan.content,
             bool(begun or before),
             grows=("learning_rates",),
             before=before,
+            writes=not scaling.plan,
         )
 
     def run(self, rungs: list[Rung]) -> None:

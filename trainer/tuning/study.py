@@ -147,44 +147,23 @@ def claim(
     *,
     grows: Collection[str] = (),
     before: Mapping[str, Any] | None = None,
+    writes: bool = True,
 ) -> str:
-    """Writes OUTPUT/study.json, if `check` allows it; returns the study's id.
-
-    The id is unique in a store of several studies.
+    """Writes OUTPUT/study.json, or checks that it is of the same plan.
 
     Args:
         output: the locked directory of the study.
-        content: the plan as JSON values.
-        begun: see `check`, as for all below.
-        grows: names of lists. Defaults to none.
-        before: the plan of other files. Defaults to None.
-
-    Raises:
-        RunError: the directory belongs to another study.
-    """
-    study = check(output, content, begun, grows=grows, before=before)
-    files.write_json(os.path.join(output, PLAN), {"id": study, **content})
-    return study
-
-
-def check(
-    output: str,
-    content: Mapping[str, Any],
-    begun: bool,
-    *,
-    grows: Collection[str] = (),
-    before: Mapping[str, Any] | None = None,
-) -> str:
-    """Returns the id of a study, a new one if no run has begun.
-
-    Args:
-        output: the directory of the study.
         content: the plan as JSON values.
         begun: whether a run has begun; before that, the plan may change.
         grows: names of lists that may have more entries than before. Defaults
             to none.
         before: the plan as other files record it, which may lie there without
             study.json. Defaults to None, not recorded.
+        writes: whether the file is written if all is well. Defaults to True.
+
+    Returns:
+        The study's id, which is unique in a store of several studies; a new
+        one if no run has begun.
 
     Raises:
         RunError: the directory belongs to another study, whose differences
@@ -223,6 +202,8 @@ def check(
                 f"{'; '.join(different)}. Choose another --output, or the same "
                 "flags as before."
             )
+    if writes:
+        files.write_json(path, {"id": study, **content})
     return study
 
 
