@@ -174,14 +174,7 @@ def claim(
     study = uuid.uuid4().hex
     plans = [dict(before)] if before else []
     if os.path.exists(path):
-        try:
-            with open(path, encoding="utf-8") as file:
-                plan = schema.parse_json(file.read(), path)
-            found = plan.pop("id")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise RunError(
-                f"{path}: is not a plan of a study: {error}."
-            ) from error
+        found, plan = _read_plan(path)
         if begun:
             study = found
             plans.append(plan)
@@ -205,6 +198,16 @@ def claim(
     if writes:
         files.write_json(path, {"id": study, **content})
     return study
+
+
+def _read_plan(path) -> tuple[str, dict[str, Any]]:
+    """Returns the id of a study and its plan."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            plan = schema.parse_json(file.read(), path)
+        return plan.pop("id"), plan
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RunError(f"{path}: is not a plan of a study: {error}.") from error
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
