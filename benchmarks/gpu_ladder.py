@@ -33,7 +33,7 @@ from trainer.data.spec import open_features, synthetic
 from trainer.data.synthetic_source import SyntheticSource
 from trainer.process.console import log
 from trainer.scaling_law import ladder as rungs
-from trainer.scaling_law import records, search
+from trainer.scaling_law import plan, records, search
 from trainer.settings.model import SIZES
 from trainer.settings.scaling import Scaling
 from trainer.tuning import study
@@ -94,7 +94,7 @@ class Ladder:
         settings = trial_settings(rung.model, self.base, rung.sizes)
         batch_size = settings.training.batch_size
         steps = self.content["rows"] // batch_size
-        every = -(-steps // self.content["evaluations"])
+        every, window = plan.evaluated_steps(steps, self.content["evaluations"])
         pairs = list(
             itertools.product(self.scaling.rates, self.scaling.seed_numbers)
         )
@@ -106,13 +106,13 @@ class Ladder:
             batch_size,
             every,
         )
-        curve, last, seconds = self._train(lanes, steps, every)
+        curve, last, seconds = self._train(lanes, steps, every, window)
         searches = [
             self._search(rung, rate, seed, float(loss))
             for (rate, seed), loss in zip(pairs, curve[-1][1], strict=True)
             if seed == pairs[0][1]
         ]
-        best = search.best_of(search.tried(rung, searches))
+        best = search.best_of(search.losses_of(rung, searches))
         if best is None:
             return searches, []
         logloss, logits = lanes.scores(self.splits["test"])
@@ -131,7 +131,7 @@ class Ladder:
         ]
         return searches, [self._record(rung, best, each) for each in found]
 
-    def _train(self, lanes, steps, every):
+    def _train(self, lanes, steps, every, window):
         """Returns pairs of rows and valid losses, last window and seconds.
 
         The seconds are those of training. The first part is compiled, so with
@@ -147,7 +147,6 @@ class Ladder:
             curve.append((stop * lanes.batch_size, loss))
             if first:
                 self._check_time(time.monotonic() - start, steps - stop, every)
-        window = steps // self.content["evaluations"]
         last = np.concatenate(losses)[-window:].astype(np.float64).mean(axis=0)
         if len(spent) == 1:
             return curve, last, spent[0]
@@ -169,12 +168,10 @@ class Ladder:
         }
 
     def _record(self, rung, rate, found):
-        rates = self.scaling.rates
         return records.Record(
             **dataclasses.asdict(rung),
             **found,
             learning_rate=rate,
-            at_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
             rows=self.content["rows"],
             split="test",
             attainable_logloss=self.splits["test"].attainable,
@@ -222,7 +219,7 @@ def train(ladder: Ladder, path: str) -> tuple[float | None, list[str]]:
     done: list[records.Record] = []
     if os.path.exists(path):
         before, searches, done = records.read(path)
-        if different := [*study.differences(before, ladder.content)]:
+        if different := [*study.changed(before, ladder.content)]:
             sys.exit(f"error: {path} is of another study: {different}")
     speed, missing = None, []
     wanted = {*ladder.scaling.seed_numbers}

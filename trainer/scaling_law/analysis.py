@@ -94,9 +94,12 @@ def parameters(record: Record) -> float:
 
 def loss_of(records: Sequence[Record]) -> Callable[[Record], float | None]:
     """Returns the loss that is analysed: excess, or LogLoss."""
-    if all(record.excess is not None for record in records):
-        return lambda record: record.excess
-    return lambda record: record.logloss
+    known = _known_floor(records)
+    return lambda record: record.excess if known else record.logloss
+
+
+def _known_floor(records) -> bool:
+    return all(record.excess is not None for record in records)
 
 
 def _reference(records, value) -> float:
@@ -131,8 +134,7 @@ def analyse(records: Sequence[Record], resamples: int) -> list[Analysis]:
         records: runs of the models of one ladder.
         resamples: number of resamples of the bootstrap.
     """
-    loss = loss_of(records)
-    known = all(record.excess is not None for record in records)
+    loss, known = loss_of(records), _known_floor(records)
     base = _reference(records, lambda r: r.logloss)
     return [
         _analysis(model, mine, loss, known, base, resamples)
@@ -201,7 +203,7 @@ def _verdict(step, law, too_few) -> str:
         return "one seed cannot tell"
     low, high = bounds
     if low <= 0 <= high:
-        return "saturation is not excluded: the last step may be no gain"
+        return "saturation is not excluded"
     if high <= 0:
         return "saturated: the largest rung is worse than the one before"
     if high < law.exponent:

@@ -40,7 +40,7 @@ class Law:
         floor: 0 if the values are excesses.
         scale: a.
         exponent: b.
-        explained: fraction of the variance between rungs that is explained, on
+        r_squared: fraction of the variance between rungs that is explained, on
             log axes if the floor is known.
         intervals: 95 % intervals of "floor", "scale" and "exponent"; {} with
             fewer than four rungs.
@@ -50,7 +50,7 @@ class Law:
     floor: float
     scale: float
     exponent: float
-    explained: float
+    r_squared: float
     intervals: dict[str, Interval]
     rungs: int
 
@@ -86,14 +86,15 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
         points = [(x, ys) for x, ys in points if np.mean(ys) > 0]
     if too_few(points, known):
         return None
-    fit = _line if known else _with_floor
+    fit = _without_floor if known else _with_floor
     x, y = _means(points)
     values = fit(x, y)
     if not np.isfinite(values).all():
         return None
     intervals = {}
     if len({x for x, _ in points}) >= FEWEST:
-        drawn = bootstrap(points, fit, resamples, 2 if known else 3)
+        fewest = 2 if known else 3
+        drawn = bootstrap(points, fit, resamples, fewest, positive=known)
         drawn[np.isnan(drawn[:, 2]), 2] = EXPONENTS[0]
         for at, name in enumerate(("floor", "scale", "exponent")):
             intervals[name] = interval(drawn[:, at])
@@ -114,6 +115,7 @@ def bootstrap(
     statistic: Callable[[np.ndarray, np.ndarray], Sequence[float]],
     resamples: int,
     fewest: int = 2,
+    positive: bool = False,
 ) -> np.ndarray:
     """Returns a statistic of resampled rungs and seeds, [resamples, values].
 
@@ -122,6 +124,7 @@ def bootstrap(
         statistic: values from x and mean y of the drawn rungs.
         resamples: number of resamples.
         fewest: different x that a resample must have. Defaults to 2.
+        positive: whether all its means must be above 0. Defaults to False.
     """
     random = np.random.default_rng(SEED)
     drawn: list[Sequence[float]] = []
@@ -134,7 +137,7 @@ def bootstrap(
         if len({x for x, _ in picked}) < fewest:
             continue
         x, y = _means(picked)
-        if statistic is _line and not (y > 0).all():
+        if positive and not (y > 0).all():
             continue
         drawn.append(statistic(x, y))
     return np.array(drawn)
@@ -157,15 +160,15 @@ def _means(points) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Returns intercept and slope of a line by least squares."""
-    gradient, intercept = np.polyfit(x, y, 1)
-    return float(intercept), float(gradient)
+    slope, intercept = np.polyfit(x, y, 1)
+    return float(intercept), float(slope)
 
 
-def _line(x, y) -> tuple[float, float, float]:
-    intercept, gradient = slope(np.log(x), np.log(y))
-    return 0.0, float(np.exp(intercept)), -gradient
+def _without_floor(x, y) -> tuple[float, float, float]:
+    intercept, slope = line(np.log(x), np.log(y))
+    return 0.0, float(np.exp(intercept)), -slope
 
 
 def _with_floor(x, y) -> tuple[float, float, float]:
@@ -308,7 +311,7 @@ def per_fourfold(
     """
 
     def statistic(x, y):
-        return slope(np.log(x) / np.log(4), 100 * y / reference)[1:]
+        return line(np.log(x) / np.log(4), 100 * y / reference)[1:]
 
     rungs = len({x for x, _ in points})
     if rungs < 2:

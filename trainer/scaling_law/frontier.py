@@ -42,10 +42,11 @@ def curves(
     """
     listed = []
     for seeds in by_rung(records):
-        curve = [dict(record.curve) for record in seeds]
-        rows = np.array(sorted(set.intersection(*map(set, curve))), float)
-        loss = np.array([np.mean([c[n] for c in curve]) for n in rows])
-        loss -= seeds[0].curve_attainable or 0.0
+        seen = [{rows for rows, _ in record.curve} for record in seeds]
+        rows = np.array(sorted(set.intersection(*seen)), float)
+        loss = np.array(
+            [np.mean([r.curve_loss(n) for r in seeds]) for n in rows]
+        )
         if (loss > 0).any():
             listed.append((seeds[0], rows[loss > 0], loss[loss > 0]))
     return listed

@@ -55,10 +55,9 @@ class Plan:
         """Whether the best run of a search is that of the first seed."""
         return self.search_steps == self.steps
 
-    def run_flags(self, rung: Rung, rate: float, evaluations: int) -> list[str]:
+    def run_flags(self, rung: Rung, rate: float) -> list[str]:
         """Returns flags of a run of one pass, without those of its place."""
-        window = max(1, self.steps // evaluations)
-        every = -(-self.steps // evaluations)
+        every, window = evaluated_steps(self.steps, self.content["evaluations"])
         return self._flags(rung, rate, self.steps, every) + [
             flag_of("eval", "progressive"),
             flag_of("progressive_window_rows", window * self.batch_size),
@@ -87,6 +86,11 @@ class Plan:
             flag_of("importance_rows", 0),
             flag_of("plots", False),
         ]
+
+
+def evaluated_steps(steps: int, evaluations: int) -> tuple[int, int]:
+    """Returns the steps between evaluations, and those of the last window."""
+    return -(-steps // evaluations), max(1, steps // evaluations)
 
 
 def make(scaling: Scaling, base: Flags) -> Plan:
@@ -175,7 +179,7 @@ def tried(
     """Returns the LogLoss of each learning rate tried for a rung."""
     first = scaling.seed_numbers[0]
     firsts = [record for record in done if record.seed == first]
-    return search.tried(
+    return search.losses_of(
         rung, searches, firsts if plan.searches_all_rows else ()
     )
 

@@ -6,10 +6,9 @@ import os
 import re
 import typing
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from trainer.tuning.study import differences
+from trainer.tuning import study as studies
 from trainer.tuning.trial_run import evaluated
 from wukong_tf import files
 from wukong_tf.config import MODEL_CONFIGS, schema
@@ -19,8 +18,8 @@ FORMAT = 1
 RESULTS = "results.json"
 _METRICS = os.path.join("report", "metrics.json")
 _OF_SEARCH = (
-    *("model", "rung", "sizes", "learning_rate", "valid_logloss", "error"),
-)
+    "model", "rung", "sizes", "learning_rate", "valid_logloss", "error",
+)  # fmt: skip
 _ABOVE_0 = ("training_flop", "dense_parameters", "rows", "seconds")
 NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")  # of a rung, and of its folder
 A_NAME = "1 to 100 letters, digits and _ . + -, the first not a ."
@@ -57,14 +56,13 @@ class Record(Rung):
     Args:
         seed: seed of the run.
         learning_rate: rate of the dense part, from the rung's search.
-        at_edge: whether it is the lowest or highest of the rates tried.
         rows: rows trained on.
         split: split of the metrics, "test", or "valid" if there is no test
             split.
         auc: AUC.
         logloss: LogLoss.
-        attainable_logloss: that of the log's true probabilities on the same
-            rows, or None if the log does not know them.
+        attainable_logloss: that expected of the log's true probabilities on
+            these rows, or None if the log does not know them.
         curve: pairs of rows trained on and LogLoss on valid rows.
         curve_attainable: attainable LogLoss on valid rows, or None.
         last_window_logloss: LogLoss of the last window of rows before they
@@ -76,7 +74,6 @@ class Record(Rung):
 
     seed: int
     learning_rate: float
-    at_edge: bool
     rows: int
     split: str
     auc: float | None
@@ -100,6 +97,13 @@ class Record(Rung):
         if self.attainable_logloss is None:
             return None
         return self.logloss - self.attainable_logloss
+
+    def curve_loss(self, rows: float) -> float:
+        """Returns the loss on valid rows after an evaluation's train rows.
+
+        It is the excess over the attainable LogLoss if that is known.
+        """
+        return dict(self.curve)[rows] - (self.curve_attainable or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as JSON values, with the excess."""
@@ -235,8 +239,6 @@ def _record(where, content, rows) -> Record:
         value = getattr(record, name)
         if kind is str:
             schema.check_text(where, name, value)
-        elif kind is bool:
-            schema.check_bool(where, name, value)
         elif typing.get_origin(kind) is dict:
             if not isinstance(value, dict):
                 raise ConfigError(
@@ -294,7 +296,7 @@ def merged(
         other.pop("versions", None)
         rates |= {*other.pop("learning_rates", ())}  # more may come later
         study = study or other
-        if different := list(differences(study, other)):
+        if different := list(studies.changed(study, other)):
             raise DataError(
                 f"{path}: its runs cannot be compared with those of "
                 f"{paths[0]}; different: {'; '.join(different)}."
@@ -303,15 +305,11 @@ def merged(
             rung = rungs.setdefault((record.model, record.rung), (path, record))
             _check_same_rung(path, record, *rung)
             first, before = runs.setdefault(record.key, (path, record))
-            # A longer list of rates may have been searched since.
-            edge = before.at_edge and record.at_edge
-            both = [replace(each, at_edge=edge) for each in (before, record)]
-            if both[0] != both[1]:
+            if before != record:
                 raise DataError(
                     f"{path}: has another result of {record}, seed "
                     f"{record.seed}, than {first}."
                 )
-            runs[record.key] = (first, both[0])
     if not runs:
         raise DataError(f"{', '.join(paths)}: there are no runs.")
     found = [record for _, record in runs.values()]

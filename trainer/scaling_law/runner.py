@@ -168,7 +168,7 @@ class Runner:
             flags = self._plan.search_flags(rung, rate)
             return self._folder(rung, f"rate-{rate:g}"), flags, SEARCH_SEED
         seed = self._scaling.seed_numbers[0]
-        flags = self._plan.run_flags(rung, rate, self._scaling.evaluations)
+        flags = self._plan.run_flags(rung, rate)
         splits = flag_of("splits", "train,valid")
         return self._seed_folder(rung, rate, seed), [*flags, splits], seed
 
@@ -199,24 +199,16 @@ class Runner:
 
     def _run(self, rung: Rung, rate: float, seed: int) -> None:
         """Trains a rung with a seed, unless that is done with this rate."""
-        rates = self._plan.content["learning_rates"]
-        at_edge = len(rates) > 1 and rate in (rates[0], rates[-1])
         key = (rung.model, rung.rung, seed)
-        before = next((r for r in self.done if r.key == key), None)
-        if before is not None:
-            if before.at_edge != at_edge:  # more rates have been tried since
-                place = self.done.index(before)
-                self.done[place] = dataclasses.replace(before, at_edge=at_edge)
-                self._write()
+        if any(record.key == key for record in self.done):
             return
         folder = self._seed_folder(rung, rate, seed)
-        arguments = self._plan.run_flags(rung, rate, self._scaling.evaluations)
+        arguments = self._plan.run_flags(rung, rate)
         self._train(f"{rung} seed {seed}", folder, arguments, seed)
         record = Record(
             **dataclasses.asdict(rung),
             seed=seed,
             learning_rate=rate,
-            at_edge=at_edge,
             versions=self._plan.content["versions"],
             commit=self._commit,
             **records.measured(folder, self._plan.task, self._plan.batch_size),

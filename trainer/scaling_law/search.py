@@ -9,7 +9,7 @@ from trainer.scaling_law.records import Record, Rung
 Losses = dict[float, float | None]
 
 
-def tried(
+def losses_of(
     rung: Rung,
     searches: Sequence[Mapping[str, Any]],
     runs: Sequence[Record] = (),
@@ -32,6 +32,26 @@ def tried(
             loss = run.curve[-1][1] if run.curve else None
             losses.setdefault(run.learning_rate, loss)
     return losses
+
+
+def leaves_open(
+    rates: Sequence[float],
+    rate: float,
+    searches: Sequence[Mapping[str, Any]],
+    rung: Rung,
+) -> bool:
+    """Returns whether a better rate may lie next to the one of a rung.
+
+    It may if a rate next to it in the list was not tried, or it is an end of
+    the list. A list of one rate is not a search.
+    """
+    if len(rates) == 1 or rate not in rates:
+        return False
+    place = rates.index(rate)
+    if place in (0, len(rates) - 1):
+        return True
+    losses = losses_of(rung, searches)
+    return not {rates[place - 1], rates[place + 1]} <= losses.keys()
 
 
 def following(rates: Sequence[float], losses: Losses) -> float | None:

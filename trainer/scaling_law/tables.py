@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.scaling_law import search
 from trainer.scaling_law.analysis import BASE, Analysis, last_window
 from trainer.scaling_law.fit import EXPONENTS, MOST, Law
 from trainer.scaling_law.frontier import curves
@@ -32,7 +33,7 @@ def markdown(
         "## Runs",
         "",
     ]
-    lines += _runs(records)
+    lines += _runs(study, searches, records)
     if ladders := [each for each in analyses if not each.differences]:
         lines += ["", "## Laws", "", *_laws(ladders, loss)]
     for analysis in analyses:
@@ -64,6 +65,7 @@ def _study(study, searches, records) -> list[str]:
         {", ".join(f"{k} {v}" for k, v in r.versions.items()) for r in records}
     )
     flags = " ".join(study.get("flags", {}).values())
+    floor = records[0].attainable_logloss
     return [
         f"- {len(records)} runs of {study['rows']:,} rows in one pass; {tries}",
         *(
@@ -71,23 +73,26 @@ def _study(study, searches, records) -> list[str]:
             if diverged
             else ()
         ),
-        f"- metrics of {study.get('task')} on {records[0].split} rows",
+        f"- metrics of {study.get('task')} on {records[0].split} rows"
+        + ("" if floor is None else f"; attainable LogLoss {floor:.5f}"),
         f"- flags of the trainer: `{flags}`",
         f"- commit {', '.join(commits)}; {'; '.join(versions)}",
     ]
 
 
-def _runs(records) -> list[str]:
+def _runs(study, searches, records) -> list[str]:
     """Returns a row for each rung: means, and deviations over seeds."""
     window = last_window(records)
+    rates = study.get("learning_rates", [])
     lines = _head(
         "model", "rung", "MFLOP", "dense parameters", "seeds", "rate", "AUC",
-        "LogLoss", "attainable", "excess", "last window, %", "minutes",
+        "LogLoss", "excess", "last window, %", "minutes",
     )  # fmt: skip
     for model, mine in by_model(records).items():
         for seeds in by_rung(mine):
             first = seeds[0]
-            edge = " (end)" if first.at_edge else ""
+            rate = first.learning_rate
+            is_open = search.leaves_open(rates, rate, searches, first)
             lines.append(
                 _row(
                     model,
@@ -95,10 +100,9 @@ def _runs(records) -> list[str]:
                     f"{first.training_flop / 1e6:.3g}",
                     f"{first.dense_parameters:,}",
                     len(seeds),
-                    f"{first.learning_rate:g}{edge}",
+                    f"{rate:g}{' (end)' if is_open else ''}",
                     _mean([r.auc for r in seeds]),
                     _mean([r.logloss for r in seeds]),
-                    _mean([r.attainable_logloss for r in seeds], spread=False),
                     _mean([r.excess for r in seeds]),
                     _mean([window(r) for r in seeds], digits=3),
                     f"{np.mean([r.seconds for r in seeds]) / 60:.1f}",
@@ -108,16 +112,16 @@ def _runs(records) -> list[str]:
         *lines,
         "",
         "After ±, the standard deviation over seeds. MFLOP are those of "
-        "training per example. A rate marked (end) is the lowest or highest "
-        "that was tried. The last window is relative to the cheapest rung of "
-        "all models.",
+        "training per example. A rate marked (end) is an end of those tried "
+        "for the rung: a better one may lie beyond. The last window is "
+        "relative to the cheapest rung of all models.",
     ]
 
 
 def _laws(analyses, loss) -> list[str]:
     floor = "" if loss == "excess" else "floor + "
     lines = _head(
-        "model", "of", "floor", "exponent", "95 % interval", "explained",
+        "model", "of", "floor", "exponent", "95 % interval", "R²",
         "rungs",
     )  # fmt: skip
     for analysis in analyses:
@@ -133,7 +137,7 @@ def _laws(analyses, loss) -> list[str]:
         "",
         *_head(
             "model", "LogLoss for 4x FLOP, %", "95 % interval",
-            "seeds resolve, %", "exponent of the last step", "saturation",
+            "± of the last step, %", "exponent of the last step", "saturation",
         ),
     ]  # fmt: skip
     for each in analyses:
@@ -160,7 +164,7 @@ def _law(law: Law | None, analysis) -> list[Any]:
         floor,
         _exponent(law.exponent, analysis.known_floor),
         _interval(law.intervals.get("exponent"), analysis.known_floor),
-        f"{law.explained:.3f}",
+        f"{law.r_squared:.3f}",
         law.rungs,
     ]
 
@@ -196,11 +200,15 @@ def _by_rows(records, loss) -> list[str]:
     }
     lines = _head("rows", *(record.rung for record, _, _ in drawn))
     for count in sorted(chosen):
+        cells = [
+            _mean([r.curve_loss(count) for r in records if r.rung == rung.rung])
+            for rung, _, _ in drawn
+        ]
         losses = [values[rows == count][0] for _, rows, values in drawn]
-        cells = [f"{value:.5f}" for value in losses]
         cells[int(np.argmin(losses))] += " (best)"
         lines.append(_row(f"{count:,.0f}", *cells))
-    return [*lines, "", f"The {loss} on valid rows, means over seeds."]
+    note = f"The {loss} on valid rows; after ±, the deviation over seeds."
+    return [*lines, "", note]
 
 
 def _differences(analysis) -> list[str]:
@@ -242,13 +250,13 @@ def _exponent(value, known) -> str:
     return f"{value:.3g} or {'more' if value == MOST else 'less'}"
 
 
-def _mean(values, digits=5, spread=True) -> str:
+def _mean(values, digits=5) -> str:
     """Returns the mean and deviation of a column's values, "" if unknown."""
     known = [value for value in values if value is not None]
     if not known:
         return ""
     text = f"{np.mean(known):.{digits}f}"
-    if spread and len(known) > 1:
+    if len(known) > 1:
         text += f" ± {np.std(known, ddof=1):.{digits}f}"
     return text
 

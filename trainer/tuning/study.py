@@ -189,7 +189,7 @@ def claim(
             for name in grows
             if {*plan.get(name, ())} <= {*content[name]}
         }
-        if different := list(differences({**plan, **grown}, content)):
+        if different := list(changed({**plan, **grown}, content)):
             raise RunError(
                 f"--output={output} belongs to another study; different: "
                 f"{'; '.join(different)}. Choose another --output, or the same "
@@ -210,11 +210,11 @@ def _read_plan(path) -> tuple[str, dict[str, Any]]:
         raise RunError(f"{path}: is not a plan of a study: {error}.") from error
 
 
-def differences(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
+def changed(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
     """Yields a text for each value in which two plans differ."""
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from differences(old, new, f"{prefix}{key}.")
+            yield from changed(old, new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key} was {old}, is {new}"

@@ -27,7 +27,7 @@ def test_a_power_law_is_recovered_exactly():
     law = fit.law([(x, [2 * x**-0.2]) for x in X], True, 200)
     assert law.exponent == pytest.approx(0.2, rel=1e-9)
     assert law.scale == pytest.approx(2, rel=1e-9)
-    assert law.explained == pytest.approx(1) and law.floor == 0
+    assert law.r_squared == pytest.approx(1) and law.floor == 0
     for name, value in (("exponent", 0.2), ("scale", 2)):
         assert law.intervals[name] == pytest.approx((value, value), rel=1e-6)
     assert law(1e9) == pytest.approx(2 * 1e9**-0.2)
@@ -37,7 +37,7 @@ def test_a_floor_is_recovered():
     law = fit.law([(x, [0.4 + 2 * x**-0.3]) for x in X], False, 200)
     assert law.floor == pytest.approx(0.4, abs=2e-4)
     assert law.exponent == pytest.approx(0.3, rel=0.02)  # of the grid
-    assert law.explained > 0.99999
+    assert law.r_squared > 0.99999
 
 
 def test_an_exponent_below_its_grid_is_at_its_end():

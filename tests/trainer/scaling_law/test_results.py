@@ -36,7 +36,6 @@ def record(model="wukong", mflop=1.0, seed=1, floor=0.25, **values):
             "table_parameters": 1000,
             "seed": seed,
             "learning_rate": 0.001,
-            "at_edge": False,
             "rows": 8000,
             "split": "test",
             "auc": 0.8,
@@ -118,13 +117,27 @@ def test_a_rung_is_of_one_size_and_rate(other, named, tmp_path):
         records.merged(parts)
 
 
-def test_a_part_that_went_on_with_more_rates_is_merged(tmp_path):
-    parts = [
-        write(tmp_path / f"{edge}.json", [record(at_edge=edge)])
-        for edge in (True, False)
-    ]
-    for paths in (parts, parts[::-1]):
-        assert records.merged(paths)[2] == [record(at_edge=False)]
+@pytest.mark.parametrize(
+    "rates, tried, marked",
+    [
+        ([0.0005, 0.001, 0.002], [0.0005, 0.001, 0.002], False),
+        ([0.0005, 0.001, 0.002], [0.001, 0.002], True),  # as of another study
+        ([0.0005, 0.001, 0.0015, 0.002], [0.0005, 0.001, 0.002], True),
+        ([0.0005, 0.001], [0.0005, 0.001], True),
+        ([0.001], [], False),  # not a search
+    ],
+)
+def test_a_rate_with_none_tried_next_to_it_is_marked(
+    tmp_path, rates, tried, marked
+):
+    path = str(tmp_path / "a.json")
+    searches = [{**SEARCH, "learning_rate": rate} for rate in tried]
+    study = {**STUDY, "learning_rates": rates, "search_rows": 8000}
+    records.write(path, study, searches, [record()])
+    draw(tmp_path, path)
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert ("| 0.001 (end) |" in page) == marked
+    assert ("| 0.001 |" in page) != marked
 
 
 def test_losses_that_rise_have_no_law(tmp_path):
@@ -148,7 +161,7 @@ def test_the_law_is_fitted_from_results_alone(tmp_path):
             assert law["exponent"] == pytest.approx(0.2, abs=1e-5)
             low, high = law["intervals"]["exponent"]
             assert low - 1e-9 <= 0.2 <= high + 1e-9
-            assert law["explained"] == pytest.approx(1)
+            assert law["r_squared"] == pytest.approx(1)
         assert fits[model]["verdict"].startswith("not saturated: the last")
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     assert "| wukong | 0.3m | 0.3 | 45,000 | 3 | 0.001 | 0.80000" in page

@@ -78,7 +78,6 @@ def test_each_rung_has_the_best_of_its_rates(whole):
     folder, _ = whole
     for record in results(folder)["runs"]:
         assert record["learning_rate"] == 0.001
-        assert not record["at_edge"]
         assert record["excess"] == pytest.approx(record["logloss"] - 0.25)
         assert len(record["curve"]) == 10
         assert record["curve"][0][0] == 6656
@@ -90,7 +89,7 @@ def test_the_law_is_that_of_the_stand_in(whole):
     fits = json.loads((folder / "ladder" / "scaling.json").read_text())
     # FLOP rise a little slower than the square of the units.
     assert fits["mlp"]["of_flop"]["exponent"] == pytest.approx(0.3, abs=0.1)
-    assert fits["mlp"]["of_flop"]["explained"] > 0.98
+    assert fits["mlp"]["of_flop"]["r_squared"] > 0.98
     page = (folder / "ladder" / "scaling.md").read_text()
     assert "| mlp | training FLOP | attainable |" in page
 
@@ -186,7 +185,6 @@ def test_a_rate_that_fails_is_not_chosen(tmp_path, monkeypatch):
     assert "the loss is not finite" in failed["error"]
     (record,) = content["runs"]
     assert record["learning_rate"] == other["learning_rate"] == 0.0003
-    assert record["at_edge"]
 
 
 def test_a_search_goes_on_until_both_neighbours_are_worse(tmp_path):
@@ -222,14 +220,10 @@ def test_more_rates_may_be_tried_later(tmp_path, capsys):
     assert run(tmp_path, *one, "--learning_rates=0.0001,0.0004") == 0
     runs = results(tmp_path)["runs"]
     assert {r["learning_rate"] for r in runs} == {0.0004}
-    assert all(record["at_edge"] for record in runs)
     more = "--learning_rates=0.0001,0.0004,0.003"
     assert run(tmp_path, *one, more) == 0
     again = results(tmp_path)["runs"]
-    assert not any(record["at_edge"] for record in again)
-    assert measured({"runs": again}) == [
-        {**record, "at_edge": False} for record in measured({"runs": runs})
-    ]
+    assert measured({"runs": again}) == measured({"runs": runs})
     # One rung with more rates, on a machine that has only results.json.
     for path in ("mlp", "study.json"):
         files.remove(str(tmp_path / "ladder" / path))
@@ -318,7 +312,7 @@ def test_a_killed_process_is_started_once_more(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "ladder" / "results.json").exists()
     assert run(tmp_path, *one) == 0
     (record,) = results(tmp_path)["runs"]
-    assert record["learning_rate"] == 0.001 and not record["at_edge"]
+    assert record["learning_rate"] == 0.001
     counts = {Path(k).name: len(v) for k, v in starts(tmp_path).items()}
     assert counts == {
         "rate-0.0003": 1, "rate-0.001": 4, "rate-0.003": 1,

@@ -216,13 +216,10 @@ def test_all_values_that_the_features_refuse_are_listed(tmp_path):
         common="rank = {choices = [4, 8]}",
         wukong="units = {choices = ['c1:2', 'c1:1']}",
     )
-    assert_refused(
-        lambda: spaces.read(str(folder), "wukong", base), "`rank` = 8: "
-    )
     error = message(
         ConfigError, lambda: spaces.read(str(folder), "wukong", base)
     )
-    assert "`rank` = 4" not in error
+    assert "`rank` = 8: " in error and "`rank` = 4" not in error
 
 
 @pytest.mark.parametrize(

@@ -52,5 +52,5 @@ def test_the_features_are_part_of_the_data(tmp_path):
     content["numeric"] = content["numeric"][1:]
     path.write_text(json.dumps(content))
     now = study.data_of(settings, ("train",), "a study")
-    (text,) = study.differences(before, now)
+    (text,) = study.changed(before, now)
     assert text.startswith("features.sha256 was ")
