@@ -110,7 +110,7 @@ class Ladder:
         searches = [
             self._search(rung, rate, seed, float(loss))
             for (rate, seed), loss in zip(pairs, curve[-1][1], strict=True)
-            if seed == pairs[0][1]
+            if seed == self.scaling.seed_numbers[0]
         ]
         best = search.best_of(search.losses_of(rung, searches))
         if best is None:
@@ -128,6 +128,11 @@ class Ladder:
             }
             for lane, (rate, seed) in enumerate(pairs)
             if rate == best and math.isfinite(logloss[lane])
+        ]
+        searches += [
+            {**self._search(rung, rate, seed, math.nan), "final": True}
+            for lane, (rate, seed) in enumerate(pairs)
+            if rate == best and not math.isfinite(logloss[lane])
         ]
         return searches, [self._record(rung, best, each) for each in found]
 
@@ -159,13 +164,9 @@ class Ladder:
             raise OutOfTime(f"needs {needed:.0f} s more; {left:.0f} s left")
 
     def _search(self, rung, rate, seed, loss):
-        finite = math.isfinite(loss)
-        return {
-            **{"model": rung.model, "rung": rung.rung, "sizes": rung.sizes},
-            **{"learning_rate": rate, "rows": self.content["rows"]},
-            **{"seed": seed, "valid_logloss": loss if finite else None},
-            "error": None if finite else "the LogLoss is not finite",
-        }
+        error = None if math.isfinite(loss) else "the LogLoss is not finite"
+        rows = self.content["rows"]
+        return search.result(rung, rate, seed, rows, loss, error)
 
     def _record(self, rung, rate, found):
         return records.Record(

@@ -61,7 +61,7 @@ class Reproduce(fields.Settings):
         Raises:
             ConfigError: one is not an integer of at least 0, or comes twice.
         """
-        return fields.distinct_integers("seeds", self.seeds)
+        return fields.distinct_seeds("seeds", self.seeds)
 
 
 def define(values: flags.FlagValues):

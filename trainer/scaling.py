@@ -110,6 +110,7 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
     results = os.path.join(settings.output, records.RESULTS)
     if settings.plan:
         before = runner.Runner(settings, made)
+        before.check_sizes(rungs)
         lines = plan.describe(
             made, settings, rungs, before.searches, before.done
         )
@@ -117,6 +118,7 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
         return 0
     with locked(settings.output, _ONE):
         running = runner.Runner(settings, made)
+        running.check_sizes(rungs)
         for line in plan.describe(
             made, settings, rungs, running.searches, running.done
         ):

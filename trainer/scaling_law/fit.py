@@ -104,7 +104,10 @@ def law(points: Points, known: bool, resamples: int) -> Law | None:
     spread = np.square(y - y.mean()).sum()
     return Law(
         *values,
-        float(1 - np.square(y - fitted).sum() / spread) if spread else 1.0,
+        # Of means that are equal but for rounding, nothing is to explain.
+        float(1 - np.square(y - fitted).sum() / spread)
+        if spread > 1e-20 * np.square(y).sum()
+        else 0.0,
         intervals,
         len(points),
     )
@@ -274,7 +277,8 @@ def last_step(
         elif floor is not None:
             return np.nan
         else:
-            value = np.inf if means[-1] < means[-2] else -np.inf
+            gain = np.sign(means[-2] - means[-1])
+            value = gain * np.inf if gain else 0.0
         return value if floor is not None else np.clip(value, -MOST, MOST)
 
     value = exponent(y)

@@ -16,7 +16,7 @@ class Choice:
         budget: training FLOP of all rows together.
         rung: name of the rung.
         training_flop: its FLOP per example.
-        rows: rows that the budget trains it on, at most those measured.
+        rows: rows after which its loss is the least within the budget.
         loss: its excess LogLoss after them, or LogLoss if the floor is not
             known, on valid rows.
         inside: whether a smaller and a larger rung were measured at the
@@ -52,11 +52,21 @@ def curves(
     return listed
 
 
+def _least(rows, loss, wanted) -> tuple[float, float]:
+    """Returns the least loss after at most the wanted rows, and its rows."""
+    last = min(wanted, rows[-1])
+    at_last = np.exp(np.interp(np.log(last), np.log(rows), np.log(loss)))
+    before = [*zip(loss[rows < last], rows[rows < last], strict=True)]
+    least, seen = min([*before, (at_last, last)])
+    return float(least), float(seen)
+
+
 def frontier(records: Sequence[Record]) -> list[Choice]:
     """Returns the best rung of a model for budgets a factor of two apart.
 
-    Between its evaluations, a rung's loss is interpolated on log axes; beyond
-    the last, it stays.
+    The largest budget is that of the largest rung's rows. Between its
+    evaluations, a rung's loss is interpolated on log axes. Budgets that only
+    one rung was evaluated within are left out.
     """
     drawn = curves(records)
     if len(drawn) < 2:
@@ -64,27 +74,30 @@ def frontier(records: Sequence[Record]) -> list[Choice]:
     low = min(r.training_flop * rows[0] for r, rows, _ in drawn)
     high = max(r.training_flop * rows[-1] for r, rows, _ in drawn)
     choices = []
-    for budget in low * 2.0 ** np.arange(np.floor(np.log2(high / low)) + 1):
-        losses, whole = {}, []  # by index of the rung
+    budgets = low * 2.0 ** np.arange(np.floor(np.log2(high / low)) + 1)
+    if budgets[-1] < high * 0.999:
+        budgets = np.append(budgets, high)
+    for budget in budgets:
+        found, whole = {}, []  # by index of the rung
         for at, (record, rows, loss) in enumerate(drawn):
             wanted = budget / record.training_flop
             # A rounding error must not lose an end.
             if rows[0] * 0.999 <= wanted:
-                value = np.interp(np.log(wanted), np.log(rows), np.log(loss))
-                losses[at] = float(np.exp(value))
+                found[at] = _least(rows, loss, wanted)
                 if wanted <= rows[-1] * 1.001:
                     whole.append(at)
-        if len(losses) < 2:
+        if len(found) < 2:
             continue
-        best = min(losses, key=lambda at: losses[at])
-        record, rows, _ = drawn[best]
+        best = min(found, key=lambda at: found[at])
+        record, _, _ = drawn[best]
+        least, seen = found[best]
         choices.append(
             Choice(
                 budget=float(budget),
                 rung=record.rung,
                 training_flop=record.training_flop,
-                rows=min(float(budget) / record.training_flop, float(rows[-1])),
-                loss=losses[best],
+                rows=seen,
+                loss=least,
                 inside=best in whole and min(whole) < best < max(whole),
             )
         )

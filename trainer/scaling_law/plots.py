@@ -7,6 +7,7 @@ import numpy as np
 from trainer.report import style
 from trainer.scaling_law import fit
 from trainer.scaling_law.analysis import (
+    BASE,
     Analysis,
     flop,
     last_window,
@@ -35,12 +36,14 @@ def pages(
         analyses: the analysis of each model.
     """
     models = by_model(records)
+    compared = {a.model: a.differences for a in analyses if a.differences}
     looks = {
         model: {"color": color, "marker": marker}
         for model, color, marker in zip(
             models, COLORS * 2, MARKERS * 2, strict=False
         )
     }
+    ladders = {m: mine for m, mine in models.items() if m not in compared}
     loss, of_run = "LogLoss", loss_of(records)
     if analyses[0].known_floor:
         loss = "excess LogLoss"
@@ -48,13 +51,13 @@ def pages(
 
     def laws(x, fits):
         def draw(axes):
-            for model, mine in models.items():
+            for model, mine in ladders.items():
                 _law(axes, model, points(mine, x, of_run), fits[model], looks)
 
         return draw
 
     def relative(axes):
-        for model, mine in models.items():
+        for model, mine in ladders.items():
             if listed := points(mine, flop, last_window(records)):
                 _points(axes, listed, model, looks[model], ls="-")
 
@@ -63,6 +66,12 @@ def pages(
             _curves(axes, model, curves(mine), looks[model])
         _log_y(axes)
 
+    for model, found in compared.items():
+        yield f"differences_{model}", _differences(model, found)
+    title = "Loss on valid rows; the larger the rung, the darker"
+    yield "rows", _png(rows, "train rows", loss, title)
+    if not ladders:
+        return
     fits = {each.model: each.of_flop for each in analyses}
     yield "flop", _png(laws(flop, fits), flop_label, loss)
     fits = {each.model: each.of_parameters for each in analyses}
@@ -70,12 +79,34 @@ def pages(
         "parameters",
         _png(laws(parameters, fits), "dense parameters", loss),
     )
-    title = "Loss on valid rows; the larger the rung, the darker"
-    yield "rows", _png(rows, "train rows", loss, title)
     if any(r.last_window_logloss is not None for r in records):
         title = "LogLoss on the last window of train rows"
         label = "% above the cheapest rung"
         yield "last_window", _png(relative, flop_label, label, title)
+
+
+def _differences(model, found) -> bytes:
+    """Returns a plot of how rungs differ from the base, the best on top."""
+
+    def on_figure(figure, theme):
+        axes = figure.subplots()
+        style.style_axes(axes, theme, f"% of the LogLoss of {BASE}", "")
+        listed = sorted(found, key=lambda each: -each.percent)
+        at = range(len(listed))
+        half = [0.0 if d.half is None else d.half for d in listed]
+        axes.axvline(0, color=theme.muted, lw=1)
+        axes.errorbar(
+            [d.percent for d in listed], at, xerr=half, fmt="o", capsize=3,
+            color=COLORS[0],
+        )  # fmt: skip
+        axes.set_yticks(at, [style.short(d.rung) for d in listed])
+        # One wide interval must not hide the others.
+        ends = np.abs([d.percent for d in listed]) + half
+        most = min(ends.max(), 4 * np.median(ends))
+        axes.set_xlim(-1.1 * most, 1.1 * most)
+
+    title = f"{model}: differences from {BASE}, with 95 % intervals"
+    return style.png(on_figure, style.LIGHT, title, SIZE)
 
 
 def _png(draw, x_label, y_label, title="") -> bytes:

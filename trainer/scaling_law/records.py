@@ -20,7 +20,11 @@ _METRICS = os.path.join("report", "metrics.json")
 _OF_SEARCH = (
     "model", "rung", "sizes", "learning_rate", "valid_logloss", "error",
 )  # fmt: skip
-_ABOVE_0 = ("training_flop", "dense_parameters", "rows", "seconds")
+_ABOVE_0 = (
+    "training_flop", "dense_parameters", "rows", "seconds", "logloss",
+    "last_window_logloss",
+)  # fmt: skip
+_MOST = 1e30  # of a number; its squares and powers are finite
 NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")  # of a rung, and of its folder
 A_NAME = "1 to 100 letters, digits and _ . + -, the first not a ."
 
@@ -182,16 +186,17 @@ def read(path: str) -> tuple[dict[str, Any], list[dict], list[Record]]:
     try:
         with open(path, encoding="utf-8") as file:
             content = schema.parse_json(file.read(), path)
+        _require(path, content, ("format",))
         if content["format"] != FORMAT:
             raise ConfigError(
                 f"{path}: `format` must be {FORMAT}; received "
                 f"{content['format']!r}."
             )
-        study, searches = dict(content["study"]), list(content["searches"])
+        _require(path, content, ("study", "searches", "runs"))
+        study, searches = content["study"], list(content["searches"])
         _check_study(f"{path}: study", study)
         for search in searches:
-            if lacking := [n for n in _OF_SEARCH if n not in search]:
-                raise ConfigError(f"{path}: a search lacks {lacking}.")
+            _require(f"{path}: a search", search, _OF_SEARCH)
             _check_search(f"{path}: a search", search)
         runs = [
             _record(f"{path}: run {number}", run, study["rows"])
@@ -211,7 +216,16 @@ def read(path: str) -> tuple[dict[str, Any], list[dict], list[Record]]:
     return study, searches, runs
 
 
+def _require(where, content, names):
+    """Raises ConfigError unless `content` is an object with some keys."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: must be an object; received {content!r}.")
+    if lacking := [name for name in names if name not in content]:
+        raise ConfigError(f"{where}: lacks {lacking}.")
+
+
 def _check_study(where, study):
+    _require(where, study, ("task", "rows"))
     schema.check_text(where, "task", study["task"])
     schema.check_int(where, "rows", study["rows"], 1)
     for name in ("search_rows", "evaluations"):
@@ -232,8 +246,10 @@ def _check_search(where, search):
 
 def _record(where, content, rows) -> Record:
     """Returns a record of a file; checks its values."""
+    excess = None
     if isinstance(content, dict):
-        content = {k: v for k, v in content.items() if k != "excess"}
+        content = dict(content)
+        excess = content.pop("excess", None)
     record = schema.from_dict(Record, content, where)
     for name, kind in typing.get_type_hints(Record).items():
         value = getattr(record, name)
@@ -249,9 +265,11 @@ def _record(where, content, rows) -> Record:
         elif kind is float or (value is not None and name != "curve"):
             above = 0 if name in _ABOVE_0 else None
             schema.check_float(where, name, value, minimum=0, above=above)
-    for seen, value in record.curve:
-        schema.check_float(where, "curve", seen, above=0)
-        schema.check_float(where, "curve", value, minimum=0)
+        if isinstance(value, int | float) and value > _MOST:
+            raise ConfigError(
+                f"{where}: `{name}` must be at most {_MOST:g}; received "
+                f"{value}."
+            )
     schema.check_choice(where, "split", record.split, ("test", "valid"))
     schema.check_choice(where, "model", record.model, tuple(MODEL_CONFIGS))
     if not NAME.fullmatch(record.rung):
@@ -273,7 +291,37 @@ def _record(where, content, rows) -> Record:
             f"{where}: `attainable_logloss` and `curve_attainable` must both "
             f"be known or null; received {floors[0]} and {floors[1]}."
         )
+    _check_curve(where, record)
+    if excess is not None and not (
+        isinstance(excess, float)
+        and record.excess is not None
+        and math.isclose(excess, record.excess, abs_tol=1e-9)
+    ):
+        raise ConfigError(
+            f"{where}: `excess` must be `logloss` less `attainable_logloss`, "
+            f"{record.excess}; received {excess}."
+        )
     return record
+
+
+def _check_curve(where, record):
+    """Raises ConfigError unless a curve is pairs of rising rows and losses."""
+    before = 0
+    for pair in record.curve:
+        if len(pair) != 2:
+            raise ConfigError(
+                f"{where}: `curve` must be pairs of rows and LogLoss; received "
+                f"{pair!r}."
+            )
+        rows, loss = pair
+        schema.check_float(where, "curve", rows, above=before)
+        schema.check_float(where, "curve", loss, minimum=0)
+        before = rows
+    if before > record.rows:
+        raise ConfigError(
+            f"{where}: `curve` must end at `rows`, {record.rows}, or before; "
+            f"received {before}."
+        )
 
 
 def merged(
@@ -318,9 +366,21 @@ def merged(
             f"{', '.join(paths)}: all runs must be scored on one split; "
             f"received {sorted(splits)}."
         )
+    for name in ("attainable_logloss", "curve_attainable"):
+        values = {getattr(record, name) for record in found}
+        if None in values and len(values) > 1 or not _close(values - {None}):
+            raise DataError(
+                f"{', '.join(paths)}: `{name}` must be the same of all runs; "
+                f"received {sorted(map(str, values))}."
+            )
     if rates:
         study["learning_rates"] = sorted(rates)
     return study, searches, found
+
+
+def _close(values: set[float]) -> bool:
+    """Returns whether values are the same but for rounding."""
+    return not values or math.isclose(min(values), max(values), rel_tol=1e-6)
 
 
 def _check_same_rung(path, record, first, other):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import itertools
 import math
 import os
 import time
@@ -76,11 +77,9 @@ class Runner:
         Raises:
             Stopped: a signal came; the same command resumes.
             ConfigError: the trainer refuses the first run.
-            RunError: runs have failed, or a rung was run with other sizes.
+            RunError: runs have failed.
         """
         failed = []
-        for rung in rungs:
-            self._check_sizes(rung)
         STOP.noted = "stopping the run"
         with STOP:
             for rung in rungs:
@@ -88,6 +87,7 @@ class Runner:
                     rate = self._search(rung)
                 except RunError as error:
                     failed.append(str(error))
+                    log(f"failed: {error}")
                     continue
                 self._drop_others(rung, rate)
                 for seed in self._scaling.seed_numbers:
@@ -95,6 +95,7 @@ class Runner:
                         self._run(rung, rate, seed)
                     except RunError as error:
                         failed.append(str(error))
+                        log(f"failed: {error}")
         if failed:
             count = f"{len(failed)} run{'s' * (len(failed) > 1)}"
             raise RunError(
@@ -102,8 +103,10 @@ class Runner:
                 f"{' '.join(failed)}"
             )
 
-    def _check_sizes(self, rung):
-        for entry in (*self.searches, *map(Record.to_dict, self.done)):
+    def check_sizes(self, rungs: list[Rung]) -> None:
+        """Raises RunError if a rung was run with other sizes."""
+        entries = [*self.searches, *map(Record.to_dict, self.done)]
+        for rung, entry in itertools.product(rungs, entries):
             if search.same(entry, rung) and entry["sizes"] != rung.sizes:
                 raise RunError(
                     f"{self._path}: {rung} was run with sizes "
@@ -122,6 +125,11 @@ class Runner:
         if len(keep) < len(self.done):
             log(f"{rung}: its runs are replaced, as a better rate was found")
             self.done = keep
+            self.searches = [
+                each
+                for each in self.searches
+                if not search.is_final(each, rung)
+            ]
             self._write()
 
     def _search(self, rung: Rung) -> float:
@@ -182,16 +190,8 @@ class Runner:
             value = [math.nan, *found][-1]
         except Diverged as failure:
             error = str(failure)
-        result = {
-            "model": rung.model,
-            "rung": rung.rung,
-            "sizes": rung.sizes,
-            "learning_rate": rate,
-            "rows": self._plan.content["search_rows"],
-            "seed": seed,
-            "valid_logloss": value if math.isfinite(value) else None,
-            "error": error,
-        }
+        rows = self._plan.content["search_rows"]
+        result = search.result(rung, rate, seed, rows, value, error)
         self.searches.append(result)
         self._write()
         log(error or f"{rung} rate {rate:g}: LogLoss {value:.6g}")
@@ -204,7 +204,21 @@ class Runner:
             return
         folder = self._seed_folder(rung, rate, seed)
         arguments = self._plan.run_flags(rung, rate)
-        self._train(f"{rung} seed {seed}", folder, arguments, seed)
+        self.searches = [
+            each
+            for each in self.searches
+            if not search.is_final(each, rung) or each["seed"] != seed
+        ]
+        try:
+            self._train(f"{rung} seed {seed}", folder, arguments, seed)
+        except Diverged as failure:
+            rows = self._plan.content["rows"]
+            result = search.result(
+                rung, rate, seed, rows, math.nan, str(failure)
+            )
+            self.searches.append({**result, "final": True})
+            self._write()
+            raise
         record = Record(
             **dataclasses.asdict(rung),
             seed=seed,

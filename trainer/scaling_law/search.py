@@ -1,5 +1,6 @@
 """Which learning rates of a rung have been tried, and which comes next."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ def losses_of(
     losses: Losses = {
         search["learning_rate"]: search["valid_logloss"]
         for search in searches
-        if same(search, rung)
+        if same(search, rung) and not is_final(search, rung)
     }
     for run in runs:
         if (run.model, run.rung) == (rung.model, rung.rung):
@@ -80,6 +81,32 @@ def most_left(rates: Sequence[float], losses: Losses) -> int:
     if len(rates) == 1 or following(rates, losses) is None:
         return 0
     return len(rates) - len(losses)
+
+
+def result(
+    rung: Rung,
+    rate: float,
+    seed: int,
+    rows: int,
+    loss: float,
+    error: str | None,
+) -> dict[str, Any]:
+    """Returns the recorded result of a rate; its LogLoss may be NaN."""
+    return {
+        "model": rung.model,
+        "rung": rung.rung,
+        "sizes": rung.sizes,
+        "learning_rate": rate,
+        "rows": rows,
+        "seed": seed,
+        "valid_logloss": loss if math.isfinite(loss) else None,
+        "error": error,
+    }
+
+
+def is_final(search: Mapping[str, Any], rung: Rung) -> bool:
+    """Returns whether a result is of a rung's final run, which diverged."""
+    return bool(search.get("final")) and same(search, rung)
 
 
 def same(search: Mapping[str, Any], rung: Rung) -> bool:

@@ -35,7 +35,8 @@ def markdown(
     ]
     lines += _runs(study, searches, records)
     if ladders := [each for each in analyses if not each.differences]:
-        lines += ["", "## Laws", "", *_laws(ladders, loss)]
+        several = len({record.seed for record in records}) > 1
+        lines += ["", "## Laws", "", *_laws(ladders, loss, several)]
     for analysis in analyses:
         model = analysis.model
         if analysis.frontier:
@@ -57,9 +58,27 @@ def _study(study, searches, records) -> list[str]:
         tries = f"rates to try on {count:,} rows: {', '.join(rates)}"
     diverged = [
         f"{each['model']} {each['rung']} {each['learning_rate']:g}"
+        + (f" seed {each['seed']}" if each.get("final") else "")
         for each in searches
         if each["valid_logloss"] is None
     ]
+    have = {(record.model, record.rung) for record in records}
+    searched = [
+        f"{each['model']} {each['rung']}"
+        for each in searches
+        if (each["model"], each["rung"]) not in have
+    ]
+    below = [
+        f"{seeds[0].model} {seeds[0].rung}"
+        for mine in by_model(records).values()
+        for seeds in by_rung(mine)
+        if np.mean([1.0 if r.excess is None else r.excess for r in seeds]) <= 0
+    ]
+    notes = {
+        "rates that diverged": diverged,
+        "searched, and not run": list(dict.fromkeys(searched)),
+        "not above the attainable LogLoss, so left out of laws": below,
+    }
     commits = sorted({r.commit or "unknown" for r in records})
     versions = sorted(
         {", ".join(f"{k} {v}" for k, v in r.versions.items()) for r in records}
@@ -68,11 +87,7 @@ def _study(study, searches, records) -> list[str]:
     floor = records[0].attainable_logloss
     return [
         f"- {len(records)} runs of {study['rows']:,} rows in one pass; {tries}",
-        *(
-            [f"- rates that diverged: {', '.join(diverged)}"]
-            if diverged
-            else ()
-        ),
+        *(f"- {name}: {', '.join(of)}" for name, of in notes.items() if of),
         f"- metrics of {study.get('task')} on {records[0].split} rows"
         + ("" if floor is None else f"; attainable LogLoss {floor:.5f}"),
         f"- flags of the trainer: `{flags}`",
@@ -118,8 +133,9 @@ def _runs(study, searches, records) -> list[str]:
     ]
 
 
-def _laws(analyses, loss) -> list[str]:
+def _laws(analyses, loss, several) -> list[str]:
     floor = "" if loss == "excess" else "floor + "
+    over = "rungs and seeds" if several else "rungs, with one seed"
     lines = _head(
         "model", "of", "floor", "exponent", "95 % interval", "R²",
         "rungs",
@@ -133,7 +149,7 @@ def _laws(analyses, loss) -> list[str]:
     lines += [
         "",
         f"{loss} = {floor}scale x^-exponent, fitted to the rungs' means; "
-        "intervals are those of a bootstrap over rungs and seeds.",
+        f"intervals are those of a bootstrap over {over}.",
         "",
         *_head(
             "model", "LogLoss for 4x FLOP, %", "95 % interval",
@@ -208,6 +224,8 @@ def _by_rows(records, loss) -> list[str]:
         cells[int(np.argmin(losses))] += " (best)"
         lines.append(_row(f"{count:,.0f}", *cells))
     note = f"The {loss} on valid rows; after ±, the deviation over seeds."
+    if any(r.curve_loss(n) <= 0 for r in records for n, _ in r.curve):
+        note += " Evaluations that are not above the attainable are left out."
     return [*lines, "", note]
 
 

@@ -12,6 +12,8 @@ from absl import flags
 from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
 
+MAX_SEED = 2**32 - 1  # of NumPy and TensorFlow
+
 _S = TypeVar("_S")
 
 
@@ -162,16 +164,17 @@ def check_distinct(
         )
 
 
-def distinct_integers(name: str, texts: Sequence[str]) -> list[int]:
-    """Returns the integers of the flag --NAME, a list.
+def distinct_seeds(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the seeds of the flag --NAME, a list.
 
     Raises:
-        ConfigError: one is not an integer of at least 0, or comes twice.
+        ConfigError: one is not an integer of 0 to MAX_SEED, or comes twice.
     """
     numbers = [int(text) for text in texts if text.strip().isdecimal()]
-    if not texts or len(set(numbers)) < len(texts):
+    valid = {number for number in numbers if number <= MAX_SEED}
+    if not texts or len(valid) < len(texts):
         raise ConfigError(
-            f"--{name} must be different integers of at least 0; received "
+            f"--{name} must be different integers of 0 to {MAX_SEED}; received "
             f"{','.join(texts)!r}."
         )
     return numbers

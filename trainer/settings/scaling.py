@@ -6,7 +6,7 @@ import math
 from trainer.settings.fields import (
     Settings,
     check_distinct,
-    distinct_integers,
+    distinct_seeds,
     setting,
 )
 from wukong_tf.config import MODEL_CONFIGS
@@ -118,7 +118,7 @@ class Scaling(Settings):
     @property
     def seed_numbers(self) -> list[int]:
         """The seeds as numbers."""
-        return distinct_integers("seeds", self.seeds)
+        return distinct_seeds("seeds", self.seeds)
 
     @property
     def rates(self) -> list[float]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from trainer.settings.fields import setting
+from trainer.settings.fields import MAX_SEED, setting
 from trainer.settings.optimization import Optimization
 from wukong_tf.errors import ConfigError
 
@@ -30,7 +30,7 @@ class Training(Optimization):
         0,
         "Seed of weights, dropout and the order of rows.",
         minimum=0,
-        maximum=2**32 - 1,
+        maximum=MAX_SEED,
     )
     eval_batch_size: int = setting(8192, "Rows per evaluation step.", minimum=1)
     eval_every_steps: int = setting(

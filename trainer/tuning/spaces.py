@@ -16,6 +16,7 @@ added to the others or replace them:
 
 import contextlib
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Iterator
@@ -149,6 +150,8 @@ def read(folder: str, model: str, base: Flags) -> Space:
                     "the same for all models."
                 )
             space[flag], paths[flag] = dimension, path
+    if not space:
+        raise ConfigError(f"{folder}: no flag of {model} has values to try.")
     spec, refused = read_spec(settings), []
     try:
         _check_accepted(model, base, {}, spec, space)
@@ -207,10 +210,11 @@ def _dimension(where, entry, kind) -> Dimension:
             not isinstance(choices, list)
             or not choices
             or not all(isinstance(value, Value) for value in choices)
+            or not all(map(_finite, choices))
             or len({str(value) for value in choices}) < len(choices)
         ):
             raise ConfigError(
-                f"{where}: `choices` must be a list of distinct values; "
+                f"{where}: `choices` must be a list of distinct finite values; "
                 f"received {choices!r}."
             )
         return Dimension(choices=tuple(choices))
@@ -244,6 +248,7 @@ def _range(where, entry: dict[str, Any], kind) -> Dimension:
         f"`low` and `high` must be of type {number.__name__}",
         type(low) is type(high) is number,
     )
+    rule("`low` and `high` must be finite", _finite(low) and _finite(high))
     rule("`low` must be at most `high`", low <= high)
     rule("`log` must be true or false", type(log) is bool)
     rule("`low` must be above 0 with `log`", low > 0 or not log)
@@ -253,6 +258,10 @@ def _range(where, entry: dict[str, Any], kind) -> Dimension:
         step == 1 or (number is int and not log and not (high - low) % step),
     )
     return Dimension(low, high, log, step)
+
+
+def _finite(value: Value) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _check_accepted(model, base, values, spec, space):

@@ -105,6 +105,13 @@ def test_intervals_of_the_last_step_cover_a_plateau(floor, falling):
     assert sum(found) >= 90
 
 
+def test_equal_losses_explain_nothing_and_gain_nothing():
+    points = [(x, [0.3, 0.3]) for x in (1.0, 3.0, 10.0, 30.0)]
+    law = fit.law(points, True, 100)
+    assert law.r_squared == 0 and law.exponent == pytest.approx(0, abs=1e-12)
+    assert fit.last_step(points, None, 100)[0] == 0
+
+
 def test_no_law_fits_losses_that_rise():
     points = [(x, [0.2 + 0.01 * at]) for at, x in enumerate(X)]
     assert fit.law(points, False, 9) is None

@@ -250,13 +250,35 @@ def test_the_frontier_is_the_best_rung_of_a_budget():
     assert losses == sorted(losses, reverse=True)
 
 
+def test_rows_after_which_a_loss_rises_are_not_taken():
+    curve = ((1000, 0.30), (2000, 0.27), (4000, 0.29))
+    runs = [record(mflop=size, curve=curve) for size in (1, 2)]
+    chosen = frontier.frontier(runs)
+    assert [choice.budget for choice in chosen] == [2e9, 4e9, 8e9]
+    for choice in chosen:
+        assert (choice.rung, choice.rows) == ("1m", 2000)
+        assert choice.loss == pytest.approx(0.02)
+
+
+def test_what_is_left_out_is_listed(tmp_path):
+    runs = ladder(("wukong",), (*MFLOP, 30))
+    runs += [record("wukong", 100, seed, logloss=0.2499) for seed in (1, 2)]
+    path = str(tmp_path / "a.json")
+    records.write(path, STUDY, [{**SEARCH, "rung": "5m"}], runs)
+    draw(tmp_path, path)
+    page = (tmp_path / "drawn" / "scaling.md").read_text()
+    assert "so left out of laws: wukong 100m\n" in page
+    assert "- searched, and not run: wukong 5m\n" in page
+
+
 def test_the_loss_of_each_rung_is_listed_by_rows(tmp_path):
     draw(tmp_path, write(tmp_path / "a.json", ladder(("wukong",))))
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     table = page.partition("## Rows of wukong\n\n")[2].splitlines()
     assert table[0] == "| rows | 0.3m | 1m | 3m | 10m |"
     losses = [0.02 * 1.004 * m**-0.2 * 0.5**-0.3 for m in MFLOP]
-    cells = " | ".join(f"{loss:.5f}" for loss in losses)
+    # Seeds differ by 0.002.
+    cells = " | ".join(f"{x:.5f} ± {x / 1.004 * 0.002:.5f}" for x in losses)
     assert table[4] == f"| 4,000 | {cells} (best) |"
     assert [row.split(" |")[0] for row in table[2:6]] == [
         *("| 1,000", "| 2,000", "| 4,000", "| 8,000")
@@ -314,8 +336,8 @@ def test_parts_of_a_ladder_join(tmp_path):
         ('{"format": 2}', "`format` must be 1"),
         ({"runs": []}, "there are no runs"),
         ({"runs": [3]}, "run 0: expected an object"),
-        ({"searches": [3]}, "is not a file of results"),
-        ({"searches": [{"model": "mlp"}]}, "a search lacks ['rung'"),
+        ({"searches": [3]}, "a search: must be an object; received 3"),
+        ({"searches": [{"model": "mlp"}]}, "a search: lacks ['rung'"),
         ({"other": 1}, "run 0: unknown key 'other'"),
         ({"logloss": None}, "run 0: `logloss` must be a finite number"),
         ({"logloss": float("nan")}, "run 0: `logloss`"),
@@ -326,14 +348,15 @@ def test_parts_of_a_ladder_join(tmp_path):
         ({"seconds": 0}, "`seconds` must be above 0"),
         ({"seed": 1.5}, "`seed` must be an integer"),
         ({"rows": 17}, "`rows` must be those of the study, 8,000"),
-        ({"logloss": -5}, "`logloss` must be at least 0"),
+        ({"logloss": -5}, "`logloss` must be"),
         ({"auc": 7}, "`auc` must be at most 1"),
         ({"split": "train"}, "`split` must be one of"),
         ({"model": "a|b"}, "`model` must be one of"),
         ({"rung": "a|b"}, "`rung` must be 1 to 100 letters"),
         ({"rung": ".."}, "`rung` must be 1 to 100 letters"),
         ({"attainable_logloss": None}, "must both be known or null"),
-        ({"study": {}}, "is not a file of results: KeyError: 'rows'|'task'"),
+        ({"study": {}}, "study: lacks ['task', 'rows']"),
+        ({"study": None}, "study: must be an object; received None"),
         ({"study": STUDY | {"rows": "8"}}, "study: `rows` must be an integer"),
         ({"study": STUDY | {"learning_rates": 3}}, "is not a file of results"),
         ({"study": STUDY | {"learning_rates": ["x"]}}, "`learning_rates`"),
@@ -342,7 +365,14 @@ def test_parts_of_a_ladder_join(tmp_path):
         ({"searches": [SEARCH | {"learning_rate": "x"}]}, "`learning_rate`"),
         ({"searches": [SEARCH | {"valid_logloss": "x"}]}, "`valid_logloss`"),
         ({"curve": [[0, 1]]}, "`curve` must be above 0"),
-        ({"curve": [[1]]}, "is not a file of results"),
+        ({"curve": [[1]]}, "`curve` must be pairs"),
+        ({"curve": [[2, 0.3], [1, 0.3]]}, "`curve` must be above 2"),
+        ({"curve": [[8001, 0.3]]}, "`curve` must end at `rows`, 8000"),
+        ({"excess": 99.0}, "`excess` must be `logloss` less"),
+        ({"logloss": 0.0}, "`logloss` must be above 0"),
+        ({"last_window_logloss": 0}, "`last_window_logloss` must be above 0"),
+        ({"logloss": 1e308}, "`logloss` must be at most 1e+30"),
+        ({"training_flop": 10**400}, "`training_flop` must be at most 1e+30"),
         ({"curve": [1]}, "'curve'[0]: expected a list"),
     ],
 )
@@ -369,12 +399,20 @@ def test_files_that_contradict_each_other_are_refused(tmp_path, capsys):
     second = write(tmp_path / "b.json", [record(auc=0.7)])
     assert draw(tmp_path, first, second) == 2
     assert "another result of wukong 1m, seed 1" in capsys.readouterr().err
-    write(tmp_path / "b.json", [record(rows=9)], STUDY | {"rows": 9})
+    write(
+        tmp_path / "b.json",
+        [record(rows=9, curve=((9, 0.3),))],
+        STUDY | {"rows": 9},
+    )
     assert draw(tmp_path, first, second) == 2
     assert "different: rows was 8000, is 9" in capsys.readouterr().err
     write(tmp_path / "b.json", [record(seed=2, split="valid")])
     assert draw(tmp_path, first, second) == 2
     assert "scored on one split; received ['test'" in capsys.readouterr().err
+    write(tmp_path / "b.json", [record(seed=2, floor=None)])
+    assert draw(tmp_path, first, second) == 2
+    said = capsys.readouterr().err
+    assert "`attainable_logloss` must be the same of all runs" in said
     assert draw(tmp_path, str(tmp_path / "none.json")) == 2
     assert "none.json" in capsys.readouterr().err
 
@@ -385,7 +423,9 @@ def test_plots_are_drawn(tmp_path):
     runs += [record("dlrm", 1, seed, rung="base") for seed in (1, 2)]
     runs += [record("dlrm", 2, seed, rung="other") for seed in (1, 2)]
     draw(tmp_path, write(tmp_path / "a.json", runs), more=())
-    for name in ("flop", "parameters", "rows", "last_window"):
+    for name in (
+        *("flop", "parameters", "rows", "last_window", "differences_dlrm"),
+    ):
         content = (tmp_path / "drawn" / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert struct.unpack(">II", content[16:24]) == (1120, 800)

@@ -172,8 +172,9 @@ def test_another_ladder_in_the_directory_is_refused(tmp_path, capsys):
     ladder = tmp_path / "ladder.toml"
     ladder.write_text("[mlp.1m]\nhead_units = '7'")
     more = (*small, f"--ladder={ladder}", "--rungs=1m")
-    assert run(tmp_path, *more) == 2
-    assert "give the rung another name" in capsys.readouterr().err
+    for plan in ((), ("--plan",)):
+        assert run(tmp_path, *more, *plan) == 2
+        assert "give the rung another name" in capsys.readouterr().err
 
 
 def test_a_rate_that_fails_is_not_chosen(tmp_path, monkeypatch):
@@ -340,11 +341,19 @@ def test_a_run_that_fails_is_told_and_tried_again(
     monkeypatch.setenv("FAKE_FAIL", "model == 'mlp' and seed == 2")
     assert run(tmp_path, "--rungs=1,3") == 2
     said = capsys.readouterr().err
-    assert "2 runs failed" in said and "mlp 1m seed 2: exit code 2" in said
-    assert len(results(tmp_path)["runs"]) == 6
+    assert "2 runs failed" in said
+    assert said.count("mlp 1m seed 2: exit code 2") == 2  # at once, at the end
+    content = results(tmp_path)
+    assert len(content["runs"]) == 6
+    finals = [s for s in content["searches"] if s.get("final")]
+    assert [(s["rung"], s["seed"]) for s in finals] == [("1m", 2), ("3m", 2)]
+    page = (tmp_path / "ladder" / "scaling.md").read_text()
+    assert "diverged: mlp 1m 0.001 seed 2, mlp 3m 0.001 seed 2" in page
     monkeypatch.delenv("FAKE_FAIL")
     assert run(tmp_path, "--rungs=1,3") == 0
-    assert len(results(tmp_path)["runs"]) == 8
+    content = results(tmp_path)
+    assert len(content["runs"]) == 8
+    assert not [s for s in content["searches"] if s.get("final")]
 
 
 @pytest.mark.parametrize(
@@ -368,6 +377,7 @@ def test_a_run_that_fails_is_told_and_tried_again(
         ((), ("--batch_size=x",), "batch_size"),
         ((), (), "no data: give --data_dir"),
         (("--results=a.json",), command.BASE, "--results trains nothing"),
+        (("--seeds=1,4294967296",), command.BASE, "0 to 4294967295"),
         (("--rungs=1000000000",), command.BASE, "no sizes of about"),
     ],
 )

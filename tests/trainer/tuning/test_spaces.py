@@ -141,11 +141,13 @@ def test_entries_for_a_value_of_a_shared_flag_are_added_or_replace(tmp_path):
         ("dropout = {low = 0.1}", "must have low and high"),
         ("dropout = 0.5", "received 0.5"),
         ("dropout = {low = 0, high = 1, size = 2}", "'size': 2"),
+        ("dropout = {choices = [0.1, inf]}", "list of distinct finite"),
         ("dropout = {choices = []}", "`choices` must be a list of distinct"),
         ("dropout = {choices = [0.1, 0.1]}", "received [0.1, 0.1]"),
         ("dropout = {choices = [0.1], low = 1}", "'low': 1"),
         ("dropout = {low = 0.5, high = 0.1}", "must be at most `high`"),
-        ("dropout = {low = nan, high = 0.1}", "must be at most `high`"),
+        ("dropout = {low = nan, high = 0.1}", "must be finite"),
+        ("dropout = {low = 0.0, high = inf}", "must be finite"),
         ("dropout = {low = '0', high = 0.1}", "must be of type float"),
         ("dropout = {low = 0.0, high = 1.0, log = true}", "above 0 with `log`"),
         ("dropout = {low = 0.1, high = 0.3, log = 1}", "must be true or false"),
@@ -157,7 +159,6 @@ def test_entries_for_a_value_of_a_shared_flag_are_added_or_replace(tmp_path):
         ("dense_optimizer = {low = 0, high = 1}", "must have choices"),
         # Refused by the trainer.
         ("batch_size = {low = 0, high = 2}", "`batch_size` = 0: --batch_size"),
-        ("dropout = {low = 0.0, high = inf}", "`dropout` = inf"),
         ("learning_rate = {low = 0.0, high = 1.0}", "must be above 0"),
         ("dense_optimizer = {choices = ['sgd']}", "`dense_optimizer` = 'sgd'"),
         ("head_units = {choices = ['8', 'a']}", "`head_units` = 'a'"),
@@ -280,6 +281,13 @@ def test_shared_flags_that_the_features_refuse_are_one_error(tmp_path):
         ConfigError, lambda: spaces.read(str(folder), "wukong", base)
     )
     assert error.startswith("--models=wukong: ") and "\n" not in error
+
+
+def test_a_space_without_values_is_refused(tmp_path):
+    folder = write_spaces(tmp_path / "spaces", common="", mlp="")
+    assert_refused(
+        lambda: spaces.read(str(folder), "mlp", BASE), "mlp has values to try"
+    )
 
 
 def test_flags_that_count_steps_keep_their_rows():
