@@ -33,7 +33,7 @@ from trainer.data.spec import open_features, synthetic
 from trainer.data.synthetic_source import SyntheticSource
 from trainer.process.console import log
 from trainer.scaling_law import ladder as rungs
-from trainer.scaling_law import plan, records, search
+from trainer.scaling_law import plan, records, results_file, search
 from trainer.settings.model import SIZES
 from trainer.settings.scaling import Scaling
 from trainer.tuning import study
@@ -186,7 +186,7 @@ def open_ladder(until: float) -> Ladder:
     """Returns the ladder of the flags; reads all rows."""
     from benchmarks import lanes
 
-    content, _, _ = records.read(STUDY.value)
+    content, _, _ = results_file.read(STUDY.value)
     for name, flag in content["flags"].items():
         if not name.startswith("synthetic") and name not in FOLLOWED:
             sys.exit(f"error: {STUDY.value} has {flag}, which is not followed.")
@@ -219,7 +219,7 @@ def train(ladder: Ladder, path: str) -> tuple[float | None, list[str]]:
     searches: list[dict[str, Any]] = []
     done: list[records.Record] = []
     if os.path.exists(path):
-        before, searches, done = records.read(path)
+        before, searches, done = results_file.read(path)
         if different := [*study.changed(before, ladder.content)]:
             sys.exit(f"error: {path} is of another study: {different}")
     speed, missing = None, []
@@ -241,7 +241,7 @@ def train(ladder: Ladder, path: str) -> tuple[float | None, list[str]]:
             missing.append(f"{rung}: {error}")
             continue
         searches, done = [*searches, *tried], [*done, *runs]
-        records.write(path, ladder.content, searches, done)
+        results_file.write(path, ladder.content, searches, done)
         for run in runs:
             speed = run.training_flop * run.rows / run.seconds / 1e12
             log(f"{rung} seed {run.seed}: LogLoss {run.logloss:.6g}")
@@ -263,7 +263,7 @@ def main(argv):
     # As precise as TensorFlow's products on a CPU.
     jax.config.update("jax_default_matmul_precision", "highest")
     os.makedirs(OUTPUT.value, exist_ok=True)
-    path = os.path.join(OUTPUT.value, records.RESULTS)
+    path = os.path.join(OUTPUT.value, results_file.RESULTS)
     speed, missing = train(open_ladder(until), path)
     result = {
         "name": "gpu_ladder",

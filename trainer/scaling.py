@@ -31,7 +31,7 @@ from trainer.scaling_law import (  # noqa: E402
     ladder,
     plan,
     plots,
-    records,
+    results_file,
     runner,
     tables,
 )
@@ -78,7 +78,7 @@ def draw(settings: Scaling, paths: Sequence[str]) -> None:
     Raises:
         DataError: a file is invalid or two contradict each other.
     """
-    study, searches, runs = records.merged(paths)
+    study, searches, runs = results_file.merged(paths)
     analyses = analysis.analyse(runs, settings.resamples)
     make_output(settings.output)
     page = os.path.join(settings.output, PAGE)
@@ -107,7 +107,7 @@ def train(settings: Scaling, arguments: Sequence[str]) -> int:
     base = read_base(arguments)
     rungs = ladder.make(settings, base)
     made = plan.make(settings, base)
-    results = os.path.join(settings.output, records.RESULTS)
+    results = os.path.join(settings.output, results_file.RESULTS)
     if settings.plan:
         before = runner.Runner(settings, made)
         before.check_sizes(rungs)

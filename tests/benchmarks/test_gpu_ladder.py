@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.scaling_law import records
+from trainer.scaling_law import results_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LADDER = ROOT / "benchmarks" / "ladder.json"
@@ -120,8 +120,8 @@ def test_it_continues_a_study_without_tensorflow(tmp_path):
     first = python(WITHOUT_TENSORFLOW, f"--models={','.join(models)}", *command)
     result = json.loads(first.splitlines()[-1])
     assert result["value"] > 0 and not result["missing"]
-    path = output / records.RESULTS
-    made, searches, runs = records.read(str(path))
+    path = output / results_file.RESULTS
+    made, searches, runs = results_file.read(str(path))
     assert [each["learning_rate"] for each in searches] == 3 * [0.0005, 0.001]
     assert {(run.model, run.seed) for run in runs} == {
         *itertools.product(models, (1, 2))
@@ -136,4 +136,4 @@ def test_it_continues_a_study_without_tensorflow(tmp_path):
     assert "jax" in made["versions"]
     content["runs"] = [{**runs[0].to_dict(), "rung": "other"}]
     before.write_text(json.dumps(content), encoding="utf-8")
-    assert len(records.merged([str(before), str(path)])[2]) == 7
+    assert len(results_file.merged([str(before), str(path)])[2]) == 7

@@ -104,6 +104,13 @@ def _differences(model, found) -> bytes:
         ends = np.abs([d.percent for d in listed]) + half
         most = min(ends.max(), 4 * np.median(ends))
         axes.set_xlim(-1.1 * most, 1.1 * most)
+        for row, each in zip(at, listed, strict=True):
+            if abs(each.percent) > most:
+                side = np.sign(each.percent)
+                axes.text(
+                    side * most, row + 0.15, f"{each.percent:+.2f}",
+                    color=theme.ink, ha="right" if side > 0 else "left",
+                )  # fmt: skip
 
     title = f"{model}: differences from {BASE}, with 95 % intervals"
     return style.png(on_figure, style.LIGHT, title, SIZE)

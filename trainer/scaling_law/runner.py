@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer.process.console import log
 from trainer.process.stop_signal import STOP
-from trainer.scaling_law import records, search
+from trainer.scaling_law import records, results_file, search
 from trainer.scaling_law.plan import Plan, tried
 from trainer.scaling_law.records import Record, Rung
 from trainer.settings.scaling import Scaling
@@ -53,13 +53,13 @@ class Runner:
         self.searches: list[dict[str, Any]] = []
         self._scaling = scaling
         self._plan = plan
-        self._path = os.path.join(scaling.output, records.RESULTS)
+        self._path = os.path.join(scaling.output, results_file.RESULTS)
         self._commit = source.commit() or ""
         folder = glob.escape(scaling.output)
         begun = glob.glob(os.path.join(folder, "*", "*", "*", runs.CONFIG))
         before = None
         if os.path.exists(self._path):
-            before, self.searches, self.done = records.read(self._path)
+            before, self.searches, self.done = results_file.read(self._path)
         study.claim(
             scaling.output,
             plan.content,
@@ -250,7 +250,9 @@ class Runner:
 
     def _write(self):
         """Writes the results."""
-        records.write(self._path, self._plan.content, self.searches, self.done)
+        results_file.write(
+            self._path, self._plan.content, self.searches, self.done
+        )
 
     def _train(self, name, folder, arguments, seed) -> None:
         """Trains a run in a process of its own, to its end.

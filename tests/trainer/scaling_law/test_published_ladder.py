@@ -5,7 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from trainer.scaling_law import analysis, records, tables
+from trainer.scaling_law import analysis, results_file, tables
 from trainer.settings.scaling import Scaling
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -14,7 +14,7 @@ SWEEPS = ROOT / "benchmarks" / "sweeps.json"
 
 
 def test_the_page_has_the_tables_of_the_file():
-    study, searches, runs = records.merged([str(LADDER)])
+    study, searches, runs = results_file.merged([str(LADDER)])
     assert {run.rows for run in runs} == {study["rows"]}
     analyses = analysis.analyse(runs, Scaling(output="-").resamples)
     page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_the_page_has_the_tables_of_the_file():
 
 
 def test_the_page_has_the_differences_of_the_sweeps():
-    study, searches, runs = records.merged([str(SWEEPS)])
+    study, searches, runs = results_file.merged([str(SWEEPS)])
     (found,) = analysis.analyse(runs, Scaling(output="-").resamples)
     made = tables.markdown(study, searches, runs, [found])
     rows = made.partition("## Differences from base of wukong")[2].splitlines()

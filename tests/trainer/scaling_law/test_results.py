@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from tests.trainer.scaling_law.command import program
-from trainer.scaling_law import frontier, records
+from trainer.scaling_law import frontier, records, results_file
 from wukong_tf.errors import DataError
 
 STUDY = {"rows": 8000, "task": "click", "data": {"synthetic_seed": 0}}
@@ -62,7 +62,7 @@ def ladder(models=("wukong", "mlp"), mflop=MFLOP, **values):
 
 
 def write(path, runs, study=STUDY):
-    records.write(str(path), study, [], runs)
+    results_file.write(str(path), study, [], runs)
     return str(path)
 
 
@@ -81,7 +81,7 @@ def draw(tmp_path, *paths, more=("--noplots",)):
 
 def test_records_are_read_as_they_were_written(tmp_path):
     runs = ladder()
-    study, _, read = records.merged([write(tmp_path / "a.json", runs)])
+    study, _, read = results_file.merged([write(tmp_path / "a.json", runs)])
     assert (study, read) == (STUDY, runs)
 
 
@@ -95,7 +95,7 @@ def test_parts_may_have_tried_other_rates(tmp_path):
         )
         for seed, rates in enumerate(lists)
     ]
-    study, _, read = records.merged(parts)
+    study, _, read = results_file.merged(parts)
     assert study["learning_rates"] == [0.0005, 0.001, 0.002]
     assert len(read) == 2
 
@@ -114,7 +114,7 @@ def test_a_rung_is_of_one_size_and_rate(other, named, tmp_path):
         write(tmp_path / "b.json", [record(seed=2, **other)]),
     ]
     with pytest.raises(DataError, match=named):
-        records.merged(parts)
+        results_file.merged(parts)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_rate_with_none_tried_next_to_it_is_marked(
     path = str(tmp_path / "a.json")
     searches = [{**SEARCH, "learning_rate": rate} for rate in tried]
     study = {**STUDY, "learning_rates": rates, "search_rows": 8000}
-    records.write(path, study, searches, [record()])
+    results_file.write(path, study, searches, [record()])
     draw(tmp_path, path)
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     assert ("| 0.001 (end) |" in page) == marked
@@ -200,9 +200,9 @@ def test_rates_that_diverged_are_listed(tmp_path):
     path = str(tmp_path / "a.json")
     tried = [SEARCH, SEARCH | {"learning_rate": 0.01, "valid_logloss": 0.3}]
     rates = {"learning_rates": [0.01, 0.1], "search_rows": 1000}
-    records.write(path, STUDY | rates, tried, [record()])
+    results_file.write(path, STUDY | rates, tried, [record()])
     other = str(tmp_path / "b.json")
-    records.write(other, STUDY | rates, tried, [record(seed=2)])
+    results_file.write(other, STUDY | rates, tried, [record(seed=2)])
     draw(tmp_path, path, other)
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     assert "rates to try on 1,000 rows: 0.01, 0.1" in page
@@ -264,7 +264,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     runs = ladder(("wukong",), (*MFLOP, 30))
     runs += [record("wukong", 100, seed, logloss=0.2499) for seed in (1, 2)]
     path = str(tmp_path / "a.json")
-    records.write(path, STUDY, [{**SEARCH, "rung": "5m"}], runs)
+    results_file.write(path, STUDY, [{**SEARCH, "rung": "5m"}], runs)
     draw(tmp_path, path)
     page = (tmp_path / "drawn" / "scaling.md").read_text()
     assert "so left out of laws: wukong 100m\n" in page
@@ -323,7 +323,7 @@ def test_parts_of_a_ladder_join(tmp_path):
         write(tmp_path / "a.json", runs[:7]),
         write(tmp_path / "b.json", runs[5:], other),
     ]
-    *_, joined = records.merged(parts)
+    *_, joined = results_file.merged(parts)
     assert len(joined) == len(runs)
     assert draw(tmp_path, *parts)["wukong"]["of_flop"]["rungs"] == 4
 
