@@ -5,12 +5,14 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from trainer.scaling_law import analysis, results_file, tables
 from trainer.settings.scaling import Scaling
 
 ROOT = Path(__file__).resolve().parents[3]
 LADDER = ROOT / "benchmarks" / "ladder.json"
-SWEEPS = ROOT / "benchmarks" / "sweeps.json"
+SWEEPS = {"wukong": "sweeps", "dcn_v2": "cross_depth"}
 
 
 def test_the_page_has_the_tables_of_the_file():
@@ -31,14 +33,16 @@ def test_the_page_has_the_tables_of_the_file():
     assert not [row for row in rows if row not in page]
 
 
-def test_the_page_has_the_differences_of_the_sweeps():
-    study, searches, runs = results_file.merged([str(SWEEPS)])
+@pytest.mark.parametrize("model, name", SWEEPS.items())
+def test_the_page_has_the_differences_of_the_sweeps(model, name):
+    path = ROOT / "benchmarks" / f"{name}.json"
+    study, searches, runs = results_file.merged([str(path)])
     (found,) = analysis.analyse(runs, Scaling(output="-").resamples)
     made = tables.markdown(study, searches, runs, [found])
-    rows = made.partition("## Differences from base of wukong")[2].splitlines()
+    rows = made.partition(f"## Differences from base of {model}")[2].splitlines()
     rows = [row for row in rows if row.startswith("|")]
-    rungs = tomllib.loads(SWEEPS.with_suffix(".toml").read_text("utf-8"))
-    assert len(rows) == len(rungs["wukong"]) + 1  # less base, more heads
+    rungs = tomllib.loads(path.with_suffix(".toml").read_text("utf-8"))
+    assert len(rows) == len(rungs[model]) + 1  # less base, more heads
     page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
     assert "\n".join(rows) in page
 
