@@ -39,8 +39,8 @@ def test_the_page_has_the_differences_of_the_sweeps(model, name):
     study, searches, runs = results_file.merged([str(path)])
     (found,) = analysis.analyse(runs, Scaling(output="-").resamples)
     made = tables.markdown(study, searches, runs, [found])
-    rows = made.partition(f"## Differences from base of {model}")[2].splitlines()
-    rows = [row for row in rows if row.startswith("|")]
+    _, _, part = made.partition(f"## Differences from base of {model}")
+    rows = [row for row in part.splitlines() if row.startswith("|")]
     rungs = tomllib.loads(path.with_suffix(".toml").read_text("utf-8"))
     assert len(rows) == len(rungs[model]) + 1  # less base, more heads
     page = (ROOT / "docs" / "scaling_law.md").read_text(encoding="utf-8")
