@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses whose fields are flags of a program."""
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -13,6 +14,8 @@ from wukong_tf.config.schema import repeated
 from wukong_tf.errors import ConfigError
 
 MAX_SEED = 2**32 - 1  # of NumPy and TensorFlow
+# Slow, and a tuner reads thousands of settings.
+_type_hints: Any = functools.cache(typing.get_type_hints)
 
 _S = TypeVar("_S")
 
@@ -96,7 +99,7 @@ class Settings:
 
 def settings_of(cls: type) -> Iterator[tuple[dataclasses.Field, Any]]:
     """Yields the fields of a dataclass that are flags, with their kinds."""
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     for field in dataclasses.fields(cls):
         if "help" in field.metadata:
             kind = hints[field.name]
@@ -140,7 +143,7 @@ def from_flags(cls: type[_S], values: flags.FlagValues) -> _S:
         ConfigError: a flag is invalid.
     """
     read: dict[str, Any] = {}
-    if "given" in typing.get_type_hints(cls):
+    if "given" in _type_hints(cls):
         read["given"] = given(values)
     for field, _ in settings_of(cls):
         value = values[field.name].value
